@@ -1,0 +1,1 @@
+"""Pax: learning among learners in JAX."""

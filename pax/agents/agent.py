@@ -1,0 +1,96 @@
+"""The interface of every agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pax.envs.environment import Environment
+from pax.envs.spaces import Space
+from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
+
+
+@dataclasses.dataclass
+class Agent:
+    """Pure functions over explicit state, for a batch of B environments that share one policy.
+
+    All methods work under `jax.jit`, `jax.vmap` and `jax.lax.scan`. Fields of a subclass are its
+    hyper-parameters: a config can set each of them.
+    """
+
+    observation_space: Space
+    action_space: Space
+
+    learns = False
+    """Whether `update` changes anything."""
+    hidden_size_in_memory = 0
+    """Width H of the recurrent carry."""
+
+    @classmethod
+    def for_env(cls, env: Environment, seat: int = 0, **hyperparameters: Any) -> Agent:
+        """The agent for one seat (from 0) of a game."""
+        return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
+
+    def initial_hidden(self, num_envs: int) -> jax.Array:
+        """The memory of an agent that remembers nothing yet, `[num_envs, H]`."""
+        return jnp.zeros((num_envs, self.hidden_size_in_memory))
+
+    def make_initial_state(
+        self, key: jax.Array, initial_hidden: jax.Array
+    ) -> tuple[TrainingState, MemoryState]:
+        """A fresh agent; `initial_hidden` `[B, H]` is its first memory and sets the batch size."""
+        return self.init(key), self.initial_memory(initial_hidden)
+
+    def init(self, key: jax.Array) -> TrainingState:
+        """Fresh parameters and optimiser state."""
+        del key
+        return TrainingState(params={}, opt_state=(), updates=jnp.int32(0))
+
+    def initial_memory(self, initial_hidden: jax.Array) -> MemoryState:
+        """The memory before the first act."""
+        batch = initial_hidden.shape[:-1]
+        return MemoryState(
+            hidden=initial_hidden,
+            extras={"log_probs": jnp.zeros(batch), "values": jnp.zeros(batch)},
+        )
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory)."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        rollout: Sample,
+        last_observations: PyTree,
+        state: TrainingState,
+        memory: MemoryState,
+        key: jax.Array,
+    ) -> tuple[TrainingState, MemoryState, Metrics]:
+        """Learns from a rollout.
+
+        Args:
+            rollout: `[T, B, ...]`.
+            last_observations: what followed the last step, `[B, ...]`.
+            state: the state to improve.
+            memory: the memory after the last step.
+            key: for whatever the update draws.
+
+        Returns:
+            The new state, the memory, and named scalars.
+        """
+        del rollout, last_observations, key
+        return state, memory, {}
+
+    def reset_memory(self, memory: MemoryState, new_trial: bool = False) -> MemoryState:
+        """The memory at the start of the next episode, or of the next trial if `new_trial`."""
+        del new_trial
+        return jax.tree.map(jnp.zeros_like, memory)
+
+    def check_rollout(self, num_steps: int, batch_size: int) -> None:
+        """Raises ConfigError unless `update` can take rollouts `[num_steps, batch_size]`."""
+        del num_steps, batch_size

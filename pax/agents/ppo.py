@@ -1,0 +1,221 @@
+"""Proximal policy optimisation, for every network."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from pax.agents.actor_critic import ActorCritic, Network
+from pax.agents.gae import generalised_advantage_estimation
+from pax.agents.shuffle import random_permutation
+from pax.errors import ConfigError
+from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
+
+
+@struct.dataclass
+class Sequences:
+    """N stretches of L consecutive steps, `[N, L, ...]`, as PPO learns from them."""
+
+    observations: PyTree
+    actions: PyTree
+    dones: jax.Array
+    log_probs: jax.Array
+    values: jax.Array
+    advantages: jax.Array
+    targets: jax.Array
+    hidden: jax.Array
+    """Memory before the first step of each, `[N, H]`."""
+
+
+@dataclasses.dataclass
+class PPO(ActorCritic):
+    """PPO with a clipped ratio and a clipped value loss (Schulman et al. 2017, arxiv.org/abs/1707.06347).
+
+    total = L_policy + value_coeff L_value - entropy_coeff H, where with ratio = pi / pi_behaviour
+    L_policy = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A), A normalised within the minibatch, and
+    L_value = mean max((target - V)^2, (target - V_b - clip(V - V_b, -eps, eps))^2).
+
+    A recurrent network learns by back-propagation through time, truncated to `sequence_length` steps, from
+    the memory that was stored at the first of them.
+    """
+
+    gae_lambda: float = 0.95
+    clip_epsilon: float = 0.2
+    value_coeff: float = 0.5
+    clip_value: bool = True
+    entropy_coeff: float = 0.02
+    entropy_coeff_end: float = 0.02
+    entropy_coeff_horizon: int = 0
+    """Environment steps of this agent over which the entropy coefficient moves linearly from `entropy_coeff`
+    to `entropy_coeff_end`; 0 keeps the first."""
+    num_epochs: int = 4
+    num_minibatches: int = 10
+    sequence_length: int = 10
+    """Steps per sequence of a recurrent network; others learn from single steps."""
+    bootstrap_on_time_limit: bool = True
+    """Whether an episode that merely ran out of time counts as going on."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("num_epochs", "num_minibatches", "sequence_length"):
+            if getattr(self, field) < 1:
+                raise ConfigError(
+                    f"{field} is {getattr(self, field)} in {type(self).__name__}: give at least 1"
+                )
+
+    def check_rollout(self, num_steps: int, batch_size: int) -> None:
+        name, length = type(self).__name__, self._length
+        if num_steps % length:
+            raise ConfigError(
+                f"sequence_length is {length} in {name} and does not divide the {num_steps} steps of a "
+                f"rollout: change sequence_length to {_nearest_divisor(num_steps, length)}, or the steps"
+            )
+        sequences = num_steps // length * batch_size
+        if sequences % self.num_minibatches:
+            what = f"{sequences} sequences of {length} steps" if length > 1 else f"{sequences} steps"
+            raise ConfigError(
+                f"num_minibatches is {self.num_minibatches} in {name} and does not divide the {what} of "
+                f"a rollout: change it to {_nearest_divisor(sequences, self.num_minibatches)}, or change "
+                "num_envs, num_opps or num_inner_steps"
+            )
+
+    @property
+    def _length(self) -> int:
+        return self.sequence_length if self.recurrent else 1
+
+    def update(
+        self,
+        rollout: Sample,
+        last_observations: PyTree,
+        state: TrainingState,
+        memory: MemoryState,
+        key: jax.Array,
+    ) -> tuple[TrainingState, MemoryState, Metrics]:
+        batch = self._prepare(rollout, last_observations, state, memory)
+        entropy_coeff = self._entropy_coeff(state.updates, rollout.rewards.size)
+        size = batch.actions.shape[0]
+        shape = (self.num_minibatches, size // self.num_minibatches)
+
+        def minibatch_step(carry: tuple[PyTree, PyTree], minibatch: Sequences):
+            params, opt_state = carry
+            gradients, metrics = jax.grad(self.loss, has_aux=True)(
+                params, minibatch, entropy_coeff
+            )
+            metrics["gradient_norm"] = optax.global_norm(gradients)
+            return self.apply_gradients(gradients, params, opt_state), metrics
+
+        def epoch(carry: tuple[PyTree, PyTree], key: jax.Array):
+            order = random_permutation(key, size)
+            minibatches = jax.tree.map(
+                lambda leaf: leaf[order].reshape(shape + leaf.shape[1:]), batch
+            )
+            return jax.lax.scan(minibatch_step, carry, minibatches)
+
+        (params, opt_state), metrics = jax.lax.scan(
+            epoch, (state.params, state.opt_state), jax.random.split(key, self.num_epochs)
+        )
+        metrics = {name: values.mean() for name, values in metrics.items()}
+        metrics["entropy_coeff"] = entropy_coeff
+        return TrainingState(params, opt_state, state.updates + 1), memory, metrics
+
+    def loss(
+        self, params: PyTree, batch: Sequences, entropy_coeff: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """The PPO loss of a minibatch of sequences, and its parts."""
+        # Time goes first only here: shuffling and cutting into minibatches want the sequences first.
+        observations, actions, dones, log_probs, values_b, advantages, targets = jax.tree.map(
+            lambda leaf: jnp.swapaxes(leaf, 0, 1),
+            (
+                batch.observations,
+                batch.actions,
+                batch.dones,
+                batch.log_probs,
+                batch.values,
+                batch.advantages,
+                batch.targets,
+            ),
+        )
+        distribution, values = self.unroll(params, batch.hidden, observations, dones)
+        log_ratio = distribution.log_prob(actions) - log_probs
+        ratio = jnp.exp(log_ratio)
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        clipped = jnp.clip(ratio, 1.0 - self.clip_epsilon, 1.0 + self.clip_epsilon)
+        loss_policy = -jnp.minimum(ratio * advantages, clipped * advantages).mean()
+
+        error = jnp.square(targets - values)
+        if self.clip_value:
+            change = jnp.clip(values - values_b, -self.clip_epsilon, self.clip_epsilon)
+            error = jnp.maximum(error, jnp.square(targets - values_b - change))
+        loss_value = error.mean()
+
+        entropy = distribution.entropy().mean()
+        total = loss_policy + self.value_coeff * loss_value - entropy_coeff * entropy
+        return total, {
+            "loss_total": total,
+            "loss_policy": loss_policy,
+            "loss_value": loss_value,
+            "entropy": entropy,
+            "approx_kl": (ratio - 1.0 - log_ratio).mean(),
+            "clip_fraction": (jnp.abs(ratio - 1.0) > self.clip_epsilon).mean(),
+        }
+
+    def _prepare(
+        self,
+        rollout: Sample,
+        last_observations: PyTree,
+        state: TrainingState,
+        memory: MemoryState,
+    ) -> Sequences:
+        """Advantages and targets, and the rollout `[T, B]` cut into sequences `[T / L * B, L]`."""
+        _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
+        # The games here end by a time limit only, so this is the whole difference.
+        ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
+        advantages, targets = generalised_advantage_estimation(
+            rollout.rewards, rollout.values, ended, last_value, self.discount, self.gae_lambda
+        )
+
+        def cut(leaf: jax.Array) -> jax.Array:
+            steps, envs = leaf.shape[:2]
+            leaf = leaf.reshape(steps // self._length, self._length, envs, *leaf.shape[2:])
+            return jax.lax.collapse(jnp.swapaxes(leaf, 1, 2), 0, 2)
+
+        return Sequences(
+            observations=jax.tree.map(cut, rollout.observations),
+            actions=jax.tree.map(cut, rollout.actions),
+            dones=cut(rollout.dones),
+            log_probs=cut(rollout.log_probs),
+            values=cut(rollout.values),
+            advantages=cut(advantages),
+            targets=cut(targets),
+            hidden=cut(rollout.hiddens)[:, 0],
+        )
+
+    def _entropy_coeff(self, updates: jax.Array, steps_per_update: int) -> jax.Array:
+        if not self.entropy_coeff_horizon:
+            return jnp.float32(self.entropy_coeff)
+        fraction = updates.astype(jnp.float32) * steps_per_update / self.entropy_coeff_horizon
+        difference = self.entropy_coeff_end - self.entropy_coeff
+        return self.entropy_coeff + difference * jnp.minimum(fraction, 1.0)
+
+
+@dataclasses.dataclass
+class PPOMemory(PPO):
+    """PPO with a recurrent network: `PPO_memory` in configs."""
+
+    network: Network = "gru"
+
+
+@dataclasses.dataclass
+class Tabular(PPO):
+    """PPO with a table over the observations."""
+
+    network: Network = "table"
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+    return min(divisors, key=lambda divisor: (abs(divisor - wanted), divisor))

@@ -1,0 +1,1 @@
+"""Games: one module each, all with the interface of `pax.envs.environment.Environment`."""

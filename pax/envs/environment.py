@@ -1,0 +1,68 @@
+"""The interface of every game."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from pax.envs.spaces import Space
+
+
+class Environment:
+    """One game between `num_players` players, without any batch axis.
+
+    `reset` and `step` are pure functions of their arguments and work under `jax.jit`, `jax.vmap` and
+    `jax.lax.scan`. Observations, actions and rewards are tuples with one entry per player. `params` is a
+    pytree of numbers, so that every environment of a batch may play a different game. `done` is True on the
+    last step of an (inner) episode; the reward of that step is the true one, and nothing is reset silently.
+    """
+
+    num_players: int
+    num_inner_steps: int
+
+    @property
+    def default_params(self) -> Any:
+        """The parameters of the game as it is usually played."""
+        raise NotImplementedError
+
+    def check_params(self, params: Any) -> None:
+        """Raises ConfigError, naming the field, unless `params` (concrete numbers) make a valid game."""
+        del params
+
+    def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], Any]:
+        """Starts an episode; returns (observations, state)."""
+        raise NotImplementedError
+
+    def step(
+        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        """Plays one joint action; returns (observations, state, rewards, done, info)."""
+        raise NotImplementedError
+
+    def observation_space(self, player: int) -> Space:
+        """What `player` (counted from 0) observes."""
+        raise NotImplementedError
+
+    def action_space(self, player: int) -> Space:
+        """What `player` (counted from 0) may do."""
+        raise NotImplementedError
+
+    def episode_statistics(self, observations: tuple[Any, ...], actions: tuple[Any, ...]) -> Any:
+        """Sums that `statistics_metrics` needs, of one episode of a batch of environments.
+
+        Called inside the compiled loop. Sums of several episodes are added up leaf by leaf, which is why
+        they must be counts or totals and not means.
+
+        Args:
+            observations: one array `[T, E, ...]` per player, seen *before* the actions.
+            actions: one array `[T, E, ...]` per player.
+        """
+        del observations, actions
+        return {}
+
+    def statistics_metrics(self, statistics: Any) -> Mapping[str, jax.Array]:
+        """Turns summed `episode_statistics` into named scalars; NaN where a quantity is undefined."""
+        del statistics
+        return {}

@@ -1,0 +1,117 @@
+"""The iterated two-player, two-action matrix game."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from pax.envs.environment import Environment
+from pax.envs.spaces import Box, Discrete, Space
+from pax.errors import ConfigError
+from pax.metrics.matrix_game import NUM_STATES, StateCounts, count_states, state_metrics
+
+START = 4
+
+Payoff = tuple[tuple[float, float], ...]
+PAYOFFS: Mapping[str, Payoff] = {
+    "ipd": ((-1, -1), (-3, 0), (0, -3), (-2, -2)),
+    "imp": ((1, -1), (-1, 1), (-1, 1), (1, -1)),
+    "ipd_positive": ((2, 2), (0, 3), (3, 0), (1, 1)),
+    "stag_hunt": ((4, 4), (1, 3), (3, 1), (2, 2)),
+    "battle_of_the_sexes": ((3, 2), (0, 0), (0, 0), (2, 3)),
+    "chicken": ((0, 0), (-1, 1), (1, -1), (-2, -2)),
+}
+
+
+@struct.dataclass
+class EnvState:
+    """Where an episode is. The joint action is in the observations and need not be kept here."""
+
+    inner_t: jax.Array
+    """Steps played in this episode, int32."""
+
+
+@struct.dataclass
+class EnvParams:
+    """What is at stake."""
+
+    payoff_matrix: Any
+    """`[4, 2]`, array or nested sequence: rows CC, CD, DC, DD as player 1 sees them, a column per player."""
+
+
+class IteratedMatrixGame(Environment):
+    """Two players choose C (0) or D (1) at once, `num_inner_steps` times over.
+
+    Each player observes the last joint action with its own action first: CC 0, CD 1, DC 2, DD 3, and START 4
+    before the first step, as an int32, or as a one-hot float32 `[5]` with `one_hot=True`. So what is CD for
+    player 1 is DC for player 2. Actions may also be the floats 0. and 1.
+    """
+
+    num_players = 2
+
+    def __init__(self, num_inner_steps: int = 150, one_hot: bool = False):
+        if num_inner_steps < 1:
+            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode")
+        self.num_inner_steps = num_inner_steps
+        self.one_hot = one_hot
+
+    @property
+    def default_params(self) -> EnvParams:
+        return EnvParams(payoff_matrix=jnp.array(PAYOFFS["ipd"], jnp.float32))
+
+    def check_params(self, params: EnvParams) -> None:
+        try:
+            payoff = np.asarray(params.payoff_matrix, np.float64)
+        except (ValueError, TypeError):
+            payoff = np.empty(())
+        if payoff.shape[-2:] != (4, 2):
+            raise ConfigError(
+                f"payoff is {params.payoff_matrix}: give 4 rows (CC, CD, DC, DD) of 2 numbers "
+                "(player 1, player 2)"
+            )
+        if not np.isfinite(payoff).all():
+            raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+        del key, params
+        start = self._observation(jnp.int32(START))
+        return (start, start), EnvState(inner_t=jnp.int32(0))
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    ) -> tuple[
+        tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]
+    ]:
+        del key
+        own, other = (jnp.asarray(action).astype(jnp.int32) for action in actions)
+        row = 2 * own + other
+        payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
+        state = EnvState(inner_t=state.inner_t + 1)
+        observations = (self._observation(row), self._observation(2 * other + own))
+        rewards = (payoff[row, 0], payoff[row, 1])
+        return observations, state, rewards, state.inner_t >= self.num_inner_steps, {}
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return Box((NUM_STATES,), 0.0, 1.0) if self.one_hot else Discrete(NUM_STATES)
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Discrete(2)
+
+    def episode_statistics(
+        self, observations: tuple[jax.Array, ...], actions: tuple[jax.Array, ...]
+    ) -> StateCounts:
+        states = observations[0].argmax(axis=-1) if self.one_hot else observations[0]
+        return count_states(states, actions[0])
+
+    def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
+        return state_metrics(statistics)
+
+    def _observation(self, state: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(state, NUM_STATES) if self.one_hot else state

@@ -1,0 +1,40 @@
+"""Frozen policies: they play, and learn nothing across trials."""
+
+from __future__ import annotations
+
+import jax
+
+from pax.learners.learner import Learner, World
+from pax.types import Metrics, PyTree, Trial, TrainingState
+
+
+class Frozen(Learner):
+    """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these."""
+
+    def __init__(self, states: TrainingState):
+        """`states`: `[K, ...]`."""
+        self.states = states
+        self.num_candidates = jax.tree.leaves(states)[0].shape[0]
+
+    def init(self, key: jax.Array) -> TrainingState:
+        del key
+        return self.states
+
+    def propose(self, state: TrainingState, key: jax.Array) -> TrainingState:
+        del key
+        return state
+
+    def update(
+        self,
+        state: TrainingState,
+        candidates: TrainingState,
+        trial: Trial,
+        world: World,
+        role: str,
+        key: jax.Array,
+    ) -> tuple[PyTree, Metrics]:
+        del candidates, trial, world, role, key
+        return state, {}
+
+    def deploy(self, state: TrainingState) -> TrainingState:
+        return jax.tree.map(lambda leaf: leaf[0], state)

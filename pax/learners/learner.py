@@ -1,0 +1,59 @@
+"""What improves a role across trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from pax.types import Metrics, PyTree, Task, TrainingState, Trial
+
+
+class World(NamedTuple):
+    """What a learner may ask besides what happened: what *would* happen."""
+
+    play: Callable[[jax.Array, dict[str, TrainingState], Task], Trial]
+    """`play(key, states_by_role, task)`: one trial against one set of opponents; differentiable in the
+    states wherever the game and the agents are."""
+    tasks: Task
+    """The tasks of this iteration, `[O, ...]`."""
+    states: dict[str, TrainingState]
+    """Every role's state at the start of the trials, with the axes `[C, O]` where it has them."""
+
+
+class Learner:
+    """Proposes candidates for a role, sees how their trials went, and improves. All methods are pure."""
+
+    num_candidates: int = 1
+    """C."""
+    reads_rollouts: bool = False
+    """Whether `update` looks at the role's rollouts; where no one does, they are never stored."""
+
+    def init(self, key: jax.Array) -> PyTree:
+        """The learner's first state."""
+        raise NotImplementedError
+
+    def propose(self, state: PyTree, key: jax.Array) -> TrainingState:
+        """What the role plays in this iteration's trials, `[C, ...]`."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        state: PyTree,
+        candidates: TrainingState,
+        trial: Trial,
+        world: World,
+        role: str,
+        key: jax.Array,
+    ) -> tuple[PyTree, Metrics]:
+        """Learns from the trials `[C, O, ...]` of `role`; returns the new state and named scalars."""
+        raise NotImplementedError
+
+    def deploy(self, state: PyTree) -> TrainingState:
+        """The one policy that this learner would be judged by: evaluated, and exported."""
+        raise NotImplementedError
+
+    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, batch_size: int) -> None:
+        """Raises ConfigError unless it can learn from trials of this size."""
+        del num_opps, num_outer_steps, num_steps, batch_size

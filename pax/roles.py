@@ -1,0 +1,61 @@
+"""Roles: who sits where, and when and how they learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from pax.agents.agent import Agent
+from pax.envs.environment import Environment
+from pax.errors import ConfigError
+from pax.learners.learner import Learner
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """An agent, its seats, and how it learns."""
+
+    name: str
+    agent: Agent
+    seats: tuple[int, ...]
+    """Players (from 0) that this role plays; several share one policy, updated as one batch."""
+    learner: Learner | None = None
+    """Improves the role across trials; None: nothing does."""
+    learns_in_trial: bool = False
+    """Whether `agent.update` runs after every episode."""
+    reset_every: int = 1
+    """For a role without a learner: the trials after which it starts afresh; 0 = it lives for ever."""
+
+    @property
+    def carried(self) -> bool:
+        """Whether its state outlives an iteration without a learner."""
+        return self.learner is None and self.reset_every != 1 and self.learns_in_trial
+
+
+def check_roles(roles: Sequence[Role], env: Environment) -> None:
+    """Raises ConfigError unless every seat of the game has exactly one role."""
+    names = [role.name for role in roles]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two roles are called {name}: give each its own name")
+    owner: dict[int, str] = {}
+    for role in roles:
+        if role.reset_every < 0:
+            raise ConfigError(
+                f"reset_every is {role.reset_every} in role {role.name}: give trials, or 0 for never"
+            )
+        for seat in role.seats:
+            if not 0 <= seat < env.num_players:
+                raise ConfigError(
+                    f"role {role.name} sits on seat {seat}: this game has seats 0 to "
+                    f"{env.num_players - 1}"
+                )
+            if seat in owner:
+                raise ConfigError(
+                    f"roles {owner[seat]} and {role.name} both sit on seat {seat}: give one of them "
+                    "another seat"
+                )
+            owner[seat] = role.name
+    for seat in range(env.num_players):
+        if seat not in owner:
+            raise ConfigError(f"seat {seat} has no role: name one that plays it")

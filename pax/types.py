@@ -1,0 +1,98 @@
+"""The structs that flow between the loop, the agents and the learners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import struct
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class TrainingState:
+    """What an agent has learned. It holds no random key: whoever calls an agent passes one."""
+
+    params: PyTree
+    opt_state: PyTree
+    updates: jax.Array
+    """Calls of `Agent.update` so far, int32."""
+
+
+@struct.dataclass
+class MemoryState:
+    """What an agent remembers from step to step, for a batch of B environments."""
+
+    hidden: jax.Array
+    """Recurrent carry `[B, H]`; H is 0 where there is none."""
+    extras: dict[str, jax.Array]
+    """Of the last act: `log_probs` `[B]` and `values` `[B]`, float32."""
+
+
+@struct.dataclass
+class Sample:
+    """One step of an agent's experience, or a rollout of them with time axes in front: `[T, B, ...]`."""
+
+    observations: PyTree
+    """Seen before the action."""
+    actions: PyTree
+    rewards: jax.Array
+    log_probs: jax.Array
+    """Log-probability of the action under the policy that took it."""
+    values: jax.Array
+    """Value of the observation under the policy that acted."""
+    dones: jax.Array
+    """True on the last step of an episode, bool."""
+    hiddens: jax.Array
+    """Memory *before* the step, `[..., H]`."""
+
+
+@struct.dataclass
+class Task:
+    """What is drawn per opponent and trial. Samplers (see `pax.tasks`) fill it in."""
+
+    env_params: PyTree
+    stop: jax.Array | None = None
+    """Episode from which on agents no longer learn within the trial, int32; None: they never stop."""
+    hyperparameters: dict[str, dict[str, jax.Array]] = struct.field(default_factory=dict)
+    """Optimiser hyper-parameters by role that replace the configured ones, such as `learning_rate`."""
+
+
+@struct.dataclass
+class Trial:
+    """What came of a trial: K episodes of T steps in E environments against one set of opponents.
+
+    A part that nobody reads is never computed, let alone stored. Outside one trial every leaf has the axes
+    `[C, O]` (candidates, opponents) in front.
+    """
+
+    rollouts: dict[str, Sample]
+    """By role, `[K, T, B, ...]` with B = seats x E."""
+    last_observations: dict[str, PyTree]
+    """By role, after the last step of each episode, `[K, B, ...]`."""
+    last_memories: dict[str, MemoryState]
+    """By role, after the last step of the trial, `[B, ...]`."""
+    rewards: dict[str, jax.Array]
+    """By role, mean reward per step over its seats, steps and environments: the fitness."""
+    reward_per_timestep: jax.Array
+    """By player, `[num_players]`."""
+    statistics: PyTree
+    """Summed over episodes: see `Environment.episode_statistics`."""
+    learning_metrics: dict[str, Metrics]
+    """By role that learns in the trial, what its updates reported, averaged over them."""
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run needs to go on; a checkpoint is one of these."""
+
+    step: jax.Array
+    """Iterations done, int32."""
+    keys: jax.Array
+    """One typed key per seed, `[S]`, never changed: keys of an iteration are derived from it and `step`."""
+    learners: dict[str, PyTree]
+    """By role that learns across trials, the learner's state, `[S, ...]`."""
+    inner: dict[str, TrainingState]
+    """By role that lives on from trial to trial without a learner, `[S, C, O, ...]`."""
