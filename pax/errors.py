@@ -1,17 +1,21 @@
-"""Errors that a user can cause; the message is one sentence that names the key, the value and the remedy."""
+"""The errors Pax raises on purpose.
+
+Each message is one sentence that names the key, the value and the remedy, so that an application
+may print it without a traceback.
+"""
 
 
 class PaxError(Exception):
-    """Base of all of them."""
+    """Base of the errors that a user can cause and can mend."""
 
 
 class ConfigError(PaxError, ValueError):
-    """Something in the configuration cannot work."""
+    """A setting is unknown, has a wrong value or contradicts another one."""
 
 
 class CheckpointError(PaxError):
-    """A checkpoint or a policy file cannot be read or written."""
+    """A checkpoint or an exported policy is missing, damaged, misfit or cannot be written."""
 
 
 class TrainingError(PaxError):
-    """Training went wrong, such as a loss that is not a number."""
+    """Training cannot go on, for example because a loss is not a number."""

@@ -34,6 +34,12 @@ class Agent:
         """The agent for one seat (from 0) of a game."""
         return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
 
+    def describe(self) -> dict[str, Any]:
+        """Its class and hyper-parameters, as JSON values."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        spaces = {name: str(fields.pop(name)) for name in ("observation_space", "action_space")}
+        return {"agent": type(self).__name__, **spaces, **fields}
+
     def initial_hidden(self, num_envs: int) -> jax.Array:
         """The memory of an agent that remembers nothing yet, `[num_envs, H]`."""
         return jnp.zeros((num_envs, self.hidden_size_in_memory))

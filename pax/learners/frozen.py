@@ -11,14 +11,14 @@ from pax.types import Metrics, PyTree, Trial, TrainingState
 class Frozen(Learner):
     """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these."""
 
-    def __init__(self, states: TrainingState):
-        """`states`: `[K, ...]`."""
-        self.states = states
-        self.num_candidates = jax.tree.leaves(states)[0].shape[0]
+    def __init__(self, num_candidates: int = 1, initial: TrainingState | None = None):
+        """`initial`: the policies `[K, ...]`, unless whoever runs the loop puts them into its state."""
+        self.num_candidates = num_candidates
+        self.initial = initial
 
-    def init(self, key: jax.Array) -> TrainingState:
+    def init(self, key: jax.Array) -> TrainingState | None:
         del key
-        return self.states
+        return self.initial
 
     def propose(self, state: TrainingState, key: jax.Array) -> TrainingState:
         del key

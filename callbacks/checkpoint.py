@@ -1,0 +1,96 @@
+"""Saves what a run needs to go on, and the policies it has found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pax.callback import Callback
+from pax.checkpoint import Checkpointer
+from pax.errors import ConfigError
+from pax.trainer import CHECKPOINTS, MetaTrainer
+
+
+class Checkpoint(Callback):
+    """Keeps the latest checkpoints, the best, and every k-th.
+
+    "Best" is judged by `monitor`, the latest value of which belongs to the very state that is saved if it is
+    a metric of an evaluation that runs as often as this. After the last iteration, and when training is
+    interrupted, the run is saved too, and the trained policies are exported to `policies/`.
+
+    Args:
+        every: iterations between checkpoints.
+        keep_latest: how many of the newest to keep.
+        keep_every: iterations between checkpoints that are kept for good; 0 for none.
+        monitor: the metric that tells which one is best: of training, or `evaluation/<name>/...`.
+        mode: whether `monitor` should be large ("max") or small ("min").
+    """
+
+    priority = 100
+
+    def __init__(
+        self,
+        every: int = 100,
+        keep_latest: int = 2,
+        keep_every: int = 0,
+        monitor: str = "train/reward_per_timestep/player_1",
+        mode: Literal["max", "min"] = "max",
+    ):
+        if mode not in ("max", "min"):
+            raise ConfigError(f"mode is {mode!r} in Checkpoint: choose max or min")
+        if keep_every and keep_every % every:
+            raise ConfigError(
+                f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "
+                f"give a multiple of {every}"
+            )
+        self.every = every
+        self.keep_latest = keep_latest
+        self.keep_every = keep_every
+        self.monitor = monitor
+        self.mode = mode
+        self._evaluated: dict[str, float] = {}
+
+    def setup(self, trainer: MetaTrainer) -> None:
+        if trainer.workdir is None:
+            raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
+        trainer.checkpointer = Checkpointer(
+            trainer.workdir / CHECKPOINTS,
+            keep_latest=self.keep_latest,
+            keep_every=self.keep_every or None,
+            maximise=self.mode == "max",
+        )
+
+    def on_evaluation_end(
+        self, trainer: MetaTrainer, step: int, name: str, metrics: Mapping[str, Any]
+    ) -> None:
+        for key, value in metrics.items():
+            self._evaluated[f"evaluation/{name}/{key}"] = float(value)
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        trainer.save(best_metric=self._monitored(metrics))
+
+    def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
+        if trainer.is_lead:
+            trainer.export_policies()
+
+    def teardown(self, trainer: MetaTrainer) -> None:
+        if trainer.checkpointer is not None:
+            trainer.checkpointer.close()
+            trainer.checkpointer = None
+
+    def _monitored(self, metrics: Mapping[str, Any]) -> float | None:
+        if self.monitor in metrics:
+            value = float(metrics[self.monitor][-1])
+        elif self.monitor in self._evaluated:
+            value = self._evaluated[self.monitor]
+        elif self.monitor.startswith("evaluation/"):
+            return None  # Not evaluated yet.
+        else:
+            raise ConfigError(
+                f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "
+                f"{', '.join(sorted(metrics))}"
+            )
+        return value if math.isfinite(value) else None

@@ -1,0 +1,66 @@
+"""Ends training when there is nothing left to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pax.callback import Callback
+from pax.errors import ConfigError
+from pax.trainer import MetaTrainer
+
+
+class EarlyStop(Callback):
+    """Stops when a metric of training, averaged over the chunk, has been good enough for long enough.
+
+    Args:
+        monitor: the metric.
+        threshold: what it has to reach.
+        mode: whether it should be at least ("max") or at most ("min") the threshold.
+        patience: how many times in a row it has to be there.
+        every: iterations between looks at it.
+    """
+
+    priority = 60
+
+    def __init__(
+        self,
+        monitor: str,
+        threshold: float,
+        mode: Literal["max", "min"] = "max",
+        patience: int = 3,
+        every: int = 10,
+    ):
+        if mode not in ("max", "min"):
+            raise ConfigError(f"mode is {mode!r} in EarlyStop: choose max or min")
+        if patience < 1:
+            raise ConfigError(f"patience is {patience} in EarlyStop: give at least 1")
+        self.monitor = monitor
+        self.threshold = threshold
+        self.mode = mode
+        self.patience = patience
+        self.every = every
+        self._times = 0
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        if self.monitor not in metrics:
+            raise ConfigError(
+                f"monitor is {self.monitor!r} in EarlyStop, which no metric is called: choose one of "
+                f"{', '.join(sorted(metrics))}"
+            )
+        value = float(metrics[self.monitor].mean())
+        sign = 1.0 if self.mode == "max" else -1.0
+        reached = sign * value >= sign * self.threshold
+        self._times = self._times + 1 if reached else 0
+        if self._times >= self.patience:
+            trainer.request_stop(
+                f"{self.monitor} reached {self.threshold:g} {self.patience} times in a row"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"times": self._times}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._times = state["times"]

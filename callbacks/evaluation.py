@@ -1,0 +1,37 @@
+"""Evaluates the policies while they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pax.callback import Callback
+from pax.metrics.seeds import SeedMetrics
+from pax.trainer import MetaTrainer
+
+
+class Evaluation(Callback):
+    """Runs the trainer's evaluations and reports them as `evaluation/<name>/...`.
+
+    Args:
+        every: iterations between evaluations.
+    """
+
+    priority = 50
+
+    def __init__(self, every: int = 100):
+        self.every = every
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        for name, results in trainer.evaluate().items():
+            # Seeds are reduced as those of training are: one "iteration" of them.
+            per_seed = {key: np.atleast_1d(value)[None] for key, value in results.items()}
+            scalars = SeedMetrics(per_seed).at(0)
+            trainer.writer.write_scalars(
+                step, {f"evaluation/{name}/{key}": value for key, value in scalars.items()}
+            )
+            trainer.callbacks.on_evaluation_end(trainer, step, name, scalars)

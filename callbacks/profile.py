@@ -1,0 +1,56 @@
+"""Records where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from pax.callback import Callback
+from pax.errors import ConfigError
+from pax.trainer import MetaTrainer
+
+
+class Profile(Callback):
+    """Traces one stretch of training with JAX's profiler, for TensorBoard's profile plugin or Perfetto.
+
+    Args:
+        start: the iteration after which tracing starts; past the first chunk, so that compiling is left out.
+        iterations: how many iterations to trace.
+    """
+
+    priority = 10
+
+    def __init__(self, start: int = 20, iterations: int = 10):
+        if start < 1 or iterations < 1:
+            raise ConfigError(
+                f"start is {start} and iterations is {iterations} in Profile: give at least 1 each"
+            )
+        self.start = start
+        self.iterations = iterations
+        self._tracing = False
+        self._done = False
+
+    def setup(self, trainer: MetaTrainer) -> None:
+        if trainer.workdir is None:
+            raise ConfigError("Profile has nowhere to write: give the trainer a workdir")
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        if not trainer.is_lead or self._done:
+            return
+        if self._tracing and step >= self.start + self.iterations:
+            self._stop()
+        elif not self._tracing and step >= self.start:
+            jax.profiler.start_trace(str(trainer.workdir))
+            self._tracing = True
+
+    def teardown(self, trainer: MetaTrainer) -> None:
+        if self._tracing:
+            self._stop()
+
+    def _stop(self) -> None:
+        jax.profiler.stop_trace()
+        self._tracing, self._done = False, True

@@ -1,0 +1,52 @@
+"""Writes the metrics of training, and once what was run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pax.callback import Callback
+from pax.trainer import MetaTrainer
+
+
+class Scalars(Callback):
+    """Reports the metrics of an iteration through `trainer.writer`.
+
+    Beside the metrics, each report has `env_steps` (those of one seed so far), `env_steps_per_second` (of all
+    seeds, while the chunk ran) and `wall_time` in seconds. The settings of the run go to TensorBoard's
+    HPARAMS and TEXT tabs.
+
+    Args:
+        every: iterations between reports.
+        each_iteration: report all iterations of the chunks that are reported, not just the last of each.
+            With `every` equal to the trainer's chunk nothing is left out.
+    """
+
+    priority = 0
+
+    def __init__(self, every: int = 10, each_iteration: bool = False):
+        self.every = every
+        self.each_iteration = each_iteration
+
+    def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
+        settings = dict(trainer.hyperparameters)
+        trainer.writer.write_hparams(settings)
+        text = "    " + json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
+        trainer.writer.write_texts(trainer.step, {"config": text})
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        size = len(metrics["env_steps_per_second"])
+        for index in range(size) if self.each_iteration else [size - 1]:
+            iteration = step - size + 1 + index
+            scalars = {
+                "env_steps": iteration * trainer.env_steps_per_iteration,
+                "wall_time": trainer.wall_time,
+                **{name: values[index] for name, values in metrics.items()},
+            }
+            trainer.writer.write_scalars(iteration, scalars)
+        trainer.writer.flush()
+
+

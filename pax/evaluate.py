@@ -1,0 +1,125 @@
+"""Evaluation: the training loop with everybody's policy frozen, against opponents of choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pax.agents.agent import Agent
+from pax.envs.environment import Environment
+from pax.errors import CheckpointError, ConfigError
+from pax.learners.frozen import Frozen
+from pax.loop import Loop
+from pax.policy_file import load_policy, save_policy
+from pax.roles import Role
+from pax.types import Task, TrainingState, TrainState
+
+Evaluation = Mapping[str, Role]
+"""Who replaces whom in an evaluation: by the name of the role that gives up its seats."""
+
+
+class Evaluator:
+    """Plays one iteration with frozen policies.
+
+    Roles that learn across trials, and co-players that live on, play what they have learned so far. Those
+    that start afresh in every trial do so here too, and go on learning within it.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        roles: Sequence[Role],
+        sample_task: Callable[[jax.Array], Task],
+        replacements: Evaluation,
+        *,
+        num_envs: int,
+        num_opps: int,
+        num_outer_steps: int,
+    ):
+        names = [role.name for role in roles]
+        for name in replacements:
+            if name not in names:
+                raise ConfigError(
+                    f"an evaluation replaces the role {name!r}: this run has {', '.join(names)}"
+                )
+        self._trained = {
+            role.name: role
+            for role in roles
+            if role.name not in replacements and (role.learner or role.carried)
+        }
+        playing = [
+            Role(role.name, role.agent, role.seats, Frozen(1))
+            if role.name in self._trained
+            else replacements.get(role.name, role)
+            for role in roles
+        ]
+        self._loop = Loop(
+            env,
+            playing,
+            sample_task,
+            num_envs=num_envs,
+            num_opps=num_opps,
+            num_outer_steps=num_outer_steps,
+        )
+        self._run = jax.jit(self._evaluate)
+
+    def __call__(self, state: TrainState) -> dict[str, np.ndarray]:
+        """Metrics of the policies in `state`, by name, one number per seed `[S]`."""
+        metrics = jax.device_get(self._run(state))
+        return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
+
+    def _evaluate(self, state: TrainState) -> dict[str, jax.Array]:
+        # The same luck in every evaluation of a run, and none that training has.
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(state.keys)
+        start = self._loop.init(keys)
+        frozen = {
+            name: jax.tree.map(lambda leaf: leaf[:, None], deployed(role, state))
+            for name, role in self._trained.items()
+        }
+        return self._loop.run(start.replace(learners=start.learners | frozen), 1)[1]
+
+
+def deployed(role: Role, state: TrainState) -> TrainingState:
+    """The policy of a trained role in each seed, `[S, ...]`."""
+    if role.learner:
+        return jax.vmap(role.learner.deploy)(state.learners[role.name])
+    return jax.tree.map(lambda leaf: leaf[:, 0, 0], state.inner[role.name])
+
+
+def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:
+    """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`."""
+    num_seeds = state.keys.shape[0]
+    paths = []
+    for role in roles:
+        if not (role.learner or role.carried):
+            continue
+        params = jax.device_get(deployed(role, state).params)
+        for seed in range(num_seeds):
+            suffix = f"_seed_{seed}" if num_seeds > 1 else ""
+            path = f"{directory}/{role.name}{suffix}.msgpack"
+            own = jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf[seed]), params)
+            save_policy(path, agent=role.agent.describe(), params=own)
+            paths.append(path)
+    return paths
+
+
+def load_agent_state(path: str, agent: Agent) -> TrainingState:
+    """A fresh state of `agent` with the parameters of an exported policy.
+
+    Raises:
+        CheckpointError: if there is no such file, or it holds the policy of another kind of agent.
+    """
+    policy = load_policy(path)
+    fresh = agent.init(jax.random.key(0))
+    expected = jax.tree.map(jnp.shape, fresh.params)
+    found = jax.tree.map(jnp.shape, policy.params)
+    if expected != found:
+        raise CheckpointError(
+            f"{path} holds parameters of shape {found}, and {type(agent).__name__} here has {expected}: "
+            f"configure the agent as the policy was trained ({policy.agent})"
+        )
+    return fresh.replace(params=jax.tree.map(jnp.asarray, policy.params))

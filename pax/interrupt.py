@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: stop between two chunks instead of in the middle of one."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Within the context, the first SIGINT or SIGTERM calls `stop`; a second one acts as usual.
+
+    Only the main thread may handle signals: in any other, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        restore()
+        stop(signal.Signals(number))
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()

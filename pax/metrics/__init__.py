@@ -1,0 +1,1 @@
+"""Metrics of a run: how they are computed, and where they are written."""

@@ -1,0 +1,167 @@
+"""Metrics as JSON Lines: one object per iteration, for any tool to read."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from pax.metrics.scalar_writer import ScalarWriter, as_number
+
+STEP_KEY = "iteration"
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the rows of a file that `JsonLinesWriter` writes, or wrote.
+
+    A last line that is incomplete, as a killed run leaves it, is left out.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One dict per iteration, `{"iteration": step, name: number or None}`; None stands for a
+        number that is not finite.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line other than the last is not a row.
+    """
+    lines = _lines(path)
+    rows = [_parse(line) for line in lines]
+    if rows and rows[-1] is None:
+        rows.pop()
+    for number, row in enumerate(rows, start=1):
+        if row is None:
+            raise ValueError(
+                f"{os.fspath(path)}, line {number} is not an object with an {STEP_KEY!r}"
+            )
+    return [row for row in rows if row is not None]
+
+
+class JsonLinesWriter(ScalarWriter):
+    """Writes one JSON object per step, `{"iteration": step, name: number}`.
+
+    Scalars that several calls write for one step (training, then evaluation) share its object. It
+    reaches the file when a later step arrives, or at `flush` or `close`, in one system call: after
+    `flush` it survives a killed process. Scalars that arrive for the last step after it was
+    flushed are merged as well: its line, the last of the file, is replaced.
+
+    The file is strict JSON: numbers that are not finite are null. Runs whose numbers are bit-equal
+    write equal text.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        resume_at: the step to go on from: rows of later steps, which the run will write again, and
+            lines that a kill left incomplete are dropped. None begins an empty file; one that is
+            there is kept, once, with `.old` added to its name.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], resume_at: int | None = None) -> None:
+        self._path = pathlib.Path(path)
+        self._row: dict[str, Any] = {}
+        self._offset = 0  # where the line of `_row` begins
+        self._end = 0  # where the file ends
+        self._dirty = False
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_at is not None and self._path.exists():
+            self._keep_until(resume_at)
+        elif self._path.exists() and self._path.stat().st_size:
+            os.replace(self._path, f"{self._path}.old")
+        self._path.touch()
+        self._file = self._path.open("r+b")
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Adds scalars to the object of a step.
+
+        Args:
+            step: the iteration; it never decreases.
+            scalars: name to number, or to an array of one element. A name that the step already
+                has gets the new value.
+
+        Raises:
+            ValueError: `step` is before the last one, a value is not one real number, or a name is
+                "iteration".
+        """
+        step = int(step)
+        if STEP_KEY in scalars:
+            raise ValueError(f"{STEP_KEY!r} is the key of the step: give the scalar another name")
+        numbers = {key: _strict(as_number(key, value)) for key, value in scalars.items()}
+        last = self._row.get(STEP_KEY, step)
+        if step < last:
+            raise ValueError(
+                f"scalars for iteration {step} after those of {last} in {self._path}: pass the "
+                "iteration of the run as the step, which never decreases"
+            )
+        if step > last:
+            self._emit()
+        if step > last or not self._row:
+            self._row = {STEP_KEY: step}
+            self._offset = self._end
+        self._row |= numbers
+        self._dirty = True
+
+    def flush(self) -> None:
+        """Hands all that was written to the operating system."""
+        self._emit()
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        if not self._file.closed:
+            self._emit()
+            self._file.close()
+
+    def _emit(self) -> None:
+        if not self._dirty:
+            return
+        line = _line(self._row)
+        self._file.seek(self._offset)
+        self._file.write(line)
+        self._file.flush()
+        self._end = self._offset + len(line)
+        # Only now, so that a kill in between cannot lose a row that was flushed before.
+        self._file.truncate(self._end)
+        self._dirty = False
+
+    def _keep_until(self, step: int) -> None:
+        """Drops rows after `step`, and invalid lines, by atomically replacing the file."""
+        rows = [_parse(line) for line in _lines(self._path)]
+        if None in rows[:-1]:
+            logging.warning("%s: dropping lines that are not rows.", self._path)
+        kept = [row for row in rows if row is not None and row[STEP_KEY] <= step]
+        temporary = pathlib.Path(f"{self._path}.tmp")
+        with temporary.open("wb") as file:
+            for row in kept:
+                self._offset = self._end
+                self._end += file.write(_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+        # The last row stays open: callbacks of `step` may write again what they wrote before.
+        self._row = kept[-1] if kept else {}
+
+
+def _strict(number: int | float) -> int | float | None:
+    """Returns a number, or None in the place of what JSON has no number for."""
+    return number if math.isfinite(number) else None
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _lines(path: str | os.PathLike[str]) -> list[bytes]:
+    lines = pathlib.Path(path).read_bytes().split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Returns the row that a line holds, or None if it holds none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get(STEP_KEY), int) else None

@@ -1,0 +1,276 @@
+"""A CLU metric writer for TensorBoard that needs no TensorFlow."""
+
+import io
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import logging
+from numpy.typing import ArrayLike
+from PIL import Image
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.plugins.histogram import summary_v2 as histogram_summary
+from tensorboard.plugins.hparams import summary_v2 as hparams_summary
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util import tensor_util
+
+from pax.metrics.scalar_writer import as_number
+
+if TYPE_CHECKING:
+    from clu.metric_writers.interface import MetricWriter
+else:
+    # CLU imports this very class while its interface is being imported, so the class cannot derive
+    # from it: `pax.metrics.writers` registers it as a `MetricWriter` instead.
+    MetricWriter = object
+
+GIF_FRAMES_PER_SECOND = 10
+# A bounded queue: when the disk is slower than training, training waits.
+_MAX_QUEUE_SIZE = 100
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class SummaryWriter(MetricWriter):
+    """Writes an event file that TensorBoard shows; a thread does the writing.
+
+    Args:
+        logdir: folder of the event file, made if it is missing.
+        purge_step: where a run starts over: TensorBoard then drops the events of this step and of
+            later ones that earlier event files in `logdir` hold.
+    """
+
+    def __init__(self, logdir: str | os.PathLike[str], *, purge_step: int | None = None) -> None:
+        self._writer = EventFileWriter(os.fspath(logdir), max_queue_size=_MAX_QUEUE_SIZE)
+        if purge_step is not None:
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            event = event_pb2.Event(wall_time=time.time(), step=purge_step, session_log=start)
+            # Twice, as TensorBoard takes the first start it reads in a folder for that of the run,
+            # and drops events at those after it only.
+            self._writer.add_event(event)
+            self._writer.add_event(event)
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Writes the scalars of a step as one event.
+
+        Numbers that are not finite as float32, TensorBoard's type, are left out: it cannot draw
+        them.
+
+        Args:
+            step: the iteration.
+            scalars: name to number, or to an array of one element.
+
+        Raises:
+            ValueError: a value is not one real number.
+        """
+        numbers = {key: as_number(key, value) for key, value in scalars.items()}
+        self._add(
+            step,
+            [
+                summary_pb2.Summary.Value(tag=key, simple_value=number)
+                for key, number in numbers.items()
+                if abs(number) <= _FLOAT32_MAX
+            ],
+        )
+
+    def write_images(self, step: int, images: Mapping[str, ArrayLike]) -> None:
+        """Writes images as PNG.
+
+        Args:
+            step: the iteration.
+            images: name to image(s) `[H, W, C]` or `[N, H, W, C]`, with C of 1, 3 or 4; floats are
+                in [0, 1], integers in [0, 255].
+
+        Raises:
+            ValueError: an image has another shape.
+        """
+        values = []
+        for key, value in images.items():
+            batch = _as_pixels(key, value, "[N, H, W, C]")
+            values.append(_image_value(key, batch.shape[2], batch.shape[1], map(_png, batch)))
+        self._add(step, values)
+
+    def write_videos(self, step: int, videos: Mapping[str, ArrayLike]) -> None:
+        """Writes videos as animated GIFs, which TensorBoard shows among its images.
+
+        Args:
+            step: the iteration.
+            videos: name to video(s) `[T, H, W, C]` or `[N, T, H, W, C]`, with C and the values as
+                for images.
+
+        Raises:
+            ValueError: a video has another shape.
+        """
+        values = []
+        for key, value in videos.items():
+            batch = _as_pixels(key, value, "[N, T, H, W, C]")
+            values.append(_image_value(key, batch.shape[3], batch.shape[2], map(_gif, batch)))
+        self._add(step, values)
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Writes texts: name to text, which TensorBoard renders as Markdown."""
+        metadata = text_metadata.create_summary_metadata(display_name=None, description=None)
+        self._add(
+            step,
+            [
+                summary_pb2.Summary.Value(
+                    tag=key, metadata=metadata, tensor=_string_tensor([text.encode()], shape=[])
+                )
+                for key, text in texts.items()
+            ],
+        )
+
+    def write_histograms(
+        self,
+        step: int,
+        arrays: Mapping[str, ArrayLike],
+        num_buckets: Mapping[str, int] | None = None,
+    ) -> None:
+        """Writes histograms of the finite elements of arrays.
+
+        Args:
+            step: the iteration.
+            arrays: name to array of any shape.
+            num_buckets: name to number of buckets; TensorBoard's default is 30.
+        """
+        values: list[summary_pb2.Summary.Value] = []
+        for key, array in arrays.items():
+            data = np.asarray(array, dtype=np.float64)
+            buckets = (num_buckets or {}).get(key)
+            summary = histogram_summary.histogram_pb(key, data[np.isfinite(data)], buckets)
+            values.extend(summary.value)
+        self._add(step, values)
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Writes the hyper-parameters of the run.
+
+        Args:
+            hparams: name to value. Nested mappings, and sequences that hold mappings, are flattened
+                to dotted names (`agents.0.learning_rate`); values that are no string, number or
+                bool are written as `str(value)`.
+        """
+        summary = hparams_summary.hparams_pb(_flatten(hparams))
+        self._add(0, summary.value)
+
+    def write_summaries(
+        self, step: int, values: Mapping[str, ArrayLike], metadata: Any = None
+    ) -> None:
+        """Writes tensors as they are, for custom TensorBoard plugins.
+
+        Args:
+            step: the iteration.
+            values: name to tensor.
+            metadata: a `SummaryMetadata` proto, or its bytes.
+        """
+        if isinstance(metadata, bytes):
+            metadata = summary_pb2.SummaryMetadata.FromString(metadata)
+        self._add(
+            step,
+            [
+                summary_pb2.Summary.Value(
+                    tag=key,
+                    metadata=metadata,
+                    tensor=tensor_util.make_tensor_proto(np.asarray(value)),
+                )
+                for key, value in values.items()
+            ],
+        )
+
+    def write_audios(self, step: int, audios: Mapping[str, ArrayLike], *, sample_rate: int) -> None:
+        """Not supported: logs so once, and writes nothing."""
+        logging.log_first_n(logging.WARNING, "Audio is not written to TensorBoard.", 1)
+
+    def flush(self) -> None:
+        """Returns when all that was written is in the event file."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self._writer.close()
+
+    def _add(self, step: int, values: Sequence[summary_pb2.Summary.Value]) -> None:
+        if values:
+            summary = summary_pb2.Summary(value=values)
+            self._writer.add_event(
+                event_pb2.Event(wall_time=time.time(), step=int(step), summary=summary)
+            )
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Returns the leaves of nested mappings, keyed by dotted names."""
+    # ConfigDict is no `Mapping`, so ask for what is needed of one.
+    if hasattr(value, "items"):
+        items = [(str(key), child) for key, child in value.items()]
+    elif isinstance(value, (list, tuple)) and any(hasattr(child, "items") for child in value):
+        items = [(str(index), child) for index, child in enumerate(value)]
+    else:
+        if isinstance(value, (np.bool_, np.number)):
+            value = value.item()
+        return {prefix: value if isinstance(value, (bool, int, float, str)) else str(value)}
+    flat: dict[str, bool | int | float | str] = {}
+    for key, child in items:
+        flat |= _flatten(child, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def _as_pixels(key: str, value: ArrayLike, axes: str) -> np.ndarray:
+    """Returns a batch of images or videos as uint8, with the axes that `axes` names."""
+    array = np.asarray(value)
+    rank = axes.count(",") + 1
+    batch = array[None] if array.ndim == rank - 1 else array
+    if batch.ndim != rank or batch.shape[-1] not in (1, 3, 4) or 0 in batch.shape:
+        raise ValueError(
+            f"{key!r} has shape {array.shape}: expected {axes}, without N for a single one, C of "
+            "1, 3 or 4, and no empty axis"
+        )
+    if batch.dtype == np.bool_:
+        return batch.astype(np.uint8) * 255
+    if batch.dtype.kind in "iu":
+        return np.clip(batch, 0, 255).astype(np.uint8)
+    unit = np.clip(np.nan_to_num(batch.astype(np.float32), nan=0.0), 0.0, 1.0)
+    return np.round(unit * 255).astype(np.uint8)
+
+
+def _picture(frame: np.ndarray) -> Image.Image:
+    """Returns a frame [H, W, C] as a picture."""
+    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+
+
+def _png(frame: np.ndarray) -> bytes:
+    """Returns a frame [H, W, C] as PNG."""
+    buffer = io.BytesIO()
+    _picture(frame).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _gif(frames: np.ndarray) -> bytes:
+    """Returns frames [T, H, W, C] as an animated GIF that repeats for ever."""
+    first, *others = map(_picture, frames)
+    buffer = io.BytesIO()
+    duration_ms = round(1000 / GIF_FRAMES_PER_SECOND)
+    first.save(
+        buffer, format="GIF", save_all=True, append_images=others, duration=duration_ms, loop=0
+    )
+    return buffer.getvalue()
+
+
+def _image_value(
+    tag: str, width: int, height: int, encoded: "map[bytes]"
+) -> summary_pb2.Summary.Value:
+    """Returns encoded pictures in the form that TensorBoard's image plugin stores them."""
+    metadata = image_metadata.create_summary_metadata(display_name=None, description=None)
+    strings = [str(width).encode(), str(height).encode(), *encoded]
+    tensor = _string_tensor(strings, shape=[len(strings)])
+    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def _string_tensor(strings: Sequence[bytes], shape: Sequence[int]) -> tensor_pb2.TensorProto:
+    """Returns byte strings as a tensor of the given shape."""
+    dim = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
+    return tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING,
+        tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=dim),
+        string_val=strings,
+    )

@@ -1,0 +1,96 @@
+"""Where the metrics of a run go: CLU's metric writers, without TensorFlow.
+
+Import `metric_writers` from here, or import this module before any other part of CLU that uses
+them (such as `clu.periodic_actions`): on its own, CLU imports TensorFlow.
+"""
+
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from pax.metrics import tensorboard_writer
+from pax.metrics.json_writer import JsonLinesWriter, read_metrics
+from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.metrics.tensorboard_writer import SummaryWriter
+
+# `clu.metric_writers` imports TensorFlow through this one module, for its `SummaryWriter`. With
+# ours in its place, the rest of CLU works as it is.
+sys.modules.setdefault("clu.metric_writers.summary_writer", tensorboard_writer)
+from clu import metric_writers  # noqa: E402
+
+metric_writers.MetricWriter.register(SummaryWriter)
+metric_writers.MetricWriter.register(ScalarWriter)
+
+__all__ = [
+    "METRICS_FILE",
+    "ConciseLoggingWriter",
+    "JsonLinesWriter",
+    "SummaryWriter",
+    "create_writer",
+    "metric_writers",
+    "read_metrics",
+]
+
+METRICS_FILE = "metrics.jsonl"
+_SPEED_KEY = "env_steps_per_second"
+
+
+class ConciseLoggingWriter(ScalarWriter):
+    """Logs one line per write: rewards, those of evaluations too, and the speed.
+
+    For example `iteration 400 | reward_per_timestep player_1 -1.002 player_2 -1.003 | 5.1e6 env
+    steps/s`. Rewards are the scalars with a part of their name, between slashes, that begins with
+    `reward`; all others are left to the files. A write without any of them logs nothing.
+    """
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Logs the rewards and the speed among the scalars of a step.
+
+        Args:
+            step: the iteration.
+            scalars: name to number, or to an array of one element.
+
+        Raises:
+            ValueError: a value to log is not one real number.
+        """
+        groups: dict[str, list[str]] = {}
+        for key, value in scalars.items():
+            if any(part.startswith("reward") for part in key.split("/")):
+                group, _, name = key.rpartition("/")
+                groups.setdefault(group, []).append(f"{name} {as_number(key, value):.4g}")
+        parts = [" ".join([group, *rewards]).strip() for group, rewards in groups.items()]
+        if _SPEED_KEY in scalars:
+            mantissa, exponent = f"{as_number(_SPEED_KEY, scalars[_SPEED_KEY]):.1e}".split("e")
+            parts.append(f"{mantissa}e{int(exponent)} env steps/s")
+        if parts:
+            logging.info("%s", " | ".join([f"iteration {step}", *parts]))
+
+    def flush(self) -> None:
+        """Flushes the log."""
+        logging.flush()
+
+
+def create_writer(
+    workdir: str | os.PathLike[str], *, resume_at: int | None = None, log: bool = True
+) -> metric_writers.MetricWriter:
+    """Returns the writer of a run: `metrics.jsonl`, TensorBoard events and the log.
+
+    Args:
+        workdir: the folder of the run, made if it is missing.
+        resume_at: the iteration of the checkpoint that the run goes on from: what was written for
+            later iterations is dropped. None for a run from the start: what is there is put aside.
+        log: whether to log a line per write.
+    """
+    workdir = pathlib.Path(workdir)
+    purge_step = 0 if resume_at is None else resume_at + 1
+    writers: list[metric_writers.MetricWriter] = [
+        JsonLinesWriter(workdir / METRICS_FILE, resume_at=resume_at),
+        SummaryWriter(workdir, purge_step=purge_step),
+    ]
+    if log:
+        writers.append(ConciseLoggingWriter())
+    return metric_writers.MultiWriter(writers)

@@ -1,0 +1,366 @@
+"""MetaTrainer: the façade over the compiled loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from pax import tasks
+from pax.agents.agent import Agent
+from pax.callback import Callback, CallbackList
+from pax.checkpoint import Checkpointer
+from pax.envs.environment import Environment
+from pax.errors import CheckpointError, ConfigError, TrainingError
+from pax.evaluate import Evaluation, Evaluator, export_policies
+from pax.interrupt import stop_on_signals
+from pax.learners.gradient import Gradient
+from pax.loop import Loop
+from pax.metrics.seeds import SeedMetrics
+from pax.metrics.writers import create_writer, metric_writers
+from pax.roles import Role, check_roles
+from pax.types import PyTree, TrainState
+
+CHECKPOINTS = "checkpoints"
+POLICIES = "policies"
+
+
+class MetaTrainer:
+    """Trains the roles of a game, seed by seed side by side, and tells callbacks about it.
+
+    >>> env = IteratedMatrixGame(num_inner_steps=150)
+    >>> trainer = MetaTrainer(env, [PPO.for_env(env), TitForTat.for_env(env)], num_iters=200)
+    >>> trainer.fit()["train/reward_per_timestep/player_1"]
+    -1.0
+
+    Attributes:
+        step: iterations done.
+        state: everything that was learned; None before the first `fit` or `restore`.
+        workdir: the run's folder, or None: then nothing is written.
+        writer: a CLU metric writer for whatever a callback reports.
+        stop_reason: why the last `fit` ended early, or None.
+        compile_seconds: what compiling took so far.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        roles: Sequence[Role | Agent],
+        *,
+        env_params: PyTree = None,
+        samplers: Sequence[tasks.Sampler] = (),
+        num_envs: int = 100,
+        num_opps: int = 1,
+        num_outer_steps: int = 1,
+        num_iters: int = 1000,
+        num_seeds: int = 1,
+        seed: int = 0,
+        chunk: int = 10,
+        evaluations: Mapping[str, Evaluation] | None = None,
+        callbacks: Sequence[Callback] = (),
+        workdir: str | os.PathLike[str] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+    ):
+        """Checks everything that can be checked before compiling.
+
+        Args:
+            env: the game.
+            roles: who plays it. A bare agent takes the next seat; if it can learn, it does so by gradient
+                after every trial.
+            env_params: what is played for; the game's default if None.
+            samplers: what is drawn anew for every opponent and trial, see `pax.tasks`.
+            num_envs: environments E that an agent plays at once.
+            num_opps: sets of opponents O that each candidate meets.
+            num_outer_steps: episodes K per trial.
+            num_iters: iterations to train for.
+            num_seeds: independent runs S, trained in one program; seed i equals a run with `seed + i`.
+            seed: of the first run.
+            chunk: iterations per compiled call; callbacks run in between.
+            evaluations: by name, who replaces whom when the trained roles are evaluated.
+            callbacks: what happens besides training.
+            workdir: the run's folder. If it holds a checkpoint and a `Checkpoint` callback is given, the
+                run goes on from there.
+            hyperparameters: what the run's reports show as its settings; by default, those above.
+
+        Raises:
+            ConfigError: if anything does not fit, in one sentence.
+        """
+        sizes = {
+            "num_envs": num_envs,
+            "num_opps": num_opps,
+            "num_outer_steps": num_outer_steps,
+            "num_iters": num_iters,
+            "num_seeds": num_seeds,
+            "chunk": chunk,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise ConfigError(f"{name} is {size}: give at least 1")
+        self.env = env
+        self.env_params = env.default_params if env_params is None else env_params
+        env.check_params(self.env_params)
+        self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
+        check_roles(self.roles, env)
+        for role in self.roles:
+            batch = len(role.seats) * num_envs
+            if role.learns_in_trial:
+                role.agent.check_rollout(env.num_inner_steps, batch)
+            if role.learner:
+                role.learner.check(num_opps, num_outer_steps, env.num_inner_steps, batch)
+        self.num_iters = num_iters
+        self.num_seeds = num_seeds
+        self.seed = seed
+        self.chunk = chunk
+        self.workdir = None if workdir is None else pathlib.Path(workdir)
+        self.callbacks = CallbackList(callbacks)
+        self.callbacks.validate(chunk)
+        self.hyperparameters = hyperparameters or {
+            **sizes,
+            "seed": seed,
+            **{role.name: role.agent.describe() for role in self.roles},
+        }
+        self._batch = {
+            "num_envs": num_envs,
+            "num_opps": num_opps,
+            "num_outer_steps": num_outer_steps,
+        }
+        self._sample_task = tasks.compose(self.env_params, samplers)
+        self._loop = Loop(
+            env,
+            self.roles,
+            self._sample_task,
+            probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
+            **self._batch,
+        )
+        self._evaluators = {
+            name: self._evaluator(replacements)
+            for name, replacements in (evaluations or {}).items()
+        }
+        self._compiled: dict[int, Any] = {}
+        self._wall_time_before = 0.0
+        self._started = time.monotonic()
+        self.step = 0
+        self.state: TrainState | None = None
+        self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
+        self.checkpointer: Checkpointer | None = None
+        self.stop_reason: str | None = None
+        self.compile_seconds = 0.0
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return jax.process_index() == 0
+
+    @property
+    def env_steps_per_iteration(self) -> int:
+        """Environment steps that one seed takes in one iteration."""
+        return self._loop.env_steps_per_iteration
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds that this run has taken so far, those before an interruption included."""
+        return self._wall_time_before + time.monotonic() - self._started
+
+    def fit(self, num_iters: int | None = None) -> dict[str, float]:
+        """Trains until `num_iters` iterations are done in all, and returns the metrics of the last one.
+
+        Goes on from `state` if there is one, else from the newest checkpoint in `workdir`, else from
+        scratch. SIGINT (Ctrl-C) and SIGTERM end it after the current chunk, as does `request_stop`.
+
+        Raises:
+            CallbackError: if a callback fails.
+            TrainingError: if a metric of training is no longer finite.
+        """
+        self.num_iters = self.num_iters if num_iters is None else num_iters
+        self.stop_reason = None
+        self._started, self._wall_time_before = time.monotonic(), self.wall_time
+        error: BaseException | None = None
+        try:
+            with stop_on_signals(lambda number: self.request_stop(number.name)):
+                self.callbacks.setup(self)
+                resumed_at = self._begin()
+                if self.workdir is not None and self.is_lead:
+                    self.writer = create_writer(self.workdir, resume_at=resumed_at, log=False)
+                with metric_writers.ensure_flushes(self.writer):
+                    return self._fit()
+        except BaseException as e:
+            error = e
+            self.callbacks.on_exception(self, e)
+            raise
+        finally:
+            self.callbacks.teardown(self, error)
+            self.writer.close()
+            self.writer = metric_writers.MultiWriter([])
+
+    def evaluate(self, opponents: Mapping[str, Agent] | None = None) -> dict[str, dict[str, Any]]:
+        """Evaluates the current policies, frozen, for one trial in every environment.
+
+        Args:
+            opponents: agents by the name of the role they replace. None: every evaluation the trainer was
+                made with, or, if there is none, the roles as they are.
+
+        Returns:
+            By evaluation, metrics by name: a float, or a numpy array `[S]` with several seeds.
+        """
+        if self.state is None and not self.restore():
+            raise CheckpointError(
+                f"nothing to evaluate: there is no checkpoint in {self.workdir}, so train first"
+            )
+        if opponents is not None:
+            seats = {role.name: role.seats for role in self.roles}
+            replacements = {
+                name: Role(name, agent, seats.get(name, ())) for name, agent in opponents.items()
+            }
+            evaluators = {"opponents": self._evaluator(replacements)}
+        else:
+            evaluators = self._evaluators or {"training": self._evaluator({})}
+        results = {}
+        for name, evaluator in evaluators.items():
+            metrics = evaluator(self.state)
+            if self.num_seeds == 1:
+                metrics = {key: values.item() for key, values in metrics.items()}
+            results[name] = metrics
+        return results
+
+    def request_stop(self, reason: str) -> None:
+        """Ends training after the current chunk; the first reason given is kept."""
+        self.stop_reason = self.stop_reason or reason
+
+    def save(self, *, best_metric: float | None = None) -> None:
+        """Saves the current state with a `Checkpointer`, which the `Checkpoint` callback provides."""
+        if self.checkpointer is None:
+            raise ConfigError("there is nowhere to save: add the callback callbacks.Checkpoint")
+        # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
+        self.writer.flush()
+        self.checkpointer.save(
+            self.step,
+            self.state,
+            callbacks=self.callbacks.state_dict(),
+            meta={"wall_time": self.wall_time},
+            best_metric=best_metric,
+        )
+        self.callbacks.on_save(self, self.step)
+
+    def restore(self, step: int | None = None) -> bool:
+        """Takes the state from the newest checkpoint, or that of `step`; False if there is none.
+
+        Raises:
+            CheckpointError: if `step` is missing or no checkpoint can be read.
+        """
+        if self.workdir is None:
+            return False
+        checkpointer = self.checkpointer
+        if checkpointer is None:
+            if not (self.workdir / CHECKPOINTS).is_dir():
+                return False
+            checkpointer = Checkpointer(self.workdir / CHECKPOINTS)
+        if step is None and checkpointer.latest_step() is None:
+            return False
+        restored = checkpointer.restore(jax.eval_shape(self._init_state), step)
+        self.state, self.step = restored.state, restored.step
+        self.callbacks.load_state_dict(restored.callbacks)
+        self._wall_time_before = restored.meta["wall_time"]
+        self._started = time.monotonic()
+        return True
+
+    def export_policies(self) -> list[str]:
+        """Writes the trained policies to `workdir/policies`; returns the paths."""
+        if self.workdir is None or self.state is None:
+            return []
+        directory = self.workdir / POLICIES
+        directory.mkdir(exist_ok=True)
+        return export_policies(directory, self.roles, self.state)
+
+    def _begin(self) -> int | None:
+        """Makes sure that there is a state; returns the step it comes from unless that is the start."""
+        if self.state is not None:
+            return self.step
+        if self.checkpointer is not None and self.restore():
+            logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
+            return self.step
+        self.state = jax.jit(self._init_state)()
+        return None
+
+    def _fit(self) -> dict[str, float]:
+        self.callbacks.on_fit_start(self, self.state)
+        last: dict[str, float] = {}
+        while self.step < self.num_iters and not self.stop_reason:
+            metrics = self._run_chunk(min(self.chunk, self.num_iters - self.step))
+            self.callbacks.on_chunk_end(
+                self,
+                self.state,
+                self.step,
+                metrics,
+                lambda: self.step >= self.num_iters or self.stop_reason is not None,
+            )
+            last = {name: float(value) for name, value in metrics.at(-1).items()}
+        self.callbacks.on_fit_end(self, self.state, self.step)
+        return last
+
+    def _run_chunk(self, size: int) -> SeedMetrics:
+        """Runs `size` iterations; the old state is donated to them."""
+        run = self._compile(size)
+        started = time.monotonic()
+        state, self.state = self.state, None
+        state, on_device = run(state)
+        per_seed = jax.device_get(on_device)
+        seconds = time.monotonic() - started
+        first, last = self.step + 1, self.step + size
+        for name, values in per_seed.items():
+            if name.startswith("train/") and not np.isfinite(values).all():
+                raise TrainingError(
+                    f"{name} is {values[~np.isfinite(values)][0]} between iterations {first} and {last}, "
+                    f"so training stopped: {self._last_good_checkpoint()}"
+                )
+        self.state, self.step = state, last
+        steps = self.num_seeds * self.env_steps_per_iteration * size
+        metrics = SeedMetrics(per_seed)
+        metrics["env_steps_per_second"] = np.full(size, steps / seconds)
+        return metrics
+
+    def _last_good_checkpoint(self) -> str:
+        remedy = "lower the learning rate, or run with JAX_DEBUG_NANS=1 to find the operation"
+        if self.checkpointer is None:
+            return f"nothing was saved; {remedy}"
+        self.checkpointer.wait()
+        step = self.checkpointer.latest_step()
+        if step is None:
+            return f"there is no checkpoint yet; {remedy}"
+        return f"the last good checkpoint is that of iteration {step} in {self.workdir}; {remedy}"
+
+    def _compile(self, size: int) -> Any:
+        if size not in self._compiled:
+            started = time.monotonic()
+            run = jax.jit(lambda state: self._loop.run(state, size), donate_argnums=0)
+            self._compiled[size] = run.lower(self.state).compile()
+            seconds = time.monotonic() - started
+            self.compile_seconds += seconds
+            logging.info("Compiled %d iterations in %.1f s.", size, seconds)
+        return self._compiled[size]
+
+    def _init_state(self) -> TrainState:
+        keys = jax.vmap(jax.random.key)(self.seed + jnp.arange(self.num_seeds))
+        return self._loop.init(keys)
+
+    def _evaluator(self, replacements: Evaluation) -> Evaluator:
+        return Evaluator(self.env, self.roles, self._sample_task, replacements, **self._batch)
+
+
+def as_role(role: Role | Agent, seat: int) -> Role:
+    """A role as it is; a bare agent as the role `agent<seat + 1>` on that seat."""
+    if isinstance(role, Role):
+        return role
+    return Role(f"agent{seat + 1}", role, (seat,), Gradient(role) if role.learns else None)
+
+
+def iterations_for(total_timesteps: int, env_steps_per_iteration: int) -> int:
+    """The fewest iterations that take at least `total_timesteps` environment steps."""
+    return max(1, math.ceil(total_timesteps / env_steps_per_iteration))
