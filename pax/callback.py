@@ -32,17 +32,17 @@ class Callback:
     identical arguments: put file writing behind `trainer.is_lead`, never a save or an evaluation.
 
     Attributes:
-      every: `on_chunk_end` runs when the iteration counter is a multiple of it, and once at the
-        last iteration of a fit. Must be a multiple of the trainer's `chunk`; None: every chunk.
-      priority: Callbacks run in ascending order of it, ties in list order. Writers have 0,
-        evaluation 50, early stopping 60, checkpoints 100.
-      strict: Whether an error ends the run. If False it is logged, and after three in a row the
-        callback switches itself off; errors of type `PaxError` are deliberate and end the run
-        either way.
-      name: The key of the callback's state in a checkpoint, and its name in messages. By default
-        the name of the class.
-      probe: None, or a method `probe(trial) -> {name: scalar}`: a pure function of the outputs of
-        one trial, traced into the compiled step, whose scalars join the metrics.
+        every: `on_chunk_end` runs when the iteration counter is a multiple of it, and once at the
+          last iteration of a fit. Must be a multiple of the trainer's `chunk`; None: every chunk.
+        priority: Callbacks run in ascending order of it, ties in list order. Writers have 0,
+          evaluation 50, early stopping 60, checkpoints 100.
+        strict: Whether an error ends the run. If False it is logged, and after three in a row the
+          callback switches itself off; errors of type `PaxError` are deliberate and end the run
+          either way.
+        name: The key of the callback's state in a checkpoint, and its name in messages. By default
+          the name of the class.
+        probe: None, or a method `probe(trial) -> {name: scalar}`: a pure function of the outputs of
+          one trial, traced into the compiled step, whose scalars join the metrics.
     """
 
     every: int | None = None
@@ -68,11 +68,11 @@ class Callback:
         """Called between chunks, as often as `every` says.
 
         Args:
-          trainer: The trainer.
-          state: The train state after `step` iterations. The next chunk donates it: copy what you
-            want to keep.
-          step: Iterations done so far.
-          metrics: Metrics of the last chunk: numpy leaves [chunk, ...].
+            trainer: The trainer.
+            state: The train state after `step` iterations. The next chunk donates it: copy what you
+              want to keep.
+            step: Iterations done so far.
+            metrics: Metrics of the last chunk: numpy leaves [chunk, ...].
         """
 
     def on_evaluation_end(
@@ -126,13 +126,13 @@ class CallbackList:
     `PaxError`, `KeyboardInterrupt` and `SystemExit` through unchanged.
 
     Raises:
-      ConfigError: An item is not an instance of `Callback`.
+        ConfigError: An item is not an instance of `Callback`.
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         names: set[str] = set()
         entries = []
-        for i, callback in enumerate(callbacks):
+        for i, callback in enumerate[Any](callbacks):
             if not isinstance(callback, Callback):
                 hint = "; pass an instance, not the class" if isinstance(callback, type) else ""
                 raise ConfigError(
@@ -161,10 +161,10 @@ class CallbackList:
         """Checks that `every` of each callback that uses it is a positive multiple of `chunk`.
 
         Args:
-          chunk: Iterations per compiled call.
+            chunk: Iterations per compiled call.
 
         Raises:
-          ConfigError: With the nearest valid values.
+            ConfigError: With the nearest valid values.
         """
         for entry in self._entries:
             every = entry.callback.every
@@ -211,23 +211,26 @@ class CallbackList:
     ) -> None:
         """Fires `on_chunk_end` of the callbacks that are due, each at most once per step.
 
-        A callback is due if `step` is a multiple of its `every`, or if this is the last step. A
-        callback may make it the last one by asking for a stop. Then those that were passed over
+        A callback is due if the chunk reached a multiple of its `every`, or if this is the last
+        step. A callback may make it the last one by asking for a stop. Then those that were passed over
         are called first, so that the order holds: an evaluation still precedes the checkpoint.
 
         Args:
-          trainer: The trainer.
-          state: The train state.
-          step: Iterations done so far.
-          metrics: Metrics of the chunk.
-          is_last: Tells whether no chunk will follow; asked again after each callback.
+            trainer: The trainer.
+            state: The train state.
+            step: Iterations done so far.
+            metrics: Metrics of the chunk.
+            is_last: Tells whether no chunk will follow; asked again after each callback.
         """
         restart = True
         while restart:
             restart = False
             was_last = is_last()
             for entry in self._entries:
-                is_due = was_last or step % (entry.callback.every or 1) == 0
+                every = entry.callback.every
+                # A fit may start at a step that is not a multiple of the chunk: then the chunk
+                # that passes a multiple of `every` counts.
+                is_due = was_last or every is None or step % every < trainer.chunk
                 if entry.last_step == step or not is_due:
                     continue
                 entry.last_step = step
@@ -269,11 +272,11 @@ class CallbackList:
         Calling it again does nothing.
 
         Args:
-          trainer: The trainer.
-          error: The error in flight, if any. Errors of the callbacks are then only logged.
+            trainer: The trainer.
+            error: The error in flight, if any. Errors of the callbacks are then only logged.
 
         Raises:
-          CallbackError: The first error of a strict callback, once all have been torn down.
+            CallbackError: The first error of a strict callback, once all have been torn down.
         """
         first: BaseException | None = None
         for entry in reversed(self._entries):
@@ -304,10 +307,10 @@ class CallbackList:
         """Returns the scalars of all probes; pure, to be traced into the compiled step.
 
         Args:
-          trial: The outputs of one trial.
+            trial: The outputs of one trial.
 
         Raises:
-          ConfigError: Two probes report the same name.
+            ConfigError: Two probes report the same name.
         """
         scalars: dict[str, Any] = {}
         owners: dict[str, str] = {}
@@ -335,7 +338,7 @@ class CallbackList:
         entry without a callback is ignored. Both are logged.
 
         Args:
-          state: What `state_dict` returned, perhaps for another list.
+            state: What `state_dict` returned, perhaps for another list.
         """
         for name in sorted(set(state) - set(self.names)):
             logging.warning("Ignored the saved state of %s: this run has no such callback.", name)

@@ -52,15 +52,15 @@ class Checkpointer:
     Under several processes every process must make the same calls.
 
     Args:
-      directory: Where the checkpoints are; created if need be.
-      keep_latest: How many of the newest checkpoints to keep.
-      keep_every: Also keep every checkpoint whose step is a multiple of this.
-      keep_best: How many of the checkpoints with the best metric to keep as well.
-      maximise: Whether a larger metric is better.
+        directory: Where the checkpoints are; created if need be.
+        keep_latest: How many of the newest checkpoints to keep.
+        keep_every: Also keep every checkpoint whose step is a multiple of this.
+        keep_best: How many of the checkpoints with the best metric to keep as well.
+        maximise: Whether a larger metric is better.
 
     Raises:
-      ConfigError: A number is out of range.
-      CheckpointError: The directory cannot be created.
+        ConfigError: A number is out of range.
+        CheckpointError: The directory cannot be created.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Checkpointer:
             if value is not None and value < least:
                 raise ConfigError(f"{key} is {value}: give at least {least}.")
         # Imported late: Orbax is slow to import, and most imports of this module never save.
-        import orbax.checkpoint as ocp  # type: ignore[import-untyped]
+        import orbax.checkpoint as ocp
 
         _hush_orbax()
         self._ocp: Any = ocp
@@ -124,14 +124,14 @@ class Checkpointer:
         removed.
 
         Args:
-          step: Iterations done so far.
-          state: Any pytree of arrays, typed PRNG keys included.
-          callbacks: States of the callbacks, as JSON values.
-          meta: Anything else, as JSON values.
-          best_metric: What `keep_best` and `best_step` compare; None or NaN is never the best.
+            step: Iterations done so far.
+            state: Any pytree of arrays, typed PRNG keys included.
+            callbacks: States of the callbacks, as JSON values.
+            meta: Anything else, as JSON values.
+            best_metric: What `keep_best` and `best_step` compare; None or NaN is never the best.
 
         Raises:
-          CheckpointError: A value is not JSON, or this or the previous save failed.
+            CheckpointError: A value is not JSON, or this or the previous save failed.
         """
         callbacks_json = _as_json("callbacks", callbacks)
         metric = None if best_metric is None or math.isnan(best_metric) else float(best_metric)
@@ -185,19 +185,19 @@ class Checkpointer:
         """Restores a checkpoint.
 
         Args:
-          abstract_state: A pytree like the saved one, with arrays or `jax.ShapeDtypeStruct` leaves,
-            whose shardings the restored arrays get (the default device where there is none).
-            Leaves that are neither come back as numpy arrays.
-          step: Which checkpoint; None for the newest. If that one is damaged, a warning is logged
-            and the one before is restored, and so on.
+            abstract_state: A pytree like the saved one, with arrays or `jax.ShapeDtypeStruct` leaves,
+              whose shardings the restored arrays get (the default device where there is none).
+              Leaves that are neither come back as numpy arrays.
+            step: Which checkpoint; None for the newest. If that one is damaged, a warning is logged
+              and the one before is restored, and so on.
 
         Returns:
-          The step, the state, and what `save` was given as `callbacks` and `meta`.
+            The step, the state, and what `save` was given as `callbacks` and `meta`.
 
         Raises:
-          CheckpointError: There is no such checkpoint, it is damaged (if all are, with `step`
-            None), was written by a version of Pax with another schema, or does not fit
-            `abstract_state`.
+            CheckpointError: There is no such checkpoint, it is damaged (if all are, with `step`
+              None), was written by a version of Pax with another schema, or does not fit
+              `abstract_state`.
         """
         self.wait()
         available = self.steps()
@@ -239,7 +239,7 @@ class Checkpointer:
         """Waits until the last save is on disk.
 
         Raises:
-          CheckpointError: It failed.
+            CheckpointError: It failed.
         """
         try:
             self._manager.wait_until_finished()
@@ -250,7 +250,7 @@ class Checkpointer:
         """Waits for the last save and releases the threads; call it once, last.
 
         Raises:
-          CheckpointError: The last save failed.
+            CheckpointError: The last save failed.
         """
         try:
             self.wait()
@@ -398,7 +398,7 @@ def describe_leaves(tree: PyTree) -> dict[str, dict[str, Any]]:
     """Returns shape and dtype of each leaf by name, such as `params['w']`, as JSON values.
 
     Args:
-      tree: A pytree of arrays, `jax.ShapeDtypeStruct` or numbers.
+        tree: A pytree of arrays, `jax.ShapeDtypeStruct` or numbers.
     """
     specs = {}
     for name, leaf in _flatten(tree).items():
@@ -413,11 +413,11 @@ def first_difference(
     """Describes the first leaf in which two descriptions of a pytree differ.
 
     Args:
-      expected: `shape` and `dtype` by name of leaf.
-      found: Likewise.
+        expected: `shape` and `dtype` by name of leaf.
+        found: Likewise.
 
     Returns:
-      A clause that names the leaf and what was expected and found, or None.
+        A clause that names the leaf and what was expected and found, or None.
     """
     for name, spec in expected.items():
         if name not in found:

@@ -41,13 +41,13 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
     Under several processes, call it on one of them only.
 
     Args:
-      path: The file; its directory is created if need be.
-      agent: What it takes to build the agent, type and hyper-parameters, as JSON values.
-      params: Pytree of arrays that this process can read.
+        path: The file; its directory is created if need be.
+        agent: What it takes to build the agent, type and hyper-parameters, as JSON values.
+        params: Pytree of arrays that this process can read.
 
     Raises:
-      CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
-        cannot be written.
+        CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
+          cannot be written.
     """
     path = Path(path)
     try:
@@ -90,17 +90,17 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     """Reads a policy that `save_policy` wrote.
 
     Args:
-      path: The file.
-      like: A pytree of arrays or `jax.ShapeDtypeStruct` that says which containers, shapes and
-        dtypes the parameters must have. Without it they come as nested dicts, in which sequences
-        and structs have become dicts as well (see `flax.serialization.to_state_dict`).
+        path: The file.
+        like: A pytree of arrays or `jax.ShapeDtypeStruct` that says which containers, shapes and
+          dtypes the parameters must have. Without it they come as nested dicts, in which sequences
+          and structs have become dicts as well (see `flax.serialization.to_state_dict`).
 
     Returns:
-      The description of the agent, and its parameters as numpy arrays.
+        The description of the agent, and its parameters as numpy arrays.
 
     Raises:
-      CheckpointError: There is no such file, it is not an intact policy file of this format, or the
-        parameters are not like `like`.
+        CheckpointError: There is no such file, it is not an intact policy file of this format, or the
+          parameters are not like `like`.
     """
     path = Path(path)
     try:

@@ -27,6 +27,14 @@ class Environment:
         """The parameters of the game as it is usually played."""
         raise NotImplementedError
 
+    def make_params(self, **settings: Any) -> Any:
+        """The parameters as a config gives them; what is not given keeps its default.
+
+        Raises:
+            ConfigError: if there is no such setting, or it does not make a valid game.
+        """
+        raise NotImplementedError
+
     def check_params(self, params: Any) -> None:
         """Raises ConfigError, naming the field, unless `params` (concrete numbers) make a valid game."""
         del params

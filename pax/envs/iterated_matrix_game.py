@@ -62,14 +62,19 @@ class IteratedMatrixGame(Environment):
 
     @property
     def default_params(self) -> EnvParams:
-        return EnvParams(payoff_matrix=jnp.array(PAYOFFS["ipd"], jnp.float32))
+        return self.make_params()
+
+    def make_params(self, payoff: Payoff = PAYOFFS["ipd"]) -> EnvParams:  # type: ignore[override]
+        params = EnvParams(payoff_matrix=payoff)
+        self.check_params(params)
+        return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))
 
     def check_params(self, params: EnvParams) -> None:
         try:
             payoff = np.asarray(params.payoff_matrix, np.float64)
         except (ValueError, TypeError):
             payoff = np.empty(())
-        if payoff.shape[-2:] != (4, 2):
+        if payoff.shape != (4, 2):
             raise ConfigError(
                 f"payoff is {params.payoff_matrix}: give 4 rows (CC, CD, DC, DD) of 2 numbers "
                 "(player 1, player 2)"

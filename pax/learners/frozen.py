@@ -16,6 +16,11 @@ class Frozen(Learner):
         self.num_candidates = num_candidates
         self.initial = initial
 
+    @classmethod
+    def of(cls, policy: TrainingState) -> Frozen:
+        """One policy, without a leading axis."""
+        return cls(1, jax.tree.map(lambda leaf: leaf[None], policy))
+
     def init(self, key: jax.Array) -> TrainingState | None:
         del key
         return self.initial

@@ -1,0 +1,76 @@
+"""Independent learners in two-player matrix games: what the configs of these games share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from pax.config import base_config, defaults, parse_variant, role
+from pax.envs.iterated_matrix_game import PAYOFFS, IteratedMatrixGame
+
+LEARNERS = {"ppo": "PPO", "ppo_memory": "PPO_memory", "tabular": "Tabular", "naive": "Naive"}
+SETTINGS = {
+    "ppo": {"learning_rate": 0.01},
+    "ppo_memory": {"learning_rate": 0.01},
+    # Faster ones make self-play settle wherever it happens to be.
+    "tabular": {"learning_rate": 0.1},
+    "naive": {"learning_rate": 0.1},
+}
+NUM_ITERS = {"ppo": 1000, "ppo_memory": 150, "tabular": 1000, "naive": 500}
+
+
+def variants(expected: Mapping[str, str]) -> dict[str, str]:
+    """One line per learner and opponent: what it is, and what to expect.
+
+    Args:
+        expected: by opponent, the default one first, the outcome for any of the learners.
+    """
+    lines = {}
+    for name, agent in LEARNERS.items():
+        for index, (opponent, outcome) in enumerate(expected.items()):
+            argument = name if index == 0 else f"{name},opponent={opponent}"
+            lines[argument] = f"{agent} against {opponent}: {outcome}"
+    return lines
+
+
+def get_config(
+    argument: str, game: str, default_opponent: str, strategies: Mapping[str, str]
+) -> ConfigDict:
+    """A learner on the first seat, an opponent on the second.
+
+    Args:
+        argument: `<learner>[,opponent=<opponent>][,quicktest]`.
+        game: the name of the payoffs.
+        default_opponent: who plays if nobody is named.
+        strategies: fixed opponents by the name they have in this game.
+    """
+    opponents = [*strategies, "self", *LEARNERS]
+    options = {"opponent": opponents, "quicktest": None}
+    learner, given = parse_variant(argument, LEARNERS, options)
+    opponent = given.get("opponent", default_opponent)
+    if opponent == "self":
+        opponent = learner
+
+    config = base_config()
+    config.env = ConfigDict({"type": "IteratedMatrixGame", **defaults(IteratedMatrixGame)})
+    del config.env.num_inner_steps  # It is a setting of the run.
+    # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
+    config.env.payoff = PAYOFFS[game]
+    config.num_iters = NUM_ITERS[learner]
+    config.roles = ("agent1", "agent2")
+    config.agent1 = role(LEARNERS[learner], 0, **SETTINGS[learner])
+    if opponent in LEARNERS:
+        config.agent2 = role(LEARNERS[opponent], 1, **SETTINGS[opponent])
+    else:
+        config.agent2 = role(strategies[opponent], 1)
+    config.evaluation.as_trained = ConfigDict()
+    for name, strategy in strategies.items():
+        if name != opponent and name in ("tit_for_tat", "defect", "tails"):
+            config.evaluation[name] = ConfigDict({"agent2": role(strategy, 1)})
+    if "quicktest" in given:
+        config.num_iters, config.num_inner_steps, config.num_envs = 4, 20, 10
+        config.chunk = 2
+        for callback in ("scalars", "evaluation", "checkpoint"):
+            config.callbacks[callback].every = 2
+    return config

@@ -1,0 +1,145 @@
+"""What config files are made of: defaults, variants, options."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.errors import ConfigError
+
+BOUND_LATER = ("observation_space", "action_space")
+"""Constructor arguments that come from the game, not from a config."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` if something similar is known, else the list of what is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
+
+
+def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
+    """The arguments of a class that have defaults, as a config, some of them overridden.
+
+    Raises:
+        ConfigError: if the class takes no argument of the name of an override.
+    """
+    parameters = {
+        name: parameter.default
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if name not in BOUND_LATER and parameter.default is not inspect.Parameter.empty
+    }
+    for name in overrides:
+        if name not in parameters:
+            raise ConfigError(
+                f"{constructor.__name__} has no setting {name!r}: {nearest(name, parameters)}"
+            )
+    return ConfigDict(parameters | overrides)
+
+
+def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
+    """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters."""
+    from pax.agents import AGENTS
+
+    cls = AGENTS[agent]
+    config = ConfigDict(
+        {
+            "type": agent,
+            "seats": (seat,),
+            # Across trials: "gradient", "frozen" or "none".
+            "learner": "gradient" if cls.learns else "none",
+            # After every episode, by the agent's own update.
+            "learns_in_trial": False,
+            # Trials until a co-player without a learner starts afresh; 0 = never.
+            "reset_every": 1,
+            # An exported policy to start from.
+            "path": "",
+        }
+    )
+    own = {name: settings.pop(name) for name in list(settings) if name in config}
+    config.update(own)
+    config.update(defaults(cls, **settings))
+    return config
+
+
+def base_config() -> ConfigDict:
+    """The settings of a run that do not depend on the game."""
+    import callbacks
+
+    config = ConfigDict()
+    config.seed = 0
+    # Independent runs, trained side by side in one program.
+    config.num_seeds = 1
+    config.num_iters = 1000
+    # Environment steps of each seed to train for, in place of num_iters; 0 = num_iters counts.
+    config.total_timesteps = 0
+    # Environments that an agent plays at once.
+    config.num_envs = 100
+    # Sets of opponents.
+    config.num_opps = 1
+    # Steps per episode, and episodes per trial.
+    config.num_inner_steps = 150
+    config.num_outer_steps = 1
+    # Iterations per compiled call; callbacks run in between.
+    config.chunk = 10
+    # By name, who replaces whom when the trained roles are evaluated, frozen.
+    config.evaluation = ConfigDict()
+
+    def callback(cls: type, **overrides: Any) -> ConfigDict:
+        path = f"callbacks.{cls.__name__}"
+        return ConfigDict({"type": path, "enabled": True, **defaults(cls, **overrides)})
+
+    config.callbacks = ConfigDict(
+        {
+            "scalars": callback(callbacks.Scalars),
+            "progress": callback(callbacks.Progress),
+            "evaluation": callback(callbacks.Evaluation, every=500),
+            "checkpoint": callback(callbacks.Checkpoint),
+        }
+    )
+    # Your own, for the shell: names, or (name, settings), as in
+    # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
+    config.extra_callbacks = ()
+    return config
+
+
+def parse_variant(
+    argument: str, variants: Iterable[str], options: Mapping[str, Sequence[str] | None]
+) -> tuple[str, dict[str, str]]:
+    """Reads a config's string argument, `variant,option=value,flag`.
+
+    Args:
+        argument: what followed the colon.
+        variants: the names of the variants.
+        options: by option, its possible values; None for a flag, which takes none.
+
+    Returns:
+        The variant, and the options that were given; "true" for flags.
+
+    Raises:
+        ConfigError: that lists what is known.
+    """
+    name, *rest = argument.split(",")
+    variants = list(variants)
+    if name not in variants:
+        raise ConfigError(f"there is no variant {name!r}: choose one of {', '.join(variants)}")
+    given = {}
+    for item in rest:
+        option, _, value = item.partition("=")
+        if option not in options:
+            raise ConfigError(
+                f"variant {name} has no option {option!r}: choose from {', '.join(options)}"
+            )
+        values = options[option]
+        if values is None:
+            if value:
+                raise ConfigError(f"option {option} takes no value, and got {value!r}")
+            value = "true"
+        elif value not in values:
+            raise ConfigError(f"{option} is {value!r}: choose one of {', '.join(values)}")
+        given[option] = value
+    return name, given

@@ -1,0 +1,196 @@
+"""Pax: learning among learners.
+
+Train:          python -m pax.main --config=configs/ipd.py:ppo
+Change things:  python -m pax.main --config=configs/ipd.py:ppo,opponent=defect --config.num_envs=50
+Go on:          the same command with --workdir=<the folder it printed>
+Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder>
+What there is:  python -m pax.main --list
+Look:           tensorboard --logdir=exp
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from pax.build import build_trainer
+from pax.callback import CallbackError
+from pax.config_list import list_variants
+from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.run_directory import default_workdir, open_run, read_run
+from pax.trainer import MetaTrainer
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every setting can be "
+    "overridden after it, as in --config.num_envs=50.",
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "The run's folder. The same command on the same folder goes on with the run. Default: "
+    "exp/<config>-<variant>-<time>.",
+)
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate"],
+    "Whether to train until the iterations of the config are done, or to evaluate the newest checkpoint in "
+    "--workdir, which needs no --config.",
+)
+_LIST = flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs what the flags say; an error that the user can mend is one sentence, and exit code 1."""
+    try:
+        if len(argv) > 1:
+            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
+        if _LIST.value:
+            print("\n".join(list_variants()))
+            return
+        logging.set_verbosity(logging.INFO)
+        _enable_compilation_cache()
+        if _MODE.value == "evaluate":
+            evaluate()
+        else:
+            train()
+    except PaxError as e:
+        if isinstance(e, CallbackError) and e.__cause__ is not None:
+            # The bug is in code that the user wrote: show where.
+            traceback.print_exception(e.__cause__)
+        sys.exit(_error(_one_line(e), 1))
+
+
+def train() -> None:
+    """Trains, or goes on with the run in `--workdir`."""
+    config = _CONFIG.value
+    if config is None:
+        raise ConfigError("--config is missing: give one of those that --list shows")
+    config_path = flags.FLAGS["config"].config_filename
+    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_path))
+    # Everything is checked before the folder is touched.
+    trainer = build_trainer(config, str(workdir))
+    open_run(workdir, config.to_dict(), config_path)
+    logging.info("Run directory: %s", workdir)
+    metrics = trainer.fit()
+    if trainer.stop_reason in ("SIGINT", "SIGTERM"):
+        saved = "which is saved" if "checkpoint" in trainer.callbacks.names else "unsaved"
+        logging.flush()
+        print(
+            f"Stopped by {trainer.stop_reason} at iteration {trainer.step} of {trainer.num_iters}, {saved}. "
+            f"To go on: {_resume_command(workdir)}",
+            file=sys.stderr,
+        )
+        sys.exit(128 + signal.Signals[trainer.stop_reason])
+    _report(trainer, metrics, workdir)
+
+
+def evaluate() -> None:
+    """Evaluates the newest checkpoint; prints the metrics and appends them to `evaluation.jsonl`."""
+    if not _WORKDIR.value:
+        raise ConfigError("--workdir is missing: name the run to evaluate")
+    workdir = pathlib.Path(_WORKDIR.value)
+    run = read_run(workdir)
+    config = ConfigDict(run["config"]) if _CONFIG.value is None else _CONFIG.value
+    trainer = build_trainer(config, str(workdir))
+    if not trainer.restore():
+        raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
+    with (workdir / "evaluation.jsonl").open("a") as file:
+        for name, metrics in trainer.evaluate().items():
+            # Undefined values are null: NaN is not JSON.
+            values = {
+                key: np.where(np.isfinite(value), value, None).tolist()
+                for key, value in metrics.items()
+            }
+            line = {"iteration": trainer.step, "evaluation": name, **values}
+            file.write(json.dumps(line) + "\n")
+            print(f"evaluation/{name} at iteration {trainer.step}")
+            for key, value in metrics.items():
+                print(f"  {key:36} {np.array2string(np.asarray(value), precision=4)}")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
+    for index, argument in enumerate(argv):
+        flag, _, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and flag == "config":
+            path = pathlib.Path((value or "".join(argv[index + 1 : index + 2])).partition(":")[0])
+            if not path.is_file():
+                sys.exit(_error(f"config file {str(path)!r} does not exist: see --list", 2))
+            # So that a config finds its siblings, and names callbacks beside them, from anywhere.
+            sys.path.append(str(path.absolute().parent.parent))
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, PaxError, AttributeError, KeyError, ValueError, TypeError) as e:
+        sys.exit(_error(_reason(e), 2))
+
+
+def _reason(error: BaseException) -> str:
+    """The one sentence in an error of flag parsing: our own if it has one, else the last line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PaxError) and "Traceback" not in str(cause):
+            return _one_line(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    return str(text).strip().splitlines()[-1].strip("\"'")
+
+
+def _error(sentence: str, code: int) -> int:
+    print(f"Error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _one_line(error: PaxError) -> str:
+    return " ".join(str(error).split())
+
+
+def _resume_command(workdir: pathlib.Path) -> str:
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--workdir")]
+    return shlex.join(["python", "-m", "pax.main", *arguments, f"--workdir={workdir}"])
+
+
+def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Path) -> None:
+    reason = f" early: {trainer.stop_reason}" if trainer.stop_reason else ""
+    rewards = [
+        f"{name.rpartition('/')[2]} {value:.3f}"
+        for name, value in metrics.items()
+        if name.startswith("train/reward_per_timestep/") and not name.endswith("/std")
+    ]
+    print(
+        f"Done{reason} at iteration {trainer.step} after {trainer.wall_time:.1f} s. "
+        + (f"Reward per step: {', '.join(rewards)}. " if rewards else "Nothing was left to do. ")
+        + f"Look at it: tensorboard --logdir={workdir}"
+    )
+
+
+def _enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, unless JAX was told where to keep them, or not to."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(cache / "pax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def run() -> None:
+    """The entry point."""
+    app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == "__main__":
+    run()
