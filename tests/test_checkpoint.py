@@ -222,14 +222,22 @@ def test_which_checkpoints_are_kept(open_checkpointer, tmp_path):
     assert on_disk(tmp_path) == [80]
 
 
+def test_a_save_below_the_newest_step_survives(open_checkpointer, tmp_path):
+    checkpointer = open_checkpointer(keep_latest=1)
+    for step in (10, 20, 15):
+        save(checkpointer, step)
+    checkpointer.wait()
+    assert on_disk(tmp_path) == [15, 20]
+
+
 def test_no_checkpoints(open_checkpointer):
     checkpointer = open_checkpointer(keep_best=0)
     assert checkpointer.steps() == []
     assert checkpointer.latest_step() is None
     assert checkpointer.best_step() is None
-    with pytest.raises(CheckpointError, match="no checkpoint in .*checkpoints"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .*checkpoints"):
         checkpointer.restore({})
-    with pytest.raises(CheckpointError, match="no checkpoint of step 3 .*none"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint of step 3 .*none"):
         checkpointer.restore({}, step=3)
     save(checkpointer, 1)
     assert checkpointer.best_step() is None
@@ -414,7 +422,7 @@ def test_another_schema_is_refused(open_checkpointer, monkeypatch):
     save(checkpointer, 1)
     checkpointer.wait()
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has schema 2, .* reads schema 1"):
+    with pytest.raises(CheckpointError, match=r"has schema 2, .* reads schema 1"):
         checkpointer.restore(abstract(make_state()))
 
 
@@ -452,7 +460,7 @@ def test_failed_save_is_reported_and_leaves_the_others(open_checkpointer, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr("pax.checkpoint._checksum", fail)
         save(checkpointer, 20)
-        with pytest.raises(CheckpointError, match="checkpoint 20 could not be written.*No space"):
+        with pytest.raises(CheckpointError, match=r"checkpoint 20 could not be written.*No space"):
             checkpointer.wait()
     assert checkpointer.steps() == [10]
     assert open_checkpointer().restore(abstract(make_state())).step == 10

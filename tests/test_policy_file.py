@@ -120,7 +120,7 @@ def test_damaged_file(path):
         changed = bytearray(data)
         changed[position] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(CheckpointError, match="damaged|truncated"):
+        with pytest.raises(CheckpointError, match=r"damaged|truncated"):
             load_policy(path)
     path.write_bytes(data + b"x")
     with pytest.raises(CheckpointError, match="damaged"):
@@ -131,7 +131,7 @@ def test_other_format(path):
     data = bytearray(path.read_bytes())
     data[8] = 2
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="format 2.*reads format 1"):
+    with pytest.raises(CheckpointError, match=r"format 2.*reads format 1"):
         load_policy(path)
 
 
