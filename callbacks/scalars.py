@@ -48,5 +48,3 @@ class Scalars(Callback):
             }
             trainer.writer.write_scalars(iteration, scalars)
         trainer.writer.flush()
-
-

@@ -140,7 +140,9 @@ def build_agent(
 ) -> Agent:
     """An agent by name, for one seat of a game."""
     if kind not in AGENTS:
-        raise ConfigError(f"{where}.type is {kind!r}, which no agent is called: {nearest(kind, AGENTS)}")
+        raise ConfigError(
+            f"{where}.type is {kind!r}, which no agent is called: {nearest(kind, AGENTS)}"
+        )
     known = [key for key in inspect.signature(AGENTS[kind]).parameters if key not in BOUND_LATER]
     for key in settings:
         if key not in known:

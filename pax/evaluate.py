@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from pax.agents.agent import Agent
 from pax.envs.environment import Environment
-from pax.errors import CheckpointError, ConfigError
+from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
@@ -80,7 +81,7 @@ class Evaluator:
             name: jax.tree.map(lambda leaf: leaf[:, None], deployed(role, state))
             for name, role in self._trained.items()
         }
-        return self._loop.run(start.replace(learners=start.learners | frozen), 1)[1]
+        return self._loop.run(dataclasses.replace(start, learners=start.learners | frozen), 1)[1]
 
 
 def deployed(role: Role, state: TrainState) -> TrainingState:
@@ -113,13 +114,6 @@ def load_agent_state(path: str, agent: Agent) -> TrainingState:
     Raises:
         CheckpointError: if there is no such file, or it holds the policy of another kind of agent.
     """
-    policy = load_policy(path)
     fresh = agent.init(jax.random.key(0))
-    expected = jax.tree.map(jnp.shape, fresh.params)
-    found = jax.tree.map(jnp.shape, policy.params)
-    if expected != found:
-        raise CheckpointError(
-            f"{path} holds parameters of shape {found}, and {type(agent).__name__} here has {expected}: "
-            f"configure the agent as the policy was trained ({policy.agent})"
-        )
-    return fresh.replace(params=jax.tree.map(jnp.asarray, policy.params))
+    policy = load_policy(path, like=fresh.params)
+    return dataclasses.replace(fresh, params=jax.tree.map(jnp.asarray, policy.params))

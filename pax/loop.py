@@ -6,7 +6,9 @@ of code that is written for one trial; environments are a plain axis that agents
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +55,7 @@ class Loop:
     def init(self, keys: jax.Array) -> TrainState:
         """The state before the first iteration, from one key per seed `[S]`."""
 
-        def init_seed(key: jax.Array):
+        def init_seed(key: jax.Array) -> Any:
             learners, inner = {}, {}
             for index, role in enumerate(self.roles):
                 # The first fold keeps these apart from the keys of the iterations.
@@ -73,7 +75,8 @@ class Loop:
         def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             per_seed = jax.vmap(self._iteration, in_axes=(None, 0, 0, 0))
             learners, inner, metrics = per_seed(state.step, state.keys, state.learners, state.inner)
-            return state.replace(step=state.step + 1, learners=learners, inner=inner), metrics
+            state = dataclasses.replace(state, step=state.step + 1, learners=learners, inner=inner)
+            return state, metrics
 
         return jax.lax.scan(body, state, length=num_iters)
 
@@ -92,15 +95,19 @@ class Loop:
         trial_keys = jax.random.split(trial_key, self.num_opps)
         states, candidate_axes, opponent_axes = self._line_up(step, role_key, learners, inner)
 
-        def trial(key: jax.Array, states: dict[str, TrainingState], task: Task):
+        def play(key: jax.Array, states: dict[str, TrainingState], task: Task) -> Any:
             trial, states = self.runner.play(key, states, task)
             probed: Metrics = {}
             for probe in self.probes:
                 probed |= probe(trial)
-            return trial, {role.name: states[role.name] for role in self.roles if role.carried}, probed
+            return (
+                trial,
+                {role.name: states[role.name] for role in self.roles if role.carried},
+                probed,
+            )
 
         # Keys and tasks are not mapped over candidates: all of them face the same luck.
-        trials = jax.vmap(trial, in_axes=(0, opponent_axes, 0))
+        trials = jax.vmap(play, in_axes=(0, opponent_axes, 0))
         trials = jax.vmap(
             trials, in_axes=(None, candidate_axes, None), axis_size=self.num_candidates
         )
@@ -113,7 +120,12 @@ class Loop:
             if role.learner:
                 name = role.name
                 learners[name], learned = role.learner.update(
-                    learners[name], states[name], trial, world, name, jax.random.fold_in(update_key, index)
+                    learners[name],
+                    states[name],
+                    trial,
+                    world,
+                    name,
+                    jax.random.fold_in(update_key, index),
                 )
                 metrics |= {f"train/{name}/{key}": value for key, value in learned.items()}
         return learners, inner, metrics

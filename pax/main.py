@@ -11,6 +11,7 @@ Look:           tensorboard --logdir=exp
 from __future__ import annotations
 
 import json
+import logging as python_logging
 import os
 import pathlib
 import shlex
@@ -34,8 +35,8 @@ from pax.trainer import MetaTrainer
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every setting can be "
-    "overridden after it, as in --config.num_envs=50.",
+    "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every "
+    "setting can be overridden after it, as in --config.num_envs=50.",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -63,6 +64,8 @@ def main(argv: Sequence[str]) -> None:
             print("\n".join(list_variants()))
             return
         logging.set_verbosity(logging.INFO)
+        # It tells of every accelerator that this machine does not have.
+        python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
         _enable_compilation_cache()
         if _MODE.value == "evaluate":
             evaluate()
@@ -80,7 +83,7 @@ def train() -> None:
     config = _CONFIG.value
     if config is None:
         raise ConfigError("--config is missing: give one of those that --list shows")
-    config_path = flags.FLAGS["config"].config_filename
+    config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_path))
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
@@ -111,11 +114,7 @@ def evaluate() -> None:
         raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
     with (workdir / "evaluation.jsonl").open("a") as file:
         for name, metrics in trainer.evaluate().items():
-            # Undefined values are null: NaN is not JSON.
-            values = {
-                key: np.where(np.isfinite(value), value, None).tolist()
-                for key, value in metrics.items()
-            }
+            values = {key: _jsonable(value) for key, value in metrics.items()}
             line = {"iteration": trainer.step, "evaluation": name, **values}
             file.write(json.dumps(line) + "\n")
             print(f"evaluation/{name} at iteration {trainer.step}")
@@ -135,7 +134,12 @@ def parse_flags(argv: list[str]) -> list[str]:
             sys.path.append(str(path.absolute().parent.parent))
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, PaxError, AttributeError, KeyError, ValueError, TypeError) as e:
+    except (flags.Error, PaxError) as e:
+        sys.exit(_error(_reason(e), 2))
+    except (AttributeError, KeyError) as e:
+        # An override of a setting that does not exist; anything else is a bug in a config file.
+        if "ml_collections" not in traceback.extract_tb(e.__traceback__)[-1].filename:
+            raise
         sys.exit(_error(_reason(e), 2))
 
 
@@ -157,6 +161,13 @@ def _error(sentence: str, code: int) -> int:
 
 def _one_line(error: PaxError) -> str:
     return " ".join(str(error).split())
+
+
+def _jsonable(value: float | np.ndarray) -> float | list[float | None] | None:
+    """Numbers as JSON has them: what is undefined is null, as NaN is none of them."""
+    if np.ndim(value):
+        return [_jsonable(item) for item in value]  # type: ignore[misc, union-attr]
+    return float(value) if np.isfinite(value) else None
 
 
 def _resume_command(workdir: pathlib.Path) -> str:

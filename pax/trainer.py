@@ -31,6 +31,7 @@ from pax.types import PyTree, TrainState
 
 CHECKPOINTS = "checkpoints"
 POLICIES = "policies"
+SECONDS_BETWEEN_LOG_LINES = 2.0
 
 
 class MetaTrainer:
@@ -188,7 +189,9 @@ class MetaTrainer:
                 self.callbacks.setup(self)
                 resumed_at = self._begin()
                 if self.workdir is not None and self.is_lead:
-                    self.writer = create_writer(self.workdir, resume_at=resumed_at, log=False)
+                    self.writer = create_writer(
+                        self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
+                    )
                 with metric_writers.ensure_flushes(self.writer):
                     return self._fit()
         except BaseException as e:
@@ -210,10 +213,6 @@ class MetaTrainer:
         Returns:
             By evaluation, metrics by name: a float, or a numpy array `[S]` with several seeds.
         """
-        if self.state is None and not self.restore():
-            raise CheckpointError(
-                f"nothing to evaluate: there is no checkpoint in {self.workdir}, so train first"
-            )
         if opponents is not None:
             seats = {role.name: role.seats for role in self.roles}
             replacements = {
@@ -222,9 +221,10 @@ class MetaTrainer:
             evaluators = {"opponents": self._evaluator(replacements)}
         else:
             evaluators = self._evaluators or {"training": self._evaluator({})}
+        state = self._trained_state()
         results = {}
         for name, evaluator in evaluators.items():
-            metrics = evaluator(self.state)
+            metrics: dict[str, Any] = evaluator(state)
             if self.num_seeds == 1:
                 metrics = {key: values.item() for key, values in metrics.items()}
             results[name] = metrics
@@ -278,6 +278,16 @@ class MetaTrainer:
         directory = self.workdir / POLICIES
         directory.mkdir(exist_ok=True)
         return export_policies(directory, self.roles, self.state)
+
+    def _trained_state(self) -> TrainState:
+        """What was learned so far, here or in the newest checkpoint."""
+        if self.state is None:
+            self.restore()
+        if self.state is None:
+            raise CheckpointError(
+                f"there is nothing to evaluate in {self.workdir}, no checkpoint: train first"
+            )
+        return self.state
 
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ Memories = dict[str, MemoryState]
 
 @struct.dataclass
 class Totals:
-    """What is summed up over the episodes of a trial, in the carry of the scan: it does not grow with them."""
+    """Sums over the episodes of a trial, kept in the carry of the scan: they do not grow with it."""
 
     rewards: jax.Array
     """By player, over steps and environments, `[num_players]`."""
@@ -65,7 +66,7 @@ class TrialRunner:
             for role in self.roles
         }
 
-        def episode(carry: tuple[States, Memories, Totals], index: jax.Array):
+        def episode(carry: tuple[States, Memories, Totals], index: jax.Array) -> Any:
             states, memories, totals = carry
             states, totals_k, outputs = self._episode(
                 jax.random.fold_in(key, index), index, states, memories, task
@@ -144,7 +145,7 @@ class TrialRunner:
         env_step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
         observations, env_state = reset(jax.random.split(reset_key, num_envs), env_params)
 
-        def step(carry: Any, keys: tuple[jax.Array, jax.Array]):
+        def step(carry: Any, keys: tuple[jax.Array, jax.Array]) -> Any:
             observations, env_state, memories = carry
             env_keys, role_keys = keys
             actions: list[Any] = [None] * env.num_players
@@ -209,11 +210,9 @@ def _join_seats(leaves: list[PyTree]) -> PyTree:
 def _split_seats(actions: PyTree, num_seats: int) -> list[PyTree]:
     if num_seats == 1:
         return [actions]
-    parts = jax.tree.map(lambda leaf: jnp.split(leaf, num_seats), actions)
-    return [
-        jax.tree.map(lambda part: part[seat], parts, is_leaf=lambda node: isinstance(node, list))
-        for seat in range(num_seats)
-    ]
+    leaves, structure = jax.tree.flatten(actions)
+    seats = zip(*(jnp.split(leaf, num_seats) for leaf in leaves), strict=True)
+    return [jax.tree.unflatten(structure, parts) for parts in seats]
 
 
 def _with_hyperparameters(
@@ -223,4 +222,4 @@ def _with_hyperparameters(
     if not overrides:
         return state
     hyperparams = {**state.opt_state.hyperparams, **overrides}
-    return state.replace(opt_state=state.opt_state._replace(hyperparams=hyperparams))
+    return dataclasses.replace(state, opt_state=state.opt_state._replace(hyperparams=hyperparams))

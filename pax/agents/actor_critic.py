@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -42,7 +43,9 @@ class ActorCritic(Agent):
     def __post_init__(self) -> None:
         name = type(self).__name__
         if not isinstance(self.action_space, Discrete):
-            raise ConfigError(f"{name} needs discrete actions, and this game has {self.action_space}")
+            raise ConfigError(
+                f"{name} needs discrete actions, and this game has {self.action_space}"
+            )
         actions = self.action_space.n
         if self.network == "table":
             if not isinstance(self.observation_space, Discrete):
@@ -50,7 +53,7 @@ class ActorCritic(Agent):
                     f"{name} keeps a table and needs discrete observations, and this game has "
                     f"{self.observation_space}: set one_hot=False, or use another network"
                 )
-            self._module = Table(self.observation_space.n, actions)
+            self._module: nn.Module = Table(self.observation_space.n, actions)
         elif self.network in ("mlp", "gru"):
             if self.hidden_size < 1:
                 raise ConfigError(f"hidden_size is {self.hidden_size} in {name}: give at least 1")
@@ -78,9 +81,7 @@ class ActorCritic(Agent):
             return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
 
         # Injected, so that a task may draw it: opt_state.hyperparams["learning_rate"].
-        self._optimiser = optax.inject_hyperparams(make_optimiser)(
-            learning_rate=self.learning_rate
-        )
+        self._optimiser = optax.inject_hyperparams(make_optimiser)(learning_rate=self.learning_rate)
 
     @property
     def recurrent(self) -> bool:
@@ -102,17 +103,20 @@ class ActorCritic(Agent):
     ) -> tuple[jax.Array, Categorical, jax.Array]:
         """One step of the network: (hidden `[B, H]`, distribution `[B]`, values `[B]`)."""
         if self.recurrent:
-            hidden, (logits, values) = self._module.apply({"params": params}, hidden, observations)
+            hidden, (logits, values) = self._apply(params, hidden, observations)
             return hidden, Categorical.from_logits(logits), values
         space = self.observation_space
         if not isinstance(space, Discrete):
-            logits, values = self._module.apply({"params": params}, observations)
+            logits, values = self._apply(params, observations)
             return hidden, Categorical.from_logits(logits), values
         # One evaluation per distinct observation instead of one per sample.
-        logits, values = self._module.apply({"params": params}, jnp.arange(space.n))
+        logits, values = self._apply(params, jnp.arange(space.n))
         table = (Categorical.from_logits(logits), values)
         distribution, values = jax.tree.map(lambda leaf: leaf[observations], table)
         return hidden, distribution, values
+
+    def _apply(self, params: PyTree, *inputs: PyTree) -> Any:
+        return self._module.apply({"params": params}, *inputs)
 
     def unroll(
         self, params: PyTree, hidden: jax.Array, observations: PyTree, dones: jax.Array
@@ -121,7 +125,7 @@ class ActorCritic(Agent):
         if not self.recurrent:
             return self.forward(params, hidden, observations)[1:]
 
-        def step(hidden: jax.Array, inputs: tuple[PyTree, jax.Array]):
+        def step(hidden: jax.Array, inputs: tuple[PyTree, jax.Array]) -> Any:
             observation, done = inputs
             hidden, distribution, value = self.forward(params, hidden, observation)
             return jnp.where(done[:, None], 0.0, hidden), (distribution, value)

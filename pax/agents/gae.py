@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+Carried = tuple[jax.Array, jax.Array]
+
 
 def generalised_advantage_estimation(
     rewards: jax.Array,
@@ -34,7 +36,7 @@ def generalised_advantage_estimation(
     discounts = discount * (1.0 - dones.astype(rewards.dtype))
     deltas = rewards + discounts * next_values - values
 
-    def backwards(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]):
+    def backwards(advantage: jax.Array, inputs: Carried) -> Carried:
         delta, discount_t = inputs
         advantage = delta + gae_lambda * discount_t * advantage
         return advantage, advantage

@@ -57,7 +57,9 @@ class Naive(ActorCritic):
 def discounted_returns(rewards: jax.Array, dones: jax.Array, discount: float) -> jax.Array:
     """G_t = r_t + gamma (1 - d_t) G_{t+1}, with G_T = 0; all `[T, B]`."""
 
-    def backwards(following: jax.Array, inputs: tuple[jax.Array, jax.Array]):
+    def backwards(
+        following: jax.Array, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         reward, done = inputs
         total = reward + discount * jnp.where(done, 0.0, following)
         return total, total

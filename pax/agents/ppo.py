@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,9 @@ class PPO(ActorCritic):
             )
         sequences = num_steps // length * batch_size
         if sequences % self.num_minibatches:
-            what = f"{sequences} sequences of {length} steps" if length > 1 else f"{sequences} steps"
+            what = (
+                f"{sequences} sequences of {length} steps" if length > 1 else f"{sequences} steps"
+            )
             raise ConfigError(
                 f"num_minibatches is {self.num_minibatches} in {name} and does not divide the {what} of "
                 f"a rollout: change it to {_nearest_divisor(sequences, self.num_minibatches)}, or change "
@@ -100,15 +103,13 @@ class PPO(ActorCritic):
         size = batch.actions.shape[0]
         shape = (self.num_minibatches, size // self.num_minibatches)
 
-        def minibatch_step(carry: tuple[PyTree, PyTree], minibatch: Sequences):
+        def minibatch_step(carry: tuple[PyTree, PyTree], minibatch: Sequences) -> Any:
             params, opt_state = carry
-            gradients, metrics = jax.grad(self.loss, has_aux=True)(
-                params, minibatch, entropy_coeff
-            )
+            gradients, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, entropy_coeff)
             metrics["gradient_norm"] = optax.global_norm(gradients)
             return self.apply_gradients(gradients, params, opt_state), metrics
 
-        def epoch(carry: tuple[PyTree, PyTree], key: jax.Array):
+        def epoch(carry: tuple[PyTree, PyTree], key: jax.Array) -> Any:
             order = random_permutation(key, size)
             minibatches = jax.tree.map(
                 lambda leaf: leaf[order].reshape(shape + leaf.shape[1:]), batch

@@ -56,7 +56,9 @@ class IteratedMatrixGame(Environment):
 
     def __init__(self, num_inner_steps: int = 150, one_hot: bool = False):
         if num_inner_steps < 1:
-            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode")
+            raise ConfigError(
+                f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode"
+            )
         self.num_inner_steps = num_inner_steps
         self.one_hot = one_hot
 
@@ -89,9 +91,7 @@ class IteratedMatrixGame(Environment):
 
     def step(
         self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
-    ) -> tuple[
-        tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]
-    ]:
+    ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         del key
         own, other = (jnp.asarray(action).astype(jnp.int32) for action in actions)
         row = 2 * own + other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from pax.learners.learner import Learner, World
-from pax.types import Metrics, PyTree, Trial, TrainingState
+from pax.types import Metrics, PyTree, TrainingState, Trial
 
 
 class Frozen(Learner):

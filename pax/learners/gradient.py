@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.learners.learner import Learner, World
-from pax.types import Metrics, Trial, TrainingState
+from pax.types import Metrics, TrainingState, Trial
 
 
 class Gradient(Learner):

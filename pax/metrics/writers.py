@@ -4,9 +4,11 @@ Import `metric_writers` from here, or import this module before any other part o
 them (such as `clu.periodic_actions`): on its own, CLU imports TensorFlow.
 """
 
+import math
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +47,15 @@ class ConciseLoggingWriter(ScalarWriter):
     For example `iteration 400 | reward_per_timestep player_1 -1.002 player_2 -1.003 | 5.1e6 env
     steps/s`. Rewards are the scalars with a part of their name, between slashes, that begins with
     `reward`; all others are left to the files. A write without any of them logs nothing.
+
+    Args:
+        min_seconds: between lines about training, which may be reported far more often than anybody
+            can read. Evaluations are always logged.
     """
+
+    def __init__(self, min_seconds: float = 0.0) -> None:
+        self._min_seconds = min_seconds
+        self._last_line = -math.inf
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Logs the rewards and the speed among the scalars of a step.
@@ -57,6 +67,9 @@ class ConciseLoggingWriter(ScalarWriter):
         Raises:
             ValueError: a value to log is not one real number.
         """
+        is_training = any(key.startswith("train/") for key in scalars)
+        if is_training and time.monotonic() - self._last_line < self._min_seconds:
+            return
         groups: dict[str, list[str]] = {}
         for key, value in scalars.items():
             if any(part.startswith("reward") for part in key.split("/")):
@@ -66,6 +79,8 @@ class ConciseLoggingWriter(ScalarWriter):
         if _SPEED_KEY in scalars:
             mantissa, exponent = f"{as_number(_SPEED_KEY, scalars[_SPEED_KEY]):.1e}".split("e")
             parts.append(f"{mantissa}e{int(exponent)} env steps/s")
+        if is_training:
+            self._last_line = time.monotonic()
         if parts:
             logging.info("%s", " | ".join([f"iteration {step}", *parts]))
 
@@ -75,7 +90,11 @@ class ConciseLoggingWriter(ScalarWriter):
 
 
 def create_writer(
-    workdir: str | os.PathLike[str], *, resume_at: int | None = None, log: bool = True
+    workdir: str | os.PathLike[str],
+    *,
+    resume_at: int | None = None,
+    log: bool = True,
+    min_seconds: float = 0.0,
 ) -> metric_writers.MetricWriter:
     """Returns the writer of a run: `metrics.jsonl`, TensorBoard events and the log.
 
@@ -84,6 +103,7 @@ def create_writer(
         resume_at: the iteration of the checkpoint that the run goes on from: what was written for
             later iterations is dropped. None for a run from the start: what is there is put aside.
         log: whether to log a line per write.
+        min_seconds: between log lines about training.
     """
     workdir = pathlib.Path(workdir)
     purge_step = 0 if resume_at is None else resume_at + 1
@@ -92,5 +112,5 @@ def create_writer(
         SummaryWriter(workdir, purge_step=purge_step),
     ]
     if log:
-        writers.append(ConciseLoggingWriter())
+        writers.append(ConciseLoggingWriter(min_seconds))
     return metric_writers.MultiWriter(writers)
