@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import logging
@@ -12,16 +12,16 @@ from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
 from pax.callback import Callback
-from pax.config import BOUND_LATER, nearest
+from pax.config import BOUND_LATER, ROLE, base_config, check_type, nearest
 from pax.envs import ENVS, Environment
-from pax.errors import ConfigError
+from pax.errors import CheckpointError, ConfigError
 from pax.evaluate import load_agent_state
 from pax.learners import Frozen, Gradient, Learner
-from pax.roles import Role
+from pax.roles import Role, check_roles
 from pax.trainer import MetaTrainer, iterations_for
 
-ROLE_KEYS = ("type", "seats", "learner", "learns_in_trial", "reset_every", "path")
 LEARNERS = ("gradient", "frozen", "none")
+MAX_SEED = 2**31 - 1
 
 
 def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
@@ -31,18 +31,17 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
         ConfigError: in one sentence, with the key, its value and the remedy.
         CheckpointError: if a policy that the config names cannot be loaded.
     """
+    check_settings(config)
     env, env_params = build_env(config)
-    roles = [build_role(name, _section(config, name), env) for name in config.roles]
+    roles = {name: build_role(name, config[name], env) for name in config.roles}
+    check_roles(list(roles.values()), env)
     evaluations = {
-        name: {
-            role: build_role(role, replacement, env, f"evaluation.{name}.{role}")
-            for role, replacement in replacements.items()
-        }
+        name: build_evaluation(f"evaluation.{name}", replacements, roles, env)
         for name, replacements in config.evaluation.items()
     }
     trainer = MetaTrainer(
         env,
-        roles,
+        list(roles.values()),
         env_params=env_params,
         num_envs=config.num_envs,
         num_opps=config.num_opps,
@@ -56,11 +55,6 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
         workdir=workdir,
         hyperparameters=config.to_dict(),
     )
-    if config.total_timesteps < 0:
-        raise ConfigError(
-            f"total_timesteps is {config.total_timesteps}: give environment steps, or 0 to let "
-            "num_iters count"
-        )
     if config.total_timesteps:
         per_iteration = trainer.env_steps_per_iteration
         trainer.num_iters = iterations_for(config.total_timesteps, per_iteration)
@@ -74,20 +68,55 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
     return trainer
 
 
+def check_settings(config: ConfigDict) -> None:
+    """Raises ConfigError unless the settings of a run are complete, known and of the right type."""
+    expected = {**base_config(), "env": {}, "roles": ()}
+    for key, default in expected.items():
+        if key not in config:
+            raise ConfigError(f"the config has no {key!r}: start from pax.config.base_config()")
+        check_type(key, config[key], default)
+    names = list(config.roles)
+    for name in names:
+        if not isinstance(name, str) or name in expected or name not in config:
+            raise ConfigError(
+                f"roles names {name!r}, and the config has no role of that name: make one with "
+                "pax.config.role(), or take the name away"
+            )
+        if names.count(name) > 1:
+            raise ConfigError(f"roles names {name!r} twice: take one away")
+        check_type(name, config[name], ROLE)
+    for key, value in config.items():
+        # A role that plays no part in this run may stay.
+        is_role = hasattr(value, "items") and set(ROLE) <= set(value)
+        if key not in [*expected, *names] and not is_role:
+            raise ConfigError(f"{key} is no setting of a run: {nearest(key, expected)}")
+    if not 0 <= config.seed <= MAX_SEED - config.num_seeds:
+        raise ConfigError(
+            f"seed is {config.seed}: give a number from 0 to {MAX_SEED - config.num_seeds}"
+        )
+    if config.total_timesteps < 0:
+        raise ConfigError(
+            f"total_timesteps is {config.total_timesteps}: give environment steps, or 0 to let "
+            "num_iters count"
+        )
+
+
 def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     """The game, and what is played for."""
     settings = {**config.env, "num_inner_steps": config.num_inner_steps}
-    name = settings.pop("type")
+    name = settings.pop("type", "")
+    check_type("env.type", name, "")
     if name not in ENVS:
         raise ConfigError(f"env.type is {name!r}, which no game is called: {nearest(name, ENVS)}")
     cls = ENVS[name]
     own = inspect.signature(cls).parameters
+    _check_section("env", {key: settings[key] for key in settings if key in own}, cls)
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
-    known = inspect.signature(env.make_params).parameters
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"env.{key} is no setting of {name}: {nearest(key, [*own, *known])}")
-    return env, env.make_params(**settings)
+    _check_section("env", settings, env.make_params, known=own)
+    try:
+        return env, env.make_params(**settings)
+    except ConfigError as e:
+        raise ConfigError(f"env: {e}") from e
 
 
 def build_role(
@@ -96,7 +125,11 @@ def build_role(
     """A role from its config; `where` is the key that messages name."""
     where = where or name
     settings = dict(config)
-    options = {key: settings.pop(key) for key in ROLE_KEYS}
+    for key, default in ROLE.items():
+        if key not in settings:
+            raise ConfigError(f"{where} has no {key!r}: make it with pax.config.role()")
+        check_type(f"{where}.{key}", settings[key], default)
+    options = {key: settings.pop(key) for key in ROLE}
     seats = tuple(options["seats"])
     for seat in seats:
         if not isinstance(seat, int) or not 0 <= seat < env.num_players:
@@ -106,33 +139,54 @@ def build_role(
     if not seats:
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
     agent = build_agent(options["type"], settings, env, seats[0], where)
-    initial = load_agent_state(options["path"], agent) if options["path"] else None
-    learner: Learner | None
-    if options["learner"] == "gradient":
-        if not agent.learns:
-            raise ConfigError(
-                f"{where}.learner is 'gradient', and {options['type']} does not learn: use 'none'"
-            )
-        learner = Gradient(agent, initial)
-    elif options["learner"] == "frozen":
-        if initial is None:
-            raise ConfigError(
-                f"{where}.learner is 'frozen' without a policy: give {where}.path, the file of an "
-                "exported one"
-            )
-        learner = Frozen.of(initial)
-    elif options["learner"] == "none":
-        if initial is not None:
-            raise ConfigError(
-                f"{where}.path is {options['path']!r} and {where}.learner is 'none': use 'frozen' to "
-                "play that policy, or 'gradient' to train it further"
-            )
-        learner = None
-    else:
-        raise ConfigError(
-            f"{where}.learner is {options['learner']!r}: choose one of {', '.join(LEARNERS)}"
-        )
+    learner = build_learner(agent, options["learner"], options["path"], where)
     return Role(name, agent, seats, learner, options["learns_in_trial"], options["reset_every"])
+
+
+def build_learner(agent: Agent, kind: str, path: str, where: str) -> Learner | None:
+    """What improves a role across trials, if anything does."""
+    if kind not in LEARNERS:
+        raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
+    if kind == "gradient" and not agent.learns:
+        raise ConfigError(
+            f"{where}.learner is 'gradient', and {type(agent).__name__} does not learn: use 'none'"
+        )
+    if kind == "frozen" and not path:
+        raise ConfigError(
+            f"{where}.learner is 'frozen' without a policy: give {where}.path, the file of an "
+            "exported one"
+        )
+    if kind == "none" and path:
+        raise ConfigError(
+            f"{where}.path is {path!r} and {where}.learner is 'none': use 'frozen' to play that "
+            "policy, or 'gradient' to train it further"
+        )
+    try:
+        initial = load_agent_state(path, agent) if path else None
+    except CheckpointError as e:
+        raise CheckpointError(f"{where}.path: {e}") from e
+    if kind == "frozen" and initial is not None:
+        return Frozen.of(initial)
+    return Gradient(agent, initial) if kind == "gradient" else None
+
+
+def build_evaluation(
+    where: str, replacements: Mapping[str, Any], roles: Mapping[str, Role], env: Environment
+) -> dict[str, Role]:
+    """Who replaces whom in an evaluation."""
+    check_type(where, replacements, {})
+    built = {}
+    for name, section in replacements.items():
+        if name not in roles:
+            raise ConfigError(f"{where}.{name} replaces no role: {nearest(name, roles)}")
+        check_type(f"{where}.{name}", section, ROLE)
+        built[name] = build_role(name, section, env, f"{where}.{name}")
+        if set(built[name].seats) != set(roles[name].seats):
+            raise ConfigError(
+                f"{where}.{name}.seats is {built[name].seats}: it takes the seats of {name}, give "
+                f"{roles[name].seats}"
+            )
+    return built
 
 
 def build_agent(
@@ -143,10 +197,7 @@ def build_agent(
         raise ConfigError(
             f"{where}.type is {kind!r}, which no agent is called: {nearest(kind, AGENTS)}"
         )
-    known = [key for key in inspect.signature(AGENTS[kind]).parameters if key not in BOUND_LATER]
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"{where}.{key} is no setting of {kind}: {nearest(key, known)}")
+    _check_section(where, settings, AGENTS[kind])
     try:
         return AGENTS[kind].for_env(env, seat, **settings)
     except ConfigError as e:
@@ -157,41 +208,70 @@ def build_callbacks(config: ConfigDict) -> list[Callback]:
     """Those that the config has, and the extra ones from the shell."""
     specs = []
     for name, section in config.callbacks.items():
+        where = f"callbacks.{name}"
+        check_type(where, section, {})
         settings = dict(section)
-        if settings.pop("enabled", True):
-            specs.append((f"callbacks.{name}", settings.pop("type"), settings))
+        is_enabled = settings.pop("enabled", True)
+        check_type(f"{where}.enabled", is_enabled, True)
+        if is_enabled:
+            specs.append((where, settings.pop("type", ""), settings))
     for index, extra in enumerate(config.extra_callbacks):
-        path, settings = (extra, {}) if isinstance(extra, str) else extra
-        specs.append((f"extra_callbacks[{index}]", path, dict(settings)))
+        where = f"extra_callbacks[{index}]"
+        pair = [extra, {}] if isinstance(extra, str) else extra
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[1], "items"):
+            raise ConfigError(
+                f"{where} is {extra!r}: give 'module.Class', or ('module.Class', {{'setting': 1}}) "
+                "within another pair of brackets"
+            )
+        specs.append((where, pair[0], dict(pair[1])))
     return [build_callback(*spec) for spec in specs]
 
 
 def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
     """A callback by its dotted path."""
-    module_name, _, class_name = path.rpartition(".")
+    module_name, _, class_name = str(path).rpartition(".")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as e:
+    except Exception as e:
+        # It is the user's module: anything may happen in it.
         raise ConfigError(
-            f"{where} is {path!r}, which cannot be imported ({e}): give 'module.Class' of a module that "
-            "Python finds from here"
+            f"{where} is {path!r}, which cannot be imported ({type(e).__name__}: {e}): give "
+            "'module.Class' of a module that Python finds from here"
         ) from e
     if not (isinstance(cls, type) and issubclass(cls, Callback)):
-        raise ConfigError(f"{where} is {path!r}, which is no subclass of pax.Callback")
-    try:
-        inspect.signature(cls).bind(**settings)
-    except TypeError as e:
-        known = list(inspect.signature(cls).parameters)
         raise ConfigError(
-            f"{where} gives {path} settings it cannot take ({e}): it has {', '.join(known) or 'none'}"
-        ) from e
+            f"{where} is {path!r}, which is no callback: give a subclass of pax.Callback"
+        )
+    _check_section(where, settings, cls)
     try:
         return cls(**settings)
     except ConfigError as e:
         raise ConfigError(f"{where}: {e}") from e
+    except Exception as e:
+        raise ConfigError(
+            f"{where}: {path} cannot be made with {dict(settings)} ({type(e).__name__}: {e}): change "
+            "its settings"
+        ) from e
 
 
-def _section(config: ConfigDict, name: str) -> Mapping[str, Any]:
-    if name not in config:
-        raise ConfigError(f"roles names {name!r}, and the config has no section of that name")
-    return config[name]
+def _check_section(
+    where: str,
+    settings: Mapping[str, Any],
+    constructor: Callable[..., Any],
+    known: Iterable[str] = (),
+) -> None:
+    """Raises ConfigError unless `constructor` takes these settings, of the types of its defaults."""
+    parameters = inspect.signature(constructor).parameters
+    names = [name for name in parameters if name not in BOUND_LATER]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in settings.items():
+        if key not in names:
+            remedy = nearest(key, [*names, *known]) if names or known else "it has none"
+            raise ConfigError(f"{where}.{key} is no setting of {constructor.__name__}: {remedy}")
+        check_type(f"{where}.{key}", value, parameters[key].default)
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in settings:
+            raise ConfigError(
+                f"{where} has no {name}, which {constructor.__name__} needs: give one"
+            )

@@ -14,6 +14,29 @@ from pax.errors import ConfigError
 BOUND_LATER = ("observation_space", "action_space")
 """Constructor arguments that come from the game, not from a config."""
 
+ROLE = {
+    # An agent by name, and the seats (players, from 0) that it plays.
+    "type": "",
+    "seats": (),
+    # Across trials: "gradient", "frozen" or "none".
+    "learner": "none",
+    # After every episode, by the agent's own update.
+    "learns_in_trial": False,
+    # Trials until a co-player without a learner starts afresh; 0 = never.
+    "reset_every": 1,
+    # An exported policy to start from.
+    "path": "",
+}
+"""What the config of a role holds besides the hyper-parameters of its agent."""
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a tuple",
+}
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean ...?` if something similar is known, else the list of what is."""
@@ -46,20 +69,8 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     from pax.agents import AGENTS
 
     cls = AGENTS[agent]
-    config = ConfigDict(
-        {
-            "type": agent,
-            "seats": (seat,),
-            # Across trials: "gradient", "frozen" or "none".
-            "learner": "gradient" if cls.learns else "none",
-            # After every episode, by the agent's own update.
-            "learns_in_trial": False,
-            # Trials until a co-player without a learner starts afresh; 0 = never.
-            "reset_every": 1,
-            # An exported policy to start from.
-            "path": "",
-        }
-    )
+    learner = "gradient" if cls.learns else "none"
+    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": learner})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
     config.update(own)
     config.update(defaults(cls, **settings))
@@ -143,3 +154,50 @@ def parse_variant(
             raise ConfigError(f"{option} is {value!r}: choose one of {', '.join(values)}")
         given[option] = value
     return name, given
+
+
+def check_type(key: str, value: Any, like: Any) -> None:
+    """Raises ConfigError unless `value` is of the type of `like`, the default of the setting `key`."""
+    if hasattr(like, "items"):
+        fits = hasattr(value, "items")
+    else:
+        kind = next((kind for kind in _KINDS if isinstance(like, kind)), None)
+        if kind is None:
+            return
+        accepted = {float: (int, float), tuple: (tuple, list)}.get(kind, kind)
+        is_other_bool = isinstance(value, bool) and kind is not bool
+        fits = isinstance(value, accepted) and not is_other_bool and value == value
+    if not fits:
+        raise wrong_type(key, value, like)
+
+
+def wrong_type(key: str, value: Any, like: Any) -> ConfigError:
+    """The error of a value that is not of the type of `like`."""
+    if hasattr(like, "items"):
+        example = f", such as {key}.{next(iter(like))}" if like else ""
+        return ConfigError(f"{key} is {value!r}, but a section: set what is in it{example}")
+    kind = next((words for kind, words in _KINDS.items() if isinstance(like, kind)), "a value")
+    example = f", such as {like!r}" if like not in ("", ()) else ""
+    return ConfigError(f"{key} is {value!r}: give {kind}{example}")
+
+
+def find_setting(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    value: Any = config
+    where = "the config"
+    for part in key.split("."):
+        # An item of a tuple is named in brackets.
+        name = part.partition("[")[0]
+        if not hasattr(value, "items"):
+            raise ConfigError(f"{key} is no setting: {where} is {value!r} and has none of its own")
+        if name not in value:
+            raise ConfigError(
+                f"{key} is no setting: {where} has no {name!r}, {nearest(name, value)}"
+            )
+        where = name if value is config else f"{where}.{name}"
+        value = value[name]
+    return value

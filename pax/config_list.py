@@ -1,10 +1,14 @@
-"""What there is to run: the variants of every config file."""
+"""What there is to run: config files and their variants."""
 
 from __future__ import annotations
 
 import importlib.util
 import pathlib
+import sys
+import traceback
 from types import ModuleType
+
+from ml_collections import ConfigDict
 
 from pax.errors import ConfigError
 
@@ -15,7 +19,7 @@ def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
     A config file is a module with a dict `VARIANTS`; files whose name starts with an underscore are none.
 
     Raises:
-        ConfigError: if there are none in `directory`.
+        ConfigError: if there are none in `directory`, or one of them cannot be loaded.
     """
     directory = pathlib.Path(directory)
     lines = {}
@@ -30,10 +34,60 @@ def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
     return [f"{name:{width}}  {text}" for name, text in lines.items()]
 
 
+def load_config(name: str) -> ConfigDict:
+    """The config that `<file>` or `<file>:<argument>` names.
+
+    Raises:
+        ConfigError: if there is no such file, it cannot be loaded, or its `get_config` fails.
+    """
+    file, colon, argument = name.partition(":")
+    path = pathlib.Path(file)
+    if not path.is_file():
+        raise ConfigError(f"config file {file!r} does not exist: see --list for those that do")
+    module = _load(path)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"config file {file!r} has no get_config(): define one")
+    try:
+        config = module.get_config(argument) if colon else module.get_config()
+    except ConfigError:
+        raise
+    except Exception as e:
+        raise _broken(path, e) from e
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"get_config() of {file!r} returned {config!r}: return an ml_collections.ConfigDict"
+        )
+    return config
+
+
 def _load(path: pathlib.Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"pax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no Python file")
+        raise ConfigError(f"config file {str(path)!r} is no Python file: give one that is")
+    # So that a config finds its siblings, and names callbacks beside them, from anywhere.
+    folder = str(path.absolute().parent.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as e:
+        raise _broken(path, e) from e
     return module
+
+
+def _broken(path: pathlib.Path, error: Exception) -> ConfigError:
+    """Names the line of a config file that an error comes from."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if pathlib.Path(frame.filename) == path.absolute() or frame.filename == str(path)
+    ]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines.append(error.lineno)
+    where = f" in line {lines[-1]}" if lines else ""
+    return ConfigError(
+        f"config file {str(path)!r} fails{where} with {type(error).__name__} ({error}): mend it"
+    )

@@ -16,7 +16,7 @@ from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
-from pax.roles import Role
+from pax.roles import Role, check_roles
 from pax.types import Task, TrainingState, TrainState
 
 Evaluation = Mapping[str, Role]
@@ -34,7 +34,7 @@ class Evaluator:
         self,
         env: Environment,
         roles: Sequence[Role],
-        sample_task: Callable[[jax.Array], Task],
+        sample_task: Callable[[jax.Array, jax.Array, jax.Array], Task],
         replacements: Evaluation,
         *,
         num_envs: int,
@@ -58,6 +58,7 @@ class Evaluator:
             else replacements.get(role.name, role)
             for role in roles
         ]
+        check_roles(playing, env)
         self._loop = Loop(
             env,
             playing,

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 from pax.envs.environment import Environment
 from pax.learners.learner import World
 from pax.roles import Role
-from pax.trial import TrialRunner, select
+from pax.rollout import select
+from pax.sharding import Placement
+from pax.trial import TrialRunner
 from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial
 
 Probe = Callable[[Trial], Mapping[str, jax.Array]]
@@ -30,18 +32,20 @@ class Loop:
         self,
         env: Environment,
         roles: Sequence[Role],
-        sample_task: Callable[[jax.Array], Task],
+        sample_task: Callable[[jax.Array, jax.Array, jax.Array], Task],
         *,
         num_envs: int,
         num_opps: int = 1,
         num_outer_steps: int = 1,
         probes: Sequence[Probe] = (),
+        placement: Placement | None = None,
     ):
         self.env = env
         self.roles = tuple(roles)
         self.sample_task = sample_task
         self.num_opps = num_opps
         self.probes = tuple(probes)
+        self.placement = placement
         self.runner = TrialRunner(
             env, self.roles, num_envs=num_envs, num_outer_steps=num_outer_steps
         )
@@ -91,9 +95,19 @@ class Loop:
         # chunks, changes nothing.
         key = jax.random.fold_in(jax.random.fold_in(key, 1), step)
         task_key, trial_key, role_key, update_key = jax.random.split(key, 4)
-        tasks = jax.vmap(self.sample_task)(jax.random.split(task_key, self.num_opps))
+        opponent_key, generation_key = jax.random.split(task_key)
+        tasks = jax.vmap(self.sample_task, in_axes=(0, None, None))(
+            jax.random.split(opponent_key, self.num_opps), generation_key, step
+        )
         trial_keys = jax.random.split(trial_key, self.num_opps)
+        learners = dict(learners)
         states, candidate_axes, opponent_axes = self._line_up(step, role_key, learners, inner)
+        if self.placement:
+            tasks, trial_keys = self.placement.spread("opponents", (tasks, trial_keys))
+            for name, state in states.items():
+                axis = "candidates" if candidate_axes[name] == 0 else "opponents"
+                if axis == "candidates" or opponent_axes[name] == 0:
+                    states[name] = self.placement.spread(axis, state)
 
         def play(key: jax.Array, states: dict[str, TrainingState], task: Task) -> Any:
             trial, states = self.runner.play(key, states, task)
@@ -115,7 +129,6 @@ class Loop:
 
         metrics = self._metrics(trial, probed)
         world = World(lambda *args: self.runner.play(*args)[0], tasks, states)
-        learners = dict(learners)
         for index, role in enumerate(self.roles):
             if role.learner:
                 name = role.name
@@ -134,17 +147,20 @@ class Loop:
         self,
         step: jax.Array,
         key: jax.Array,
-        learners: Mapping[str, PyTree],
+        learners: dict[str, PyTree],
         inner: Mapping[str, TrainingState],
     ) -> tuple[dict[str, TrainingState], dict[str, int | None], dict[str, int | None]]:
-        """Every role's state for this iteration, and whether it has the axes C and O."""
+        """Every role's state for this iteration, and whether it has the axes C and O.
+
+        `learners` takes the states that the learners are left with after proposing.
+        """
         states: dict[str, TrainingState] = {}
         candidate_axes: dict[str, int | None] = {}
         opponent_axes: dict[str, int | None] = {}
         for index, role in enumerate(self.roles):
             name, role_key = role.name, jax.random.fold_in(key, index)
             if role.learner:
-                states[name] = role.learner.propose(learners[name], role_key)
+                states[name], learners[name] = role.learner.propose(learners[name], role_key)
                 candidate_axes[name], opponent_axes[name] = 0, None
                 if role.learner.num_candidates < self.num_candidates:
                     states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])

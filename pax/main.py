@@ -14,6 +14,7 @@ import json
 import logging as python_logging
 import os
 import pathlib
+import re
 import shlex
 import signal
 import sys
@@ -27,10 +28,11 @@ from ml_collections import ConfigDict, config_flags
 
 from pax.build import build_trainer
 from pax.callback import CallbackError
-from pax.config_list import list_variants
+from pax.config import find_setting, wrong_type
+from pax.config_list import list_variants, load_config
 from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.run_directory import default_workdir, open_run, read_run
-from pax.trainer import MetaTrainer
+from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -60,6 +62,8 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1:
             raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
+        if _WORKDIR.value == "":
+            raise ConfigError("--workdir is empty: name a folder, or leave it out for a new one")
         if _LIST.value:
             print("\n".join(list_variants()))
             return
@@ -89,13 +93,17 @@ def train() -> None:
     trainer = build_trainer(config, str(workdir))
     open_run(workdir, config.to_dict(), config_path)
     logging.info("Run directory: %s", workdir)
-    metrics = trainer.fit()
+    try:
+        metrics = trainer.fit()
+    except KeyboardInterrupt:
+        # The second Ctrl-C; the first one waits for the chunk to end, and saves.
+        trainer.request_stop("SIGINT")
     if trainer.stop_reason in ("SIGINT", "SIGTERM"):
-        saved = "which is saved" if "checkpoint" in trainer.callbacks.names else "unsaved"
+        is_saved = (workdir / CHECKPOINTS / str(trainer.step)).is_dir()
         logging.flush()
         print(
-            f"Stopped by {trainer.stop_reason} at iteration {trainer.step} of {trainer.num_iters}, {saved}. "
-            f"To go on: {_resume_command(workdir)}",
+            f"Stopped by {trainer.stop_reason} at iteration {trainer.step} of {trainer.num_iters}, "
+            f"{'saved' if is_saved else 'unsaved'}. To go on: {_resume_command(workdir)}",
             file=sys.stderr,
         )
         sys.exit(128 + signal.Signals[trainer.stop_reason])
@@ -107,51 +115,64 @@ def evaluate() -> None:
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing: name the run to evaluate")
     workdir = pathlib.Path(_WORKDIR.value)
-    run = read_run(workdir)
-    config = ConfigDict(run["config"]) if _CONFIG.value is None else _CONFIG.value
+    config = _CONFIG.value
+    if config is None:
+        config = ConfigDict(read_run(workdir)["config"])
     trainer = build_trainer(config, str(workdir))
     if not trainer.restore():
         raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
-    with (workdir / "evaluation.jsonl").open("a") as file:
-        for name, metrics in trainer.evaluate().items():
-            values = {key: _jsonable(value) for key, value in metrics.items()}
-            line = {"iteration": trainer.step, "evaluation": name, **values}
-            file.write(json.dumps(line) + "\n")
-            print(f"evaluation/{name} at iteration {trainer.step}")
-            for key, value in metrics.items():
-                print(f"  {key:36} {np.array2string(np.asarray(value), precision=4)}")
+    lines = []
+    for name, metrics in trainer.evaluate().items():
+        values = {key: _jsonable(value) for key, value in metrics.items()}
+        lines.append(json.dumps({"iteration": trainer.step, "evaluation": name, **values}) + "\n")
+        print(f"evaluation/{name} at iteration {trainer.step}")
+        for key, value in metrics.items():
+            print(f"  {key:36} {np.array2string(np.asarray(value), precision=4)}")
+    try:
+        with (workdir / "evaluation.jsonl").open("a") as file:
+            file.writelines(lines)
+    except OSError as e:
+        raise CheckpointError(f"the evaluation could not be written to {workdir}: {e}") from e
 
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
-    for index, argument in enumerate(argv):
-        flag, _, value = argument.lstrip("-").partition("=")
-        if argument.startswith("-") and flag == "config":
-            path = pathlib.Path((value or "".join(argv[index + 1 : index + 2])).partition(":")[0])
-            if not path.is_file():
-                sys.exit(_error(f"config file {str(path)!r} does not exist: see --list", 2))
-            # So that a config finds its siblings, and names callbacks beside them, from anywhere.
-            sys.path.append(str(path.absolute().parent.parent))
     try:
-        return flags.FLAGS(argv)
+        config = _check_config_flags(argv)
+        try:
+            return flags.FLAGS(argv)
+        except flags.IllegalFlagValueError as e:
+            flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
+            if config is None or not flag:
+                raise
+            key, value = flag.groups()
+            raise wrong_type(key, value, find_setting(config, key)) from e
     except (flags.Error, PaxError) as e:
-        sys.exit(_error(_reason(e), 2))
-    except (AttributeError, KeyError) as e:
-        # An override of a setting that does not exist; anything else is a bug in a config file.
-        if "ml_collections" not in traceback.extract_tb(e.__traceback__)[-1].filename:
-            raise
-        sys.exit(_error(_reason(e), 2))
+        sys.exit(_error(_one_line(e), 2))
 
 
-def _reason(error: BaseException) -> str:
-    """The one sentence in an error of flag parsing: our own if it has one, else the last line."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, PaxError) and "Traceback" not in str(cause):
-            return _one_line(cause)
-        cause = cause.__cause__ or cause.__context__
-    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
-    return str(text).strip().splitlines()[-1].strip("\"'")
+def _check_config_flags(argv: list[str]) -> ConfigDict | None:
+    """The config that `--config` names, once it is clear that it has the settings to override.
+
+    `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
+    """
+    config = None
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            if not is_assigned:
+                value = "".join(argv[index + 1 : index + 2])
+            if not value:
+                raise ConfigError("--config has no value: give one of those that --list shows")
+            config = load_config(value)
+        elif override := re.fullmatch(r"--?(?:no)?config\.(.+)", flag):
+            if config is None:
+                raise ConfigError(
+                    f"{argument} overrides a config that is not there yet: give --config=<file>:<variant> "
+                    "before it"
+                )
+            find_setting(config, override[1])
+    return config
 
 
 def _error(sentence: str, code: int) -> int:
@@ -159,7 +180,7 @@ def _error(sentence: str, code: int) -> int:
     return code
 
 
-def _one_line(error: PaxError) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
@@ -171,8 +192,8 @@ def _jsonable(value: float | np.ndarray) -> float | list[float | None] | None:
 
 
 def _resume_command(workdir: pathlib.Path) -> str:
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--workdir")]
-    return shlex.join(["python", "-m", "pax.main", *arguments, f"--workdir={workdir}"])
+    arguments = sys.argv[1:] if _WORKDIR.value else [*sys.argv[1:], f"--workdir={workdir}"]
+    return shlex.join(["python", "-m", "pax.main", *arguments])
 
 
 def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Path) -> None:

@@ -25,6 +25,8 @@ class Role:
     """Whether `agent.update` runs after every episode."""
     reset_every: int = 1
     """For a role without a learner: the trials after which it starts afresh; 0 = it lives for ever."""
+    self_play_seats: tuple[int, ...] = ()
+    """Seats of other roles that it takes over in trials that a task declares self-play."""
 
     @property
     def carried(self) -> bool:
@@ -43,6 +45,10 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
         if role.reset_every < 0:
             raise ConfigError(
                 f"reset_every is {role.reset_every} in role {role.name}: give trials, or 0 for never"
+            )
+        if not role.seats:
+            raise ConfigError(
+                f"role {role.name} has no seat: name the players that it plays, such as (0,)"
             )
         for seat in role.seats:
             if not 0 <= seat < env.num_players:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -25,7 +26,10 @@ def default_workdir(config_path: str) -> pathlib.Path:
     path, _, variant = config_path.partition(":")
     name = "-".join(filter(None, [pathlib.Path(path).stem, variant]))
     name = re.sub(r"[^A-Za-z0-9._=-]+", "-", name)
-    return pathlib.Path("exp") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    base = pathlib.Path("exp") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    # Two runs may start within a second, and neither is the other gone on with.
+    others = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([base], others) if not path.exists())
 
 
 def open_run(workdir: pathlib.Path, config: Mapping[str, Any], config_path: str) -> None:
@@ -45,19 +49,11 @@ def open_run(workdir: pathlib.Path, config: Mapping[str, Any], config_path: str)
                 f"workdir {workdir} holds a run with another config ({'; '.join(differences)}): give "
                 "another workdir, or the old settings to go on with it"
             )
-        _check_writable(workdir)
+        if not os.access(workdir, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"workdir {workdir} is not writable: give a folder that you may write to"
+            )
         return
-    if workdir.exists() and any(workdir.iterdir()):
-        raise ConfigError(
-            f"workdir {workdir} is not empty and holds no run of Pax: give another folder"
-        )
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise ConfigError(
-            f"workdir {workdir} cannot be made ({e.strerror}): give a folder that you may write to"
-        ) from e
-    _check_writable(workdir)
     run = {
         "config": recorded,
         "config_path": config_path,
@@ -68,10 +64,20 @@ def open_run(workdir: pathlib.Path, config: Mapping[str, Any], config_path: str)
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
     }
-    # In one go: a folder with half of it would be nobody's.
-    temporary = workdir / f".{RUN_FILE}"
-    temporary.write_text(json.dumps(run, indent=2) + "\n")
-    os.replace(temporary, workdir / RUN_FILE)
+    try:
+        if workdir.exists() and any(workdir.iterdir()):
+            raise ConfigError(
+                f"workdir {workdir} is not empty and holds no run of Pax: give another folder"
+            )
+        workdir.mkdir(parents=True, exist_ok=True)
+        # In one go: a folder with half of it would be nobody's.
+        temporary = workdir / f".{RUN_FILE}"
+        temporary.write_text(json.dumps(run, indent=2) + "\n")
+        os.replace(temporary, workdir / RUN_FILE)
+    except OSError as e:
+        raise ConfigError(
+            f"workdir {workdir} cannot be written ({e.strerror}): give a folder that you may write to"
+        ) from e
 
 
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:
@@ -81,18 +87,32 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
         ConfigError: if the folder holds no run, or its record cannot be read.
     """
     try:
-        return json.loads((workdir / RUN_FILE).read_text())
-    except FileNotFoundError as e:
+        run = json.loads((workdir / RUN_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError) as e:
         raise ConfigError(f"workdir {workdir} holds no run of Pax: train one there first") from e
-    except (OSError, json.JSONDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigError(
             f"workdir {workdir} holds an unreadable {RUN_FILE} ({e}): give another folder"
         ) from e
+    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+        raise ConfigError(
+            f"workdir {workdir} holds a {RUN_FILE} that is not of Pax: give another folder"
+        )
+    return run
 
 
 def jsonable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it looks after a round trip through JSON, where tuples are lists."""
-    return json.loads(json.dumps(config))
+    """A config as it looks after a round trip through JSON, where tuples are lists.
+
+    Raises:
+        ConfigError: if it holds something that JSON has no word for.
+    """
+    try:
+        return json.loads(json.dumps(config))
+    except (TypeError, ValueError) as e:
+        raise ConfigError(
+            f"the config cannot be written down ({e}): use numbers, text, tuples and sections only"
+        ) from e
 
 
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -114,8 +134,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _check_writable(workdir: pathlib.Path) -> None:
-    if not os.access(workdir, os.W_OK | os.X_OK):
-        raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")

@@ -2,25 +2,143 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
+from flax import struct
 
 from pax.types import PyTree, Task
 
-Sampler = Callable[[jax.Array, Task], Task]
-"""`sampler(key, task)` draws one aspect of a trial: a pure function that returns `task.replace(...)`."""
+
+@struct.dataclass
+class Draw:
+    """What a sampler may draw from."""
+
+    key: jax.Array
+    """Its own key for this opponent and trial."""
+    generation_key: jax.Array
+    """Its own key for this iteration, the same for all opponents."""
+    step: jax.Array
+    """Iterations done before this one, int32."""
 
 
-def compose(env_params: PyTree, samplers: Sequence[Sampler]) -> Callable[[jax.Array], Task]:
-    """One function `sample_task(key)` that starts from `env_params` and applies the samplers in order."""
+Sampler = Callable[[Draw, Task], Task]
+"""`sampler(draw, task)` sets one aspect of a trial: a pure function that returns a changed task."""
 
-    def sample_task(key: jax.Array) -> Task:
+
+def compose(
+    env_params: PyTree, samplers: Sequence[Sampler] = ()
+) -> Callable[[jax.Array, jax.Array, jax.Array], Task]:
+    """One function `sample_task(key, generation_key, step)`: `env_params`, then the samplers in order."""
+
+    def sample_task(key: jax.Array, generation_key: jax.Array, step: jax.Array) -> Task:
         task = Task(env_params=env_params)
-        for sampler, sampler_key in zip(
-            samplers, jax.random.split(key, max(len(samplers), 1)), strict=False
-        ):
-            task = sampler(sampler_key, task)
+        for index, sampler in enumerate(samplers):
+            own, shared = (jax.random.fold_in(each, index) for each in (key, generation_key))
+            task = sampler(Draw(own, shared, step), task)
         return task
 
     return sample_task
+
+
+def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
+    """Agents that learn within the trial stop at an episode: drawn from 1..num_outer_steps, or `at`."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        stop = jax.random.randint(draw.key, (), 1, num_outer_steps + 1) if not at else jnp.int32(at)
+        return dataclasses.replace(task, stop=stop)
+
+    return sampler
+
+
+def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
+    """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        exponent = jax.random.uniform(draw.key, (), minval=jnp.log(low), maxval=jnp.log(high))
+        drawn = {**task.hyperparameters.get(role, {}), "learning_rate": jnp.exp(exponent)}
+        return dataclasses.replace(task, hyperparameters={**task.hyperparameters, role: drawn})
+
+    return sampler
+
+
+def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
+    """Every opponent plays a game of its own: payoffs are minus integers from 0 to `high` - 1.
+
+    Per generation: all opponents of an iteration play the same one.
+    """
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        key = draw.generation_key if per_generation else draw.key
+        costs = jax.random.randint(key, (4, 2), 0, high)
+        return _with_payoff(task, -costs.astype(jnp.float32))
+
+    return sampler
+
+
+def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
+    """Every opponent plays a prisoner's dilemma of its own.
+
+    The costs obey T < R < P < S and 2 R < T + S: exploiting is best, and taking turns at it is worse than
+    cooperating. Each gap between them is uniform and up to `scale`, so that nothing has to be rejected.
+    """
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        lowest, first, second, share = jax.random.uniform(draw.key, (4,), minval=0.05, maxval=0.95)
+        t = scale * lowest
+        r = t + scale * first
+        s = 2 * r - t + scale * second
+        p = r + share * (s - r)
+        payoff = -jnp.array([[r, r], [s, t], [t, s], [p, p]])
+        return _with_payoff(task, payoff)
+
+    return sampler
+
+
+def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
+    """Every opponent values outcomes its own way: uniform noise in [-noise, noise] on player 2's payoffs."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        drawn = jax.random.uniform(draw.key, (4,), minval=-noise, maxval=noise)
+        # Drawn in the opponent's own frame, where what player 1 calls CD is DC.
+        payoff = jnp.asarray(task.env_params.payoff_matrix, jnp.float32)
+        return _with_payoff(task, payoff.at[:, 1].add(drawn[jnp.array([0, 2, 1, 3])]))
+
+    return sampler
+
+
+def shuffled_seats(num_players: int) -> Sampler:
+    """Every trial seats the players anew."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        return dataclasses.replace(task, seats=jax.random.permutation(draw.key, num_players))
+
+    return sampler
+
+
+def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000) -> Sampler:
+    """Roles take over their `self_play_seats` with a probability that changes linearly over iterations."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        fraction = jnp.minimum(draw.step / horizon, 1.0)
+        probability = start + (end - start) * fraction
+        return dataclasses.replace(task, self_play=jax.random.bernoulli(draw.key, probability))
+
+    return sampler
+
+
+def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
+    """`role` sees only the first observation of an episode in `num_blind` environments of each opponent."""
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        blind = jax.random.permutation(draw.key, num_envs) < num_blind
+        return dataclasses.replace(task, blind={**task.blind, role: blind})
+
+    return sampler
+
+
+def _with_payoff(task: Task, payoff: jax.Array) -> Task:
+    params = dataclasses.replace(task.env_params, payoff_matrix=payoff)
+    return dataclasses.replace(task, env_params=params)

@@ -27,6 +27,7 @@ from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
 from pax.roles import Role, check_roles
+from pax.sharding import Placement
 from pax.types import PyTree, TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -65,6 +66,7 @@ class MetaTrainer:
         num_seeds: int = 1,
         seed: int = 0,
         chunk: int = 10,
+        num_devices: int | None = None,
         evaluations: Mapping[str, Evaluation] | None = None,
         callbacks: Sequence[Callback] = (),
         workdir: str | os.PathLike[str] | None = None,
@@ -85,6 +87,8 @@ class MetaTrainer:
             num_seeds: independent runs S, trained in one program; seed i equals a run with `seed + i`.
             seed: of the first run.
             chunk: iterations per compiled call; callbacks run in between.
+            num_devices: over how many to spread candidates, else opponents, else seeds; None: as many as
+                there are, if one of these can be divided among them.
             evaluations: by name, who replaces whom when the trained roles are evaluated.
             callbacks: what happens besides training.
             workdir: the run's folder. If it holds a checkpoint and a `Checkpoint` callback is given, the
@@ -134,10 +138,17 @@ class MetaTrainer:
             "num_outer_steps": num_outer_steps,
         }
         self._sample_task = tasks.compose(self.env_params, samplers)
+        self.placement = Placement(
+            num_devices,
+            candidates=max([r.learner.num_candidates for r in self.roles if r.learner], default=1),
+            opponents=num_opps,
+            seeds=num_seeds,
+        )
         self._loop = Loop(
             env,
             self.roles,
             self._sample_task,
+            placement=self.placement,
             probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
             **self._batch,
         )
@@ -264,7 +275,7 @@ class MetaTrainer:
             checkpointer = Checkpointer(self.workdir / CHECKPOINTS)
         if step is None and checkpointer.latest_step() is None:
             return False
-        restored = checkpointer.restore(jax.eval_shape(self._init_state), step)
+        restored = checkpointer.restore(self._abstract_state(), step)
         self.state, self.step = restored.state, restored.step
         self.callbacks.load_state_dict(restored.callbacks)
         self._wall_time_before = restored.meta["wall_time"]
@@ -296,24 +307,23 @@ class MetaTrainer:
         if self.checkpointer is not None and self.restore():
             logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
             return self.step
-        self.state = jax.jit(self._init_state)()
+        self.state, self.step = self._place_initial_state(), 0
         return None
 
     def _fit(self) -> dict[str, float]:
+        def is_over() -> bool:
+            return self.step >= self.num_iters or self.stop_reason is not None
+
         self.callbacks.on_fit_start(self, self.state)
-        last: dict[str, float] = {}
-        while self.step < self.num_iters and not self.stop_reason:
+        metrics = None
+        while not is_over():
             metrics = self._run_chunk(min(self.chunk, self.num_iters - self.step))
-            self.callbacks.on_chunk_end(
-                self,
-                self.state,
-                self.step,
-                metrics,
-                lambda: self.step >= self.num_iters or self.stop_reason is not None,
-            )
-            last = {name: float(value) for name, value in metrics.at(-1).items()}
+            self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)
+        if metrics is not None:
+            # For those that were passed over, should a signal have come after they were asked.
+            self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)
         self.callbacks.on_fit_end(self, self.state, self.step)
-        return last
+        return {name: float(value) for name, value in metrics.at(-1).items()} if metrics else {}
 
     def _run_chunk(self, size: int) -> SeedMetrics:
         """Runs `size` iterations; the old state is donated to them."""
@@ -349,7 +359,14 @@ class MetaTrainer:
     def _compile(self, size: int) -> Any:
         if size not in self._compiled:
             started = time.monotonic()
-            run = jax.jit(lambda state: self._loop.run(state, size), donate_argnums=0)
+            # The state comes back where it was: another placement would compile everything twice.
+            where = self.placement.of_state(jax.eval_shape(self._init_state))
+            run = jax.jit(
+                lambda state: self._loop.run(state, size),
+                donate_argnums=0,
+                in_shardings=(where,),
+                out_shardings=(where, self.placement.whole),
+            )
             self._compiled[size] = run.lower(self.state).compile()
             seconds = time.monotonic() - started
             self.compile_seconds += seconds
@@ -359,6 +376,19 @@ class MetaTrainer:
     def _init_state(self) -> TrainState:
         keys = jax.vmap(jax.random.key)(self.seed + jnp.arange(self.num_seeds))
         return self._loop.init(keys)
+
+    def _abstract_state(self) -> TrainState:
+        """Shapes, types and places of the state."""
+        shapes = jax.eval_shape(self._init_state)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            self.placement.of_state(shapes),
+        )
+
+    def _place_initial_state(self) -> TrainState:
+        where = self.placement.of_state(jax.eval_shape(self._init_state))
+        return jax.jit(self._init_state, out_shardings=where)()
 
     def _evaluator(self, replacements: Evaluation) -> Evaluator:
         return Evaluator(self.env, self.roles, self._sample_task, replacements, **self._batch)

@@ -1,10 +1,10 @@
-"""One trial: episodes of steps against one set of opponents, some of whom learn after every episode."""
+"""One trial: episodes against one set of opponents, some of whom learn after every episode."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,8 @@ from flax import struct
 
 from pax.envs.environment import Environment
 from pax.roles import Role
-from pax.types import MemoryState, Metrics, PyTree, Sample, Task, TrainingState, Trial
-
-States = Mapping[str, TrainingState]
-Memories = dict[str, MemoryState]
+from pax.rollout import Episode, Memories, States, first_rows, playable_seats, rollout, select
+from pax.types import Metrics, PyTree, Task, TrainingState, Trial
 
 
 @struct.dataclass
@@ -28,14 +26,6 @@ class Totals:
     learning_metrics: dict[str, Metrics]
     updates: dict[str, jax.Array]
     """By role that learns in the trial, how often it did."""
-
-
-class Episode(NamedTuple):
-    """What one episode leaves behind; leaves as in `Trial`, without the leading K."""
-
-    rollouts: dict[str, Sample]
-    last_observations: dict[str, PyTree]
-    last_memories: Memories
 
 
 class TrialRunner:
@@ -59,12 +49,10 @@ class TrialRunner:
             )
             for role in self.roles
         }
-        memories = {
-            role.name: role.agent.initial_memory(
-                role.agent.initial_hidden(len(role.seats) * self.num_envs)
-            )
-            for role in self.roles
-        }
+        memories = {}
+        for role in self.roles:
+            batch = len(playable_seats(role, task)) * self.num_envs
+            memories[role.name] = role.agent.initial_memory(role.agent.initial_hidden(batch))
 
         def episode(carry: tuple[States, Memories, Totals], index: jax.Array) -> Any:
             states, memories, totals = carry
@@ -72,7 +60,9 @@ class TrialRunner:
                 jax.random.fold_in(key, index), index, states, memories, task
             )
             memories = {
-                role.name: role.agent.reset_memory(outputs.last_memories[role.name], False)
+                role.name: role.agent.reset_memory(
+                    outputs.last_memories[role.name], False, states[role.name]
+                )
                 for role in self.roles
             }
             return (states, memories, jax.tree.map(jnp.add, totals, totals_k)), outputs
@@ -88,14 +78,20 @@ class TrialRunner:
         trial = Trial(
             rollouts=episodes.rollouts,
             last_observations=episodes.last_observations,
-            last_memories=jax.tree.map(lambda leaf: leaf[-1], episodes.last_memories),
+            last_memories={
+                role.name: first_rows(
+                    jax.tree.map(lambda leaf: leaf[-1], episodes.last_memories[role.name]),
+                    len(role.seats) * self.num_envs,
+                )
+                for role in self.roles
+            },
             rewards={
-                role.name: reward_per_timestep[jnp.array(role.seats)].mean() for role in self.roles
+                role.name: _role_reward(role, reward_per_timestep, task) for role in self.roles
             },
             reward_per_timestep=reward_per_timestep,
             statistics=totals.statistics,
             learning_metrics={
-                name: {k: v / totals.updates[name] for k, v in metrics.items()}
+                name: {k: v / jnp.maximum(totals.updates[name], 1) for k, v in metrics.items()}
                 for name, metrics in totals.learning_metrics.items()
             },
         )
@@ -111,108 +107,49 @@ class TrialRunner:
     ) -> tuple[dict[str, TrainingState], Totals, Episode]:
         """Plays episode `index` and lets the roles that learn in the trial learn from it."""
         rollout_key, update_key = jax.random.split(key)
-        outputs, rewards, statistics = self._rollout(rollout_key, states, memories, task.env_params)
+        outputs = rollout(self.env, self.roles, self.num_envs, rollout_key, states, memories, task)
         states = dict(states)
         learning_metrics, updates = {}, {}
         for role_index, role in enumerate(self.roles):
             if not role.learns_in_trial:
                 continue
             name = role.name
-            state, memory, metrics = role.agent.update(
+            state, _, metrics = role.agent.update(
                 outputs.rollouts[name],
                 outputs.last_observations[name],
                 states[name],
-                outputs.last_memories[name],
+                first_rows(outputs.last_memories[name], len(role.seats) * self.num_envs),
                 jax.random.fold_in(update_key, role_index),
             )
             updates[name] = jnp.int32(1)
-            if task.stop is not None:
-                learning = index < task.stop
+            learning = self._learning(role, index, task)
+            if learning is not None:
                 state = select(learning, state, states[name])
                 metrics = {k: jnp.where(learning, v, 0.0) for k, v in metrics.items()}
                 updates[name] = learning.astype(jnp.int32)
             states[name], learning_metrics[name] = state, metrics
-            outputs.last_memories[name] = memory
-        return states, Totals(rewards, statistics, learning_metrics, updates), outputs
+        totals = Totals(outputs.rewards, outputs.statistics, learning_metrics, updates)
+        return states, totals, outputs
 
-    def _rollout(
-        self, key: jax.Array, states: States, memories: Memories, env_params: PyTree
-    ) -> tuple[Episode, jax.Array, PyTree]:
-        """T steps of E environments; returns (episode, rewards summed by player, statistics)."""
-        env, num_envs, num_steps = self.env, self.num_envs, self.env.num_inner_steps
-        reset_key, step_key, act_key = jax.random.split(key, 3)
-        reset = jax.vmap(env.reset, in_axes=(0, None))
-        env_step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
-        observations, env_state = reset(jax.random.split(reset_key, num_envs), env_params)
-
-        def step(carry: Any, keys: tuple[jax.Array, jax.Array]) -> Any:
-            observations, env_state, memories = carry
-            env_keys, role_keys = keys
-            actions: list[Any] = [None] * env.num_players
-            acted, after = {}, {}
-            for role, role_key in zip(self.roles, role_keys, strict=True):
-                own = _join_seats([observations[seat] for seat in role.seats])
-                memory = memories[role.name]
-                chosen, after[role.name] = role.agent.policy(
-                    states[role.name], own, memory, role_key
-                )
-                acted[role.name] = (own, chosen, after[role.name].extras, memory.hidden)
-                for seat, action in zip(
-                    role.seats, _split_seats(chosen, len(role.seats)), strict=True
-                ):
-                    actions[seat] = action
-            seen = observations
-            observations, env_state, rewards, done, _ = env_step(
-                env_keys, env_state, tuple(actions), env_params
-            )
-            samples = {
-                role.name: Sample(
-                    observations=acted[role.name][0],
-                    actions=acted[role.name][1],
-                    rewards=_join_seats([rewards[seat] for seat in role.seats]),
-                    log_probs=acted[role.name][2]["log_probs"],
-                    values=acted[role.name][2]["values"],
-                    dones=jnp.tile(done, len(role.seats)),
-                    hiddens=acted[role.name][3],
-                )
-                for role in self.roles
-            }
-            return (observations, env_state, after), (samples, seen, tuple(actions), rewards)
-
-        keys = (
-            jax.random.split(step_key, (num_steps, num_envs)),
-            jax.random.split(act_key, (num_steps, len(self.roles))),
-        )
-        (observations, _, memories), (rollouts, seen, actions, rewards) = jax.lax.scan(
-            step, (observations, env_state, dict(memories)), keys
-        )
-        last_observations = {
-            role.name: _join_seats([observations[seat] for seat in role.seats])
-            for role in self.roles
-        }
-        totals = jnp.stack([reward.sum() for reward in rewards])
-        statistics = env.episode_statistics(seen, actions)
-        return Episode(rollouts, last_observations, memories), totals, statistics
+    def _learning(self, role: Role, index: jax.Array, task: Task) -> jax.Array | None:
+        """Whether `role` learns from episode `index`; None: always."""
+        learning = None
+        if task.stop is not None:
+            learning = index < task.stop
+        taken_over = {seat for other in self.roles for seat in other.self_play_seats}
+        if task.self_play is not None and taken_over & set(role.seats):
+            # What it would have done was not what happened.
+            learning = ~task.self_play if learning is None else learning & ~task.self_play
+        return learning
 
 
-def select(condition: jax.Array, if_true: PyTree, if_false: PyTree) -> PyTree:
-    """`if_true` where the scalar `condition` holds, else `if_false`, leaf by leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
-
-
-def _join_seats(leaves: list[PyTree]) -> PyTree:
-    """Seats of one role side by side along the batch axis: one policy sees them all at once."""
-    if len(leaves) == 1:
-        return leaves[0]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *leaves)
-
-
-def _split_seats(actions: PyTree, num_seats: int) -> list[PyTree]:
-    if num_seats == 1:
-        return [actions]
-    leaves, structure = jax.tree.flatten(actions)
-    seats = zip(*(jnp.split(leaf, num_seats) for leaf in leaves), strict=True)
-    return [jax.tree.unflatten(structure, parts) for parts in seats]
+def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.Array:
+    """Mean over the seats that the role really played."""
+    reward = reward_per_timestep[jnp.array(role.seats)].mean()
+    if task.self_play is None or not role.self_play_seats:
+        return reward
+    both = reward_per_timestep[jnp.array(role.seats + role.self_play_seats)].mean()
+    return jnp.where(task.self_play, both, reward)
 
 
 def _with_hyperparameters(

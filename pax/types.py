@@ -58,6 +58,13 @@ class Task:
     """Episode from which on agents no longer learn within the trial, int32; None: they never stop."""
     hyperparameters: dict[str, dict[str, jax.Array]] = struct.field(default_factory=dict)
     """Optimiser hyper-parameters by role that replace the configured ones, such as `learning_rate`."""
+    seats: jax.Array | None = None
+    """The seat of the game that whoever sits on each seat plays, a permutation `[num_players]`; None: its
+    own."""
+    self_play: jax.Array | None = None
+    """Whether roles take over their `self_play_seats`, bool; None: they do not."""
+    blind: dict[str, jax.Array] = struct.field(default_factory=dict)
+    """By role, the environments `[E]` in which it keeps seeing the first observation, bool."""
 
 
 @struct.dataclass
@@ -81,7 +88,7 @@ class Trial:
     statistics: PyTree
     """Summed over episodes: see `Environment.episode_statistics`."""
     learning_metrics: dict[str, Metrics]
-    """By role that learns in the trial, what its updates reported, averaged over them."""
+    """By role that learns in the trial, what its updates reported, averaged over them; 0 if none happened."""
 
 
 @struct.dataclass

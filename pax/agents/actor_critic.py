@@ -46,23 +46,13 @@ class ActorCritic(Agent):
             raise ConfigError(
                 f"{name} needs discrete actions, and this game has {self.action_space}"
             )
-        actions = self.action_space.n
-        if self.network == "table":
-            if not isinstance(self.observation_space, Discrete):
-                raise ConfigError(
-                    f"{name} keeps a table and needs discrete observations, and this game has "
-                    f"{self.observation_space}: set one_hot=False, or use another network"
-                )
-            self._module: nn.Module = Table(self.observation_space.n, actions)
-        elif self.network in ("mlp", "gru"):
-            if self.hidden_size < 1:
-                raise ConfigError(f"hidden_size is {self.hidden_size} in {name}: give at least 1")
-            module = MLP if self.network == "mlp" else GRU
-            self._module = module(self.observation_space, actions, self.hidden_size)
-        else:
+        if self.network not in get_args(Network):
             raise ConfigError(
                 f"network is {self.network!r} in {name}: choose one of {', '.join(get_args(Network))}"
             )
+        if self.hidden_size < 1:
+            raise ConfigError(f"hidden_size is {self.hidden_size} in {name}: give at least 1")
+        self._module = self.make_module(self.action_space)
         for field in ("discount",):
             if not 0.0 <= getattr(self, field) <= 1.0:
                 raise ConfigError(f"{field} is {getattr(self, field)} in {name}: give 0 to 1")
@@ -82,6 +72,32 @@ class ActorCritic(Agent):
 
         # Injected, so that a task may draw it: opt_state.hyperparams["learning_rate"].
         self._optimiser = optax.inject_hyperparams(make_optimiser)(learning_rate=self.learning_rate)
+
+    def make_module(self, action_space: Discrete) -> nn.Module:
+        """The network."""
+        if self.network == "table":
+            if not isinstance(self.observation_space, Discrete):
+                raise ConfigError(
+                    f"{type(self).__name__} keeps a table and needs discrete observations, and this game "
+                    f"has {self.observation_space}: set one_hot=False, or use another network"
+                )
+            return Table(self.observation_space.n, action_space.n)
+        module = {"mlp": MLP, "gru": GRU}[self.network]
+        return module(self.observation_space, action_space.n, self.hidden_size)
+
+    def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
+        """What is left of the memory `[..., H]` when the next episode of a trial begins: nothing."""
+        del params
+        return jnp.zeros_like(hidden)
+
+    def reset_memory(
+        self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
+    ) -> MemoryState:
+        if new_trial:
+            fresh = self.initial_hidden(1)[0]
+            return self.initial_memory(jnp.broadcast_to(fresh, memory.hidden.shape))
+        params = None if state is None else state.params
+        return self.initial_memory(self.between_episodes(params, memory.hidden))
 
     @property
     def recurrent(self) -> bool:
@@ -115,20 +131,21 @@ class ActorCritic(Agent):
         distribution, values = jax.tree.map(lambda leaf: leaf[observations], table)
         return hidden, distribution, values
 
-    def _apply(self, params: PyTree, *inputs: PyTree) -> Any:
-        return self._module.apply({"params": params}, *inputs)
+    def _apply(self, params: PyTree, *inputs: PyTree, method: Any = None) -> Any:
+        return self._module.apply({"params": params}, *inputs, method=method)
 
     def unroll(
         self, params: PyTree, hidden: jax.Array, observations: PyTree, dones: jax.Array
     ) -> tuple[Categorical, jax.Array]:
-        """The network over `[L, B, ...]`, from `hidden` `[B, H]`, which is zeroed where an episode ends."""
+        """The network over `[L, B, ...]`, from `hidden` `[B, H]`; a new episode begins where `dones`."""
         if not self.recurrent:
             return self.forward(params, hidden, observations)[1:]
 
         def step(hidden: jax.Array, inputs: tuple[PyTree, jax.Array]) -> Any:
             observation, done = inputs
             hidden, distribution, value = self.forward(params, hidden, observation)
-            return jnp.where(done[:, None], 0.0, hidden), (distribution, value)
+            after = self.between_episodes(params, hidden)
+            return jnp.where(done[..., None], after, hidden), (distribution, value)
 
         return jax.lax.scan(step, hidden, (observations, dones))[1]
 

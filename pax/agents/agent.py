@@ -28,6 +28,9 @@ class Agent:
     """Whether `update` changes anything."""
     hidden_size_in_memory = 0
     """Width H of the recurrent carry."""
+    groups_environments = False
+    """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
+    `[T, O, B]` and keeps those of one opponent together."""
 
     @classmethod
     def for_env(cls, env: Environment, seat: int = 0, **hyperparameters: Any) -> Agent:
@@ -92,11 +95,16 @@ class Agent:
         del rollout, last_observations, key
         return state, memory, {}
 
-    def reset_memory(self, memory: MemoryState, new_trial: bool = False) -> MemoryState:
-        """The memory at the start of the next episode, or of the next trial if `new_trial`."""
-        del new_trial
+    def reset_memory(
+        self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
+    ) -> MemoryState:
+        """The memory at the start of the next episode, or of the next trial if `new_trial`.
+
+        `state` is needed by agents that compute what they remember (M-FOS), and by no others.
+        """
+        del new_trial, state
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def check_rollout(self, num_steps: int, batch_size: int) -> None:
-        """Raises ConfigError unless `update` can take rollouts `[num_steps, batch_size]`."""
-        del num_steps, batch_size
+    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
+        """Raises ConfigError unless `update` can take rollouts of this size."""
+        del num_steps, num_envs, num_opps

@@ -34,7 +34,7 @@ class Naive(ActorCritic):
     ) -> tuple[TrainingState, MemoryState, Metrics]:
         del last_observations, key
         gradients, metrics = jax.grad(self.loss, has_aux=True)(state.params, rollout)
-        metrics["gradient_norm"] = optax.global_norm(gradients)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
         params, opt_state = self.apply_gradients(gradients, state.params, state.opt_state)
         return TrainingState(params, opt_state, state.updates + 1), memory, metrics
 

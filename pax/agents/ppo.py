@@ -68,7 +68,8 @@ class PPO(ActorCritic):
                     f"{field} is {getattr(self, field)} in {type(self).__name__}: give at least 1"
                 )
 
-    def check_rollout(self, num_steps: int, batch_size: int) -> None:
+    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
+        batch_size = num_opps if self.groups_environments else num_opps * num_envs
         name, length = type(self).__name__, self._length
         if num_steps % length:
             raise ConfigError(
@@ -98,7 +99,14 @@ class PPO(ActorCritic):
         memory: MemoryState,
         key: jax.Array,
     ) -> tuple[TrainingState, MemoryState, Metrics]:
-        batch = self._prepare(rollout, last_observations, state, memory)
+        if self.groups_environments and rollout.rewards.ndim == 2:
+            rollout = jax.tree.map(lambda leaf: leaf[:, None], rollout)
+            last_observations, memory_before = jax.tree.map(
+                lambda leaf: leaf[None], (last_observations, memory)
+            )
+        else:
+            memory_before = memory
+        batch = self._prepare(rollout, last_observations, state, memory_before)
         entropy_coeff = self._entropy_coeff(state.updates, rollout.rewards.size)
         size = batch.actions.shape[0]
         shape = (self.num_minibatches, size // self.num_minibatches)
@@ -106,7 +114,7 @@ class PPO(ActorCritic):
         def minibatch_step(carry: tuple[PyTree, PyTree], minibatch: Sequences) -> Any:
             params, opt_state = carry
             gradients, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, entropy_coeff)
-            metrics["gradient_norm"] = optax.global_norm(gradients)
+            metrics["gradient_norm"] = optax.tree.norm(gradients)
             return self.apply_gradients(gradients, params, opt_state), metrics
 
         def epoch(carry: tuple[PyTree, PyTree], key: jax.Array) -> Any:

@@ -73,14 +73,16 @@ class IteratedMatrixGame(Environment):
 
     def check_params(self, params: EnvParams) -> None:
         try:
-            payoff = np.asarray(params.payoff_matrix, np.float64)
-        except (ValueError, TypeError):
+            payoff = np.asarray(params.payoff_matrix)
+        except ValueError:  # ragged
             payoff = np.empty(())
-        if payoff.shape != (4, 2):
+        if payoff.shape != (4, 2) or payoff.dtype.kind not in "biuf":
             raise ConfigError(
                 f"payoff is {params.payoff_matrix}: give 4 rows (CC, CD, DC, DD) of 2 numbers "
                 "(player 1, player 2)"
             )
+        with np.errstate(over="ignore"):
+            payoff = payoff.astype(np.float32)
         if not np.isfinite(payoff).all():
             raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
 

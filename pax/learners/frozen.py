@@ -25,9 +25,9 @@ class Frozen(Learner):
         del key
         return self.initial
 
-    def propose(self, state: TrainingState, key: jax.Array) -> TrainingState:
+    def propose(self, state: TrainingState, key: jax.Array) -> tuple[TrainingState, TrainingState]:
         del key
-        return state
+        return state, state
 
     def update(
         self,

@@ -14,7 +14,7 @@ class Gradient(Learner):
     """One policy, updated once per iteration from the experience against all opponents.
 
     The rollouts `[O, K, T, B]` become one batch `[K T, O B]`: the opponents side by side, the episodes of a
-    trial end to end.
+    trial end to end. An agent that groups environments gets it as `[K T, O, B]`.
     """
 
     reads_rollouts = True
@@ -27,9 +27,9 @@ class Gradient(Learner):
     def init(self, key: jax.Array) -> TrainingState:
         return self.agent.init(key) if self.initial is None else self.initial
 
-    def propose(self, state: TrainingState, key: jax.Array) -> TrainingState:
+    def propose(self, state: TrainingState, key: jax.Array) -> tuple[TrainingState, TrainingState]:
         del key
-        return jax.tree.map(lambda leaf: leaf[None], state)
+        return jax.tree.map(lambda leaf: leaf[None], state), state
 
     def update(
         self,
@@ -42,19 +42,21 @@ class Gradient(Learner):
     ) -> tuple[TrainingState, Metrics]:
         del candidates, world
 
-        def join(leaf: jax.Array) -> jax.Array:
-            _, opponents, episodes, steps, batch, *rest = leaf.shape  # C is 1
-            leaf = jnp.moveaxis(leaf[0], 0, 2)
-            return leaf.reshape(episodes * steps, opponents * batch, *rest)
-
-        rollout = jax.tree.map(join, trial.rollouts[role])
-        last_observations = jax.tree.map(
-            lambda leaf: jax.lax.collapse(leaf[0, :, -1], 0, 2),
-            trial.last_observations[role],
+        rollout, last_observations, memory = (
+            # C is 1.
+            jax.tree.map(lambda leaf: leaf[0], part[role])
+            for part in (trial.rollouts, trial.last_observations, trial.last_memories)
         )
-        memory = jax.tree.map(
-            lambda leaf: jax.lax.collapse(leaf[0], 0, 2), trial.last_memories[role]
+        # [O, K, T, B, ...] -> [K T, O, B, ...]
+        rollout = jax.tree.map(
+            lambda leaf: jax.lax.collapse(jnp.moveaxis(leaf, 0, 2), 0, 2), rollout
         )
+        last_observations = jax.tree.map(lambda leaf: leaf[:, -1], last_observations)
+        if not self.agent.groups_environments:
+            rollout = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 1, 3), rollout)
+            last_observations, memory = jax.tree.map(
+                lambda leaf: jax.lax.collapse(leaf, 0, 2), (last_observations, memory)
+            )
         state, _, metrics = self.agent.update(rollout, last_observations, state, memory, key)
         return state, metrics
 
@@ -62,4 +64,4 @@ class Gradient(Learner):
         return state
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, batch_size: int) -> None:
-        self.agent.check_rollout(num_outer_steps * num_steps, num_opps * batch_size)
+        self.agent.check_rollout(num_outer_steps * num_steps, batch_size, num_opps)

@@ -34,8 +34,8 @@ class Learner:
         """The learner's first state."""
         raise NotImplementedError
 
-    def propose(self, state: PyTree, key: jax.Array) -> TrainingState:
-        """What the role plays in this iteration's trials, `[C, ...]`."""
+    def propose(self, state: PyTree, key: jax.Array) -> tuple[TrainingState, PyTree]:
+        """What the role plays in this iteration's trials, `[C, ...]`, and the state to update then."""
         raise NotImplementedError
 
     def update(
@@ -53,6 +53,10 @@ class Learner:
     def deploy(self, state: PyTree) -> TrainingState:
         """The one policy that this learner would be judged by: evaluated, and exported."""
         raise NotImplementedError
+
+    def exports(self, state: PyTree) -> dict[str, TrainingState]:
+        """The policies worth keeping, by what is added to the role's name in a file name."""
+        return {"": self.deploy(state)}
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, batch_size: int) -> None:
         """Raises ConfigError unless it can learn from trials of this size."""

@@ -1,0 +1,256 @@
+"""Evolution across trials: candidates are judged by what they earn, not by how."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from pax.agents.agent import Agent
+from pax.config import nearest
+from pax.errors import ConfigError
+from pax.learners.learner import Learner, World
+from pax.types import Metrics, PyTree, TrainingState, Trial
+
+FITNESS_SHAPINGS = ("default", "centered_rank", "z_score", "none")
+INITS = ("network", "zeros")
+OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
+
+
+@struct.dataclass
+class EvolutionState:
+    """What evolution knows: the strategy's whole distribution, and the best candidate that it ever had."""
+
+    strategy: PyTree
+    best_params: PyTree
+    best_fitness: jax.Array
+    """Mean reward per step, before shaping."""
+
+
+@dataclasses.dataclass
+class Evolution(Learner):
+    """Any strategy of evosax, maximising the mean reward per step of whole trials.
+
+    A candidate's fitness is its mean reward per step over episodes, steps, opponents, environments and
+    seats. All candidates of a generation meet the same opponents with the same luck.
+
+    Raises:
+        ConfigError: if there is no such strategy or option, or the strategy cannot use it.
+    """
+
+    agent: Agent
+    strategy: str = "Open_ES"
+    """Name of an evosax strategy."""
+    popsize: int = 128
+    sigma: float = 0.04
+    """Standard deviation of the first population."""
+    sigma_decay: float = 1.0
+    """Factor per generation, down to `sigma_limit`, in strategies that do not adapt sigma themselves."""
+    sigma_limit: float = 0.01
+    optimizer: str = "adam"
+    """`adam` or `sgd`, in strategies that follow an estimated gradient."""
+    learning_rate: float = 0.1
+    learning_rate_decay: float = 1.0
+    """Factor per generation, down to `learning_rate_limit`."""
+    learning_rate_limit: float = 0.001
+    fitness_shaping: str = "z_score"
+    """`centered_rank`, `z_score`, `none`, or `default` for the strategy's own."""
+    weight_decay: float = 0.0
+    """Fitness taken off per unit of a candidate's squared norm."""
+    mean_removal: bool = False
+    """Whether the population's mean is taken off the shaped fitness."""
+    init_mean: str = "network"
+    """The first mean: the network's own initial parameters, or `zeros`."""
+    top_k: int = 5
+    """How many of the best `fitness/top_k` averages."""
+    params: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Parameters of the strategy itself, by their names in evosax."""
+
+    def __post_init__(self) -> None:
+        # Imported late: it brings matplotlib, which nothing else needs.
+        from evosax import algorithms
+
+        known = {name: cls for name, cls in algorithms.algorithms.items() if serves(cls)}
+        for field, value, choices in (
+            ("strategy", self.strategy, known),
+            ("fitness_shaping", self.fitness_shaping, FITNESS_SHAPINGS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("init_mean", self.init_mean, INITS),
+        ):
+            if value not in choices:
+                raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
+        if not 1 <= self.top_k <= self.popsize:
+            raise ConfigError(
+                f"top_k is {self.top_k} in evolution: give 1 to the popsize, {self.popsize}"
+            )
+        self.num_candidates = self.popsize
+        self._learning_rate = _decay(
+            self.learning_rate, self.learning_rate_decay, self.learning_rate_limit
+        )
+        self._sigma = _decay(self.sigma, self.sigma_decay, self.sigma_limit)
+        self._strategy = self._make_strategy(known[self.strategy])
+        self._strategy_params = self._make_strategy_params()
+
+    def init(self, key: jax.Array) -> EvolutionState:
+        """The first distribution, around the network's own initial parameters or zeros."""
+        mean_key, init_key, spread_key = jax.random.split(key, 3)
+        mean = self.agent.init(mean_key).params
+        if self.init_mean == "zeros":
+            mean = jax.tree.map(jnp.zeros_like, mean)
+        if self._has_mean:
+            state = self._strategy.init(init_key, mean, self._strategy_params)
+        else:
+            flat, unravel = jax.flatten_util.ravel_pytree(mean)
+            spread = jax.random.normal(spread_key, (self.popsize, flat.size))
+            population = jax.vmap(unravel)(flat + self.sigma * spread)
+            # Nobody was judged yet: whoever comes next is better.
+            unknown = jnp.full(self.popsize, jnp.inf)
+            state = self._strategy.init(init_key, population, unknown, self._strategy_params)
+            state = state.replace(fitness=unknown)
+        state = EvolutionState(state, mean, jnp.float32(-jnp.inf))
+        # Python numbers in the strategy's state would make it another type after the first iteration.
+        return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
+
+    def propose(
+        self, state: EvolutionState, key: jax.Array
+    ) -> tuple[TrainingState, EvolutionState]:
+        population, strategy = self._strategy.ask(key, state.strategy, self._strategy_params)
+        candidates = self._as_state(population, (self.popsize,))
+        return candidates, dataclasses.replace(state, strategy=strategy)
+
+    def update(
+        self,
+        state: EvolutionState,
+        candidates: TrainingState,
+        trial: Trial,
+        world: World,
+        role: str,
+        key: jax.Array,
+    ) -> tuple[EvolutionState, Metrics]:
+        del world
+        fitness = trial.rewards[role].mean(axis=1)
+        # evosax minimises.
+        strategy, _ = self._strategy.tell(
+            key, candidates.params, -fitness, state.strategy, self._strategy_params
+        )
+        winner = fitness.argmax()
+        improved = fitness[winner] > state.best_fitness
+        best = jax.tree.map(
+            lambda new, old: jnp.where(improved, new[winner], old),
+            (candidates.params, fitness),
+            (state.best_params, state.best_fitness),
+        )
+        metrics = {
+            "fitness/mean": fitness.mean(),
+            "fitness/best": fitness[winner],
+            "fitness/std": fitness.std(),
+            "fitness/top_k": jax.lax.top_k(fitness, self.top_k)[0].mean(),
+        }
+        if hasattr(strategy, "std"):
+            metrics["sigma"] = jnp.mean(strategy.std)
+        if self._has_optimizer:
+            metrics["learning_rate"] = self._learning_rate(strategy.generation_counter - 1)
+        return EvolutionState(strategy, *best), metrics
+
+    def deploy(self, state: EvolutionState) -> TrainingState:
+        """The mean of the distribution, or the best member where a strategy has none."""
+        if not self._has_mean:
+            return self._as_state(state.best_params)
+        return self._as_state(self._strategy.get_mean(state.strategy))
+
+    def exports(self, state: EvolutionState) -> dict[str, TrainingState]:
+        return {"": self.deploy(state), "_best": self._as_state(state.best_params)}
+
+    def _as_state(self, params: PyTree, batch: tuple[int, ...] = ()) -> TrainingState:
+        return TrainingState(params=params, opt_state=(), updates=jnp.zeros(batch, jnp.int32))
+
+    def _make_strategy(self, cls: Any) -> Any:
+        accepted = inspect.signature(cls).parameters
+        arguments: dict[str, Any] = {}
+        self._has_mean = hasattr(cls, "get_mean")
+        self._has_optimizer = "optimizer" in accepted
+        if self._has_optimizer:
+            arguments["optimizer"] = OPTIMIZERS[self.optimizer](self._learning_rate)
+        if "std_schedule" in accepted:
+            arguments["std_schedule"] = self._sigma
+        arguments["fitness_shaping_fn"] = self._make_fitness_shaping(
+            accepted["fitness_shaping_fn"].default
+        )
+        solution = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(self.agent.init, jax.random.key(0)).params,
+        )
+        try:
+            return cls(population_size=self.popsize, solution=solution, **arguments)
+        except AssertionError as e:
+            raise ConfigError(
+                f"popsize is {self.popsize} in evolution, which {self.strategy} cannot use "
+                f"({str(e).rstrip('.')}): use {self.popsize + 1}, say"
+            ) from e
+
+    def _make_fitness_shaping(self, default: Any) -> Any:
+        from evosax.core import fitness_shaping
+
+        weighs = default is fitness_shaping.weights_fitness_shaping_fn
+        if weighs and (self.fitness_shaping != "default" or self.mean_removal):
+            raise ConfigError(
+                f"fitness_shaping is {self.fitness_shaping!r} and mean_removal {self.mean_removal} in "
+                f"evolution, and {self.strategy} weighs candidates by their rank: use 'default' and False"
+            )
+        shaping = {
+            "default": default,
+            "centered_rank": fitness_shaping.centered_rank_fitness_shaping_fn,
+            "z_score": fitness_shaping.standardize_fitness_shaping_fn,
+            "none": fitness_shaping.identity_fitness_shaping_fn,
+        }[self.fitness_shaping]
+        if self.mean_removal:
+            inner = shaping
+
+            def shaping(*args: Any) -> jax.Array:
+                shaped = inner(*args)
+                return shaped - shaped.mean()
+
+        if self.weight_decay:
+            shaping = fitness_shaping.add_weight_decay(shaping, self.weight_decay)
+        return shaping
+
+    def _make_strategy_params(self) -> Any:
+        params = self._strategy.default_params
+        numbers = strategy_numbers(params)
+        for name in self.params:
+            if name not in numbers:
+                raise ConfigError(
+                    f"evolution.params.{name} is no parameter of {self.strategy}: "
+                    f"{nearest(name, numbers) if numbers else 'it has none'}"
+                )
+        sigma = {"std_init": self.sigma} if "std_init" in numbers else {}
+        return params.replace(**{**sigma, **self.params})
+
+
+def serves(strategy: Any) -> bool:
+    """Whether an evosax strategy has the interface that all of them share: one mean, or one population."""
+    expected = "mean" if hasattr(strategy, "get_mean") else "population"
+    return list(inspect.signature(strategy.init).parameters)[2] == expected
+
+
+def strategy_numbers(params: Any) -> dict[str, float]:
+    """The parameters of a strategy that are single numbers, by name."""
+    return {
+        name: float(value)
+        for name, value in vars(params).items()
+        if not isinstance(value, Mapping) and jnp.ndim(value) == 0
+    }
+
+
+def _decay(start: float, factor: float, limit: float) -> optax.Schedule:
+    """`start * factor ** generation`, never beyond `limit`; constant if the factor is 1."""
+    if factor == 1.0:
+        return optax.constant_schedule(start)
+    return optax.exponential_decay(start, 1, factor, end_value=limit)

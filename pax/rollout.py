@@ -1,0 +1,154 @@
+"""The innermost scan: every seat acts, the game steps, for the length of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pax.envs.environment import Environment
+from pax.roles import Role
+from pax.types import MemoryState, PyTree, Sample, Task, TrainingState
+
+States = Mapping[str, TrainingState]
+Memories = dict[str, MemoryState]
+
+
+class Episode(NamedTuple):
+    """What one episode leaves behind. Who reads nothing of a part pays nothing for it."""
+
+    rollouts: dict[str, Sample]
+    """By role, `[T, B, ...]` with B = seats x E."""
+    last_observations: dict[str, PyTree]
+    """By role, `[B, ...]`."""
+    last_memories: Memories
+    """By role, of all seats that it may play."""
+    rewards: jax.Array
+    """By player, summed over steps and environments, `[num_players]`."""
+    statistics: PyTree
+
+
+def rollout(
+    env: Environment,
+    roles: Sequence[Role],
+    num_envs: int,
+    key: jax.Array,
+    states: States,
+    memories: Memories,
+    task: Task,
+) -> Episode:
+    """Plays T steps of E environments from their start."""
+    reset_key, step_key, act_key = jax.random.split(key, 3)
+    reset = jax.vmap(env.reset, in_axes=(0, None))
+    env_step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+    observations, env_state = reset(jax.random.split(reset_key, num_envs), task.env_params)
+    first = reseat(task.seats, observations)
+    inverse = None if task.seats is None else jnp.argsort(task.seats)
+
+    def step(carry: Any, keys: tuple[jax.Array, jax.Array]) -> Any:
+        seen, env_state, memories = carry
+        env_keys, role_keys = keys
+        actions: list[Any] = [None] * env.num_players
+        chosen, after, samples = {}, {}, {}
+        taken_over: dict[int, Any] = {}
+        for role, role_key in zip(roles, role_keys, strict=True):
+            name, seats = role.name, playable_seats(role, task)
+            own = join_seats([seen[seat] for seat in seats])
+            if name in task.blind:
+                start = join_seats([first[seat] for seat in seats])
+                own = select_rows(jnp.tile(task.blind[name], len(seats)), start, own)
+            chosen[name], after[name] = role.agent.policy(
+                states[name], own, memories[name], role_key
+            )
+            for seat, action in zip(seats, split_seats(chosen[name], len(seats)), strict=True):
+                (taken_over if seat in role.self_play_seats else actions)[seat] = action
+            samples[name] = (own, chosen[name], after[name].extras, memories[name].hidden)
+        if task.self_play is not None:
+            for seat, action in taken_over.items():
+                actions[seat] = select(task.self_play, action, actions[seat])
+        observations, env_state, rewards, done, _ = env_step(
+            env_keys, env_state, reseat(inverse, tuple(actions)), task.env_params
+        )
+        observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
+        rollouts = {}
+        for role in roles:
+            size = len(role.seats) * num_envs
+            own, action, extras, hidden = first_rows(samples[role.name], size)
+            rollouts[role.name] = Sample(
+                observations=own,
+                actions=action,
+                rewards=join_seats([rewards[seat] for seat in role.seats]),
+                log_probs=extras["log_probs"],
+                values=extras["values"],
+                dones=jnp.tile(done, len(role.seats)),
+                hiddens=hidden,
+            )
+        return (observations, env_state, after), (rollouts, seen, tuple(actions), rewards)
+
+    num_steps = env.num_inner_steps
+    keys = (
+        jax.random.split(step_key, (num_steps, num_envs)),
+        jax.random.split(act_key, (num_steps, len(roles))),
+    )
+    (observations, _, memories), (rollouts, seen, actions, rewards) = jax.lax.scan(
+        step, (first, env_state, dict(memories)), keys
+    )
+    return Episode(
+        rollouts=rollouts,
+        last_observations={
+            role.name: join_seats([observations[seat] for seat in role.seats]) for role in roles
+        },
+        last_memories=memories,
+        rewards=jnp.stack([reward.sum() for reward in rewards]),
+        statistics=env.episode_statistics(seen, actions),
+    )
+
+
+def playable_seats(role: Role, task: Task) -> tuple[int, ...]:
+    """The seats that a role acts on; whether on those of others counts is up to the task."""
+    return role.seats if task.self_play is None else role.seats + role.self_play_seats
+
+
+def reseat(order: jax.Array | None, values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+    """Entry i of the result is entry `order[i]` of `values`; they must be alike."""
+    if order is None:
+        return values
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[order], *values)
+    return tuple(
+        jax.tree.map(lambda leaf, seat=seat: leaf[seat], stacked) for seat in range(len(values))
+    )
+
+
+def join_seats(leaves: list[PyTree]) -> PyTree:
+    """Seats of one role side by side along the batch axis: one policy sees them all at once."""
+    if len(leaves) == 1:
+        return leaves[0]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *leaves)
+
+
+def split_seats(actions: PyTree, num_seats: int) -> list[PyTree]:
+    """Undoes `join_seats`."""
+    if num_seats == 1:
+        return [actions]
+    leaves, structure = jax.tree.flatten(actions)
+    seats = zip(*(jnp.split(leaf, num_seats) for leaf in leaves), strict=True)
+    return [jax.tree.unflatten(structure, parts) for parts in seats]
+
+
+def first_rows(tree: PyTree, size: int) -> PyTree:
+    """The first `size` rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[:size], tree)
+
+
+def select(condition: jax.Array, if_true: PyTree, if_false: PyTree) -> PyTree:
+    """`if_true` where the scalar `condition` holds, else `if_false`, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+
+
+def select_rows(condition: jax.Array, if_true: PyTree, if_false: PyTree) -> PyTree:
+    """Row by row of `[B, ...]` leaves, for a condition `[B]`."""
+    return jax.tree.map(
+        lambda a, b: jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b), if_true, if_false
+    )
