@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from configs import _meta_games as meta_games
 from pax.config import base_config, defaults, parse_variant, role
 from pax.envs.iterated_matrix_game import PAYOFFS, IteratedMatrixGame
 
@@ -46,17 +47,21 @@ def get_config(
         strategies: fixed opponents by the name they have in this game.
     """
     opponents = [*strategies, "self", *LEARNERS]
+    env = ConfigDict({"type": "IteratedMatrixGame", **defaults(IteratedMatrixGame)})
+    del env.num_inner_steps  # It is a setting of the run.
+    # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
+    env.payoff = PAYOFFS[game]
+    if argument.partition(",")[0] in meta_games.VARIANTS:
+        return meta_games.get_config(argument, env, strategies)
     options = {"opponent": opponents, "quicktest": None}
-    learner, given = parse_variant(argument, LEARNERS, options)
+    # Those of the meta-games are named here for the message that lists what there is.
+    learner, given = parse_variant(argument, [*LEARNERS, *meta_games.VARIANTS], options)
     opponent = given.get("opponent", default_opponent)
     if opponent == "self":
         opponent = learner
 
     config = base_config()
-    config.env = ConfigDict({"type": "IteratedMatrixGame", **defaults(IteratedMatrixGame)})
-    del config.env.num_inner_steps  # It is a setting of the run.
-    # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
-    config.env.payoff = PAYOFFS[game]
+    config.env = env
     config.num_iters = NUM_ITERS[learner]
     config.roles = ("agent1", "agent2")
     config.agent1 = role(LEARNERS[learner], 0, **SETTINGS[learner])

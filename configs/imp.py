@@ -7,6 +7,7 @@ is action 0 and tails action 1.
 """
 
 from configs import _matrix_games as matrix_games
+from configs import _meta_games as meta_games
 
 EXPECTED = {
     "tit_for_tat": "always shows one side, which the opponent copies: +1 per step",
@@ -21,7 +22,21 @@ STRATEGIES = {
     "random": "Random",
     "grim": "Grim",
 }
-VARIANTS = matrix_games.variants(EXPECTED)
+META_EXPECTED = {
+    "shaper": "wins more than 0 per step",
+    "gs": "wins more than 0 per step",
+    "mfos_es": "wins more than 0 per step",
+    "mfos_rl": "about 0 per step",
+    "marl2": "about 0 per step",
+    "hardstop": "opponents stop learning at a random episode: wins more than 0 per step",
+    "mixed_lr": "opponents learn at random rates: wins more than 0 per step",
+    "mixed_payoff": "a random game per opponent: better than playing at random",
+    "mixed_payoff_per_generation": "a random game per generation: better than playing at random",
+    "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
+    "mixed_payoff_only_opponent": "noise on the opponents' payoffs: wins more than 0 per step",
+    "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
+}
+VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
 
 
 def get_config(argument: str = "ppo"):

@@ -6,6 +6,7 @@ A variant is `<learner>[,opponent=<opponent>][,quicktest]`; `python -m pax.main 
 """
 
 from configs import _matrix_games as matrix_games
+from configs import _meta_games as meta_games
 
 EXPECTED = {
     "tit_for_tat": "both always cooperate, -1 per step each",
@@ -20,7 +21,21 @@ STRATEGIES = {
     "random": "Random",
     "grim": "Grim",
 }
-VARIANTS = matrix_games.variants(EXPECTED)
+META_EXPECTED = {
+    "shaper": "extorts them: better than -1 per step, they get less than -1.5",
+    "gs": "extorts them, as far as a policy without memory can",
+    "mfos_es": "extorts them: better than -1 per step, they get less than -1.5",
+    "mfos_rl": "seldom gets beyond mutual defection, -2 per step",
+    "marl2": "does not extort",
+    "hardstop": "opponents stop learning at a random episode: still better than mutual defection",
+    "mixed_lr": "opponents learn at random rates: extorts those that learn fast",
+    "mixed_payoff": "a random game per opponent: better than playing at random",
+    "mixed_payoff_per_generation": "a random game per generation: better than playing at random",
+    "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
+    "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
+    "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
+}
+VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
 
 
 def get_config(argument: str = "ppo"):

@@ -15,12 +15,14 @@ from pax.callback import Callback
 from pax.config import BOUND_LATER, ROLE, base_config, check_type, nearest
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError
-from pax.evaluate import load_agent_state
-from pax.learners import Frozen, Gradient, Learner
+from pax.evaluate import Evaluation, load_agent_state
+from pax.learners import Evolution, Frozen, Gradient, Learner
 from pax.roles import Role, check_roles
+from pax.tasks import TASKS, Sampler
 from pax.trainer import MetaTrainer, iterations_for
+from pax.types import TrainingState
 
-LEARNERS = ("gradient", "frozen", "none")
+LEARNERS = ("gradient", "evolution", "frozen", "none")
 MAX_SEED = 2**31 - 1
 
 
@@ -36,13 +38,14 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
     roles = {name: build_role(name, config[name], env) for name in config.roles}
     check_roles(list(roles.values()), env)
     evaluations = {
-        name: build_evaluation(f"evaluation.{name}", replacements, roles, env)
-        for name, replacements in config.evaluation.items()
+        name: build_evaluation(f"evaluation.{name}", section, roles, env, config)
+        for name, section in config.evaluation.items()
     }
     trainer = MetaTrainer(
         env,
         list(roles.values()),
         env_params=env_params,
+        samplers=build_samplers("tasks", config.tasks, config, env),
         num_envs=config.num_envs,
         num_opps=config.num_opps,
         num_outer_steps=config.num_outer_steps,
@@ -50,6 +53,7 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
         num_seeds=config.num_seeds,
         seed=config.seed,
         chunk=config.chunk,
+        num_devices=config.num_devices or None,
         evaluations=evaluations,
         callbacks=build_callbacks(config),
         workdir=workdir,
@@ -139,11 +143,21 @@ def build_role(
     if not seats:
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
     agent = build_agent(options["type"], settings, env, seats[0], where)
-    learner = build_learner(agent, options["learner"], options["path"], where)
-    return Role(name, agent, seats, learner, options["learns_in_trial"], options["reset_every"])
+    learner = build_learner(agent, options["learner"], options["path"], options["evolution"], where)
+    return Role(
+        name,
+        agent,
+        seats,
+        learner,
+        options["learns_in_trial"],
+        options["reset_every"],
+        tuple(options["self_play_seats"]),
+    )
 
 
-def build_learner(agent: Agent, kind: str, path: str, where: str) -> Learner | None:
+def build_learner(
+    agent: Agent, kind: str, path: str, evolution: Mapping[str, Any], where: str
+) -> Learner | None:
     """What improves a role across trials, if anything does."""
     if kind not in LEARNERS:
         raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
@@ -165,18 +179,26 @@ def build_learner(agent: Agent, kind: str, path: str, where: str) -> Learner | N
         initial = load_agent_state(path, agent) if path else None
     except CheckpointError as e:
         raise CheckpointError(f"{where}.path: {e}") from e
+    if kind == "evolution":
+        return build_evolution(agent, evolution, initial, f"{where}.evolution")
     if kind == "frozen" and initial is not None:
         return Frozen.of(initial)
     return Gradient(agent, initial) if kind == "gradient" else None
 
 
 def build_evaluation(
-    where: str, replacements: Mapping[str, Any], roles: Mapping[str, Role], env: Environment
-) -> dict[str, Role]:
-    """Who replaces whom in an evaluation."""
-    check_type(where, replacements, {})
+    where: str,
+    spec: Mapping[str, Any],
+    roles: Mapping[str, Role],
+    env: Environment,
+    config: ConfigDict,
+) -> Evaluation:
+    """Who replaces whom in an evaluation, and under which additional tasks they play."""
+    check_type(where, spec, {})
     built = {}
-    for name, section in replacements.items():
+    for name, section in spec.items():
+        if name == "tasks":
+            continue
         if name not in roles:
             raise ConfigError(f"{where}.{name} replaces no role: {nearest(name, roles)}")
         check_type(f"{where}.{name}", section, ROLE)
@@ -186,7 +208,46 @@ def build_evaluation(
                 f"{where}.{name}.seats is {built[name].seats}: it takes the seats of {name}, give "
                 f"{roles[name].seats}"
             )
-    return built
+    samplers = build_samplers(f"{where}.tasks", spec.get("tasks", {}), config, env)
+    return Evaluation(built, samplers)
+
+
+def build_evolution(
+    agent: Agent, settings: Mapping[str, Any], initial: TrainingState | None, where: str
+) -> Evolution:
+    """Evolution of an agent's parameters, from those of `initial` if given."""
+    own = {**settings, "params": dict(settings.get("params", {}))}
+    _check_section(
+        where, {key: own[key] for key in own if key != "params"}, Evolution, hidden=("agent", "initial")
+    )
+    try:
+        return Evolution(agent, **own, initial=initial)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
+
+
+def build_samplers(
+    where: str, sections: Mapping[str, Any], config: ConfigDict, env: Environment
+) -> list[Sampler]:
+    """The samplers of a task, in order; sizes that they need come from the run."""
+    samplers = []
+    of_the_run = {
+        "num_outer_steps": config.num_outer_steps,
+        "num_envs": config.num_envs,
+        "num_players": env.num_players,
+    }
+    for name, section in sections.items():
+        settings = dict(section)
+        kind = settings.pop("type", name)
+        if kind not in TASKS:
+            raise ConfigError(
+                f"{where}.{name} is {kind!r}, which no task is called: {nearest(kind, TASKS)}"
+            )
+        parameters = inspect.signature(TASKS[kind]).parameters
+        given = {key: value for key, value in of_the_run.items() if key in parameters}
+        _check_section(f"{where}.{name}", {**given, **settings}, TASKS[kind])
+        samplers.append(TASKS[kind](**given, **settings))
+    return samplers
 
 
 def build_agent(
@@ -259,10 +320,11 @@ def _check_section(
     settings: Mapping[str, Any],
     constructor: Callable[..., Any],
     known: Iterable[str] = (),
+    hidden: Iterable[str] = BOUND_LATER,
 ) -> None:
     """Raises ConfigError unless `constructor` takes these settings, of the types of its defaults."""
     parameters = inspect.signature(constructor).parameters
-    names = [name for name in parameters if name not in BOUND_LATER]
+    names = [name for name in parameters if name not in hidden]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key, value in settings.items():

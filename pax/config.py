@@ -18,14 +18,18 @@ ROLE = {
     # An agent by name, and the seats (players, from 0) that it plays.
     "type": "",
     "seats": (),
-    # Across trials: "gradient", "frozen" or "none".
+    # Across trials: "gradient", "evolution", "frozen" or "none".
     "learner": "none",
     # After every episode, by the agent's own update.
     "learns_in_trial": False,
     # Trials until a co-player without a learner starts afresh; 0 = never.
     "reset_every": 1,
+    # Seats of others that it takes over in trials of self-play (the task annealed_self_play).
+    "self_play_seats": (),
     # An exported policy to start from.
     "path": "",
+    # How it evolves, if its learner is "evolution": see pax.learners.Evolution.
+    "evolution": {},
 }
 """What the config of a role holds besides the hyper-parameters of its agent."""
 
@@ -72,8 +76,21 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     learner = "gradient" if cls.learns else "none"
     config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": learner})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
+    if own.get("learner") == "evolution":
+        own["evolution"] = evolution(**own.get("evolution", {}))
     config.update(own)
     config.update(defaults(cls, **settings))
+    return config
+
+
+def evolution(strategy: str = "Open_ES", **settings: Any) -> ConfigDict:
+    """The config of evolution by a strategy of evosax, with all parameters that this strategy has."""
+    from pax.learners.evolution import Evolution, default_strategy_params
+
+    config = defaults(Evolution, strategy=strategy, **settings)
+    del config.initial  # It comes from the path of the role.
+    del config.params
+    config.params = ConfigDict(default_strategy_params(strategy))
     return config
 
 
@@ -97,6 +114,10 @@ def base_config() -> ConfigDict:
     config.num_outer_steps = 1
     # Iterations per compiled call; callbacks run in between.
     config.chunk = 10
+    # Devices to spread candidates, else opponents, else seeds over; 0 = as many as can be used.
+    config.num_devices = 0
+    # What is drawn for every opponent and trial, in this order: see pax.tasks.
+    config.tasks = ConfigDict()
     # By name, who replaces whom when the trained roles are evaluated, frozen.
     config.evaluation = ConfigDict()
 

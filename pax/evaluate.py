@@ -17,10 +17,18 @@ from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
 from pax.roles import Role, check_roles
+from pax.tasks import Sampler
 from pax.types import Task, TrainingState, TrainState
 
-Evaluation = Mapping[str, Role]
-"""Who replaces whom in an evaluation: by the name of the role that gives up its seats."""
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A way to judge the trained roles."""
+
+    replacements: Mapping[str, Role] = dataclasses.field(default_factory=dict)
+    """Who takes over, by the name of the role that gives up its seats."""
+    samplers: Sequence[Sampler] = ()
+    """What is drawn for a trial on top of what training draws."""
 
 
 class Evaluator:
@@ -35,7 +43,7 @@ class Evaluator:
         env: Environment,
         roles: Sequence[Role],
         sample_task: Callable[[jax.Array, jax.Array, jax.Array], Task],
-        replacements: Evaluation,
+        replacements: Mapping[str, Role],
         *,
         num_envs: int,
         num_opps: int,
@@ -53,7 +61,7 @@ class Evaluator:
             if role.name not in replacements and (role.learner or role.carried)
         }
         playing = [
-            Role(role.name, role.agent, role.seats, Frozen(1))
+            dataclasses.replace(role, learner=Frozen(1), learns_in_trial=False)
             if role.name in self._trained
             else replacements.get(role.name, role)
             for role in roles
@@ -93,19 +101,27 @@ def deployed(role: Role, state: TrainState) -> TrainingState:
 
 
 def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:
-    """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`."""
+    """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`.
+
+    Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`.
+    """
     num_seeds = state.keys.shape[0]
     paths = []
     for role in roles:
         if not (role.learner or role.carried):
             continue
-        params = jax.device_get(deployed(role, state).params)
-        for seed in range(num_seeds):
-            suffix = f"_seed_{seed}" if num_seeds > 1 else ""
-            path = f"{directory}/{role.name}{suffix}.msgpack"
-            own = jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf[seed]), params)
-            save_policy(path, agent=role.agent.describe(), params=own)
-            paths.append(path)
+        if role.learner:
+            policies = jax.vmap(role.learner.exports)(state.learners[role.name])
+        else:
+            policies = {"": deployed(role, state)}
+        for kind, policy in policies.items():
+            params = jax.device_get(policy.params)
+            for seed in range(num_seeds):
+                suffix = f"_seed_{seed}" if num_seeds > 1 else ""
+                path = f"{directory}/{role.name}{kind}{suffix}.msgpack"
+                own = jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf[seed]), params)
+                save_policy(path, agent=role.agent.describe(), params=own)
+                paths.append(path)
     return paths
 
 

@@ -97,15 +97,12 @@ def train() -> None:
         metrics = trainer.fit()
     except KeyboardInterrupt:
         # The second Ctrl-C; the first one waits for the chunk to end, and saves.
-        trainer.request_stop("SIGINT")
+        _say_stopped(trainer, "SIGINT", workdir)
+        sys.stderr.flush()
+        # At once, as asked: an orderly end in the middle of compiling crashes.
+        os._exit(128 + signal.SIGINT)
     if trainer.stop_reason in ("SIGINT", "SIGTERM"):
-        is_saved = (workdir / CHECKPOINTS / str(trainer.step)).is_dir()
-        logging.flush()
-        print(
-            f"Stopped by {trainer.stop_reason} at iteration {trainer.step} of {trainer.num_iters}, "
-            f"{'saved' if is_saved else 'unsaved'}. To go on: {_resume_command(workdir)}",
-            file=sys.stderr,
-        )
+        _say_stopped(trainer, trainer.stop_reason, workdir)
         sys.exit(128 + signal.Signals[trainer.stop_reason])
     _report(trainer, metrics, workdir)
 
@@ -191,9 +188,16 @@ def _jsonable(value: float | np.ndarray) -> float | list[float | None] | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _resume_command(workdir: pathlib.Path) -> str:
+def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:
+    is_saved = (workdir / CHECKPOINTS / str(trainer.step)).is_dir()
     arguments = sys.argv[1:] if _WORKDIR.value else [*sys.argv[1:], f"--workdir={workdir}"]
-    return shlex.join(["python", "-m", "pax.main", *arguments])
+    command = shlex.join(["python", "-m", "pax.main", *arguments])
+    logging.flush()
+    print(
+        f"Stopped by {by} at iteration {trainer.step} of {trainer.num_iters}, "
+        f"{'saved' if is_saved else 'unsaved'}. To go on: {command}",
+        file=sys.stderr,
+    )
 
 
 def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Path) -> None:

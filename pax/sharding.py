@@ -72,7 +72,7 @@ class Placement:
             )
 
         def inner(tree: PyTree) -> PyTree:
-            position = {"seeds": 0, "candidates": 1, "opponents": 2}.get(self.axis or "", None)
+            position = {"seeds": 0, "candidates": 1, "opponents": 2}.get(self.axis or "")
             spec = [None, None, None]
             if position is not None:
                 spec[position] = AXIS  # type: ignore[call-overload]

@@ -142,3 +142,19 @@ def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
 def _with_payoff(task: Task, payoff: jax.Array) -> Task:
     params = dataclasses.replace(task.env_params, payoff_matrix=payoff)
     return dataclasses.replace(task, env_params=params)
+
+
+TASKS: dict[str, Callable[..., Sampler]] = {
+    sampler.__name__: sampler
+    for sampler in (
+        hard_stop,
+        mixed_learning_rate,
+        mixed_payoff,
+        mixed_ipd_payoff,
+        noisy_opponent_payoff,
+        shuffled_seats,
+        annealed_self_play,
+        blinded,
+    )
+}
+"""What a config can ask for, by name."""

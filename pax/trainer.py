@@ -67,7 +67,7 @@ class MetaTrainer:
         seed: int = 0,
         chunk: int = 10,
         num_devices: int | None = None,
-        evaluations: Mapping[str, Evaluation] | None = None,
+        evaluations: Mapping[str, Evaluation | Mapping[str, Role]] | None = None,
         callbacks: Sequence[Callback] = (),
         workdir: str | os.PathLike[str] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
@@ -137,7 +137,7 @@ class MetaTrainer:
             "num_opps": num_opps,
             "num_outer_steps": num_outer_steps,
         }
-        self._sample_task = tasks.compose(self.env_params, samplers)
+        self._samplers = tuple(samplers)
         self.placement = Placement(
             num_devices,
             candidates=max([r.learner.num_candidates for r in self.roles if r.learner], default=1),
@@ -147,14 +147,13 @@ class MetaTrainer:
         self._loop = Loop(
             env,
             self.roles,
-            self._sample_task,
+            tasks.compose(self.env_params, self._samplers),
             placement=self.placement,
             probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
             **self._batch,
         )
         self._evaluators = {
-            name: self._evaluator(replacements)
-            for name, replacements in (evaluations or {}).items()
+            name: self._evaluator(evaluation) for name, evaluation in (evaluations or {}).items()
         }
         self._compiled: dict[int, Any] = {}
         self._wall_time_before = 0.0
@@ -390,8 +389,11 @@ class MetaTrainer:
         where = self.placement.of_state(jax.eval_shape(self._init_state))
         return jax.jit(self._init_state, out_shardings=where)()
 
-    def _evaluator(self, replacements: Evaluation) -> Evaluator:
-        return Evaluator(self.env, self.roles, self._sample_task, replacements, **self._batch)
+    def _evaluator(self, evaluation: Evaluation | Mapping[str, Role]) -> Evaluator:
+        if not isinstance(evaluation, Evaluation):
+            evaluation = Evaluation(evaluation)
+        sample_task = tasks.compose(self.env_params, (*self._samplers, *evaluation.samplers))
+        return Evaluator(self.env, self.roles, sample_task, evaluation.replacements, **self._batch)
 
 
 def as_role(role: Role | Agent, seat: int) -> Role:

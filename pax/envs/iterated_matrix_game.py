@@ -49,18 +49,30 @@ class IteratedMatrixGame(Environment):
 
     Each player observes the last joint action with its own action first: CC 0, CD 1, DC 2, DD 3, and START 4
     before the first step, as an int32, or as a one-hot float32 `[5]` with `one_hot=True`. So what is CD for
-    player 1 is DC for player 2. Actions may also be the floats 0. and 1.
+    player 1 is DC for player 2. Actions may also be the floats 0. and 1. Players in `show_payoff_to` see
+    float32 `[13]`: the one-hot state, then their own payoffs of CC, CD, DC, DD, then the other's.
     """
 
     num_players = 2
 
-    def __init__(self, num_inner_steps: int = 150, one_hot: bool = False):
+    def __init__(
+        self,
+        num_inner_steps: int = 150,
+        one_hot: bool = False,
+        show_payoff_to: tuple[int, ...] = (),
+    ):
         if num_inner_steps < 1:
             raise ConfigError(
                 f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode"
             )
         self.num_inner_steps = num_inner_steps
         self.one_hot = one_hot
+        self.show_payoff_to = tuple(show_payoff_to)
+        for player in self.show_payoff_to:
+            if player not in (0, 1):
+                raise ConfigError(
+                    f"show_payoff_to is {self.show_payoff_to}: this game has the players 0 and 1"
+                )
 
     @property
     def default_params(self) -> EnvParams:
@@ -87,9 +99,9 @@ class IteratedMatrixGame(Environment):
             raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
-        del key, params
-        start = self._observation(jnp.int32(START))
-        return (start, start), EnvState(inner_t=jnp.int32(0))
+        del key
+        start = jnp.int32(START)
+        return self._observations(start, start, params), EnvState(inner_t=jnp.int32(0))
 
     def step(
         self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
@@ -99,12 +111,13 @@ class IteratedMatrixGame(Environment):
         row = 2 * own + other
         payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
         state = EnvState(inner_t=state.inner_t + 1)
-        observations = (self._observation(row), self._observation(2 * other + own))
+        observations = self._observations(row, 2 * other + own, params)
         rewards = (payoff[row, 0], payoff[row, 1])
         return observations, state, rewards, state.inner_t >= self.num_inner_steps, {}
 
     def observation_space(self, player: int) -> Space:
-        del player
+        if player in self.show_payoff_to:
+            return Box((NUM_STATES + 8,))
         return Box((NUM_STATES,), 0.0, 1.0) if self.one_hot else Discrete(NUM_STATES)
 
     def action_space(self, player: int) -> Space:
@@ -114,11 +127,30 @@ class IteratedMatrixGame(Environment):
     def episode_statistics(
         self, observations: tuple[jax.Array, ...], actions: tuple[jax.Array, ...]
     ) -> StateCounts:
-        states = observations[0].argmax(axis=-1) if self.one_hot else observations[0]
+        states = observations[0]
+        if not isinstance(self.observation_space(0), Discrete):
+            states = states[..., :NUM_STATES].argmax(axis=-1)
         return count_states(states, actions[0])
 
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
         return state_metrics(statistics)
 
-    def _observation(self, state: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(state, NUM_STATES) if self.one_hot else state
+    def _observations(
+        self, first: jax.Array, second: jax.Array, params: EnvParams
+    ) -> tuple[jax.Array, ...]:
+        """What the players see in a state that is `first` to player 1 and `second` to player 2."""
+        observations = []
+        for player, state in enumerate((first, second)):
+            if isinstance(self.observation_space(player), Discrete):
+                observations.append(state)
+                continue
+            observation = jax.nn.one_hot(state, NUM_STATES)
+            if player in self.show_payoff_to:
+                payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
+                if player == 1:
+                    payoff = payoff[jnp.array([0, 2, 1, 3])]
+                shown = jnp.concatenate([payoff[:, player], payoff[:, 1 - player]])
+                shown = jnp.broadcast_to(shown, (*state.shape, 8))
+                observation = jnp.concatenate([observation, shown], axis=-1)
+            observations.append(observation)
+        return tuple(observations)

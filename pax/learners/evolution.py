@@ -72,12 +72,11 @@ class Evolution(Learner):
     """How many of the best `fitness/top_k` averages."""
     params: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Parameters of the strategy itself, by their names in evosax."""
+    initial: TrainingState | None = None
+    """Where to start, instead of `init_mean`."""
 
     def __post_init__(self) -> None:
-        # Imported late: it brings matplotlib, which nothing else needs.
-        from evosax import algorithms
-
-        known = {name: cls for name, cls in algorithms.algorithms.items() if serves(cls)}
+        known = strategies()
         for field, value, choices in (
             ("strategy", self.strategy, known),
             ("fitness_shaping", self.fitness_shaping, FITNESS_SHAPINGS),
@@ -101,8 +100,8 @@ class Evolution(Learner):
     def init(self, key: jax.Array) -> EvolutionState:
         """The first distribution, around the network's own initial parameters or zeros."""
         mean_key, init_key, spread_key = jax.random.split(key, 3)
-        mean = self.agent.init(mean_key).params
-        if self.init_mean == "zeros":
+        mean = (self.initial or self.agent.init(mean_key)).params
+        if self.initial is None and self.init_mean == "zeros":
             mean = jax.tree.map(jnp.zeros_like, mean)
         if self._has_mean:
             state = self._strategy.init(init_key, mean, self._strategy_params)
@@ -232,6 +231,33 @@ class Evolution(Learner):
                 )
         sigma = {"std_init": self.sigma} if "std_init" in numbers else {}
         return params.replace(**{**sigma, **self.params})
+
+
+def strategies() -> dict[str, Any]:
+    """The strategies of evosax that can be used, by name."""
+    # Imported late: it brings matplotlib, which nothing else needs.
+    from evosax import algorithms
+
+    return {name: cls for name, cls in algorithms.algorithms.items() if serves(cls)}
+
+
+def default_strategy_params(strategy: str) -> dict[str, float]:
+    """What `Evolution.params` can set, and its defaults, but for the initial sigma.
+
+    Raises:
+        ConfigError: if there is no such strategy.
+    """
+    known = strategies()
+    if strategy not in known:
+        raise ConfigError(f"strategy is {strategy!r} in evolution: {nearest(strategy, known)}")
+    # A population and a solution of any size: some defaults depend on them, and are left out.
+    small, large = (
+        strategy_numbers(known[strategy](population_size=p, solution=jnp.zeros(n)).default_params)
+        for p, n in ((8, 8), (16, 12))
+    )
+    return {
+        name: value for name, value in small.items() if name != "std_init" and large[name] == value
+    }
 
 
 def serves(strategy: Any) -> bool:
