@@ -218,7 +218,10 @@ def build_evolution(
     """Evolution of an agent's parameters, from those of `initial` if given."""
     own = {**settings, "params": dict(settings.get("params", {}))}
     _check_section(
-        where, {key: own[key] for key in own if key != "params"}, Evolution, hidden=("agent", "initial")
+        where,
+        {key: own[key] for key in own if key != "params"},
+        Evolution,
+        hidden=("agent", "initial"),
     )
     try:
         return Evolution(agent, **own, initial=initial)

@@ -62,6 +62,29 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                     "another seat"
                 )
             owner[seat] = role.name
+    for role in roles:
+        for seat in role.self_play_seats:
+            other = next((r for r in roles if seat in r.seats), None)
+            if other is None or other is role or other.learner:
+                raise ConfigError(
+                    f"self_play_seats of role {role.name} names seat {seat}: give seats of a role that does "
+                    "not learn across trials"
+                )
     for seat in range(env.num_players):
         if seat not in owner:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")
+
+
+def check_candidates(roles: Sequence[Role]) -> None:
+    """Raises ConfigError unless roles that try several candidates try as many: they are paired."""
+    several = {
+        role.name: role.learner.num_candidates
+        for role in roles
+        if role.learner and role.learner.num_candidates > 1
+    }
+    if len(set(several.values())) > 1:
+        sizes = ", ".join(f"{name} {size}" for name, size in several.items())
+        raise ConfigError(
+            f"roles are paired candidate by candidate and differ in how many they have ({sizes}): give them "
+            "the same popsize"
+        )

@@ -26,7 +26,7 @@ from pax.learners.gradient import Gradient
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
-from pax.roles import Role, check_roles
+from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
 from pax.types import PyTree, TrainState
 
@@ -114,7 +114,13 @@ class MetaTrainer:
         env.check_params(self.env_params)
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
         check_roles(self.roles, env)
+        check_candidates(self.roles)
         for role in self.roles:
+            if role.agent.remembers_trial and num_outer_steps == 1:
+                raise ConfigError(
+                    f"num_outer_steps is 1, and {role.name}, a {type(role.agent).__name__}, remembers whole "
+                    "trials: give at least 2 episodes per trial"
+                )
             batch = len(role.seats) * num_envs
             if role.learns_in_trial:
                 role.agent.check_rollout(env.num_inner_steps, batch)

@@ -28,6 +28,8 @@ class Agent:
     """Whether `update` changes anything."""
     hidden_size_in_memory = 0
     """Width H of the recurrent carry."""
+    remembers_trial = False
+    """Whether its memory outlives an episode, for which a trial needs several."""
     groups_environments = False
     """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
     `[T, O, B]` and keeps those of one opponent together."""

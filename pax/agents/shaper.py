@@ -26,6 +26,7 @@ class Shaper(PPO):
     """A GRU whose memory lasts for a trial, optionally mixed over the environments of one opponent."""
 
     network: Network = "gru"
+    remembers_trial = True
     context: Context = "none"
     """How the memory is mixed over environments: `none`, `avg` or `att`."""
 
@@ -52,6 +53,7 @@ class MFOS(PPO):
     """Model-free opponent shaping: a memory of its own for each episode, and theta for the trial."""
 
     network: Network = "gru"
+    remembers_trial = True
 
     @property
     def hidden_size_in_memory(self) -> int:  # type: ignore[override]

@@ -63,5 +63,5 @@ class Gradient(Learner):
     def deploy(self, state: TrainingState) -> TrainingState:
         return state
 
-    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, batch_size: int) -> None:
-        self.agent.check_rollout(num_outer_steps * num_steps, batch_size, num_opps)
+    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
+        self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps)

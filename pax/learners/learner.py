@@ -58,6 +58,6 @@ class Learner:
         """The policies worth keeping, by what is added to the role's name in a file name."""
         return {"": self.deploy(state)}
 
-    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, batch_size: int) -> None:
+    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         """Raises ConfigError unless it can learn from trials of this size."""
-        del num_opps, num_outer_steps, num_steps, batch_size
+        del num_opps, num_outer_steps, num_steps, num_envs
