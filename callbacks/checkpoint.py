@@ -15,8 +15,8 @@ from pax.trainer import CHECKPOINTS, MetaTrainer
 class Checkpoint(Callback):
     """Keeps the latest checkpoints, the best, and every k-th.
 
-    "Best" is judged by `monitor`, the latest value of which belongs to the very state that is saved if it is
-    a metric of an evaluation that runs as often as this. After the last iteration, and when training is
+    "Best" is judged by `monitor`. If that is a metric of an evaluation, it is one of the very state that is
+    saved: a state that was not evaluated is never the best. After the last iteration, and when training is
     interrupted, the run is saved too, and the trained policies are exported to `policies/`.
 
     Args:
@@ -50,6 +50,7 @@ class Checkpoint(Callback):
         self.monitor = monitor
         self.mode = mode
         self._evaluated: dict[str, float] = {}
+        self._evaluated_at: int | None = None
 
     def setup(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
@@ -64,13 +65,15 @@ class Checkpoint(Callback):
     def on_evaluation_end(
         self, trainer: MetaTrainer, step: int, name: str, metrics: Mapping[str, Any]
     ) -> None:
+        if step != self._evaluated_at:
+            self._evaluated, self._evaluated_at = {}, step
         for key, value in metrics.items():
             self._evaluated[f"evaluation/{name}/{key}"] = float(value)
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        trainer.save(best_metric=self._monitored(metrics))
+        trainer.save(best_metric=self._monitored(step, metrics))
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
         if trainer.is_lead:
@@ -81,13 +84,13 @@ class Checkpoint(Callback):
             trainer.checkpointer.close()
             trainer.checkpointer = None
 
-    def _monitored(self, metrics: Mapping[str, Any]) -> float | None:
+    def _monitored(self, step: int, metrics: Mapping[str, Any]) -> float | None:
         if self.monitor in metrics:
             value = float(metrics[self.monitor][-1])
-        elif self.monitor in self._evaluated:
+        elif self.monitor in self._evaluated and step == self._evaluated_at:
             value = self._evaluated[self.monitor]
         elif self.monitor.startswith("evaluation/"):
-            return None  # Not evaluated yet.
+            return None  # This state was not evaluated.
         else:
             raise ConfigError(
                 f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "

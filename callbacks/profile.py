@@ -43,7 +43,7 @@ class Profile(Callback):
             return
         if self._tracing and step >= self.start + self.iterations:
             self._stop()
-        elif not self._tracing and step >= self.start:
+        elif not self._tracing and self.start <= step < trainer.num_iters:
             jax.profiler.start_trace(str(trainer.workdir))
             self._tracing = True
 

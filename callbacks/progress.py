@@ -60,9 +60,13 @@ class Progress(Callback):
         self._task = self._bar.add_task(
             "compiling", total=trainer.num_iters, completed=trainer.step, speed=""
         )
+        handler = logging.get_absl_handler().python_handler
+        self._log_stream = handler.stream
+        logs_to_terminal = handler.stream is sys.stderr
         self._bar.start()
-        # Log lines go above the bar instead of through it.
-        logging.get_absl_handler().python_handler.stream = sys.stderr
+        if logs_to_terminal:
+            # Log lines go above the bar instead of through it: this is no longer the same stream.
+            handler.stream = sys.stderr
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
@@ -97,4 +101,4 @@ class Progress(Callback):
         if self._bar:
             self._bar.stop()
             self._bar = None
-            logging.get_absl_handler().python_handler.stream = sys.stderr
+            logging.get_absl_handler().python_handler.stream = self._log_stream

@@ -208,7 +208,9 @@ def build_evaluation(
                 f"{where}.{name}.seats is {built[name].seats}: it takes the seats of {name}, give "
                 f"{roles[name].seats}"
             )
-    samplers = build_samplers(f"{where}.tasks", spec.get("tasks", {}), config, env)
+    tasks = spec.get("tasks", {})
+    check_type(f"{where}.tasks", tasks, {})
+    samplers = build_samplers(f"{where}.tasks", tasks, config, env)
     return Evaluation(built, samplers)
 
 
@@ -216,6 +218,7 @@ def build_evolution(
     agent: Agent, settings: Mapping[str, Any], initial: TrainingState | None, where: str
 ) -> Evolution:
     """Evolution of an agent's parameters, from those of `initial` if given."""
+    check_type(f"{where}.params", settings.get("params", {}), {})
     own = {**settings, "params": dict(settings.get("params", {}))}
     _check_section(
         where,
@@ -240,16 +243,23 @@ def build_samplers(
         "num_players": env.num_players,
     }
     for name, section in sections.items():
+        key = f"{where}.{name}"
+        check_type(key, section, {})
         settings = dict(section)
         kind = settings.pop("type", name)
-        if kind not in TASKS:
-            raise ConfigError(
-                f"{where}.{name} is {kind!r}, which no task is called: {nearest(kind, TASKS)}"
-            )
+        if kind not in list(TASKS):
+            raise ConfigError(f"{key} is {kind!r}, which no task is called: {nearest(kind, TASKS)}")
         parameters = inspect.signature(TASKS[kind]).parameters
-        given = {key: value for key, value in of_the_run.items() if key in parameters}
-        _check_section(f"{where}.{name}", {**given, **settings}, TASKS[kind])
-        samplers.append(TASKS[kind](**given, **settings))
+        given = {size: value for size, value in of_the_run.items() if size in parameters}
+        _check_section(key, {**given, **settings}, TASKS[kind])
+        if settings.get("role", config.roles[0]) not in config.roles:
+            raise ConfigError(
+                f"{key}.role is {settings['role']!r}: {nearest(settings['role'], config.roles)}"
+            )
+        try:
+            samplers.append(TASKS[kind](**given, **settings))
+        except ConfigError as e:
+            raise ConfigError(f"{key}: {e}") from e
     return samplers
 
 

@@ -42,10 +42,10 @@ _KINDS = {
 }
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """`did you mean ...?` if something similar is known, else the list of what is."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
 
 

@@ -1,0 +1,240 @@
+"""What every game keeps to. A new one is tested as soon as it is in `ENVS`."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax.envs import ENVS
+from pax.envs.spaces import Box, Discrete
+from pax.errors import ConfigError
+
+STEPS = 6
+NUM_ENVS = 3
+# Constructor arguments, besides the number of steps, with which a game is tested; by default none.
+VARIANTS = {"IteratedMatrixGame": ({}, {"one_hot": True})}
+CASES = [(name, variant) for name in ENVS for variant in VARIANTS.get(name, ({},))]
+
+
+class Game:
+    """A game, its usual parameters, and its functions compiled once for all tests."""
+
+    def __init__(self, name, variant):
+        self.env = ENVS[name](num_inner_steps=STEPS, **variant)
+        self.params = self.env.default_params
+        self.reset = jax.jit(self.env.reset)
+        self.step = jax.jit(self.env.step)
+        self.scan = jax.jit(self._scan)
+        self.scan_batch = jax.jit(jax.vmap(self._scan, (0, 0, 0, None)))
+
+    def _scan(self, keys, state, actions, params):
+        """As many steps as there are keys; returns (state, (observations, rewards, done))."""
+
+        def step(state, inputs):
+            observations, state, rewards, done, _ = self.env.step(
+                inputs[0], state, inputs[1], params
+            )
+            return state, (observations, rewards, done)
+
+        return jax.lax.scan(step, state, (keys, actions))
+
+    def random_actions(self, key, num_steps=STEPS):
+        """One array `[num_steps, ...]` per player, uniform where the space is bounded."""
+        return tuple(
+            sample(jax.random.fold_in(key, player), self.env.action_space(player), num_steps)
+            for player in range(self.env.num_players)
+        )
+
+
+def sample(key, space, num):
+    shape = (num, *space.shape)
+    if isinstance(space, Discrete):
+        return jax.random.randint(key, shape, 0, space.n, space.dtype)
+    if math.isfinite(space.low) and math.isfinite(space.high):
+        return jax.random.uniform(key, shape, space.dtype, space.low, space.high)
+    return jax.random.normal(key, shape, space.dtype)
+
+
+make = functools.cache(lambda case: Game(*CASES[case]))
+
+
+@pytest.fixture(params=range(len(CASES)), ids=[f"{name}{variant or ''}" for name, variant in CASES])
+def game(request):
+    return make(request.param)
+
+
+def assert_same(actual, expected):
+    """Equal structure, shapes, dtypes and values: floats to 1e-5, everything else exactly."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        a, b = jnp.asarray(a), jnp.asarray(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if jnp.issubdtype(a.dtype, jnp.floating):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+def assert_in_space(value, space):
+    assert (value.shape, value.dtype) == (space.shape, space.dtype)
+    value = np.asarray(value)
+    if isinstance(space, Box):
+        assert np.isfinite(value).all()
+        assert (value >= space.low).all() and (value <= space.high).all()
+    else:
+        assert 0 <= value < space.n
+
+
+def shapes(tree):
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def play(game, key, reset, step):
+    """An episode of random actions in a plain loop; returns (states, one tuple per step)."""
+    reset_key, step_key, action_key = jax.random.split(key, 3)
+    observations, state = reset(reset_key, game.params)
+    actions = game.random_actions(action_key)
+    states, seen = [state], [observations]
+    outputs = []
+    for t in range(STEPS):
+        joint = jax.tree.map(lambda leaf, t=t: leaf[t], actions)
+        observations, state, rewards, done, info = step(
+            jax.random.fold_in(step_key, t), state, joint, game.params
+        )
+        states.append(state)
+        seen.append(observations)
+        outputs.append((observations, rewards, done, info))
+    return states, seen, outputs
+
+
+def test_observations_are_in_their_space_from_reset_to_the_last_step(game):
+    _, seen, _ = play(game, jax.random.key(0), game.reset, game.step)
+    assert len(seen) == STEPS + 1
+    for observations in seen:
+        assert isinstance(observations, tuple) and len(observations) == game.env.num_players
+        for player, observation in enumerate(observations):
+            assert_in_space(observation, game.env.observation_space(player))
+
+
+def test_rewards_are_finite_scalars_and_done_is_true_on_the_last_step_only(game):
+    _, _, outputs = play(game, jax.random.key(1), game.reset, game.step)
+    for t, (_, rewards, done, info) in enumerate(outputs):
+        assert isinstance(rewards, tuple) and len(rewards) == game.env.num_players
+        for reward in rewards:
+            assert (reward.shape, reward.dtype) == ((), jnp.float32)
+            assert np.isfinite(reward)
+        assert (done.shape, done.dtype) == ((), jnp.bool_)
+        assert bool(done) == (t == STEPS - 1)
+        assert isinstance(info, dict)
+
+
+def test_shapes_and_dtypes_of_the_state_never_change(game):
+    states, _, outputs = play(game, jax.random.key(2), game.reset, game.step)
+    for state in states:
+        assert shapes(state) == shapes(states[0])
+    for output in outputs:
+        assert shapes(output) == shapes(outputs[0])
+    # Narrower counters wrap around in long episodes.
+    for leaf in jax.tree.leaves(states):
+        assert leaf.dtype in (jnp.int32, jnp.float32, jnp.bool_) or jnp.issubdtype(
+            leaf.dtype, jax.dtypes.prng_key
+        )
+
+
+def test_the_same_without_jit(game):
+    key = jax.random.key(3)
+    plain = play(game, key, game.env.reset, game.env.step)
+    assert_same(play(game, key, game.reset, game.step), plain)
+
+
+def test_the_same_from_the_same_key(game):
+    once, again = (play(game, jax.random.key(4), game.reset, game.step) for _ in range(2))
+    for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_is_as_many_environments_played_one_by_one(game):
+    keys = jax.random.split(jax.random.key(5), NUM_ENVS)
+    step_keys = jax.random.split(jax.random.key(6), (NUM_ENVS, STEPS))
+    actions = stack([game.random_actions(key) for key in keys])
+    starts = jax.vmap(game.env.reset, (0, None))(keys, game.params)
+    batch = game.scan_batch(step_keys, starts[1], actions, game.params)
+    one_by_one = []
+    for index, key in enumerate(keys):
+        own = jax.tree.map(lambda leaf, i=index: leaf[i], actions)
+        start = game.reset(key, game.params)
+        one_by_one.append((start, game.scan(step_keys[index], start[1], own, game.params)))
+    assert_same((starts, batch), stack(one_by_one))
+
+
+def test_parameters_may_differ_between_environments(game):
+    """A batch of parameters is one more axis, whatever they are."""
+    params = stack([jax.tree.map(jnp.asarray, game.params)] * NUM_ENVS)
+    keys = jax.random.split(jax.random.key(7), NUM_ENVS)
+    step_keys = jax.random.split(jax.random.key(8), (NUM_ENVS, STEPS))
+    actions = stack([game.random_actions(key) for key in keys])
+    starts = jax.vmap(game.env.reset)(keys, params)
+    batch = jax.vmap(game._scan)(step_keys, starts[1], actions, params)
+    assert_same(batch, game.scan_batch(step_keys, starts[1], actions, game.params))
+
+
+def test_six_steps_are_three_and_three(game):
+    keys = jax.random.split(jax.random.key(9), STEPS)
+    actions = game.random_actions(jax.random.key(10))
+    _, start = game.reset(jax.random.key(11), game.params)
+    half = STEPS // 2
+    first, second = (
+        (keys[part], jax.tree.map(lambda leaf, part=part: leaf[part], actions))
+        for part in (slice(None, half), slice(half, None))
+    )
+    whole, outputs = game.scan(keys, start, actions, game.params)
+    middle, early = game.scan(first[0], start, first[1], game.params)
+    end, late = game.scan(second[0], middle, second[1], game.params)
+    assert_same(end, whole)
+    assert_same(jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, late), outputs)
+
+
+def test_default_parameters_are_valid_and_what_empty_settings_make(game):
+    game.env.check_params(game.params)
+    assert_same(game.env.make_params(), game.params)
+    for leaf in jax.tree.leaves(game.params):
+        assert leaf.dtype in (jnp.float32, jnp.int32, jnp.bool_)
+
+
+def test_statistics_of_two_batches_add_up_to_those_of_both(game):
+    """The loop adds statistics up leaf by leaf, over episodes and environments."""
+
+    def episodes(key):
+        keys = jax.random.split(key, NUM_ENVS)
+        actions = stack([game.random_actions(key) for key in keys])
+        starts = jax.vmap(game.env.reset, (0, None))(keys, game.params)
+        step_keys = jax.random.split(key, (NUM_ENVS, STEPS))
+        _, (later, _, _) = game.scan_batch(step_keys, starts[1], actions, game.params)
+        seen = jax.tree.map(
+            lambda first, rest: jnp.concatenate([first[:, None], rest[:, :-1]], axis=1),
+            starts[0],
+            later,
+        )
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions))
+
+    batches = [episodes(jax.random.key(seed)) for seed in (12, 13)]
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
+    parts = [game.env.episode_statistics(*batch) for batch in batches]
+    assert_same(jax.tree.map(jnp.add, *parts), game.env.episode_statistics(*both))
+    metrics = game.env.statistics_metrics(parts[0])
+    for name, value in metrics.items():
+        assert isinstance(name, str)
+        assert (value.shape, value.dtype) == ((), jnp.float32), name
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_an_episode_has_at_least_one_step(name):
+    with pytest.raises(ConfigError, match="num_inner_steps is 0"):
+        ENVS[name](num_inner_steps=0)

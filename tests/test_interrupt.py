@@ -1,0 +1,137 @@
+"""Ctrl-C and SIGTERM end training after the chunk; a second one ends it at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from callbacks import Checkpoint, Scalars
+from pax import Callback, MetaTrainer
+from pax.agents import AGENTS
+from pax.envs import IteratedMatrixGame
+from pax.interrupt import stop_on_signals
+from pax.metrics.writers import METRICS_FILE, read_metrics
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Send(Callback):
+    """Sends this process a signal at a step, when the chunk has ended."""
+
+    priority = 10
+
+    def __init__(self):
+        self.number = self.step = None
+        self.ended = []
+
+    def on_chunk_end(self, trainer, state, step, metrics):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def on_fit_end(self, trainer, state, step):
+        self.ended.append(step)
+
+
+@pytest.fixture(scope="module")
+def send():
+    return Send()
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory, send):
+    env = IteratedMatrixGame(num_inner_steps=4)
+    agents = [AGENTS["Random"].for_env(env, 0), AGENTS["TitForTat"].for_env(env, 1)]
+    return MetaTrainer(
+        env,
+        agents,
+        num_envs=4,
+        chunk=2,
+        callbacks=[send, Scalars(every=2), Checkpoint(every=100)],
+        workdir=tmp_path_factory.mktemp("run"),
+    )
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_training_after_the_chunk(trainer, send, number):
+    before = [signal.getsignal(each) for each in SIGNALS]
+    start = trainer.step
+    send.number, send.step = number, start + 4
+    trainer.fit(num_iters=start + 100)
+
+    assert trainer.step == start + 4
+    assert trainer.stop_reason == number.name
+    assert send.ended[-1] == start + 4
+    # It ended as it should: reported, and saved.
+    assert read_metrics(trainer.workdir / METRICS_FILE)[-1]["iteration"] == start + 4
+    saved = {path.name for path in (trainer.workdir / "checkpoints").iterdir()}
+    assert str(start + 4) in saved
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_training_goes_on_after_an_interruption(trainer, send):
+    send.step = None
+    goal = trainer.step + 2
+    trainer.fit(num_iters=goal)
+
+    assert (trainer.step, trainer.stop_reason) == (goal, None)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_is_told_and_the_second_acts_as_before(number):
+    told, acted = [], []
+    original = signal.signal(number, lambda *args: acted.append(args[0]))
+    try:
+        with stop_on_signals(told.append):
+            os.kill(os.getpid(), number)
+            assert (told, acted) == ([number], [])
+            os.kill(os.getpid(), number)
+            assert (told, acted) == ([number], [number])
+        os.kill(os.getpid(), number)
+        assert (told, acted) == ([number], [number, number])
+    finally:
+        signal.signal(number, original)
+
+
+def test_handlers_come_back_after_an_error():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(ValueError, match="oops"), stop_on_signals(lambda number: None):
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+        raise ValueError("oops")
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_in_another_thread_nothing_changes():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    seen = []
+
+    def run():
+        with stop_on_signals(lambda number: None):
+            seen.extend(signal.getsignal(number) for number in SIGNALS)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_second_signal_ends_a_process_that_does_not_stop(number):
+    code = f"""
+        import os, signal
+        from pax.interrupt import stop_on_signals
+        with stop_on_signals(lambda number: print("first", number.name, flush=True)):
+            os.kill(os.getpid(), signal.{number.name})
+            print("still here", flush=True)
+            os.kill(os.getpid(), signal.{number.name})
+            print("not any more", flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stdout.split("\n") == [f"first {number.name}", "still here", ""]
+    # Python ends by SIGINT after a KeyboardInterrupt, and by SIGTERM at once.
+    assert result.returncode == -number
+    assert ("KeyboardInterrupt" in result.stderr) == (number == signal.SIGINT)
