@@ -93,12 +93,13 @@ def get_config(
     if "context" in given:
         settings["context"] = given["context"]
     if learner == "evolution":
+        strategy = given.get("strategy", "Open_ES")
         settings["evolution"] = {
-            "strategy": given.get("strategy", "Open_ES"),
+            "strategy": strategy,
             "popsize": 1000,
             "sigma_decay": 0.999,
             "learning_rate_decay": 0.9999,
-            "fitness_shaping": "default" if given.get("strategy") == "CMA_ES" else "z_score",
+            "fitness_shaping": "z_score" if strategy == "Open_ES" else "default",
         }
     else:
         settings |= {"learning_rate": 3e-3, "num_minibatches": 4, "sequence_length": 100}

@@ -37,6 +37,9 @@ META_EXPECTED = {
     "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
 }
 VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
+VARIANTS["naive,opponent=self"] = (
+    "Naive against itself: whoever wins first wins for good, +1 and -1 per step"
+)
 
 
 def get_config(argument: str = "ppo"):

@@ -32,6 +32,7 @@ from pax.config import find_setting, wrong_type
 from pax.config_list import list_variants, load_config
 from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.run_directory import default_workdir, open_run, read_run
+from pax.sharding import use_all_cores
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -225,6 +226,7 @@ def _enable_compilation_cache() -> None:
 
 def run() -> None:
     """The entry point."""
+    use_all_cores()
     app.run(main, flags_parser=parse_flags)
 
 

@@ -75,8 +75,12 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")
 
 
-def check_candidates(roles: Sequence[Role]) -> None:
-    """Raises ConfigError unless roles that try several candidates try as many: they are paired."""
+def check_candidates(roles: Sequence[Role]) -> int:
+    """How many candidates are tried at once.
+
+    Raises:
+        ConfigError: unless roles that try several try as many, since these are paired.
+    """
     several = {
         role.name: role.learner.num_candidates
         for role in roles
@@ -88,3 +92,4 @@ def check_candidates(roles: Sequence[Role]) -> None:
             f"roles are paired candidate by candidate and differ in how many they have ({sizes}): give them "
             "the same popsize"
         )
+    return max(several.values(), default=1)

@@ -16,8 +16,12 @@ AXIS = "devices"
 
 
 def use_all_cores() -> None:
-    """On a CPU, makes every core a device; to be called before anything else asks JAX for one."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    """On a CPU, makes every core a device, unless JAX was told how many there are.
+
+    To be called before anything else asks JAX for a device.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 class Placement:

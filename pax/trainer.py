@@ -114,7 +114,7 @@ class MetaTrainer:
         env.check_params(self.env_params)
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
         check_roles(self.roles, env)
-        check_candidates(self.roles)
+        num_candidates = check_candidates(self.roles)
         for role in self.roles:
             if role.agent.remembers_trial and num_outer_steps == 1:
                 raise ConfigError(
@@ -125,7 +125,9 @@ class MetaTrainer:
             if role.learns_in_trial:
                 role.agent.check_rollout(env.num_inner_steps, batch)
             if role.learner:
-                role.learner.check(num_opps, num_outer_steps, env.num_inner_steps, batch)
+                role.learner.check(
+                    num_candidates * num_opps, num_outer_steps, env.num_inner_steps, batch
+                )
         self.num_iters = num_iters
         self.num_seeds = num_seeds
         self.seed = seed
@@ -144,10 +146,14 @@ class MetaTrainer:
             "num_outer_steps": num_outer_steps,
         }
         self._samplers = tuple(samplers)
+        learners = [role.learner for role in self.roles if role.learner]
+        # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
+        # talk to each other at every gradient step, so that is not done unasked.
+        mixes = any(learner.reads_rollouts for learner in learners)
         self.placement = Placement(
             num_devices,
-            candidates=max([r.learner.num_candidates for r in self.roles if r.learner], default=1),
-            opponents=num_opps,
+            candidates=max([learner.num_candidates for learner in learners], default=1),
+            opponents=1 if mixes and num_devices is None else num_opps,
             seeds=num_seeds,
         )
         self._loop = Loop(

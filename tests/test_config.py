@@ -296,7 +296,7 @@ def run_quicktest(name, workdir, with_evaluation):
     ],
 )
 def test_learners_run(name, tmp_path):
-    run_quicktest(name, tmp_path, with_evaluation="tabular" in name)
+    run_quicktest(name, tmp_path, with_evaluation="defect" in name)
 
 
 @pytest.mark.slow

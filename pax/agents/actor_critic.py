@@ -93,6 +93,8 @@ class ActorCritic(Agent):
     def reset_memory(
         self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
     ) -> MemoryState:
+        if not self.recurrent:
+            return super().reset_memory(memory)
         if new_trial:
             fresh = self.initial_hidden(1)[0]
             return self.initial_memory(jnp.broadcast_to(fresh, memory.hidden.shape))

@@ -58,7 +58,8 @@ class PPO(ActorCritic):
     sequence_length: int = 10
     """Steps per sequence of a recurrent network; others learn from single steps."""
     bootstrap_on_time_limit: bool = True
-    """Whether an episode that merely ran out of time counts as going on."""
+    """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
+    the next episode of the trial, or else with the value of the last observation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

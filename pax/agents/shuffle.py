@@ -20,9 +20,9 @@ def random_permutation(key: jax.Array, size: int) -> jax.Array:
 
     A Feistel network over the grid rows x columns >= size (Luby & Rackoff 1988: a few rounds of random round
     functions are indistinguishable from a random permutation), with "cycle walking" back into the range
-    where the grid is larger. On a CPU, sorting random keys as `jax.random.permutation` does takes a hundred
-    times as long, and more than all gradient steps of a PPO update on a matrix game. A small range is sorted
-    all the same: it has too few permutations for the theorem to mean anything.
+    where the grid is larger. On a CPU, sorting random keys as `jax.random.permutation` does takes more than
+    fifty times as long, and more than all gradient steps of a PPO update on a matrix game. A small range
+    is sorted all the same: it has too few permutations for the theorem to mean anything.
     """
     if size < SMALL:
         return jax.random.permutation(key, size)

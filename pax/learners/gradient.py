@@ -43,8 +43,8 @@ class Gradient(Learner):
         del candidates, world
 
         rollout, last_observations, memory = (
-            # C is 1.
-            jax.tree.map(lambda leaf: leaf[0], part[role])
+            # Beside a role with several candidates, each of them is one more set of opponents.
+            jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), part[role])
             for part in (trial.rollouts, trial.last_observations, trial.last_memories)
         )
         # [O, K, T, B, ...] -> [K T, O, B, ...]

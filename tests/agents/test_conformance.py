@@ -168,18 +168,18 @@ def test_initial_state(case):
     assert_same(again, case.population, exactly=True)
 
 
-def test_initial_states_of_a_batch_share_the_training_state(case):
+def test_initial_states_of_a_batch_share_the_training_state(discrete):
     """Memories get an axis and training states none; under `scan`, one after the other."""
-    init = jax.vmap(case.agent.make_initial_state, (None, 0), (None, 0))
-    hiddens = stack([case.hidden] * 3)
+    init = jax.vmap(discrete.agent.make_initial_state, (None, 0), (None, 0))
+    hiddens = stack([discrete.hidden] * 3)
     scan = jax.jit(
         lambda keys: jax.lax.scan(lambda _, key: (None, init(key, hiddens)), None, keys)[1]
     )
-    states, memories = scan(case.keys)
-    assert_same(states, case.population[0])
+    states, memories = scan(discrete.keys)
+    assert_same(states, discrete.population[0])
     for index in range(3):
         own = jax.tree.map(lambda leaf, i=index: leaf[:, i], memories)
-        assert_same(own, case.population[1])
+        assert_same(own, discrete.population[1])
 
 
 def test_policy(case):
@@ -224,6 +224,7 @@ def test_one_hot_observations_teach_the_same(one_hot):
     discrete = make(one_hot.name, False)
     indices = one_hot.observations.argmax(axis=-1)
     np.testing.assert_array_equal(indices, discrete.observations)
+    assert_same(one_hot.population, discrete.population)
     assert_same((one_hot.state, one_hot.after), (discrete.state, discrete.after))
     assert_same(one_hot.updates, discrete.updates)
 
@@ -251,39 +252,39 @@ def test_update_changes_what_learns_and_nothing_else(case):
         assert np.isfinite(value).all(), name
 
 
-def test_a_new_trial_starts_with_the_first_memory(case):
-    reset = case.agent.reset_memory
-    first = case.agent.initial_memory(case.hidden)
-    for reset in (reset, jax.jit(reset, static_argnums=1)):
-        assert_same(reset(case.last[1], True, case.state), first, exactly=True)
+def test_a_new_trial_starts_with_the_first_memory(discrete):
+    reset = discrete.agent.reset_memory
+    first = discrete.agent.initial_memory(discrete.hidden)
+    for either in (reset, jax.jit(reset, static_argnums=1)):
+        assert_same(either(discrete.last[1], True, discrete.state), first, exactly=True)
 
 
-def test_memory_is_zero_at_the_next_episode(case):
-    memory = case.last[1]
-    after = case.agent.reset_memory(memory, False, case.state)
+def test_memory_is_zero_at_the_next_episode(discrete):
+    memory = discrete.last[1]
+    after = discrete.agent.reset_memory(memory, False, discrete.state)
     assert shapes(after) == shapes(memory)
     for leaf in after.extras.values():
         assert (leaf == 0).all()
-    if case.agent.hidden_size_in_memory:
+    if discrete.agent.hidden_size_in_memory:
         assert (memory.hidden != 0).any()
-    assert (case.name in REMEMBER) == bool((after.hidden != 0).any())
-    reset = jax.jit(case.agent.reset_memory, static_argnums=1)
-    assert_same(reset(memory, False, case.state), after)
-    if case.name not in REMEMBER:
-        assert_same(case.agent.reset_memory(memory), after)
+    assert (discrete.name in REMEMBER) == bool((after.hidden != 0).any())
+    reset = jax.jit(discrete.agent.reset_memory, static_argnums=1)
+    assert_same(reset(memory, False, discrete.state), after)
+    if discrete.name not in REMEMBER:
+        assert_same(discrete.agent.reset_memory(memory), after)
 
 
-def test_reset_memory_under_vmap_and_scan_is_a_loop(case):
+def test_reset_memory_under_vmap_and_scan_is_a_loop(discrete):
     def reset(memory):
-        return case.agent.reset_memory(memory, False, case.state)
+        return discrete.agent.reset_memory(memory, False, discrete.state)
 
-    expected = stack([reset(take(case.after, t)) for t in range(NUM_STEPS)])
-    assert_same(jax.vmap(reset)(case.after), expected)
-    scan = jax.lax.scan(lambda _, memory: (None, reset(memory)), None, case.after)
+    expected = stack([reset(take(discrete.after, t)) for t in range(NUM_STEPS)])
+    assert_same(jax.vmap(reset)(discrete.after), expected)
+    scan = jax.lax.scan(lambda _, memory: (None, reset(memory)), None, discrete.after)
     assert_same(scan[1], expected)
 
 
-def test_a_description_is_plain_json(case):
-    description = case.agent.describe()
-    assert description["agent"] == type(case.agent).__name__
+def test_a_description_is_plain_json(discrete):
+    description = discrete.agent.describe()
+    assert description["agent"] == type(discrete.agent).__name__
     assert json.loads(json.dumps(description)) == description

@@ -21,7 +21,9 @@ TABLES = {
     Grim: (C, D, D, D, C),
 }
 KEY = jax.random.key(0)
-GAMES = {one_hot: IteratedMatrixGame(num_inner_steps=8, one_hot=one_hot) for one_hot in (False, True)}
+GAMES = {
+    one_hot: IteratedMatrixGame(num_inner_steps=8, one_hot=one_hot) for one_hot in (False, True)
+}
 
 
 def observe(states, one_hot):
@@ -36,9 +38,7 @@ def test_actions_are_those_of_the_table(strategy, one_hot):
     states = [0, 1, 2, 3, 4, 3, 1]
     state, memory = agent.make_initial_state(KEY, agent.initial_hidden(len(states)))
     for seed in range(3):
-        actions, after = agent.policy(
-            state, observe(states, one_hot), memory, jax.random.key(seed)
-        )
+        actions, after = agent.policy(state, observe(states, one_hot), memory, jax.random.key(seed))
         assert actions.dtype == jnp.int32
         assert actions.tolist() == [TABLES[strategy][s] for s in states]
         assert jax.tree.structure(after) == jax.tree.structure(memory)
@@ -48,7 +48,9 @@ def play(first, second):
     """The actions `[T]` of two players; each is an agent or a list of actions."""
     env = GAMES[False]
     params = env.default_params
-    agents = [None if isinstance(p, list) else p.for_env(env, s) for s, p in enumerate((first, second))]
+    agents = [
+        None if isinstance(p, list) else p.for_env(env, s) for s, p in enumerate((first, second))
+    ]
     states = [agent and agent.make_initial_state(KEY, agent.initial_hidden(1)) for agent in agents]
     observations, env_state = env.reset(KEY, params)
     played, done = [], False
@@ -115,7 +117,9 @@ def test_they_play_matrix_games_only(strategy):
         (Box((3, 3, 4)), Discrete(2)),
         (Box(()), Discrete(2)),
     ):
-        with pytest.raises(ConfigError, match=f"^{strategy.__name__} plays two-player matrix games"):
+        with pytest.raises(
+            ConfigError, match=f"^{strategy.__name__} plays two-player matrix games"
+        ):
             strategy(observations, actions)
 
 

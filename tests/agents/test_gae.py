@@ -65,7 +65,7 @@ def test_equal_to_numpy(estimate, discount, gae_lambda, probability_of_done):
 
 
 def test_three_steps_by_hand():
-    """gamma = .5 and lambda = .5; the second step ends an episode."""
+    """Gamma = .5 and lambda = .5; the second step ends an episode."""
     advantages, targets = generalised_advantage_estimation(
         rewards=jnp.array([1.0, 2.0, 3.0]),
         values=jnp.array([4.0, 6.0, 8.0]),

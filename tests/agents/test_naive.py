@@ -81,7 +81,9 @@ def reference(table, rollout, agent):
                 p = probabilities[other]
                 # d log pi(a) / d logit = [a = other] - p;  dH / d logit = -p (log p + H)
                 gradient[observation, other] -= advantage * ((action == other) - p)
-                gradient[observation, other] += agent.entropy_coeff * p * (math.log(p) + own_entropy)
+                gradient[observation, other] += (
+                    agent.entropy_coeff * p * (math.log(p) + own_entropy)
+                )
     num = num_steps * num_envs
     total = policy_loss - agent.entropy_coeff * entropy
     return total / num, policy_loss / num, entropy / num, gradient / num
@@ -90,7 +92,7 @@ def reference(table, rollout, agent):
 @pytest.mark.parametrize("discount", (0.0, 0.9, 1.0))
 def test_returns_are_discounted_sums_to_the_end_of_the_episode(discount):
     rollout = random_rollout(0, num_envs=6)
-    assert 0 < rollout["dones"][:-1].sum()
+    assert rollout["dones"][:-1].sum() > 0
     sample = as_sample(rollout)
     returns = jax.jit(discounted_returns)(sample.rewards, sample.dones, discount)
     np.testing.assert_allclose(returns, returns_of(rollout, discount), rtol=1e-5, atol=1e-5)

@@ -195,9 +195,7 @@ def as_params(table):
 
 def with_learning_rate(state, learning_rate):
     hyperparams = {**state.opt_state.hyperparams, "learning_rate": jnp.float32(learning_rate)}
-    return dataclasses.replace(
-        state, opt_state=state.opt_state._replace(hyperparams=hyperparams)
-    )
+    return dataclasses.replace(state, opt_state=state.opt_state._replace(hyperparams=hyperparams))
 
 
 def update(agent, state, rollout, key=0, last_observations=LAST_OBSERVATIONS):
@@ -531,7 +529,9 @@ def gru_gradient(params, *arguments):
 def test_the_gru_is_that_of_numpy(gru):
     params, rollout, hiddens, _, _ = gru
     for t in range(GRU_STEPS):
-        hidden, logits, values = gru_step(as_float64(params), hiddens[t], rollout["observations"][t])
+        hidden, logits, values = gru_step(
+            as_float64(params), hiddens[t], rollout["observations"][t]
+        )
         log_probs = [
             log_softmax(row.tolist())[action]
             for row, action in zip(logits, rollout["actions"][t], strict=True)
@@ -626,7 +626,9 @@ def test_sequences_that_do_not_divide_name_a_length_that_does(steps, length):
     with pytest.raises(ConfigError) as error:
         agent.check_rollout(steps, 4)
     message = str(error.value)
-    assert f"sequence_length is {length} in PPOMemory and does not divide the {steps} steps" in message
+    assert (
+        f"sequence_length is {length} in PPOMemory and does not divide the {steps} steps" in message
+    )
     named = int(re.search(r"change sequence_length to (\d+)", message)[1])
     assert steps % named == 0
     gru_agent(named).check_rollout(steps, 4)
@@ -641,7 +643,9 @@ def test_hyperparameters_out_of_range_are_refused():
     for discount in (-0.1, 1.5, math.nan):
         with pytest.raises(ConfigError, match=f"^discount is {discount} in Tabular: give 0 to 1"):
             agent_of(discount=discount)
-    with pytest.raises(ConfigError, match="^network is 'cnn' in PPO: choose one of mlp, table, gru"):
+    with pytest.raises(
+        ConfigError, match="^network is 'cnn' in PPO: choose one of mlp, table, gru"
+    ):
         agent_of(PPO, network="cnn")
 
 

@@ -42,7 +42,7 @@ def test_every_number_comes_once(size):
 def test_every_size_has_a_grid_that_is_little_larger():
     for size in (*range(SMALL, 2000), 15000, 15013):
         rows, columns = _grid(size)
-        assert MIN_ROWS <= rows and MIN_ROWS <= columns
+        assert rows >= MIN_ROWS and columns >= MIN_ROWS
         assert size <= rows * columns < 1.2 * size
         assert rows * columns < 2**32 and columns < 2**16  # What the arithmetic and the hash reach.
 
@@ -145,7 +145,9 @@ def test_a_whole_rollout_is_mixed_evenly():
     # Hypergeometric variance of the members of one tenth in another.
     variance = share * (1 / parts) * (1 - 1 / parts) * (size - share) / (size - 1)
     for tenth in (np.arange(size) // share, np.arange(size) % parts):
-        members = np.eye(parts, dtype=np.int32)[tenth[sample]].reshape(num_keys, parts, share, parts)
+        members = np.eye(parts, dtype=np.int32)[tenth[sample]].reshape(
+            num_keys, parts, share, parts
+        )
         standardised = (members.sum(axis=2) - share / parts) / math.sqrt(variance)
         # The 10 x 10 table has 81 free cells, and the squares of all average 1.
         excess = (standardised**2).sum() - num_keys * parts**2
