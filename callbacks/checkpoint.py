@@ -39,6 +39,13 @@ class Checkpoint(Callback):
     ):
         if mode not in ("max", "min"):
             raise ConfigError(f"mode is {mode!r} in Checkpoint: choose max or min")
+        for name, value, least in (
+            ("every", every, 1),
+            ("keep_latest", keep_latest, 1),
+            ("keep_every", keep_every, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"{name} is {value} in Checkpoint: give at least {least}")
         if keep_every and keep_every % every:
             raise ConfigError(
                 f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "

@@ -99,6 +99,7 @@ def get_config(
             "popsize": 1000,
             "sigma_decay": 0.999,
             "learning_rate_decay": 0.9999,
+            "optimizer": "adam" if strategy in ("Open_ES", "PGPE") else "default",
             "fitness_shaping": "z_score" if strategy == "Open_ES" else "default",
         }
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
         del frame
         restore()
         stop(signal.Signals(number))
+        # Written at once: a log may be held back until the chunk has ended.
+        name = signal.Signals(number).name
+        os.write(2, f"\n{name}: stopping after this chunk; again to leave at once.\n".encode())
 
     for number in numbers:
         signal.signal(number, handle)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.errors import ConfigError
 from pax.types import PyTree, Task
 
 
@@ -43,8 +44,16 @@ def compose(
     return sample_task
 
 
+def _check(ok: bool, what: str, remedy: str) -> None:
+    if not ok:
+        raise ConfigError(f"{what}: {remedy}")
+
+
 def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
     """Agents that learn within the trial stop at an episode: drawn from 1..num_outer_steps, or `at`."""
+    _check(
+        0 <= at <= num_outer_steps, f"at is {at}", f"give an episode up to {num_outer_steps}, or 0"
+    )
 
     def sampler(draw: Draw, task: Task) -> Task:
         stop = jax.random.randint(draw.key, (), 1, num_outer_steps + 1) if not at else jnp.int32(at)
@@ -55,6 +64,7 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
     """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
+    _check(0 < low <= high, f"low is {low} and high is {high}", "give 0 < low <= high")
 
     def sampler(draw: Draw, task: Task) -> Task:
         exponent = jax.random.uniform(draw.key, (), minval=jnp.log(low), maxval=jnp.log(high))
@@ -69,6 +79,7 @@ def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
 
     Per generation: all opponents of an iteration play the same one.
     """
+    _check(high >= 1, f"high is {high}", "give at least 1")
 
     def sampler(draw: Draw, task: Task) -> Task:
         key = draw.generation_key if per_generation else draw.key
@@ -120,6 +131,9 @@ def shuffled_seats(num_players: int) -> Sampler:
 
 def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000) -> Sampler:
     """Roles take over their `self_play_seats` with a probability that changes linearly over iterations."""
+    _check(0 <= start <= 1, f"start is {start}", "give a probability, 0 to 1")
+    _check(0 <= end <= 1, f"end is {end}", "give a probability, 0 to 1")
+    _check(horizon >= 1, f"horizon is {horizon}", "give at least 1 iteration")
 
     def sampler(draw: Draw, task: Task) -> Task:
         fraction = jnp.minimum(draw.step / horizon, 1.0)
@@ -131,6 +145,7 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
 
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
     """`role` sees only the first observation of an episode in `num_blind` environments of each opponent."""
+    _check(0 <= num_blind <= num_envs, f"num_blind is {num_blind}", f"give 0 to {num_envs}")
 
     def sampler(draw: Draw, task: Task) -> Task:
         blind = jax.random.permutation(draw.key, num_envs) < num_blind

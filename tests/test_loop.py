@@ -65,10 +65,10 @@ def coin_state(defection, born=0.0):
 
 
 class Reporting(Frozen):
-    """Frozen policies that report the fitness of each, `[C, O]`, in place of a scalar."""
+    """Frozen policies that report the fitness of each, `[C, O]`, and its actions `[C, O, K, T, B]`."""
 
     def update(self, state, candidates, trial, world, role, key):
-        return state, {"fitness": trial.rewards[role]}
+        return state, {"fitness": trial.rewards[role], "actions": trial.rollouts[role].actions}
 
 
 ENV = IteratedMatrixGame(num_inner_steps=T)
@@ -581,14 +581,14 @@ def test_samplers_see_what_those_before_them_drew_each_with_its_own_key():
     assert sample(jax.random.key(5), shared, jnp.int32(7)).stop != task.stop
 
 
-def test_every_opponent_and_iteration_has_its_own_task():
+def test_every_opponent_and_iteration_has_its_own_task_and_luck():
     def draw_payoff(draw, task):
         # By column: drawn per opponent, or for all of them.
         own, shared = jax.random.uniform(draw.key), jax.random.uniform(draw.generation_key)
         payoff = jnp.tile(jnp.stack([own, shared]), (4, 1))
         return task.replace(env_params=task.env_params.replace(payoff_matrix=payoff))
 
-    policies = jax.vmap(coin_state)(jnp.array([0.0, 1.0]))
+    policies = jax.vmap(coin_state)(jnp.array([0.5, 0.5]))
     frozen = Role("frozen", COIN, (0,), Reporting(2, policies))
     roles = [frozen, Role("shared", COIN, (1,), Reporting(2, policies))]
     _, metrics = run_one_by_one(make_loop(roles, samplers=[draw_payoff], num_opps=3), 2)
@@ -600,6 +600,10 @@ def test_every_opponent_and_iteration_has_its_own_task():
     np.testing.assert_array_equal(shared[:, 0], shared[:, 1])
     assert len(np.unique(own)) == 6
     assert len(np.unique(shared)) == 2 and (np.ptp(shared, axis=2) == 0).all()
+    # And its own luck.
+    actions = np.stack([reported["train/frozen/actions"] for reported in metrics])
+    np.testing.assert_array_equal(actions[:, 0], actions[:, 1])
+    assert len(np.unique(actions[:, 0].reshape(6, -1), axis=0)) == 6
 
 
 def test_memory_does_not_grow_with_the_episodes_of_a_trial_if_nobody_reads_them():

@@ -649,6 +649,11 @@ PPO = AGENTS["PPO"]
             {},
             "reset_every is -1 in role r: give trials, or 0",
         ),
+        (
+            [Role(f"role{i}", Coin.for_env(ENV), (i,), Frozen(i + 2)) for i in range(2)],
+            {},
+            "differ in how many they have \\(role0 2, role1 3\\): give them the same popsize",
+        ),
         (roles_of((0,), (1,)), {"num_envs": 0}, "num_envs is 0: give at least 1"),
         (roles_of((0,), (1,)), {"num_opps": -2}, "num_opps is -2: give at least 1"),
         (roles_of((0,), (1,)), {"num_seeds": 0}, "num_seeds is 0: give at least 1"),

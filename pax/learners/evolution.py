@@ -55,7 +55,8 @@ class Evolution(Learner):
     """Factor per generation, down to `sigma_limit`, in strategies that do not adapt sigma themselves."""
     sigma_limit: float = 0.01
     optimizer: str = "adam"
-    """`adam` or `sgd`, in strategies that follow an estimated gradient."""
+    """`adam` or `sgd`, in strategies that follow an estimated gradient, or `default` for their own, with
+    their own learning rate."""
     learning_rate: float = 0.1
     learning_rate_decay: float = 1.0
     """Factor per generation, down to `learning_rate_limit`."""
@@ -80,11 +81,13 @@ class Evolution(Learner):
         for field, value, choices in (
             ("strategy", self.strategy, known),
             ("fitness_shaping", self.fitness_shaping, FITNESS_SHAPINGS),
-            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("optimizer", self.optimizer, (*OPTIMIZERS, "default")),
             ("init_mean", self.init_mean, INITS),
         ):
             if value not in choices:
                 raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
+        if self.popsize < 1:
+            raise ConfigError(f"popsize is {self.popsize} in evolution: give at least 1")
         if not 1 <= self.top_k <= self.popsize:
             raise ConfigError(
                 f"top_k is {self.top_k} in evolution: give 1 to the popsize, {self.popsize}"
@@ -174,7 +177,7 @@ class Evolution(Learner):
         accepted = inspect.signature(cls).parameters
         arguments: dict[str, Any] = {}
         self._has_mean = hasattr(cls, "get_mean")
-        self._has_optimizer = "optimizer" in accepted
+        self._has_optimizer = "optimizer" in accepted and self.optimizer != "default"
         if self._has_optimizer:
             arguments["optimizer"] = OPTIMIZERS[self.optimizer](self._learning_rate)
         if "std_schedule" in accepted:

@@ -157,15 +157,15 @@ def assert_memory(memory, width):
         assert leaf.dtype == jnp.float32 and np.isfinite(leaf).all()
 
 
-def test_initial_state(case):
-    state, memory = case.agent.make_initial_state(case.keys[0], case.hidden)
+def test_initial_state(discrete):
+    state, memory = discrete.agent.make_initial_state(discrete.keys[0], discrete.hidden)
     assert isinstance(state, TrainingState)
     assert (state.updates.dtype, int(state.updates)) == (jnp.int32, 0)
-    assert_memory(memory, case.agent.hidden_size_in_memory)
+    assert_memory(memory, discrete.agent.hidden_size_in_memory)
     # Compiled, one of a population, it is the same; and so it is once more.
-    assert_same(take(case.population, 0), (state, memory))
-    again = case.init_batch(case.keys, case.hidden)
-    assert_same(again, case.population, exactly=True)
+    assert_same(take(discrete.population, 0), (state, memory))
+    again = discrete.init_batch(discrete.keys, discrete.hidden)
+    assert_same(again, discrete.population, exactly=True)
 
 
 def test_initial_states_of_a_batch_share_the_training_state(discrete):

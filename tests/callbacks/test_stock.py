@@ -359,12 +359,18 @@ def test_a_metric_that_does_not_exist_is_named_with_those_that_do(stock, tmp_pat
 # Profile.
 
 
-def test_profile_writes_one_trace(tmp_path):
+def test_profile_writes_one_trace(tmp_path, monkeypatch):
+    started = []
+    start_trace = jax.profiler.start_trace
+    monkeypatch.setattr(
+        jax.profiler, "start_trace", lambda path: started.append(path) or start_trace(path)
+    )
     trainer = make_trainer([Profile(start=2, iterations=2)], tmp_path, num_iters=8)
     trainer.fit()
 
     traces = list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
     assert len(traces) == 1 and traces[0].stat().st_size > 0
+    assert started == [str(tmp_path)]
 
 
 def test_profile_stops_tracing_when_the_run_ends_early(tmp_path):
