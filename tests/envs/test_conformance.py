@@ -15,7 +15,7 @@ from pax.errors import ConfigError
 STEPS = 6
 NUM_ENVS = 3
 # Constructor arguments, besides the number of steps, with which a game is tested; by default none.
-VARIANTS = {"IteratedMatrixGame": ({}, {"one_hot": True})}
+VARIANTS = {"IteratedMatrixGame": ({}, {"one_hot": True}, {"show_payoff_to": (1,)})}
 CASES = [(name, variant) for name in ENVS for variant in VARIANTS.get(name, ({},))]
 
 

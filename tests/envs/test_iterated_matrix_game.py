@@ -100,6 +100,33 @@ def test_one_hot_observations():
     assert env.observation_space(1) == Box((5,), 0.0, 1.0)
 
 
+def test_payoffs_are_shown_in_the_frame_of_who_sees_them():
+    env = IteratedMatrixGame(num_inner_steps=4, show_payoff_to=(0, 1))
+    params = env.make_params(payoff=ODD)
+    # Own payoffs of CC, CD, DC, DD and then the other's; CD and DC change places for player 2.
+    shown = (
+        [0.5, 3.0, -2.5, 6.0, -7.25, 11.0, 4.0, -0.125],
+        [-7.25, 4.0, 11.0, -0.125, 0.5, -2.5, 3.0, 6.0],
+    )
+    observations, state = env.reset(KEY, params)
+    for player in (0, 1):
+        np.testing.assert_array_equal(observations[player], [0, 0, 0, 0, 1, *shown[player]])
+    observations = env.step(KEY, state, (C, D), params)[0]
+    np.testing.assert_array_equal(observations[0], [0, 1, 0, 0, 0, *shown[0]])
+    np.testing.assert_array_equal(observations[1], [0, 0, 1, 0, 0, *shown[1]])
+
+
+def test_payoffs_are_shown_to_nobody_else():
+    env = IteratedMatrixGame(num_inner_steps=4, show_payoff_to=(0,))
+    observations, _ = env.reset(KEY, env.default_params)
+    assert (observations[0].shape, observations[1].shape) == ((13,), ())
+    assert (env.observation_space(0), env.observation_space(1)) == (Box((13,)), Discrete(5))
+    with pytest.raises(
+        ConfigError, match="show_payoff_to is \\(2,\\): this game has the players 0"
+    ):
+        IteratedMatrixGame(show_payoff_to=(2,))
+
+
 @pytest.mark.parametrize("num_steps", (1, 2, 5))
 def test_done_is_true_on_the_last_step_and_that_step_pays(num_steps):
     env = IteratedMatrixGame(num_inner_steps=num_steps)
