@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
-from pax.callback import Callback
-from pax.config import BOUND_LATER, ROLE, base_config, check_type, nearest
+from pax.build_callbacks import build_callbacks
+from pax.config import ROLE, base_config, check_section, check_type, nearest
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluate import Evaluation, load_agent_state
@@ -114,9 +113,9 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
         raise ConfigError(f"env.type is {name!r}, which no game is called: {nearest(name, ENVS)}")
     cls = ENVS[name]
     own = inspect.signature(cls).parameters
-    _check_section("env", {key: settings[key] for key in settings if key in own}, cls)
+    check_section("env", {key: settings[key] for key in settings if key in own}, cls)
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
-    _check_section("env", settings, env.make_params, known=own)
+    check_section("env", settings, env.make_params, known=own)
     try:
         return env, env.make_params(**settings)
     except ConfigError as e:
@@ -220,7 +219,7 @@ def build_evolution(
     """Evolution of an agent's parameters, from those of `initial` if given."""
     check_type(f"{where}.params", settings.get("params", {}), {})
     own = {**settings, "params": dict(settings.get("params", {}))}
-    _check_section(
+    check_section(
         where,
         {key: own[key] for key in own if key != "params"},
         Evolution,
@@ -251,7 +250,7 @@ def build_samplers(
             raise ConfigError(f"{key} is {kind!r}, which no task is called: {nearest(kind, TASKS)}")
         parameters = inspect.signature(TASKS[kind]).parameters
         given = {size: value for size, value in of_the_run.items() if size in parameters}
-        _check_section(key, {**given, **settings}, TASKS[kind])
+        check_section(key, {**given, **settings}, TASKS[kind])
         if settings.get("role", config.roles[0]) not in config.roles:
             raise ConfigError(
                 f"{key}.role is {settings['role']!r}: {nearest(settings['role'], config.roles)}"
@@ -271,82 +270,8 @@ def build_agent(
         raise ConfigError(
             f"{where}.type is {kind!r}, which no agent is called: {nearest(kind, AGENTS)}"
         )
-    _check_section(where, settings, AGENTS[kind])
+    check_section(where, settings, AGENTS[kind])
     try:
         return AGENTS[kind].for_env(env, seat, **settings)
     except ConfigError as e:
         raise ConfigError(f"{where}: {e}") from e
-
-
-def build_callbacks(config: ConfigDict) -> list[Callback]:
-    """Those that the config has, and the extra ones from the shell."""
-    specs = []
-    for name, section in config.callbacks.items():
-        where = f"callbacks.{name}"
-        check_type(where, section, {})
-        settings = dict(section)
-        is_enabled = settings.pop("enabled", True)
-        check_type(f"{where}.enabled", is_enabled, True)
-        if is_enabled:
-            specs.append((where, settings.pop("type", ""), settings))
-    for index, extra in enumerate(config.extra_callbacks):
-        where = f"extra_callbacks[{index}]"
-        pair = [extra, {}] if isinstance(extra, str) else extra
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[1], "items"):
-            raise ConfigError(
-                f"{where} is {extra!r}: give 'module.Class', or ('module.Class', {{'setting': 1}}) "
-                "within another pair of brackets"
-            )
-        specs.append((where, pair[0], dict(pair[1])))
-    return [build_callback(*spec) for spec in specs]
-
-
-def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
-    """A callback by its dotted path."""
-    module_name, _, class_name = str(path).rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except Exception as e:
-        # It is the user's module: anything may happen in it.
-        raise ConfigError(
-            f"{where} is {path!r}, which cannot be imported ({type(e).__name__}: {e}): give "
-            "'module.Class' of a module that Python finds from here"
-        ) from e
-    if not (isinstance(cls, type) and issubclass(cls, Callback)):
-        raise ConfigError(
-            f"{where} is {path!r}, which is no callback: give a subclass of pax.Callback"
-        )
-    _check_section(where, settings, cls)
-    try:
-        return cls(**settings)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e
-    except Exception as e:
-        raise ConfigError(
-            f"{where}: {path} cannot be made with {dict(settings)} ({type(e).__name__}: {e}): change "
-            "its settings"
-        ) from e
-
-
-def _check_section(
-    where: str,
-    settings: Mapping[str, Any],
-    constructor: Callable[..., Any],
-    known: Iterable[str] = (),
-    hidden: Iterable[str] = BOUND_LATER,
-) -> None:
-    """Raises ConfigError unless `constructor` takes these settings, of the types of its defaults."""
-    parameters = inspect.signature(constructor).parameters
-    names = [name for name in parameters if name not in hidden]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for key, value in settings.items():
-        if key not in names:
-            remedy = nearest(key, [*names, *known]) if names or known else "it has none"
-            raise ConfigError(f"{where}.{key} is no setting of {constructor.__name__}: {remedy}")
-        check_type(f"{where}.{key}", value, parameters[key].default)
-    for name in names:
-        if parameters[name].default is inspect.Parameter.empty and name not in settings:
-            raise ConfigError(
-                f"{where} has no {name}, which {constructor.__name__} needs: give one"
-            )

@@ -222,3 +222,27 @@ def find_setting(config: ConfigDict, key: str) -> Any:
         where = name if value is config else f"{where}.{name}"
         value = value[name]
     return value
+
+
+def check_section(
+    where: str,
+    settings: Mapping[str, Any],
+    constructor: Callable[..., Any],
+    known: Iterable[str] = (),
+    hidden: Iterable[str] = BOUND_LATER,
+) -> None:
+    """Raises ConfigError unless `constructor` takes these settings, of the types of its defaults."""
+    parameters = inspect.signature(constructor).parameters
+    names = [name for name in parameters if name not in hidden]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key, value in settings.items():
+        if key not in names:
+            remedy = nearest(key, [*names, *known]) if names or known else "it has none"
+            raise ConfigError(f"{where}.{key} is no setting of {constructor.__name__}: {remedy}")
+        check_type(f"{where}.{key}", value, parameters[key].default)
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in settings:
+            raise ConfigError(
+                f"{where} has no {name}, which {constructor.__name__} needs: give one"
+            )

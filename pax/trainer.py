@@ -16,7 +16,8 @@ from absl import logging
 
 from pax import tasks
 from pax.agents.agent import Agent
-from pax.callback import Callback, CallbackList
+from pax.callback import Callback
+from pax.callback_list import CallbackList
 from pax.checkpoint import Checkpointer
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, TrainingError

@@ -7,7 +7,8 @@ import types
 import pytest
 from absl import logging as absl_logging
 
-from pax.callback import Callback, CallbackError, CallbackList
+from pax.callback import Callback, CallbackError
+from pax.callback_list import CallbackList
 from pax.errors import ConfigError, TrainingError
 
 

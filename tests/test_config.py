@@ -260,7 +260,8 @@ def options_of(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=short)
 def test_every_option_builds(path):
     for argument in options_of(path):
-        build_trainer(load_config(f"{path}:{argument},quicktest"), None)
+        trainer = build_trainer(load_config(f"{path}:{argument},quicktest"), None)
+        assert [role.name for role in trainer.roles] == ["agent1", "agent2"]
 
 
 @pytest.mark.parametrize("name", VARIANTS, ids=short)
@@ -269,7 +270,7 @@ def test_quicktest_is_quick(name):
     assert trainer.num_iters * trainer.env_steps_per_iteration <= 10_000
 
 
-def run_quicktest(name, workdir, with_evaluation):
+def check_quicktest(name, workdir, with_evaluation):
     config = load_config(f"{ROOT}/configs/{name},quicktest")
     # Compiles as much again.
     config.callbacks.evaluation.enabled = with_evaluation
@@ -296,10 +297,10 @@ def run_quicktest(name, workdir, with_evaluation):
     ],
 )
 def test_learners_run(name, tmp_path):
-    run_quicktest(name, tmp_path, with_evaluation="defect" in name)
+    check_quicktest(name, tmp_path, with_evaluation="defect" in name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS, ids=short)
 def test_every_variant_runs(name, tmp_path):
-    run_quicktest(short(name), tmp_path, with_evaluation=True)
+    check_quicktest(short(name), tmp_path, with_evaluation=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pax.build import build_trainer
-from pax.callback import Callback, CallbackList
+from pax.callback import Callback
+from pax.callback_list import CallbackList
 
 NUM_SEEDS = 3
 TOLERANCE = 0.02

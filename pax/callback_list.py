@@ -1,0 +1,304 @@
+"""The callbacks of a run: called in order, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from pax.callback import Callback, CallbackError
+from pax.errors import ConfigError, PaxError
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
+
+_MAX_ERRORS_IN_A_ROW = 3
+
+
+@dataclasses.dataclass(eq=False)
+class _Entry:
+    """A callback and what its list remembers about it."""
+
+    callback: Callback
+    name: str
+    is_set_up: bool = False
+    is_off: bool = False
+    last_step: int | None = None
+    # Errors in a row by hook: the success of one hook says nothing about another.
+    errors: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def overrides(self, hook: str) -> bool:
+        method = getattr(self.callback, hook)
+        return getattr(method, "__func__", method) is not getattr(Callback, hook)
+
+
+class CallbackList:
+    """Calls callbacks in order of priority and decides what becomes of their errors.
+
+    Names are made unique: the second callback called `Video` is `Video_2`.
+
+    Every method that fires a hook raises `CallbackError` if a strict callback fails, and lets
+    `PaxError`, `KeyboardInterrupt` and `SystemExit` through unchanged.
+
+    Raises:
+        ConfigError: An item is not an instance of `Callback`.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        names: set[str] = set()
+        entries = []
+        for i, callback in enumerate[Any](callbacks):
+            if not isinstance(callback, Callback):
+                hint = "; pass an instance, not the class" if isinstance(callback, type) else ""
+                raise ConfigError(
+                    f"callbacks[{i}] is {callback!r}, which is not a pax.callback.Callback{hint}."
+                )
+            name, count = callback.name, 1
+            while name in names:
+                count += 1
+                name = f"{callback.name}_{count}"
+            names.add(name)
+            entries.append(_Entry(callback, name))
+        self._entries = sorted(entries, key=lambda entry: entry.callback.priority)
+
+    def __iter__(self) -> Iterator[Callback]:
+        return (entry.callback for entry in self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The unique names, in calling order."""
+        return tuple(entry.name for entry in self._entries)
+
+    def validate(self, chunk: int) -> None:
+        """Checks that `every` of each callback that uses it is a positive multiple of `chunk`.
+
+        Args:
+            chunk: Iterations per compiled call.
+
+        Raises:
+            ConfigError: With the nearest valid values.
+        """
+        for entry in self._entries:
+            every = entry.callback.every
+            if every is None or not entry.overrides("on_chunk_end"):
+                continue
+            if isinstance(every, bool) or not isinstance(every, int):
+                raise ConfigError(
+                    f"{entry.name}.every={every!r} must be a whole number of iterations that is a "
+                    f"multiple of chunk={chunk}, for example {chunk}."
+                )
+            if every > 0 and every % chunk == 0:
+                continue
+            below = every // chunk * chunk
+            nearest = f"{below} or {below + chunk}" if below > 0 else f"{chunk}"
+            raise ConfigError(
+                f"{entry.name}.every={every} must be a positive multiple of chunk={chunk}, because "
+                f"callbacks run between chunks: use {nearest}."
+            )
+
+    def setup(self, trainer: MetaTrainer) -> None:
+        """Sets up each callback. One whose setup fails is not torn down, nor called again."""
+        for entry in self._entries:
+            entry.is_off = False
+            entry.errors.clear()
+            self._call(entry, "setup", None, trainer)
+            entry.is_set_up = not entry.errors["setup"]
+            if not entry.is_set_up:
+                entry.is_off = True
+                logging.warning("Callback %s is off: its setup failed.", entry.name)
+
+    def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
+        """Fires `on_fit_start`."""
+        for entry in self._entries:
+            entry.last_step = None
+            self._call(entry, "on_fit_start", None, trainer, state)
+
+    def on_chunk_end(
+        self,
+        trainer: MetaTrainer,
+        state: Any,
+        step: int,
+        metrics: Mapping[str, Any],
+        is_last: Callable[[], bool],
+    ) -> None:
+        """Fires `on_chunk_end` of the callbacks that are due, each at most once per step.
+
+        A callback is due if the chunk reached a multiple of its `every`, or if this is the last
+        step. A callback may make it the last one by asking for a stop. Then those that were passed over
+        are called first, so that the order holds: an evaluation still precedes the checkpoint.
+
+        Args:
+            trainer: The trainer.
+            state: The train state.
+            step: Iterations done so far.
+            metrics: Metrics of the chunk.
+            is_last: Tells whether no chunk will follow; asked again after each callback.
+        """
+        restart = True
+        while restart:
+            restart = False
+            was_last = is_last()
+            for entry in self._entries:
+                every = entry.callback.every
+                # A fit may start at a step that is not a multiple of the chunk: then the chunk
+                # that passes a multiple of `every` counts.
+                is_due = was_last or every is None or step % every < trainer.chunk
+                if entry.last_step == step or not is_due:
+                    continue
+                entry.last_step = step
+                self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
+                if not was_last and is_last():
+                    restart = True
+                    break
+
+    def on_evaluation_end(
+        self, trainer: MetaTrainer, step: int, name: str, metrics: Mapping[str, Any]
+    ) -> None:
+        """Fires `on_evaluation_end`."""
+        for entry in self._entries:
+            self._call(entry, "on_evaluation_end", step, trainer, step, name, metrics)
+
+    def on_save(self, trainer: MetaTrainer, step: int) -> None:
+        """Fires `on_save`."""
+        for entry in self._entries:
+            self._call(entry, "on_save", step, trainer, step)
+
+    def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
+        """Fires `on_fit_end`."""
+        for entry in self._entries:
+            self._call(entry, "on_fit_end", step, trainer, state, step)
+
+    def on_exception(self, trainer: MetaTrainer, error: BaseException) -> None:
+        """Fires `on_exception`. Errors of the callbacks are logged: they must not hide `error`."""
+        for entry in self._entries:
+            if entry.is_off:
+                continue
+            try:
+                entry.callback.on_exception(trainer, error)
+            except Exception:
+                logging.exception("%s.on_exception failed.", entry.name)
+
+    def teardown(self, trainer: MetaTrainer, error: BaseException | None = None) -> None:
+        """Tears down every callback whose setup ran, in reverse order, whatever happens.
+
+        Calling it again does nothing.
+
+        Args:
+            trainer: The trainer.
+            error: The error in flight, if any. Errors of the callbacks are then only logged.
+
+        Raises:
+            CallbackError: The first error of a strict callback, once all have been torn down.
+        """
+        first: BaseException | None = None
+        for entry in reversed(self._entries):
+            if not entry.is_set_up:
+                continue
+            entry.is_set_up = False
+            try:
+                entry.callback.teardown(trainer)
+            except Exception as e:
+                is_raised = error is None and first is None
+                if is_raised and (entry.callback.strict or isinstance(e, PaxError)):
+                    first = e if isinstance(e, PaxError) else _wrap(entry, "teardown", None, e)
+                    first.__cause__ = e if first is not e else e.__cause__
+                else:
+                    logging.exception("%s.teardown failed.", entry.name)
+            except BaseException as e:
+                # The user asked to leave. The others still get to release what they hold.
+                first = e
+        if first is not None:
+            raise first
+
+    @property
+    def has_probes(self) -> bool:
+        """Whether any callback defines `probe`."""
+        return any(entry.callback.probe is not None for entry in self._entries)
+
+    def probe(self, trial: Any) -> dict[str, Any]:
+        """Returns the scalars of all probes; pure, to be traced into the compiled step.
+
+        Args:
+            trial: The outputs of one trial.
+
+        Raises:
+            ConfigError: Two probes report the same name.
+        """
+        scalars: dict[str, Any] = {}
+        owners: dict[str, str] = {}
+        for entry in self._entries:
+            if entry.callback.probe is None:
+                continue
+            for key, value in (self._call(entry, "probe", None, trial) or {}).items():
+                if key in owners:
+                    raise ConfigError(
+                        f"the probes of {owners[key]} and {entry.name} both report {key!r}: "
+                        "rename one of them."
+                    )
+                owners[key] = entry.name
+                scalars[key] = value
+        return scalars
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Returns the state of every callback by name."""
+        return {entry.name: self._call(entry, "state_dict", None) or {} for entry in self._entries}
+
+    def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
+        """Gives every callback its state back.
+
+        Callbacks may come and go between runs: a callback without an entry starts afresh, and an
+        entry without a callback is ignored. Both are logged.
+
+        Args:
+            state: What `state_dict` returned, perhaps for another list.
+        """
+        for name in sorted(set(state) - set(self.names)):
+            logging.warning("Ignored the saved state of %s: this run has no such callback.", name)
+        for entry in self._entries:
+            if entry.name in state:
+                self._call(entry, "load_state_dict", None, state[entry.name])
+            else:
+                logging.info("Callback %s starts afresh: no state was saved.", entry.name)
+
+    def _call(self, entry: _Entry, hook: str, step: int | None, *args: Any) -> Any:
+        """Calls a hook; returns its result, or None if it failed or the callback is off."""
+        if entry.is_off:
+            return None
+        try:
+            result = getattr(entry.callback, hook)(*args)
+            entry.errors[hook] = 0
+            return result
+        except PaxError:
+            # Raised deliberately, here or by a callback further down: already says what to do.
+            raise
+        except Exception as e:
+            if entry.callback.strict:
+                raise _wrap(entry, hook, step, e) from e
+            entry.errors[hook] += 1
+            logging.exception("%s.", _describe(entry, hook, step))
+            if entry.errors[hook] >= _MAX_ERRORS_IN_A_ROW:
+                entry.is_off = True
+                logging.warning(
+                    "Callback %s is off: %s failed %d times in a row.",
+                    entry.name,
+                    hook,
+                    _MAX_ERRORS_IN_A_ROW,
+                )
+            return None
+
+
+def _describe(entry: _Entry, hook: str, step: int | None) -> str:
+    at_step = "" if step is None else f" at step {step}"
+    return f"{entry.name}.{hook} failed{at_step}"
+
+
+def _wrap(entry: _Entry, hook: str, step: int | None, error: Exception) -> CallbackError:
+    # The message of a KeyError is the bare key, and some errors have none.
+    text = repr(error) if isinstance(error, KeyError) or not str(error) else str(error)
+    return CallbackError(f"{_describe(entry, hook, step)}: {text}")
