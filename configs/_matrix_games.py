@@ -46,7 +46,7 @@ def get_config(
         default_opponent: who plays if nobody is named.
         strategies: fixed opponents by the name they have in this game.
     """
-    opponents = [*strategies, "self", *LEARNERS]
+    opponents = [*strategies, "self", "shared", *LEARNERS]
     env = ConfigDict({"type": "IteratedMatrixGame", **defaults(IteratedMatrixGame)})
     del env.num_inner_steps  # It is a setting of the run.
     # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
@@ -65,13 +65,17 @@ def get_config(
     config.num_iters = NUM_ITERS[learner]
     config.roles = ("agent1", "agent2")
     config.agent1 = role(LEARNERS[learner], 0, **SETTINGS[learner])
-    if opponent in LEARNERS:
+    if opponent == "shared":
+        # One policy on both seats, updated from both as one batch.
+        config.roles = ("agent1",)
+        config.agent1.seats = (0, 1)
+    elif opponent in LEARNERS:
         config.agent2 = role(LEARNERS[opponent], 1, **SETTINGS[opponent])
     else:
         config.agent2 = role(strategies[opponent], 1)
     config.evaluation.as_trained = ConfigDict()
     for name, strategy in strategies.items():
-        if name != opponent and name in ("tit_for_tat", "defect", "tails"):
+        if opponent not in (name, "shared") and name in ("tit_for_tat", "defect", "tails"):
             config.evaluation[name] = ConfigDict({"agent2": role(strategy, 1)})
     if "quicktest" in given:
         config.num_iters, config.num_inner_steps, config.num_envs = 4, 20, 10

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from pax.config import base_config, parse_variant, role
+from pax.errors import ConfigError
 
 # What plays, and who improves it across trials.
 SHAPERS: Mapping[str, tuple[str, str]] = {
@@ -26,9 +27,14 @@ TASKS: Mapping[str, ConfigDict] = {
     "mixed_payoff_only_opponent": ConfigDict({"type": "noisy_opponent_payoff"}),
     "mixed_ipd_payoff": ConfigDict({"type": "mixed_ipd_payoff"}),
 }
+# Other ways to train: who else plays, and for how long.
+TRAINING = ("shuffled", "self_play", "persistent")
+# Other ways to be judged, beside playing on as trained.
+EVALUATIONS = ("eval_hard_stop", "eval_blinded")
 CONTEXTS = ("none", "avg", "att")
 VARIANTS = (*SHAPERS, *TASKS)
-# By whom the shaper is met: they start afresh in every trial and learn after every episode of it.
+# Besides these, `self` is a second agent of the same kind that is trained as well, and `shared` has one agent
+# play both seats. These start afresh in every trial and learn after every episode of it.
 CO_PLAYERS: Mapping[str, tuple[str, dict[str, object]]] = {
     "tabular": ("Tabular", {"learning_rate": 1.0, "num_epochs": 2, "num_minibatches": 4}),
     "ppo": ("PPO", {"learning_rate": 1.0, "num_epochs": 2, "num_minibatches": 4}),
@@ -52,6 +58,8 @@ def describe(outcomes: Mapping[str, str]) -> dict[str, str]:
         lines[f"shaper,context={context}"] = f"Shaper with context {context}: {outcomes['shaper']}"
     for name in TASKS:
         lines[name] = f"Shaper by evolution, {outcomes[name]}"
+    for name in ("opponent=self", "opponent=shared", *TRAINING, *EVALUATIONS):
+        lines[f"shaper,{name}"] = f"Shaper by evolution, {outcomes[name]}"
     for name in ("shaper", "gs", "mfos_es"):
         lines[f"{name},small"] = f"{name} for two cores and a few minutes: {outcomes[name]}"
     return lines
@@ -63,18 +71,17 @@ def get_config(
     """A shaper on the first seat, a learner on the second.
 
     Args:
-        argument: `<variant>[,opponent=...][,context=...][,strategy=...][,<task> ...][,small|quicktest]`.
+        argument: `<variant>[,opponent=...][,context=...][,strategy=...][,<flag> ...]`, flags being tasks,
+            other ways to train and to be judged, `small` and `quicktest`.
         env: the game.
         fixed: strategies that never learn, by the name they have in this game.
         show_payoff_to: the players to whom `mixed_payoff_input` shows what is played for.
     """
     options = {
-        "opponent": [*CO_PLAYERS, *fixed],
+        "opponent": [*CO_PLAYERS, *fixed, "self", "shared"],
         "context": CONTEXTS,
         "strategy": STRATEGIES,
-        **dict.fromkeys(TASKS),
-        "small": None,
-        "quicktest": None,
+        **dict.fromkeys((*TASKS, *TRAINING, *EVALUATIONS, "small", "quicktest")),
     }
     variant, given = parse_variant(argument, VARIANTS, options)
     agent, learner = SHAPERS.get(variant, SHAPERS["shaper"])
@@ -100,13 +107,24 @@ def get_config(
             "sigma_decay": 0.999,
             "learning_rate_decay": 0.9999,
             "optimizer": "adam" if strategy in ("Open_ES", "PGPE") else "default",
-            "fitness_shaping": "z_score" if strategy == "Open_ES" else "default",
+            # By z-scores, some seeds never leave mutual defection.
+            "fitness_shaping": "centered_rank" if strategy == "Open_ES" else "default",
         }
     else:
         settings |= {"learning_rate": 3e-3, "num_minibatches": 4, "sequence_length": 100}
     config.agent1 = role(agent, 0, learner=learner, **settings)
     opponent = given.get("opponent", "tabular")
-    if opponent in CO_PLAYERS:
+    if "persistent" in given and opponent not in CO_PLAYERS:
+        raise ConfigError(
+            f"persistent is about who learns in a trial, and opponent is {opponent}: choose one of "
+            f"{', '.join(CO_PLAYERS)}"
+        )
+    if opponent == "self":
+        config.agent2 = role(agent, 1, learner=learner, **settings)
+    elif opponent == "shared":
+        config.roles = ("agent1",)
+        config.agent1.seats = (0, 1)
+    elif opponent in CO_PLAYERS:
         kind, co_player = CO_PLAYERS[opponent]
         config.agent2 = role(kind, 1, learner="none", learns_in_trial=True, **co_player)
     else:
@@ -115,32 +133,58 @@ def get_config(
         config.tasks[name] = TASKS[name]
     if "mixed_payoff_input" in tasks:
         config.env.show_payoff_to = show_payoff_to
-    config.evaluation.as_trained = ConfigDict()
     if "small" in given:
         _make_small(config)
     if "quicktest" in given:
         _make_quick(config)
+    _add_training(config, given)
+    _add_evaluations(config, given)
     for name in ("scalars", "checkpoint", "evaluation"):
         every = {"scalars": 1, "checkpoint": 10, "evaluation": 50}[name]
         config.callbacks[name].every = every if "quicktest" not in given else 1
     return config
 
 
+def _add_training(config: ConfigDict, given: Mapping[str, str]) -> None:
+    """Who else plays, and for how long."""
+    if "shuffled" in given:
+        config.tasks.shuffled_seats = ConfigDict()
+    if "self_play" in given:
+        # At first mostly against itself, from half-way on only against others.
+        config.agent1.self_play_seats = (1,)
+        config.tasks.annealed_self_play = ConfigDict({"horizon": max(config.num_iters // 2, 1)})
+    if "persistent" in given:
+        config.agent2.reset_every = 10
+
+
+def _add_evaluations(config: ConfigDict, given: Mapping[str, str]) -> None:
+    """How the frozen shaper is judged."""
+    config.evaluation.as_trained = ConfigDict()
+    if "eval_hard_stop" in given:
+        # The opponents' learning ends half-way, and play goes on.
+        stop = ConfigDict({"at": config.num_outer_steps // 2})
+        config.evaluation.hard_stop = ConfigDict({"tasks": {"hard_stop": stop}})
+    if "eval_blinded" in given:
+        # In half of the environments the shaper sees nothing of what happens.
+        blinded = ConfigDict({"role": "agent1", "num_blind": max(config.num_envs // 2, 1)})
+        config.evaluation.blinded = ConfigDict({"tasks": {"blinded": blinded}})
+
+
 def _make_small(config: ConfigDict) -> None:
     """The same game at a size that two cores play to its known outcome in minutes."""
     config.num_opps = 4
     config.num_iters = 150
-    if config.agent1.learner == "evolution":
-        config.agent1.evolution.popsize = 128
+    for name in config.roles:
+        if config[name].learner == "evolution":
+            config[name].evolution.popsize = 128
 
 
 def _make_quick(config: ConfigDict) -> None:
     """Seconds, to see that everything works."""
     config.num_inner_steps, config.num_outer_steps = 10, 3
     config.num_opps, config.num_iters = 2, 2
-    if config.agent1.learner == "evolution":
-        config.agent1.evolution.popsize = 8
-    else:
-        config.agent1.sequence_length = 10
-    if "sequence_length" in config.agent2:
-        config.agent2.sequence_length = 5
+    for name in config.roles:
+        if config[name].learner == "evolution":
+            config[name].evolution.popsize = 8
+        elif "sequence_length" in config[name]:
+            config[name].sequence_length = 10 if config[name].learner == "gradient" else 5

@@ -14,6 +14,7 @@ EXPECTED = {
     "heads": "always shows heads, +1 per step",
     "tails": "always shows tails, +1 per step",
     "self": "the two cycle around the mixed equilibrium, 0 per step over time",
+    "shared": "one policy for both seats: 0 per step each, whatever it does",
 }
 STRATEGIES = {
     "tit_for_tat": "TitForTat",
@@ -35,6 +36,13 @@ META_EXPECTED = {
     "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
     "mixed_payoff_only_opponent": "noise on the opponents' payoffs: wins more than 0 per step",
     "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
+    "opponent=self": "against another that evolves as well: about 0 per step",
+    "opponent=shared": "on both seats, judged by the mean of both: 0 per step, whatever it does",
+    "shuffled": "on a seat drawn for every opponent: wins more than 0 per step",
+    "self_play": "at first against itself, later against learners: wins more than 0 per step",
+    "persistent": "against learners that live for ten trials: wins more than 0 per step",
+    "eval_hard_stop": "also judged when opponents stop learning half-way: wins more than 0 per step",
+    "eval_blinded": "also judged while blind in half of its environments: worse there",
 }
 VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
 VARIANTS["naive,opponent=self"] = (

@@ -13,6 +13,7 @@ EXPECTED = {
     "defect": "both always defect, -2 per step each",
     "altruistic": "always defects, 0 per step; the opponent gets -3",
     "self": "both always defect, -2 per step each",
+    "shared": "one policy for both seats: both always defect, -2 per step each",
 }
 STRATEGIES = {
     "tit_for_tat": "TitForTat",
@@ -34,6 +35,13 @@ META_EXPECTED = {
     "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
     "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
     "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
+    "opponent=self": "against another that evolves as well, paired by candidate: TODO",
+    "opponent=shared": "on both seats, judged by the mean of both: mutual cooperation",
+    "shuffled": "on a seat drawn for every opponent: extorts them",
+    "self_play": "at first against itself, later against learners: extorts them",
+    "persistent": "against learners that live for ten trials: extorts them",
+    "eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
+    "eval_blinded": "also judged while blind in half of its environments: worse there",
 }
 VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
 

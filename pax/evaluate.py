@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +17,8 @@ from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
 from pax.roles import Role, check_roles
-from pax.tasks import Sampler
-from pax.types import Task, TrainingState, TrainState
+from pax.tasks import Sampler, SampleTask
+from pax.types import TrainingState, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,15 @@ class Evaluator:
     """Plays one iteration with frozen policies.
 
     Roles that learn across trials, and co-players that live on, play what they have learned so far. Those
-    that start afresh in every trial do so here too, and go on learning within it.
+    that start afresh in every trial do so here too, and go on learning within it. Self-play is a way to
+    train: here everybody plays only their own seats.
     """
 
     def __init__(
         self,
         env: Environment,
         roles: Sequence[Role],
-        sample_task: Callable[[jax.Array, jax.Array, jax.Array], Task],
+        sample_task: SampleTask,
         replacements: Mapping[str, Role],
         *,
         num_envs: int,
@@ -66,11 +67,12 @@ class Evaluator:
             else replacements.get(role.name, role)
             for role in roles
         ]
+        playing = [dataclasses.replace(role, self_play_seats=()) for role in playing]
         check_roles(playing, env)
         self._loop = Loop(
             env,
             playing,
-            sample_task,
+            lambda *draw: dataclasses.replace(sample_task(*draw), self_play=None),
             num_envs=num_envs,
             num_opps=num_opps,
             num_outer_steps=num_outer_steps,

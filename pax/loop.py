@@ -18,6 +18,7 @@ from pax.learners.learner import World
 from pax.roles import Role
 from pax.rollout import select
 from pax.sharding import Placement
+from pax.tasks import SampleTask, check_task
 from pax.trial import TrialRunner
 from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial
 
@@ -32,7 +33,7 @@ class Loop:
         self,
         env: Environment,
         roles: Sequence[Role],
-        sample_task: Callable[[jax.Array, jax.Array, jax.Array], Task],
+        sample_task: SampleTask,
         *,
         num_envs: int,
         num_opps: int = 1,
@@ -43,6 +44,7 @@ class Loop:
         self.env = env
         self.roles = tuple(roles)
         self.sample_task = sample_task
+        check_task(sample_task, self.roles)
         self.num_opps = num_opps
         self.probes = tuple(probes)
         self.placement = placement
@@ -127,7 +129,7 @@ class Loop:
         )
         trial, inner, probed = trials(trial_keys, states, tasks)
 
-        metrics = self._metrics(trial, probed)
+        metrics = self._metrics(trial, tasks, probed)
         world = World(lambda *args: self.runner.play(*args)[0], tasks, states)
         for index, role in enumerate(self.roles):
             if role.learner:
@@ -140,8 +142,15 @@ class Loop:
                     name,
                     jax.random.fold_in(update_key, index),
                 )
-                metrics |= {f"train/{name}/{key}": value for key, value in learned.items()}
+                metrics |= {self._metric_name(role, key): value for key, value in learned.items()}
         return learners, inner, metrics
+
+    def _metric_name(self, role: Role, key: str) -> str:
+        """`train/<role>/<key>`; the fitness of the only role that is judged by it is the run's."""
+        judged = [r for r in self.roles if r.learner and r.learner.num_candidates > 1]
+        if key.startswith("fitness/") and judged == [role]:
+            return f"train/{key}"
+        return f"train/{role.name}/{key}"
 
     def _line_up(
         self,
@@ -187,11 +196,17 @@ class Loop:
             lambda leaf: jnp.broadcast_to(leaf, (self.num_candidates, *leaf.shape)), state
         )
 
-    def _metrics(self, trial: Trial, probed: Metrics) -> Metrics:
+    def _metrics(self, trial: Trial, tasks: Task, probed: Metrics) -> Metrics:
         metrics = {}
-        rewards = trial.reward_per_timestep.mean(axis=(0, 1))
-        for player in range(self.env.num_players):
-            metrics[f"train/reward_per_timestep/player_{player + 1}"] = rewards[player]
+        rewards = {"train/reward_per_timestep": trial.reward_per_timestep.mean(axis=(0, 1))}
+        if tasks.stop is not None:
+            episodes = jnp.arange(trial.episode_rewards.shape[-2])
+            after = (episodes >= tasks.stop[:, None])[None, ..., None]
+            # Undefined (nan) if everybody learns to the end.
+            rewards["reward_after_stop"] = trial.episode_rewards.mean((0, 1, 2), where=after)
+        for name, by_player in rewards.items():
+            for player in range(self.env.num_players):
+                metrics[f"{name}/player_{player + 1}"] = by_player[player]
         statistics = jax.tree.map(lambda leaf: leaf.sum(axis=(0, 1)), trial.statistics)
         metrics |= self.env.statistics_metrics(statistics)
         for name, learned in trial.learning_metrics.items():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.errors import ConfigError
+from pax.roles import Role
 from pax.types import PyTree, Task
 
 
@@ -29,9 +30,11 @@ Sampler = Callable[[Draw, Task], Task]
 """`sampler(draw, task)` sets one aspect of a trial: a pure function that returns a changed task."""
 
 
-def compose(
-    env_params: PyTree, samplers: Sequence[Sampler] = ()
-) -> Callable[[jax.Array, jax.Array, jax.Array], Task]:
+SampleTask = Callable[[jax.Array, jax.Array, jax.Array], Task]
+"""`sample_task(key, generation_key, step)`, for one opponent."""
+
+
+def compose(env_params: PyTree, samplers: Sequence[Sampler] = ()) -> SampleTask:
     """One function `sample_task(key, generation_key, step)`: `env_params`, then the samplers in order."""
 
     def sample_task(key: jax.Array, generation_key: jax.Array, step: jax.Array) -> Task:
@@ -42,6 +45,35 @@ def compose(
         return task
 
     return sample_task
+
+
+def check_task(sample_task: SampleTask, roles: Sequence[Role]) -> None:
+    """Raises ConfigError if a task is about something that the roles do not have."""
+    key = jax.random.key(0)
+    task = jax.eval_shape(sample_task, key, key, jnp.int32(0))
+    by_name = {role.name: role for role in roles}
+    for name in [*task.hyperparameters, *task.blind]:
+        _check(name in by_name, f"a task is about role {name!r}", f"there is {', '.join(by_name)}")
+    for name, drawn in task.hyperparameters.items():
+        role = by_name[name]
+        _check(
+            role.learns_in_trial,
+            f"a task draws the {' and '.join(drawn)} of role {name}, which does not learn in the trial",
+            "name one that does",
+        )
+        optimiser = jax.eval_shape(role.agent.init, key).opt_state
+        known = getattr(optimiser, "hyperparams", {})
+        for setting in drawn:
+            _check(
+                setting in known,
+                f"a task draws the {setting} of role {name}",
+                f"its optimiser has {', '.join(known) or 'nothing to draw'}",
+            )
+    _check(
+        task.self_play is None or any(role.self_play_seats for role in roles),
+        "a task declares self-play, and no role has self_play_seats",
+        "give one the seats that it takes over",
+    )
 
 
 def _check(ok: bool, what: str, remedy: str) -> None:

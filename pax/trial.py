@@ -89,6 +89,7 @@ class TrialRunner:
                 role.name: _role_reward(role, reward_per_timestep, task) for role in self.roles
             },
             reward_per_timestep=reward_per_timestep,
+            episode_rewards=episodes.rewards / (self.env.num_inner_steps * self.num_envs),
             statistics=totals.statistics,
             learning_metrics={
                 name: {k: v / jnp.maximum(totals.updates[name], 1) for k, v in metrics.items()}

@@ -85,6 +85,8 @@ class Trial:
     """By role, mean reward per step over its seats, steps and environments: the fitness."""
     reward_per_timestep: jax.Array
     """By player, `[num_players]`."""
+    episode_rewards: jax.Array
+    """The same for each episode, `[K, num_players]`."""
     statistics: PyTree
     """Summed over episodes: see `Environment.episode_statistics`."""
     learning_metrics: dict[str, Metrics]

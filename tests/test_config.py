@@ -247,13 +247,15 @@ def options_of(path):
     """Every value of every option of a config file, on top of one variant that takes it."""
     strategies = runpy.run_path(str(path))["STRATEGIES"]
     for learner in matrix_games.LEARNERS:
-        for opponent in [*strategies, "self", *matrix_games.LEARNERS]:
+        for opponent in [*strategies, "self", "shared", *matrix_games.LEARNERS]:
             yield f"{learner},opponent={opponent}"
-    for opponent in [*meta_games.CO_PLAYERS, *strategies]:
+    for opponent in [*meta_games.CO_PLAYERS, *strategies, "self", "shared"]:
         yield f"shaper,opponent={opponent}"
     yield from (f"shaper,context={context}" for context in meta_games.CONTEXTS)
     yield from (f"shaper,strategy={strategy}" for strategy in meta_games.STRATEGIES)
-    yield from (f"shaper,{task}" for task in meta_games.TASKS)
+    flags = (*meta_games.TASKS, *meta_games.TRAINING, *meta_games.EVALUATIONS)
+    yield from (f"shaper,{flag}" for flag in flags)
+    yield f"marl2,{','.join((*meta_games.TRAINING, *meta_games.EVALUATIONS))}"
     yield f"shaper,{','.join(meta_games.TASKS)},context=att,small"
 
 
@@ -261,7 +263,8 @@ def options_of(path):
 def test_every_option_builds(path):
     for argument in options_of(path):
         trainer = build_trainer(load_config(f"{path}:{argument},quicktest"), None)
-        assert [role.name for role in trainer.roles] == ["agent1", "agent2"]
+        names = ["agent1"] if "opponent=shared" in argument else ["agent1", "agent2"]
+        assert [role.name for role in trainer.roles] == names
 
 
 @pytest.mark.parametrize("name", VARIANTS, ids=short)
@@ -284,7 +287,10 @@ def check_quicktest(name, workdir, with_evaluation):
     assert learned
     assert np.isfinite(learned).all()
     policies = {path.stem for path in (workdir / "policies").iterdir()}
-    assert policies == {name for name in config.roles if config[name].learner != "none"}
+    expected = {name for name in config.roles if config[name].learner != "none"}
+    evolving = {name for name in expected if config[name].learner == "evolution"}
+    persistent = {name for name in config.roles if config[name].reset_every != 1}
+    assert policies == expected | {f"{name}_best" for name in evolving} | persistent
 
 
 @pytest.mark.parametrize(

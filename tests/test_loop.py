@@ -206,6 +206,13 @@ def test_rewards_of_a_trial_are_means_over_its_steps(trial):
     np.testing.assert_allclose(trial.rewards["two"], expected[1], rtol=1e-5)
 
 
+def test_rewards_of_episodes_are_means_over_their_steps(trial):
+    _, rewards = replay(trial.rollouts["one"].actions, trial.rollouts["two"].actions)
+    expected = rewards.mean(axis=(2, 3)).T
+    assert len(np.unique(expected)) > 2
+    np.testing.assert_allclose(trial.episode_rewards, expected, rtol=1e-5)
+
+
 def test_statistics_of_a_trial_count_states_and_cooperation(trial):
     actions = trial.rollouts["one"].actions
     states, _ = replay(actions, trial.rollouts["two"].actions)
@@ -335,7 +342,7 @@ def test_a_gradient_learner_joins_episodes_end_to_end_and_opponents_side_by_side
     rewards, last, hidden = number(O, K, T, E), number(O, K, E), number(O, E, 1)
     rollout = Sample(*[rewards] * 6, hiddens=rewards[..., None])
     memory = MemoryState(hidden, {})
-    trial = Trial({"a": rollout}, {"a": last}, {"a": memory}, {}, rewards, {}, {})
+    trial = Trial({"a": rollout}, {"a": last}, {"a": memory}, {}, rewards, rewards[None], {}, {})
     agent = Spy.for_env(ENV)
     Gradient(agent).update(coin_state(0.5), None, trial, None, "a", jax.random.key(0))
 
@@ -526,6 +533,22 @@ def test_frozen_candidates_play_each_their_own_trial_and_stay_as_they_are():
     assert metrics[0]["cooperation_probability/START"] == pytest.approx(2 / 3)
     assert np.isnan(metrics[0]["cooperation_probability/CC"])
     assert loop.env_steps_per_iteration == 3 * episodes * T
+
+
+@pytest.mark.parametrize("stop", [0, 1, K])
+def test_rewards_after_the_hard_stop_are_those_of_the_episodes_after_it(stop):
+    roles = [Role("one", COIN, (0,)), Role("two", COIN, (1,), learns_in_trial=True)]
+    loop = make_loop(
+        roles,
+        samplers=[lambda draw, task: task.replace(stop=jnp.int32(stop))],
+        probes=[lambda trial: {f"{k}": trial.episode_rewards[k, 1] for k in range(K)}],
+    )
+    (metrics,) = run_one_by_one(loop, 1)[1]
+
+    after = [metrics[f"{k}"] for k in range(stop, K)]
+    assert len(set(after)) == len(after)
+    expected = np.mean(after) if after else np.nan
+    np.testing.assert_allclose(metrics["reward_after_stop/player_2"], expected, rtol=1e-5)
 
 
 def test_candidates_have_the_same_luck_and_co_players_of_their_own():

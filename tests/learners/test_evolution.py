@@ -50,7 +50,7 @@ def evolve(learner, cost):
         candidates, state = learner.propose(state, ask_key)
         # One opponent: [C, O].
         rewards = {"agent1": -cost(candidates.params["x"])[:, None]}
-        trial = Trial({}, {}, {}, rewards, None, None, {})
+        trial = Trial({}, {}, {}, rewards, None, None, None, {})
         return learner.update(state, candidates, trial, None, "agent1", tell_key)
 
     init_key, key = jax.random.split(jax.random.key(7))
@@ -237,9 +237,7 @@ def test_fitness_equals_a_replay_of_the_recorded_actions():
         replayed = np.mean([payoff[move] for move in moves])
         np.testing.assert_allclose(fitness[candidate], replayed, rtol=1e-5)
     assert len(np.unique(own.reshape(4, -1), axis=0)) > 1
-    np.testing.assert_allclose(
-        metrics["train/agent1/fitness/mean"][-1, 0], fitness.mean(), rtol=1e-5
-    )
+    np.testing.assert_allclose(metrics["train/fitness/mean"][-1, 0], fitness.mean(), rtol=1e-5)
 
 
 def trainer_in(workdir, **settings):
