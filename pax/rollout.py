@@ -68,7 +68,7 @@ def rollout(
         if task.self_play is not None:
             for seat, action in taken_over.items():
                 actions[seat] = select(task.self_play, action, actions[seat])
-        observations, env_state, rewards, done, _ = env_step(
+        observations, env_state, rewards, done, info = env_step(
             env_keys, env_state, reseat(inverse, tuple(actions)), task.env_params
         )
         observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
@@ -85,14 +85,14 @@ def rollout(
                 dones=jnp.tile(done, len(role.seats)),
                 hiddens=hidden,
             )
-        return (observations, env_state, after), (rollouts, seen, tuple(actions), rewards)
+        return (observations, env_state, after), (rollouts, seen, tuple(actions), rewards, info)
 
     num_steps = env.num_inner_steps
     keys = (
         jax.random.split(step_key, (num_steps, num_envs)),
         jax.random.split(act_key, (num_steps, len(roles))),
     )
-    (observations, _, memories), (rollouts, seen, actions, rewards) = jax.lax.scan(
+    (observations, _, memories), (rollouts, seen, actions, rewards, infos) = jax.lax.scan(
         step, (first, env_state, dict(memories)), keys
     )
     return Episode(
@@ -102,7 +102,7 @@ def rollout(
         },
         last_memories=memories,
         rewards=jnp.stack([reward.sum() for reward in rewards]),
-        statistics=env.episode_statistics(seen, actions),
+        statistics=env.episode_statistics(seen, actions, infos),
     )
 
 

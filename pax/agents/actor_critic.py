@@ -110,8 +110,7 @@ class ActorCritic(Agent):
         return self.hidden_size if self.recurrent else 0
 
     def init(self, key: jax.Array) -> TrainingState:
-        space = self.observation_space
-        observations = jnp.zeros((1, *space.shape), space.dtype)
+        observations = self.observation_space.zeros(1)
         inputs = (self.initial_hidden(1), observations) if self.recurrent else (observations,)
         params = self._module.init(key, *inputs)["params"]
         return TrainingState(params, self._optimiser.init(params), jnp.int32(0))

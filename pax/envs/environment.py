@@ -57,7 +57,12 @@ class Environment:
         """What `player` (counted from 0) may do."""
         raise NotImplementedError
 
-    def episode_statistics(self, observations: tuple[Any, ...], actions: tuple[Any, ...]) -> Any:
+    def episode_statistics(
+        self,
+        observations: tuple[Any, ...],
+        actions: tuple[Any, ...],
+        infos: dict[str, Any],
+    ) -> Any:
         """Sums that `statistics_metrics` needs, of one episode of a batch of environments.
 
         Called inside the compiled loop. Sums of several episodes are added up leaf by leaf, which is why
@@ -66,11 +71,24 @@ class Environment:
         Args:
             observations: one array `[T, E, ...]` per player, seen *before* the actions.
             actions: one array `[T, E, ...]` per player.
+            infos: what every `step` returned as its info, `[T, E, ...]`. What is not read is not stored.
         """
-        del observations, actions
+        del observations, actions, infos
         return {}
 
     def statistics_metrics(self, statistics: Any) -> Mapping[str, jax.Array]:
         """Turns summed `episode_statistics` into named scalars; NaN where a quantity is undefined."""
         del statistics
         return {}
+
+    def render(self, state: Any, params: Any) -> Any:
+        """A picture of one state, not to be called inside compiled code.
+
+        Returns:
+            For games on a grid, an RGB array `[height, width, 3]` of uint8. For others, a matplotlib figure of
+            what a whole episode's `state` holds, every leaf of it with a leading time axis.
+
+        Raises:
+            NotImplementedError: if there is nothing to draw.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")

@@ -125,8 +125,12 @@ class IteratedMatrixGame(Environment):
         return Discrete(2)
 
     def episode_statistics(
-        self, observations: tuple[jax.Array, ...], actions: tuple[jax.Array, ...]
+        self,
+        observations: tuple[jax.Array, ...],
+        actions: tuple[jax.Array, ...],
+        infos: dict[str, Any],
     ) -> StateCounts:
+        del infos
         states = observations[0]
         if not isinstance(self.observation_space(0), Discrete):
             states = states[..., :NUM_STATES].argmax(axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 
 
@@ -17,6 +18,10 @@ class Discrete:
     shape = ()
     dtype = jnp.int32
 
+    def zeros(self, *batch: int) -> jax.Array:
+        """Zeros with the axes `batch` in front."""
+        return jnp.zeros(batch, self.dtype)
+
 
 @dataclasses.dataclass(frozen=True)
 class Box:
@@ -28,5 +33,20 @@ class Box:
 
     dtype = jnp.float32
 
+    def zeros(self, *batch: int) -> jax.Array:
+        """Zeros with the axes `batch` in front."""
+        return jnp.zeros((*batch, *self.shape), self.dtype)
 
-Space = Discrete | Box
+
+@dataclasses.dataclass(frozen=True)
+class Dict:
+    """Named parts: values are dicts of what each part's space holds."""
+
+    parts: tuple[tuple[str, Discrete | Box], ...]
+
+    def zeros(self, *batch: int) -> dict[str, jax.Array]:
+        """Zeros with the axes `batch` in front."""
+        return {name: space.zeros(*batch) for name, space in self.parts}
+
+
+Space = Discrete | Box | Dict

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pax.envs import ENVS
-from pax.envs.spaces import Box, Discrete
+from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 
 STEPS = 6
@@ -31,13 +31,11 @@ class Game:
         self.scan_batch = jax.jit(jax.vmap(self._scan, (0, 0, 0, None)))
 
     def _scan(self, keys, state, actions, params):
-        """As many steps as there are keys; returns (state, (observations, rewards, done))."""
+        """As many steps as there are keys; returns (state, (observations, rewards, done, info))."""
 
         def step(state, inputs):
-            observations, state, rewards, done, _ = self.env.step(
-                inputs[0], state, inputs[1], params
-            )
-            return state, (observations, rewards, done)
+            observations, state, *outputs = self.env.step(inputs[0], state, inputs[1], params)
+            return state, (observations, *outputs)
 
         return jax.lax.scan(step, state, (keys, actions))
 
@@ -50,6 +48,11 @@ class Game:
 
 
 def sample(key, space, num):
+    if isinstance(space, Dict):
+        return {
+            name: sample(jax.random.fold_in(key, index), part, num)
+            for index, (name, part) in enumerate(space.parts)
+        }
     shape = (num, *space.shape)
     if isinstance(space, Discrete):
         return jax.random.randint(key, shape, 0, space.n, space.dtype)
@@ -79,6 +82,11 @@ def assert_same(actual, expected):
 
 
 def assert_in_space(value, space):
+    if isinstance(space, Dict):
+        assert list(value) == [name for name, _ in space.parts]
+        for name, part in space.parts:
+            assert_in_space(value[name], part)
+        return
     assert (value.shape, value.dtype) == (space.shape, space.dtype)
     value = np.asarray(value)
     if isinstance(space, Box):
@@ -216,13 +224,13 @@ def test_statistics_of_two_batches_add_up_to_those_of_both(game):
         actions = stack([game.random_actions(key) for key in keys])
         starts = jax.vmap(game.env.reset, (0, None))(keys, game.params)
         step_keys = jax.random.split(key, (NUM_ENVS, STEPS))
-        _, (later, _, _) = game.scan_batch(step_keys, starts[1], actions, game.params)
+        _, (later, _, _, infos) = game.scan_batch(step_keys, starts[1], actions, game.params)
         seen = jax.tree.map(
             lambda first, rest: jnp.concatenate([first[:, None], rest[:, :-1]], axis=1),
             starts[0],
             later,
         )
-        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions))
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions, infos))
 
     batches = [episodes(jax.random.key(seed)) for seed in (12, 13)]
     both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)

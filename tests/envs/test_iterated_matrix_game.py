@@ -255,7 +255,7 @@ def test_statistics_are_counts_of_what_player_1_did(one_hot):
     if one_hot:
         observations = tuple(jax.nn.one_hot(observation, 5) for observation in observations)
     statistics = jax.jit(env.episode_statistics)(
-        observations, (jnp.array(actions), jnp.array(1 - actions))
+        observations, (jnp.array(actions), jnp.array(1 - actions)), {}
     )
     visits, cooperations = count(states, actions)
     assert visits[1] == 0 and cooperations[3] == 0 and visits[3] > 0
@@ -290,7 +290,7 @@ def test_statistics_of_a_game_that_was_played():
         observations, state, _, _, _ = env.step(KEY, state, actions, params)
     stacked = tuple(jnp.array(own)[:, None] for own in zip(*seen, strict=True))
     actions = tuple(jnp.array(own, jnp.float32)[:, None] for own in (first, second))
-    statistics = env.episode_statistics(stacked, actions)
+    statistics = env.episode_statistics(stacked, actions, {})
     # Acted in START, CC, CC, DC, CD, CC, and defected in the second CC.
     assert statistics.visits.tolist() == [3, 1, 1, 0, 1]
     assert statistics.cooperations.tolist() == [2, 1, 1, 0, 1]
