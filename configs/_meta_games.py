@@ -99,15 +99,18 @@ def get_config(
     settings: dict[str, object] = {}
     if "context" in given:
         settings["context"] = given["context"]
+    if variant == "mfos_es":
+        settings["critic"] = False
     if learner == "evolution":
         strategy = given.get("strategy", "Open_ES")
         settings["evolution"] = {
             "strategy": strategy,
             "popsize": 1000,
+            # Less of it, or z-scores, and some seeds never leave mutual defection.
+            "sigma": 0.2,
             "sigma_decay": 0.999,
             "learning_rate_decay": 0.9999,
             "optimizer": "adam" if strategy in ("Open_ES", "PGPE") else "default",
-            # By z-scores, some seeds never leave mutual defection.
             "fitness_shaping": "centered_rank" if strategy == "Open_ES" else "default",
         }
     else:

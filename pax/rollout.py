@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pax.envs.environment import Environment
 from pax.roles import Role
-from pax.types import MemoryState, PyTree, Sample, Task, TrainingState
+from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
 
 States = Mapping[str, TrainingState]
 Memories = dict[str, MemoryState]
@@ -72,10 +72,26 @@ def rollout(
             env_keys, env_state, reseat(inverse, tuple(actions)), task.env_params
         )
         observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
+        final: tuple[PyTree, ...] = ()
+        if env.auto_resets:
+            final = reseat(task.seats, info["final_observations"])
+            over = info["terminated"] | info["truncated"]
+            done = done | over
+            for role in roles:
+                forgets = role.agent.reset_memory(after[role.name], False, states[role.name])
+                again = jnp.tile(over, len(playable_seats(role, task)))
+                after[role.name] = select_rows(again, forgets, after[role.name])
         rollouts = {}
         for role in roles:
             size = len(role.seats) * num_envs
             own, action, extras, hidden = first_rows(samples[role.name], size)
+            ends = None
+            if env.auto_resets:
+                ends = Ends(
+                    terminated=jnp.tile(info["terminated"], len(role.seats)),
+                    truncated=jnp.tile(info["truncated"], len(role.seats)),
+                    final_observations=join_seats([final[seat] for seat in role.seats]),
+                )
             rollouts[role.name] = Sample(
                 observations=own,
                 actions=action,
@@ -84,6 +100,7 @@ def rollout(
                 values=extras["values"],
                 dones=jnp.tile(done, len(role.seats)),
                 hiddens=hidden,
+                ends=ends,
             )
         return (observations, env_state, after), (rollouts, seen, tuple(actions), rewards, info)
 

@@ -32,6 +32,18 @@ class MemoryState:
 
 
 @struct.dataclass
+class Ends:
+    """How episodes ended that are over before the rollout is."""
+
+    terminated: jax.Array
+    """Nothing follows: no reward after this step counts, bool."""
+    truncated: jax.Array
+    """Cut off: what would have followed has the value of the final observation, bool."""
+    final_observations: PyTree
+    """After the step, before the next episode began; of no meaning where none ended."""
+
+
+@struct.dataclass
 class Sample:
     """One step of an agent's experience, or a rollout of them with time axes in front: `[T, B, ...]`."""
 
@@ -47,6 +59,8 @@ class Sample:
     """True on the last step of an episode, bool."""
     hiddens: jax.Array
     """Memory *before* the step, `[..., H]`."""
+    ends: Ends | None = None
+    """In games that begin anew within a rollout, how episodes ended; None in others."""
 
 
 @struct.dataclass

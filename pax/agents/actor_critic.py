@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -11,13 +12,15 @@ import jax.numpy as jnp
 import optax
 
 from pax.agents.agent import Agent
-from pax.agents.distributions import Categorical
-from pax.agents.networks import GRU, MLP, Table
-from pax.envs.spaces import Discrete
+from pax.agents.distributions import Distribution, make_distribution, num_outputs
+from pax.agents.networks import GRU, MLP, HeadInit, Table, Torso, is_image
+from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 Network = Literal["mlp", "table", "gru"]
+MAX_TABULATED = 64
+"""Distinct observations up to which a network is evaluated for all of them rather than for each sample."""
 
 
 @dataclasses.dataclass
@@ -31,6 +34,18 @@ class ActorCritic(Agent):
     network: Network = "mlp"
     """`mlp`, `table` (discrete observations) or `gru` (recurrent)."""
     hidden_size: int = 16
+    num_layers: int = 2
+    """Layers of an `mlp`."""
+    separate_critic: bool = False
+    """Whether the value of an `mlp` has layers of its own."""
+    embed: bool = False
+    """Whether a tanh layer comes before a `gru`."""
+    conv_channels: tuple[int, ...] = ()
+    """Channels of the 3x3 convolutions that images go through first."""
+    head_init: HeadInit = "constant"
+    """`constant` or `orthogonal`: see `pax.agents.networks.Heads`."""
+    action_scale: float = 1.0
+    """Unit of continuous actions without bounds: policies start from a standard deviation of .7 of it."""
     discount: float = 0.96
     learning_rate: float = 0.01
     learning_rate_horizon: int = 0
@@ -41,21 +56,14 @@ class ActorCritic(Agent):
     learns = True
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        if not isinstance(self.action_space, Discrete):
-            raise ConfigError(
-                f"{name} needs discrete actions, and this game has {self.action_space}"
-            )
-        if self.network not in get_args(Network):
-            raise ConfigError(
-                f"network is {self.network!r} in {name}: choose one of {', '.join(get_args(Network))}"
-            )
-        if self.hidden_size < 1:
-            raise ConfigError(f"hidden_size is {self.hidden_size} in {name}: give at least 1")
-        self._module = self.make_module(self.action_space)
-        for field in ("discount",):
-            if not 0.0 <= getattr(self, field) <= 1.0:
-                raise ConfigError(f"{field} is {getattr(self, field)} in {name}: give 0 to 1")
+        self._check_settings()
+        torso = Torso(
+            self.observation_space, self.hidden_size, tuple(self.conv_channels), self.embed
+        )
+        try:
+            self._module = self.make_module(torso, num_outputs(self.action_space))
+        except ConfigError as e:
+            raise ConfigError(f"{type(self).__name__}: {e}") from e
 
         def make_optimiser(learning_rate: float) -> optax.GradientTransformation:
             steps = [
@@ -73,17 +81,57 @@ class ActorCritic(Agent):
         # Injected, so that a task may draw it: opt_state.hyperparams["learning_rate"].
         self._optimiser = optax.inject_hyperparams(make_optimiser)(learning_rate=self.learning_rate)
 
-    def make_module(self, action_space: Discrete) -> nn.Module:
-        """The network."""
-        if self.network == "table":
-            if not isinstance(self.observation_space, Discrete):
+    def _check_settings(self) -> None:
+        name = type(self).__name__
+        choices = {"network": get_args(Network), "head_init": get_args(HeadInit)}
+        for field, known in choices.items():
+            if getattr(self, field) not in known:
                 raise ConfigError(
-                    f"{type(self).__name__} keeps a table and needs discrete observations, and this game "
-                    f"has {self.observation_space}: set one_hot=False, or use another network"
+                    f"{field} is {getattr(self, field)!r} in {name}: choose one of {', '.join(known)}"
                 )
-            return Table(self.observation_space.n, action_space.n)
-        module = {"mlp": MLP, "gru": GRU}[self.network]
-        return module(self.observation_space, action_space.n, self.hidden_size)
+        for field in ("hidden_size", "num_layers"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} is {getattr(self, field)} in {name}: give at least 1")
+        if not 0.0 <= self.discount <= 1.0:
+            raise ConfigError(f"discount is {self.discount} in {name}: give 0 to 1")
+        if not 0.0 <= self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate is {self.learning_rate} in {name}: give 0 or more")
+        if not 0.0 < self.action_scale < math.inf:
+            raise ConfigError(f"action_scale is {self.action_scale} in {name}: give more than 0")
+        if self.network == "table" and not (
+            isinstance(self.observation_space, Discrete) and isinstance(self.action_space, Discrete)
+        ):
+            raise ConfigError(
+                f"{name} keeps a table and needs discrete observations and actions, and this game has "
+                f"observations {self.observation_space} and actions {self.action_space}: choose another "
+                "form of observation, or another network"
+            )
+        space = self.observation_space
+        images = (
+            [is_image(part) for _, part in space.parts]
+            if isinstance(space, Dict)
+            else [is_image(space)]
+        )
+        if self.conv_channels and not any(images):
+            raise ConfigError(
+                f"conv_channels is {self.conv_channels} in {name}, and this game shows no image: use ()"
+            )
+
+    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
+        """The network, whose outputs describe a distribution over actions."""
+        if self.network == "table":
+            assert isinstance(self.observation_space, Discrete)
+            return Table(self.observation_space.n, num_outputs)
+        if self.network == "gru":
+            return GRU(torso, num_outputs, self.hidden_size, self.head_init)
+        return MLP(
+            torso,
+            num_outputs,
+            self.hidden_size,
+            self.num_layers,
+            self.separate_critic,
+            self.head_init,
+        )
 
     def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
         """What is left of the memory `[..., H]` when the next episode of a trial begins: nothing."""
@@ -117,27 +165,30 @@ class ActorCritic(Agent):
 
     def forward(
         self, params: PyTree, hidden: jax.Array, observations: PyTree
-    ) -> tuple[jax.Array, Categorical, jax.Array]:
+    ) -> tuple[jax.Array, Distribution, jax.Array]:
         """One step of the network: (hidden `[B, H]`, distribution `[B]`, values `[B]`)."""
         if self.recurrent:
-            hidden, (logits, values) = self._apply(params, hidden, observations)
-            return hidden, Categorical.from_logits(logits), values
+            hidden, (outputs, values) = self._apply(params, hidden, observations)
+            return hidden, self._distribution(outputs), values
         space = self.observation_space
-        if not isinstance(space, Discrete):
-            logits, values = self._apply(params, observations)
-            return hidden, Categorical.from_logits(logits), values
+        if not isinstance(space, Discrete) or space.n > MAX_TABULATED:
+            outputs, values = self._apply(params, observations)
+            return hidden, self._distribution(outputs), values
         # One evaluation per distinct observation instead of one per sample.
-        logits, values = self._apply(params, jnp.arange(space.n))
-        table = (Categorical.from_logits(logits), values)
+        outputs, values = self._apply(params, jnp.arange(space.n))
+        table = (self._distribution(outputs), values)
         distribution, values = jax.tree.map(lambda leaf: leaf[observations], table)
         return hidden, distribution, values
+
+    def _distribution(self, outputs: jax.Array) -> Distribution:
+        return make_distribution(outputs, self.action_space, self.action_scale)
 
     def _apply(self, params: PyTree, *inputs: PyTree, method: Any = None) -> Any:
         return self._module.apply({"params": params}, *inputs, method=method)
 
     def unroll(
         self, params: PyTree, hidden: jax.Array, observations: PyTree, dones: jax.Array
-    ) -> tuple[Categorical, jax.Array]:
+    ) -> tuple[Distribution, jax.Array]:
         """The network over `[L, B, ...]`, from `hidden` `[B, H]`; a new episode begins where `dones`."""
         if not self.recurrent:
             return self.forward(params, hidden, observations)[1:]

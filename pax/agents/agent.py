@@ -43,7 +43,11 @@ class Agent:
         """Its class and hyper-parameters, as JSON values."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         spaces = {name: str(fields.pop(name)) for name in ("observation_space", "action_space")}
-        return {"agent": type(self).__name__, **spaces, **fields}
+        plain = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in fields.items()
+        }
+        return {"agent": type(self).__name__, **spaces, **plain}
 
     def initial_hidden(self, num_envs: int) -> jax.Array:
         """The memory of an agent that remembers nothing yet, `[num_envs, H]`."""

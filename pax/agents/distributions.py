@@ -1,10 +1,17 @@
-"""Distributions over actions."""
+"""Distributions over actions, and how the outputs of a network describe them."""
 
 from __future__ import annotations
+
+import math
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from pax.envs.spaces import Box, Discrete, Space
+from pax.errors import ConfigError
+
+MIN_STD = 1e-3
 
 
 @struct.dataclass
@@ -33,3 +40,59 @@ class Categorical:
 
     def entropy(self) -> jax.Array:
         return -(jnp.exp(self.log_probs) * self.log_probs).sum(axis=-1)
+
+
+@struct.dataclass
+class Gaussian:
+    """Over vectors of independent numbers. A game clips what it cannot take."""
+
+    mean: jax.Array
+    """`[..., D]`."""
+    std: jax.Array
+    """`[..., D]`."""
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """One float32 draw `[..., D]` per distribution."""
+        return self.mean + self.std * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, actions: jax.Array) -> jax.Array:
+        z = (actions - self.mean) / self.std
+        return -(0.5 * jnp.square(z) + jnp.log(self.std) + 0.5 * jnp.log(2 * jnp.pi)).sum(axis=-1)
+
+    def entropy(self) -> jax.Array:
+        return (jnp.log(self.std) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(axis=-1)
+
+
+Distribution = Categorical | Gaussian
+
+
+def num_outputs(space: Space) -> int:
+    """How many numbers a network has to give to describe a distribution over `space`.
+
+    Raises:
+        ConfigError: if no policy can act in this space.
+    """
+    if isinstance(space, Discrete):
+        return space.n
+    if isinstance(space, Box) and len(space.shape) == 1:
+        return 2 * space.shape[0]
+    raise ConfigError(f"actions are {space}: a policy needs Discrete ones, or a Box of one axis")
+
+
+def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> Distribution:
+    """The distribution over `space` that the outputs `[..., num_outputs(space)]` of a network describe.
+
+    Logits, or means and then what makes standard deviations. Where both bounds are finite, the mean lies
+    between them. `scale` is the unit of an action without bounds.
+    """
+    if isinstance(space, Discrete):
+        return Categorical.from_logits(outputs)
+    assert isinstance(space, Box)
+    mean, spread = jnp.split(outputs, 2, axis=-1)
+    if math.isfinite(space.low) and math.isfinite(space.high):
+        mean = space.low + (space.high - space.low) * jax.nn.sigmoid(mean)
+        unit = (space.high - space.low) / 2
+    else:
+        mean, unit = scale * mean, scale
+    # Added, not a maximum: that would have no gradient where it is most needed.
+    return Gaussian(mean, unit * (jax.nn.softplus(spread) + MIN_STD))

@@ -8,11 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pax.agents.networks import CONSTANT_HALF, Heads, encode
-from pax.envs.spaces import Space
+from pax.agents.networks import HEAD_INITS, HeadInit, Heads, Outputs, Torso
+from pax.types import PyTree
 
 Context = Literal["none", "avg", "att"]
-Outputs = tuple[jax.Array, jax.Array]
 
 
 class ContextGRU(nn.Module):
@@ -24,13 +23,14 @@ class ContextGRU(nn.Module):
     Shaping to High Dimensional Games, arxiv.org/abs/2312.12568.)
     """
 
-    observation_space: Space
-    num_actions: int
+    torso: Torso
+    num_outputs: int
     hidden_size: int
     context: Context = "none"
+    head_init: HeadInit = "constant"
 
     @nn.compact
-    def __call__(self, hidden: jax.Array, observations: jax.Array) -> tuple[jax.Array, Outputs]:
+    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
         """`hidden` `[..., E, H]`, `observations` `[..., E, ...]`."""
         if self.context == "avg":
             hidden = (hidden + hidden.mean(axis=-2, keepdims=True)) / 2
@@ -41,9 +41,9 @@ class ContextGRU(nn.Module):
             scores = jnp.einsum("...ih,...jh->...ij", query, key) / jnp.sqrt(self.hidden_size)
             attended = jnp.einsum("...ij,...jh->...ih", nn.softmax(scores), value)
             hidden = (hidden + nn.LayerNorm()(hidden + attended)) / 2
-        features = encode(observations, self.observation_space)
+        features = self.torso(observations)
         hidden, outputs = nn.GRUCell(self.hidden_size)(hidden, features)
-        return hidden, Heads(self.num_actions)(outputs)
+        return hidden, Heads(self.num_outputs, self.head_init)(outputs)
 
 
 class MFOSNetwork(nn.Module):
@@ -52,37 +52,46 @@ class MFOSNetwork(nn.Module):
     logits = W_a (theta * h_actor), value = W_c (theta * h_critic), and at the end of an episode
     theta <- sigmoid(W_m h_meta) while the three states are zeroed, so that only theta carries information
     from one episode to the next. (Lu et al. 2022, Model-Free Opponent Shaping, arxiv.org/abs/2205.01447.)
-    The carry is h_actor, h_critic, h_meta and theta side by side, `[..., 4 H]`.
+    The carry is h_actor, h_critic, h_meta and theta side by side, `[..., 4 H]`; without a critic there is no
+    h_critic, and every value is 0.
     """
 
-    observation_space: Space
-    num_actions: int
+    torso: Torso
+    num_outputs: int
     hidden_size: int
+    head_init: HeadInit = "constant"
+    critic: bool = True
 
     def setup(self) -> None:
-        names = ("actor", "critic", "meta")
+        names = ("actor", "critic", "meta") if self.critic else ("actor", "meta")
         self.embeddings = [nn.Dense(self.hidden_size, name=f"{name}_embedding") for name in names]
         self.cells = [nn.GRUCell(self.hidden_size, name=f"{name}_gru") for name in names]
-        self.policy = nn.Dense(self.num_actions, kernel_init=CONSTANT_HALF)
-        self.value = nn.Dense(1, kernel_init=CONSTANT_HALF)
+        policy, value = HEAD_INITS[self.head_init]
+        self.policy = nn.Dense(self.num_outputs, kernel_init=policy)
+        if self.critic:
+            self.value = nn.Dense(1, kernel_init=value)
         self.theta = nn.Dense(self.hidden_size)
 
-    def __call__(self, hidden: jax.Array, observations: jax.Array) -> tuple[jax.Array, Outputs]:
-        features = encode(observations, self.observation_space)
-        *states, theta = jnp.split(hidden, 4, axis=-1)
+    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
+        features = self.torso(observations)
+        *states, theta = self._split(hidden)
         states = [
             cell(state, nn.relu(embedding(features)))[0]
             for cell, embedding, state in zip(self.cells, self.embeddings, states, strict=True)
         ]
         if self.is_initializing():
             self.next_theta(hidden)
-        actor, critic, _ = states
-        logits = self.policy(theta * actor)
-        value = self.value(theta * critic)[..., 0]
-        return jnp.concatenate([*states, theta], axis=-1), (logits, value)
+        outputs = self.policy(theta * states[0])
+        value = jnp.zeros(theta.shape[:-1])
+        if self.critic:
+            value = self.value(theta * states[1])[..., 0]
+        return jnp.concatenate([*states, theta], axis=-1), (outputs, value)
 
     def next_theta(self, hidden: jax.Array) -> jax.Array:
         """The meta-step: the carry with which the next episode starts."""
-        meta = jnp.split(hidden, 4, axis=-1)[2]
-        zeros = jnp.zeros_like(meta)
-        return jnp.concatenate([zeros, zeros, zeros, nn.sigmoid(self.theta(meta))], axis=-1)
+        *states, _ = self._split(hidden)
+        forgotten = [jnp.zeros_like(state) for state in states]
+        return jnp.concatenate([*forgotten, nn.sigmoid(self.theta(states[-1]))], axis=-1)
+
+    def _split(self, hidden: jax.Array) -> list[jax.Array]:
+        return jnp.split(hidden, 4 if self.critic else 3, axis=-1)

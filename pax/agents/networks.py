@@ -2,80 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.typing import Initializer
 
-from pax.envs.spaces import Discrete, Space
+from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.types import PyTree
 
 orthogonal = nn.initializers.orthogonal
-# Matrix-game heads start from a constant: every action is equally likely, whatever is observed.
-CONSTANT_HALF = nn.initializers.constant(0.5)
+HeadInit = Literal["constant", "orthogonal"]
+HEAD_INITS = {
+    "constant": (nn.initializers.constant(0.5), nn.initializers.constant(0.5)),
+    "orthogonal": (orthogonal(0.01), orthogonal(1.0)),
+}
+"""Initial kernels of the policy's and the value's head."""
+Outputs = tuple[jax.Array, jax.Array]
 
 
-def encode(observations: jax.Array, space: Space) -> jax.Array:
-    """Observations as float32 vectors `[..., D]`: one-hot if discrete, flattened if not."""
+def encode(observations: PyTree, space: Space) -> jax.Array:
+    """Observations as float32 vectors `[..., D]`: one-hot if discrete, flattened and joined if not."""
+    if isinstance(space, Dict):
+        return jnp.concatenate(
+            [encode(observations[name], part) for name, part in space.parts], axis=-1
+        )
     if isinstance(space, Discrete):
         return jax.nn.one_hot(observations, space.n)
     return observations.reshape(*observations.shape[: observations.ndim - len(space.shape)], -1)
 
 
-class Heads(nn.Module):
-    """Logits `[..., A]` and value `[...]`, linear in the features."""
+def is_image(space: Space) -> bool:
+    """Whether observations are `[height, width, channels]`."""
+    return isinstance(space, Box) and len(space.shape) == 3
 
-    num_actions: int
-    kernel_init: Initializer = CONSTANT_HALF
+
+class Convolutions(nn.Module):
+    """Layers of 3x3 convolutions and relu over `[..., H, W, C]`.
+
+    Without padding where there is room for that, padded with zeros on smaller grids. Written as products of
+    patches and kernels: those of many policies side by side are then one batched matrix product, where a
+    convolution would be one group per policy, which is slow.
+    """
+
+    channels: Sequence[int]
 
     @nn.compact
-    def __call__(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = nn.Dense(self.num_actions, kernel_init=self.kernel_init, name="policy")(features)
-        value = nn.Dense(1, kernel_init=self.kernel_init, name="value")(features)
-        return logits, value[..., 0]
+    def __call__(self, image: jax.Array) -> jax.Array:
+        for channels in self.channels:
+            if min(image.shape[-3:-1]) < 5:
+                margin = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+                image = jnp.pad(image, margin)
+            height, width = (size - 2 for size in image.shape[-3:-1])
+            patches = [
+                image[..., dy : dy + height, dx : dx + width, :]
+                for dy in range(3)
+                for dx in range(3)
+            ]
+            image = nn.relu(nn.Dense(channels)(jnp.concatenate(patches, axis=-1)))
+        return image
+
+
+class Torso(nn.Module):
+    """What a policy sees of an observation, `[..., D]`.
+
+    With `conv_channels`, images go through convolutions; with `embed`, all of it through a tanh layer.
+    """
+
+    observation_space: Space
+    hidden_size: int
+    conv_channels: Sequence[int] = ()
+    embed: bool = False
+
+    @nn.compact
+    def __call__(self, observations: PyTree) -> jax.Array:
+        space = self.observation_space
+        parts = space.parts if isinstance(space, Dict) else (("", space),)
+        features = []
+        for name, part in parts:
+            value = observations[name] if name else observations
+            if is_image(part) and self.conv_channels:
+                maps = Convolutions(self.conv_channels)(value)
+                features.append(maps.reshape(*maps.shape[:-3], -1))
+            else:
+                features.append(encode(value, part))
+        joined = features[0] if len(features) == 1 else jnp.concatenate(features, axis=-1)
+        if self.embed:
+            joined = nn.tanh(
+                nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(joined)
+            )
+        return joined
+
+
+class Heads(nn.Module):
+    """What describes the policy `[..., A]`, and a value `[...]`, linear in the features.
+
+    `constant`: whatever is observed, every action is equally likely at first. `orthogonal`: nearly so.
+    """
+
+    num_outputs: int
+    head_init: HeadInit = "constant"
+
+    @nn.compact
+    def __call__(self, features: jax.Array, critic_features: jax.Array | None = None) -> Outputs:
+        policy, value = HEAD_INITS[self.head_init]
+        critic_features = features if critic_features is None else critic_features
+        outputs = nn.Dense(self.num_outputs, kernel_init=policy, name="policy")(features)
+        values = nn.Dense(1, kernel_init=value, name="value")(critic_features)
+        return outputs, values[..., 0]
 
 
 class Table(nn.Module):
     """A row of logits and a value for every possible (discrete) observation, all zero at first."""
 
     num_observations: int
-    num_actions: int
+    num_outputs: int
 
     @nn.compact
-    def __call__(self, observations: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, observations: jax.Array) -> Outputs:
         table = self.param(
-            "table", nn.initializers.zeros, (self.num_observations, self.num_actions + 1)
+            "table", nn.initializers.zeros, (self.num_observations, self.num_outputs + 1)
         )
         rows = table[observations]
         return rows[..., :-1], rows[..., -1]
 
 
 class MLP(nn.Module):
-    """Two tanh layers shared by the policy and the value."""
+    """Tanh layers, shared by the policy and the value or each with its own."""
 
-    observation_space: Space
-    num_actions: int
+    torso: Torso
+    num_outputs: int
     hidden_size: int
+    num_layers: int = 2
+    separate_critic: bool = False
+    head_init: HeadInit = "constant"
 
     @nn.compact
-    def __call__(self, observations: jax.Array) -> tuple[jax.Array, jax.Array]:
-        features = encode(observations, self.observation_space)
-        for _ in range(2):
-            features = nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(features)
-            features = nn.tanh(features)
-        return Heads(self.num_actions)(features)
+    def __call__(self, observations: PyTree) -> Outputs:
+        features = self.torso(observations)
+        stacks = [features] * (2 if self.separate_critic else 1)
+        for index, stack in enumerate(stacks):
+            for _ in range(self.num_layers):
+                stack = nn.tanh(
+                    nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(stack)
+                )
+            stacks[index] = stack
+        return Heads(self.num_outputs, self.head_init)(stacks[0], stacks[-1])
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit on the observation; policy and value are linear in its state."""
+    """A gated recurrent unit; policy and value are linear in its state."""
 
-    observation_space: Space
-    num_actions: int
+    torso: Torso
+    num_outputs: int
     hidden_size: int
+    head_init: HeadInit = "constant"
 
     @nn.compact
-    def __call__(
-        self, hidden: jax.Array, observations: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        features = encode(observations, self.observation_space)
+    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
+        features = self.torso(observations)
         hidden, outputs = nn.GRUCell(self.hidden_size)(hidden, features)
-        return hidden, Heads(self.num_actions)(outputs)
+        return hidden, Heads(self.num_outputs, self.head_init)(outputs)

@@ -182,10 +182,16 @@ class PPO(ActorCritic):
     ) -> Sequences:
         """Advantages and targets, and the rollout `[T, B]` cut into sequences `[T / L * B, L]`."""
         _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
-        # The games here end by a time limit only, so this is the whole difference.
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
+        rewards = rollout.rewards
+        if rollout.ends is not None:
+            # What would have followed a cut is worth its value, and joins the last reward.
+            cut_off = rollout.ends.truncated & ~rollout.ends.terminated
+            following = self._value_of_final(rollout, state)
+            rewards += self.discount * jnp.where(cut_off, following, 0.0)
+            ended = ended | rollout.ends.terminated | rollout.ends.truncated
         advantages, targets = generalised_advantage_estimation(
-            rollout.rewards, rollout.values, ended, last_value, self.discount, self.gae_lambda
+            rewards, rollout.values, ended, last_value, self.discount, self.gae_lambda
         )
 
         def cut(leaf: jax.Array) -> jax.Array:
@@ -203,6 +209,12 @@ class PPO(ActorCritic):
             targets=cut(targets),
             hidden=cut(rollout.hiddens)[:, 0],
         )
+
+    def _value_of_final(self, rollout: Sample, state: TrainingState) -> jax.Array:
+        """The value `[T, B]` of what was seen after each step before the next episode began."""
+        assert rollout.ends is not None
+        hidden, _, _ = self.forward(state.params, rollout.hiddens, rollout.observations)
+        return self.forward(state.params, hidden, rollout.ends.final_observations)[2]
 
     def _entropy_coeff(self, updates: jax.Array, steps_per_update: int) -> jax.Array:
         if not self.entropy_coeff_horizon:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from pax.agents.actor_critic import Network
 from pax.agents.meta_networks import Context, ContextGRU, MFOSNetwork
+from pax.agents.networks import Torso
 from pax.agents.ppo import PPO
-from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.types import PyTree
 
@@ -41,8 +41,8 @@ class Shaper(PPO):
     def groups_environments(self) -> bool:  # type: ignore[override]
         return self.context != "none"
 
-    def make_module(self, action_space: Discrete) -> nn.Module:
-        return ContextGRU(self.observation_space, action_space.n, self.hidden_size, self.context)
+    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
+        return ContextGRU(torso, num_outputs, self.hidden_size, self.context, self.head_init)
 
     def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
         return hidden
@@ -54,17 +54,25 @@ class MFOS(PPO):
 
     network: Network = "gru"
     remembers_trial = True
+    critic: bool = True
+    """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
 
     @property
     def hidden_size_in_memory(self) -> int:  # type: ignore[override]
-        return 4 * self.hidden_size
+        return (4 if self.critic else 3) * self.hidden_size
 
     def initial_hidden(self, num_envs: int) -> jax.Array:
-        zeros = jnp.zeros((num_envs, 3 * self.hidden_size))
-        return jnp.concatenate([zeros, jnp.ones((num_envs, self.hidden_size))], axis=-1)
+        states = jnp.zeros((num_envs, self.hidden_size_in_memory - self.hidden_size))
+        # A theta of ones changes nothing in the first episode.
+        return jnp.concatenate([states, jnp.ones((num_envs, self.hidden_size))], axis=-1)
 
-    def make_module(self, action_space: Discrete) -> nn.Module:
-        return MFOSNetwork(self.observation_space, action_space.n, self.hidden_size)
+    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
+        return MFOSNetwork(torso, num_outputs, self.hidden_size, self.head_init, self.critic)
 
     def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
         return self._apply(params, hidden, method=MFOSNetwork.next_theta)
+
+    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
+        if not self.critic:
+            raise ConfigError("critic is False in MFOS, and PPO learns with one: use True")
+        super().check_rollout(num_steps, num_envs, num_opps)

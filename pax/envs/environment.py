@@ -21,6 +21,10 @@ class Environment:
 
     num_players: int
     num_inner_steps: int
+    auto_resets = False
+    """Whether episodes may be over before `num_inner_steps` are, and the next one begins at once. Then every
+    info has `terminated` and `truncated`, bool, and `final_observations`, one per player: what was seen at
+    the end of the episode, where one ended."""
 
     @property
     def default_params(self) -> Any:
@@ -85,8 +89,8 @@ class Environment:
         """A picture of one state, not to be called inside compiled code.
 
         Returns:
-            For games on a grid, an RGB array `[height, width, 3]` of uint8. For others, a matplotlib figure of
-            what a whole episode's `state` holds, every leaf of it with a leading time axis.
+            For games on a grid, an RGB array `[height, width, 3]` of uint8. For others, a matplotlib figure
+            of what a whole episode's `state` holds, every leaf of it with a leading time axis.
 
         Raises:
             NotImplementedError: if there is nothing to draw.

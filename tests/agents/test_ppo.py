@@ -650,7 +650,14 @@ def test_hyperparameters_out_of_range_are_refused():
 
 
 def test_spaces_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match="^PPO needs discrete actions, and this game has Box"):
-        PPO(Discrete(5), Box((2,)))
-    with pytest.raises(ConfigError, match="^Tabular keeps a table and needs discrete observations"):
-        Tabular(Box((5,)), Discrete(2))
+    with pytest.raises(
+        ConfigError, match=r"^PPO: actions are Box\(shape=\(2, 3\).*Box of one axis$"
+    ):
+        PPO(Discrete(5), Box((2, 3)))
+    with pytest.raises(
+        ConfigError, match=r"^conv_channels is \(4,\) in PPO, and .* no image: use ()"
+    ):
+        PPO(Box((4, 4)), Discrete(2), conv_channels=(4,))
+    for spaces in ((Box((5,)), Discrete(2)), (Discrete(5), Box((2,)))):
+        with pytest.raises(ConfigError, match="^Tabular keeps a table and needs discrete observ"):
+            Tabular(*spaces)

@@ -1,0 +1,104 @@
+"""What adapters of other libraries' environments share: episodes within a rollout, spaces, types."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from pax.envs.spaces import Box, Discrete
+from pax.errors import ConfigError
+
+UNBOUNDED = 1e30
+
+
+@struct.dataclass
+class EpisodeTotals:
+    """The episode so far."""
+
+    returns: jax.Array
+    """By player, `[num_players]`."""
+    length: jax.Array
+    """Steps, int32."""
+
+    @classmethod
+    def zeros(cls, num_players: int) -> EpisodeTotals:
+        """An episode that has not begun."""
+        return cls(jnp.zeros(num_players), jnp.int32(0))
+
+    def add(
+        self, rewards: tuple[jax.Array, ...], over: jax.Array
+    ) -> tuple[EpisodeTotals, dict[str, jax.Array]]:
+        """One more step; returns the totals, zero again if the episode is `over`, and what ended with it."""
+        returns, length = self.returns + jnp.stack(rewards), self.length + 1
+        ended = {
+            "episodes": over.astype(jnp.int32),
+            "episode_returns": jnp.where(over, returns, 0.0),
+            "episode_lengths": jnp.where(over, length, 0),
+        }
+        after = EpisodeTotals(jnp.where(over, 0.0, returns), jnp.where(over, 0, length))
+        return after, ended
+
+
+def episode_info(infos: dict[str, Any]) -> dict[str, jax.Array]:
+    """Sums over `[T, E]` of what `EpisodeTotals.add` reports."""
+    names = ("episodes", "episode_returns", "episode_lengths")
+    return {name: infos[name].sum(axis=(0, 1)) for name in names}
+
+
+def episode_metrics(statistics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Means over the episodes that ended: NaN if none did."""
+    episodes = statistics["episodes"].astype(jnp.float32)
+    returns = statistics["episode_returns"] / episodes
+    metrics = {
+        "episodes": episodes,
+        "episode_length": statistics["episode_lengths"] / episodes,
+    }
+    for player in range(returns.shape[0]):
+        suffix = f"/player_{player + 1}" if returns.shape[0] > 1 else ""
+        metrics[f"episode_return{suffix}"] = returns[player]
+    return metrics
+
+
+def to_space(space: Any, name: str) -> Discrete | Box:
+    """A space of another library, which calls its own Discrete and Box too.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if hasattr(space, "n"):
+        return Discrete(int(space.n))
+    if hasattr(space, "low") and hasattr(space, "high"):
+        low, high = (np.asarray(bound, np.float32) for bound in (space.low, space.high))
+        # Others write the largest float32 where there is no bound.
+        lowest, highest = float(low.min()), float(high.max())
+        return Box(
+            tuple(space.shape),
+            lowest if lowest > -UNBOUNDED else -math.inf,
+            highest if highest < UNBOUNDED else math.inf,
+        )
+    raise ConfigError(f"{name} has a {type(space).__name__} space, and Pax plays Discrete and Box")
+
+
+def fixed_types(tree: Any) -> Any:
+    """Numbers as int32, float32 or bool arrays, so that a scan sees the same types at every step."""
+
+    def fix(leaf: Any) -> Any:
+        leaf = jnp.asarray(leaf)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) or leaf.dtype == jnp.bool_:
+            return leaf
+        kind = jnp.float32 if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.int32
+        return jax.lax.convert_element_type(leaf, kind)
+
+    return jax.tree.map(fix, tree)
+
+
+def strong_types(tree: Any) -> Any:
+    """Every leaf in its own type, which no later step may widen."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
+    )

@@ -1,0 +1,118 @@
+"""Single-agent environments of gymnax (Lange 2022, github.com/RobertTLange/gymnax)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pax.config import nearest
+from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, fixed_types, to_space
+from pax.envs.environment import Environment
+from pax.envs.spaces import Space
+from pax.errors import ConfigError
+
+
+@struct.dataclass
+class EnvState:
+    """Where the rollout is, and the episode within it."""
+
+    inner: Any
+    """The state of gymnax."""
+    episode: EpisodeTotals
+    inner_t: jax.Array
+    """Steps played in this rollout, int32."""
+
+
+class Gymnax(Environment):
+    """Any environment of gymnax, by name, for one player.
+
+    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
+    rollout. Parameters are those of gymnax.
+    """
+
+    num_players = 1
+    auto_resets = True
+
+    def __init__(self, name: str = "CartPole-v1", num_inner_steps: int = 500):
+        # Imported late: it takes a second, which only its users should wait for.
+        import gymnax
+
+        if num_inner_steps < 1:
+            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step")
+        if name not in gymnax.registered_envs:
+            raise ConfigError(
+                f"name is {name!r}, which gymnax does not have: {nearest(name, gymnax.registered_envs)}"
+            )
+        self.name = name
+        self.num_inner_steps = num_inner_steps
+        try:
+            self._env, params = gymnax.make(name)
+        except OSError as e:
+            raise ConfigError(f"name is {name!r}, whose data cannot be fetched: {e}") from e
+        self._params = params
+        self._spaces = tuple(
+            to_space(space(params), name)
+            for space in (self._env.observation_space, self._env.action_space)
+        )
+
+    @property
+    def default_params(self) -> Any:
+        return self.make_params()
+
+    def make_params(self, **settings: Any) -> Any:
+        known = vars(self._params)
+        for key, value in settings.items():
+            if key not in known:
+                raise ConfigError(f"{key} is no parameter of {self.name}: {nearest(key, known)}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{key} is {value!r}: give a number")
+        return fixed_types(self._params.replace(**settings))
+
+    def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], EnvState]:
+        observation, inner = self._env.reset_env(key, params)
+        state = EnvState(fixed_types(inner), EpisodeTotals.zeros(1), jnp.int32(0))
+        return (self._observation(observation),), state
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        # step, not step_env: what it adds is the beginning of the next episode.
+        observation, inner, reward, terminated, truncated, info = self._env.step(
+            key, state.inner, actions[0], params
+        )
+        reward = jnp.asarray(reward, jnp.float32)
+        terminated, truncated = (jnp.asarray(end, bool) for end in (terminated, truncated))
+        episode, finished = state.episode.add((reward,), terminated | truncated)
+        inner_t = state.inner_t + 1
+        info = {
+            "terminated": terminated,
+            "truncated": truncated,
+            "final_observations": (self._observation(info["final_observation"]),),
+            **finished,
+        }
+        state = EnvState(fixed_types(inner), episode, inner_t)
+        done = inner_t >= self.num_inner_steps
+        return (self._observation(observation),), state, (reward,), done, info
+
+    def _observation(self, observation: Any) -> jax.Array:
+        return jnp.asarray(observation, self._spaces[0].dtype)
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return self._spaces[0]
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return self._spaces[1]
+
+    def episode_statistics(
+        self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
+    ) -> Any:
+        del observations, actions
+        return episode_info(infos)
+
+    def statistics_metrics(self, statistics: Any) -> dict[str, jax.Array]:
+        return episode_metrics(statistics)

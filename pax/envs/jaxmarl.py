@@ -1,0 +1,158 @@
+"""Multi-agent environments of JaxMARL (Rutherford et al. 2024, github.com/FLAIROx/JaxMARL), if it is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pax.config import nearest
+from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, strong_types, to_space
+from pax.envs.environment import Environment
+from pax.envs.spaces import Box, Dict, Space
+from pax.errors import ConfigError
+
+
+@struct.dataclass
+class EnvState:
+    """Where the rollout is, and the episode within it."""
+
+    inner: Any
+    """The state of JaxMARL."""
+    episode: EpisodeTotals
+    inner_t: jax.Array
+    """Steps played in this rollout, int32."""
+
+
+class JaxMARL(Environment):
+    """Any environment of JaxMARL, by name; players in the order of its `agents`.
+
+    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
+    rollout. JaxMARL does not tell a time limit from another end, so that every end counts as terminal.
+    It has no parameters that may differ between environments; `settings` go to its constructor.
+    """
+
+    auto_resets = True
+
+    def __init__(
+        self,
+        name: str = "coin_game",
+        num_inner_steps: int = 100,
+        settings: dict[str, Any] | None = None,
+    ):
+        try:
+            import jaxmarl
+        except ImportError as e:
+            raise ConfigError(
+                f'JaxMARL cannot be imported ({e}): pip install -e ".[jaxmarl]"'
+            ) from e
+        if num_inner_steps < 1:
+            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step")
+        known = jaxmarl.registered_envs
+        if name not in known:
+            raise ConfigError(
+                f"name is {name!r}, which JaxMARL does not have: {nearest(name, known)}"
+            )
+        self.name = name
+        self.num_inner_steps = num_inner_steps
+        try:
+            self._env = jaxmarl.make(name, **dict(settings or {}))
+        except (TypeError, ImportError) as e:
+            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings or {})}: {e}") from e
+        self._agents = list(self._env.agents)
+        self.num_players = len(self._agents)
+        # What it declares is not always what it shows.
+        shown = jax.eval_shape(
+            lambda key: self._observations(self._env.reset(key)[0]), jax.random.key(0)
+        )
+        self._observation_spaces = [_observation_space(part, name) for part in shown]
+        self._action_spaces = [
+            to_space(self._env.action_space(agent), name) for agent in self._agents
+        ]
+
+    @property
+    def default_params(self) -> dict[str, Any]:
+        return {}
+
+    def make_params(self, **settings: Any) -> dict[str, Any]:
+        for key in settings:
+            raise ConfigError(
+                f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
+            )
+        return {}
+
+    def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], EnvState]:
+        del params
+        shown, inner = self._env.reset(key)
+        totals = EpisodeTotals.zeros(self.num_players)
+        return self._observations(shown), EnvState(strong_types(inner), totals, jnp.int32(0))
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        del params
+        step_key, reset_key = jax.random.split(key)
+        # Where agents are numbers, some environments take actions in that order and some by number.
+        numbered = all(isinstance(agent, int) for agent in self._agents)
+        joint = actions if numbered else dict(zip(self._agents, actions, strict=True))
+        shown, inner, rewards, dones, _ = self._env.step_env(step_key, state.inner, joint)
+        over = jnp.asarray(dones["__all__"], bool)
+        first, fresh = self._env.reset(reset_key)
+        final = self._observations(shown)
+        observations, inner = jax.tree.map(
+            lambda new, old: jnp.where(over, new, old),
+            (self._observations(first), strong_types(fresh)),
+            (final, strong_types(inner)),
+        )
+        earned = tuple(jnp.asarray(reward, jnp.float32) for reward in self._by_player(rewards))
+        episode, finished = state.episode.add(earned, over)
+        inner_t = state.inner_t + 1
+        info = {
+            "terminated": over,
+            "truncated": jnp.zeros_like(over),
+            "final_observations": final,
+            **finished,
+        }
+        state = EnvState(inner, episode, inner_t)
+        return observations, state, earned, inner_t >= self.num_inner_steps, info
+
+    def _observations(self, shown: Any) -> tuple[Any, ...]:
+        return tuple(
+            jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), part)
+            for part in self._by_player(shown)
+        )
+
+    def _by_player(self, values: Any) -> list[Any]:
+        """One entry per player of what is keyed by agent, or by other names in their order, or by none."""
+        if not hasattr(values, "keys"):
+            return [values[index] for index in range(self.num_players)]
+        if all(agent in values for agent in self._agents):
+            return [values[agent] for agent in self._agents]
+        return [value for key, value in values.items() if key != "__all__"]
+
+    def observation_space(self, player: int) -> Space:
+        return self._observation_spaces[player]
+
+    def action_space(self, player: int) -> Space:
+        return self._action_spaces[player]
+
+    def episode_statistics(
+        self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
+    ) -> Any:
+        del observations, actions
+        return episode_info(infos)
+
+    def statistics_metrics(self, statistics: Any) -> dict[str, jax.Array]:
+        return episode_metrics(statistics)
+
+
+def _observation_space(shown: Any, name: str) -> Space:
+    if hasattr(shown, "items"):
+        return Dict(tuple((key, Box(part.shape)) for key, part in sorted(shown.items())))
+    if hasattr(shown, "shape"):
+        return Box(shown.shape)
+    raise ConfigError(
+        f"{name} shows {type(shown).__name__}, and Pax plays arrays and dicts of arrays"
+    )
