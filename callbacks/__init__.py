@@ -6,5 +6,6 @@ from callbacks.evaluation import Evaluation
 from callbacks.profile import Profile
 from callbacks.progress import Progress
 from callbacks.scalars import Scalars
+from callbacks.video import Video
 
-__all__ = ["Checkpoint", "EarlyStop", "Evaluation", "Profile", "Progress", "Scalars"]
+__all__ = ["Checkpoint", "EarlyStop", "Evaluation", "Profile", "Progress", "Scalars", "Video"]

@@ -176,7 +176,7 @@ def _add_evaluations(config: ConfigDict, given: Mapping[str, str]) -> None:
 def _make_small(config: ConfigDict) -> None:
     """The same game at a size that two cores play to its known outcome in minutes."""
     config.num_opps = 4
-    config.num_iters = 150
+    config.num_iters = 100
     for name in config.roles:
         if config[name].learner == "evolution":
             config[name].evolution.popsize = 128

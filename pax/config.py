@@ -131,8 +131,10 @@ def base_config() -> ConfigDict:
             "progress": callback(callbacks.Progress),
             "evaluation": callback(callbacks.Evaluation, every=500),
             "checkpoint": callback(callbacks.Checkpoint),
+            "video": callback(callbacks.Video),
         }
     )
+    config.callbacks.video.enabled = False
     # Your own, for the shell: names, or (name, settings), as in
     # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
     config.extra_callbacks = ()

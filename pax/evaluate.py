@@ -18,7 +18,7 @@ from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
-from pax.types import TrainingState, TrainState
+from pax.types import Task, TrainingState, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Evaluator:
             for role in roles
             if role.name not in replacements and (role.learner or role.carried)
         }
+        self._frozen_or_replaced = {*self._trained, *replacements}
         playing = [
             dataclasses.replace(role, learner=Frozen(1), learns_in_trial=False)
             if role.name in self._trained
@@ -72,19 +73,41 @@ class Evaluator:
         self._loop = Loop(
             env,
             playing,
-            lambda *draw: dataclasses.replace(sample_task(*draw), self_play=None),
+            lambda *draw: self._without_training(sample_task(*draw)),
             num_envs=num_envs,
             num_opps=num_opps,
             num_outer_steps=num_outer_steps,
         )
         self._run = jax.jit(self._evaluate)
+        self._record = jax.jit(self._play_one)
+
+    def _without_training(self, task: Task) -> Task:
+        """The task without what is only about learners that do not learn here."""
+        learning = {
+            name: drawn
+            for name, drawn in task.hyperparameters.items()
+            if name not in self._frozen_or_replaced
+        }
+        return dataclasses.replace(task, self_play=None, hyperparameters=learning)
 
     def __call__(self, state: TrainState) -> dict[str, np.ndarray]:
         """Metrics of the policies in `state`, by name, one number per seed `[S]`."""
         metrics = jax.device_get(self._run(state))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
+    def record(self, state: TrainState) -> tuple[Any, Any]:
+        """Plays a trial of the first seed in one environment.
+
+        Returns:
+            (the game's states before each step of the last episode, `[T, ...]`, and its parameters).
+        """
+        return jax.device_get(self._record(state))
+
     def _evaluate(self, state: TrainState) -> dict[str, jax.Array]:
+        return self._loop.run(self._start(state), 1)[1]
+
+    def _start(self, state: TrainState) -> TrainState:
+        """The first state of the evaluating loop."""
         # The same luck in every evaluation of a run, and none that training has.
         keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(state.keys)
         start = self._loop.init(keys)
@@ -92,7 +115,13 @@ class Evaluator:
             name: jax.tree.map(lambda leaf: leaf[:, None], deployed(role, state))
             for name, role in self._trained.items()
         }
-        return self._loop.run(dataclasses.replace(start, learners=start.learners | frozen), 1)[1]
+        return dataclasses.replace(start, learners=start.learners | frozen)
+
+    def _play_one(self, state: TrainState) -> tuple[Any, Any]:
+        start = self._start(state)
+        first = jax.tree.map(lambda leaf: leaf[0], (start.keys, start.learners, start.inner))
+        trial, task = self._loop.single_trial(num_envs=1)(*first)
+        return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
 
 
 def deployed(role: Role, state: TrainState) -> TrainingState:

@@ -44,7 +44,7 @@ class Loop:
         self.env = env
         self.roles = tuple(roles)
         self.sample_task = sample_task
-        check_task(sample_task, self.roles)
+        check_task(sample_task, self.roles, env)
         self.num_opps = num_opps
         self.probes = tuple(probes)
         self.placement = placement
@@ -144,6 +144,27 @@ class Loop:
                 )
                 metrics |= {self._metric_name(role, key): value for key, value in learned.items()}
         return learners, inner, metrics
+
+    def single_trial(self, num_envs: int) -> Callable[..., tuple[Trial, Task]]:
+        """A function `(key, learners, inner) -> (trial, task)` of one seed, candidate and opponent."""
+        runner = TrialRunner(
+            self.env, self.roles, num_envs=num_envs, num_outer_steps=self.runner.num_outer_steps
+        )
+
+        def play(
+            key: jax.Array, learners: dict[str, PyTree], inner: dict[str, TrainingState]
+        ) -> tuple[Trial, Task]:
+            task_key, generation_key, trial_key, role_key = jax.random.split(key, 4)
+            step = jnp.int32(0)
+            task = self.sample_task(task_key, generation_key, step)
+            states, candidates, opponents = self._line_up(step, role_key, dict(learners), inner)
+            for name in states:
+                for axis in (candidates[name], opponents[name]):
+                    if axis is not None:
+                        states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])
+            return runner.play(trial_key, states, task)[0], task
+
+        return play
 
     def _metric_name(self, role: Role, key: str) -> str:
         """`train/<role>/<key>`; the fitness of the only role that is judged by it is the run's."""

@@ -70,6 +70,18 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                     f"self_play_seats of role {role.name} names seat {seat}: give seats of a role that does "
                     "not learn across trials"
                 )
+    for role in roles:
+        playable = role.seats + role.self_play_seats
+        if len({env.spaces(seat) for seat in playable}) > 1:
+            raise ConfigError(
+                f"role {role.name} plays seats {playable}, whose players observe or act differently: give "
+                "each of them a role of its own"
+            )
+        if role.agent.groups_environments and len(playable) > 1:
+            raise ConfigError(
+                f"role {role.name} plays seats {playable} and mixes its memory over environments, so that "
+                "one seat would look into another: use context none, or one seat"
+            )
     for seat in range(env.num_players):
         if seat not in owner:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")

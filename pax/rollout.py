@@ -28,6 +28,8 @@ class Episode(NamedTuple):
     rewards: jax.Array
     """By player, summed over steps and environments, `[num_players]`."""
     statistics: PyTree
+    env_states: PyTree
+    """Before each step, `[T, E, ...]`."""
 
 
 def rollout(
@@ -56,9 +58,7 @@ def rollout(
         for role, role_key in zip(roles, role_keys, strict=True):
             name, seats = role.name, playable_seats(role, task)
             own = join_seats([seen[seat] for seat in seats])
-            if name in task.blind:
-                start = join_seats([first[seat] for seat in seats])
-                own = select_rows(jnp.tile(task.blind[name], len(seats)), start, own)
+            own = blindfold(task, name, own, [first[seat] for seat in seats])
             chosen[name], after[name] = role.agent.policy(
                 states[name], own, memories[name], role_key
             )
@@ -68,7 +68,7 @@ def rollout(
         if task.self_play is not None:
             for seat, action in taken_over.items():
                 actions[seat] = select(task.self_play, action, actions[seat])
-        observations, env_state, rewards, done, info = env_step(
+        observations, env_state_after, rewards, done, info = env_step(
             env_keys, env_state, reseat(inverse, tuple(actions)), task.env_params
         )
         observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
@@ -102,25 +102,38 @@ def rollout(
                 hiddens=hidden,
                 ends=ends,
             )
-        return (observations, env_state, after), (rollouts, seen, tuple(actions), rewards, info)
+        outputs = (rollouts, seen, tuple(actions), rewards, info, env_state)
+        return (observations, env_state_after, after), outputs
 
     num_steps = env.num_inner_steps
     keys = (
         jax.random.split(step_key, (num_steps, num_envs)),
         jax.random.split(act_key, (num_steps, len(roles))),
     )
-    (observations, _, memories), (rollouts, seen, actions, rewards, infos) = jax.lax.scan(
+    (observations, _, memories), outputs = jax.lax.scan(
         step, (first, env_state, dict(memories)), keys
     )
+    rollouts, seen, actions, rewards, infos, env_states = outputs
+
+    def last_seen(role: Role) -> PyTree:
+        own = join_seats([observations[seat] for seat in role.seats])
+        return blindfold(task, role.name, own, [first[seat] for seat in role.seats])
+
     return Episode(
         rollouts=rollouts,
-        last_observations={
-            role.name: join_seats([observations[seat] for seat in role.seats]) for role in roles
-        },
+        last_observations={role.name: last_seen(role) for role in roles},
         last_memories=memories,
         rewards=jnp.stack([reward.sum() for reward in rewards]),
         statistics=env.episode_statistics(seen, actions, infos),
+        env_states=env_states,
     )
+
+
+def blindfold(task: Task, name: str, seen: PyTree, first: list[PyTree]) -> PyTree:
+    """What a role sees: in environments in which it is blind, what each of its seats saw `first`."""
+    if name not in task.blind:
+        return seen
+    return select_rows(jnp.tile(task.blind[name], len(first)), join_seats(first), seen)
 
 
 def playable_seats(role: Role, task: Task) -> tuple[int, ...]:

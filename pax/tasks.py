@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.roles import Role
 from pax.types import PyTree, Task
@@ -47,7 +49,7 @@ def compose(env_params: PyTree, samplers: Sequence[Sampler] = ()) -> SampleTask:
     return sample_task
 
 
-def check_task(sample_task: SampleTask, roles: Sequence[Role]) -> None:
+def check_task(sample_task: SampleTask, roles: Sequence[Role], env: Environment) -> None:
     """Raises ConfigError if a task is about something that the roles do not have."""
     key = jax.random.key(0)
     task = jax.eval_shape(sample_task, key, key, jnp.int32(0))
@@ -74,6 +76,17 @@ def check_task(sample_task: SampleTask, roles: Sequence[Role]) -> None:
         "a task declares self-play, and no role has self_play_seats",
         "give one the seats that it takes over",
     )
+    if task.seats is not None:
+        _check(
+            task.seats.shape == (env.num_players,),
+            f"a task shuffles {task.seats.size} seats",
+            f"this game has {env.num_players}",
+        )
+        _check(
+            len({env.spaces(seat) for seat in range(env.num_players)}) == 1,
+            "a task shuffles seats whose players observe or act differently",
+            "use a game in which all are alike",
+        )
 
 
 def _check(ok: bool, what: str, remedy: str) -> None:
@@ -96,7 +109,9 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
     """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
-    _check(0 < low <= high, f"low is {low} and high is {high}", "give 0 < low <= high")
+    _check(
+        0 < low <= high < math.inf, f"low is {low} and high is {high}", "give 0 < low <= high < inf"
+    )
 
     def sampler(draw: Draw, task: Task) -> Task:
         exponent = jax.random.uniform(draw.key, (), minval=jnp.log(low), maxval=jnp.log(high))
@@ -125,8 +140,10 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
     """Every opponent plays a prisoner's dilemma of its own.
 
     The costs obey T < R < P < S and 2 R < T + S: exploiting is best, and taking turns at it is worse than
-    cooperating. Each gap between them is uniform and up to `scale`, so that nothing has to be rejected.
+    cooperating. T, R - T and T + S - 2 R are uniform and up to `scale`, and P is uniform between R and S,
+    so that nothing has to be rejected.
     """
+    _check(0 < scale < math.inf, f"scale is {scale}", "give a positive number")
 
     def sampler(draw: Draw, task: Task) -> Task:
         lowest, first, second, share = jax.random.uniform(draw.key, (4,), minval=0.05, maxval=0.95)
@@ -142,6 +159,7 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
 
 def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
     """Every opponent values outcomes its own way: uniform noise in [-noise, noise] on player 2's payoffs."""
+    _check(0 <= noise < math.inf, f"noise is {noise}", "give a number of 0 or more")
 
     def sampler(draw: Draw, task: Task) -> Task:
         drawn = jax.random.uniform(draw.key, (4,), minval=-noise, maxval=noise)

@@ -253,6 +253,17 @@ class MetaTrainer:
             results[name] = metrics
         return results
 
+    def record(self) -> dict[str, tuple[Any, Any]]:
+        """Plays one trial of the first seed, frozen, in one environment.
+
+        Returns:
+            By evaluation, the game's states before each step of the last episode, `[T, ...]`, and its
+            parameters: see `Environment.render`.
+        """
+        evaluators = self._evaluators or {"training": self._evaluator({})}
+        state = self._trained_state()
+        return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
+
     def request_stop(self, reason: str) -> None:
         """Ends training after the current chunk; the first reason given is kept."""
         self.stop_reason = self.stop_reason or reason

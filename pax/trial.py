@@ -95,6 +95,7 @@ class TrialRunner:
                 name: {k: v / jnp.maximum(totals.updates[name], 1) for k, v in metrics.items()}
                 for name, metrics in totals.learning_metrics.items()
             },
+            env_states=episodes.env_states,
         )
         return trial, dict(states)
 

@@ -105,6 +105,8 @@ class Trial:
     """Summed over episodes: see `Environment.episode_statistics`."""
     learning_metrics: dict[str, Metrics]
     """By role that learns in the trial, what its updates reported, averaged over them; 0 if none happened."""
+    env_states: PyTree = None
+    """The game's states before each step, `[K, T, E, ...]`."""
 
 
 @struct.dataclass

@@ -199,7 +199,9 @@ def test_what_gymnax_does_not_have_is_told():
     with pytest.raises(ConfigError, match="^num_inner_steps is 0: give at least 1 step"):
         Gymnax(num_inner_steps=0)
     env = Gymnax("CartPole-v1")
-    with pytest.raises(ConfigError, match="^gravty is no parameter of CartPole-v1: did you mean gr"):
+    with pytest.raises(
+        ConfigError, match="^gravty is no parameter of CartPole-v1: did you mean gr"
+    ):
         env.make_params(gravty=1.0)
     with pytest.raises(ConfigError, match="^gravity is 'x': give a number"):
         env.make_params(gravity="x")

@@ -1,8 +1,18 @@
 """Agents: what sits on a seat of a game. `AGENTS` names those that a config can ask for."""
 
 from pax.agents.agent import Agent
+from pax.agents.coin_players import EvilGreedy, GoodGreedy, RandomGreedy, Stay
 from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
+from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
 from pax.agents.naive import Naive
+from pax.agents.nplayer_strategies import (
+    TitForTatCooperate,
+    TitForTatDefect,
+    TitForTatHarsh,
+    TitForTatSoft,
+    TitForTatStrictStay,
+    TitForTatStrictSwitch,
+)
 from pax.agents.ppo import PPO, PPOMemory, Tabular
 from pax.agents.shaper import MFOS, Shaper
 
@@ -18,6 +28,19 @@ AGENTS: dict[str, type[Agent]] = {
     "Altruistic": Altruistic,
     "Random": Random,
     "Grim": Grim,
+    "GoodGreedy": GoodGreedy,
+    "EvilGreedy": EvilGreedy,
+    "RandomGreedy": RandomGreedy,
+    "Stay": Stay,
+    "TitForTatStrictStay": TitForTatStrictStay,
+    "TitForTatStrictSwitch": TitForTatStrictSwitch,
+    "TitForTatCooperate": TitForTatCooperate,
+    "TitForTatDefect": TitForTatDefect,
+    "TitForTatHarsh": TitForTatHarsh,
+    "TitForTatSoft": TitForTatSoft,
+    "HyperAltruistic": HyperAltruistic,
+    "HyperDefect": HyperDefect,
+    "HyperTFT": HyperTFT,
 }
 
 __all__ = ["AGENTS", "Agent", *(cls.__name__ for cls in AGENTS.values())]

@@ -1,4 +1,4 @@
-"""Strategies of two-player matrix games that never learn. Actions: 0 = C (cooperate), 1 = D (defect)."""
+"""Strategies of matrix games that never learn. Actions: 0 = C (cooperate), 1 = D (defect)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,28 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
-from pax.envs.spaces import Discrete
+from pax.envs.iterated_tensor_game import MAX_PLAYERS
+from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES
 from pax.types import MemoryState, PyTree, TrainingState
+
+
+def count_players(observations: Space, actions: Space) -> int | None:
+    """How many players a game has in which everybody sees the last joint action of two actions each.
+
+    It has 2^n + 1 observations: one per joint action, and the start. None for any other game.
+    """
+    if isinstance(observations, Discrete):
+        size = observations.n
+    elif isinstance(observations, Box) and len(observations.shape) == 1:
+        size = observations.shape[0]
+        if observations != Box((size,), 0.0, 1.0):
+            return None
+    else:
+        return None
+    num_players = (size - 1).bit_length() - 1
+    fits = 2 <= num_players <= MAX_PLAYERS and size == 2**num_players + 1
+    return num_players if fits and actions == Discrete(2) else None
 
 
 @dataclasses.dataclass
@@ -21,20 +39,25 @@ class Reactive(Agent):
     Observations may be state indices `[B]` or one-hot vectors `[B, 5]`.
 
     Raises:
-        ConfigError: if the game is not a two-player, two-action matrix game.
+        ConfigError: if the game is no matrix game with two actions, or of more players than it is for.
     """
 
     cooperation = (0.5, 0.5, 0.5, 0.5, 0.5)
     """P(C | CC), P(C | CD), P(C | DC), P(C | DD), P(C | START); own action first."""
 
+    max_players = 2
+    """Players that a game may have at most."""
+
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        actions, space = self.action_space, self.observation_space
-        size = space.n if isinstance(space, Discrete) else (space.shape or (0,))[-1]
-        if not isinstance(actions, Discrete) or actions.n != 2 or size != NUM_STATES:
+        num_players = count_players(self.observation_space, self.action_space)
+        if num_players is None or num_players > self.max_players:
+            games = "two-player matrix games" + (
+                " and n-player ones" if self.max_players > 2 else ""
+            )
             raise ConfigError(
-                f"{name} plays two-player matrix games only, and this game has observations {space} and "
-                f"actions {actions}: choose another agent for this seat"
+                f"{type(self).__name__} plays {games} only, and this game has observations "
+                f"{self.observation_space} and actions {self.action_space}: choose another agent for "
+                "this seat"
             )
 
     def policy(
@@ -43,7 +66,10 @@ class Reactive(Agent):
         del state
         if not isinstance(self.observation_space, Discrete):
             observations = observations.argmax(axis=-1)
-        cooperation = jnp.array(self.cooperation)[observations]
+        if len(set(self.cooperation)) == 1:
+            cooperation = jnp.full(observations.shape, self.cooperation[0])
+        else:
+            cooperation = jnp.array(self.cooperation)[observations]
         if set(self.cooperation) <= {0.0, 1.0}:
             actions = 1 - cooperation.astype(jnp.int32)
         else:
@@ -60,21 +86,28 @@ class TitForTat(Reactive):
 
 
 @dataclasses.dataclass
-class Defect(Reactive):
+class Unconditional(Reactive):
+    """Cooperates with one probability, whatever happened, and so among any number of players."""
+
+    max_players = MAX_PLAYERS
+
+
+@dataclasses.dataclass
+class Defect(Unconditional):
     """Always D."""
 
     cooperation = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclasses.dataclass
-class Altruistic(Reactive):
+class Altruistic(Unconditional):
     """Always C."""
 
     cooperation = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 @dataclasses.dataclass
-class Random(Reactive):
+class Random(Unconditional):
     """C or D, with equal probability, whatever happened."""
 
 

@@ -22,11 +22,24 @@ from pax.types import PyTree
 
 
 @dataclasses.dataclass
-class Shaper(PPO):
-    """A GRU whose memory lasts for a trial, optionally mixed over the environments of one opponent."""
+class TrialMemory(PPO):
+    """PPO with a recurrent network whose memory lasts for a trial."""
 
     network: Network = "gru"
     remembers_trial = True
+
+    def __post_init__(self) -> None:
+        if self.network != "gru":
+            raise ConfigError(
+                f"network is {self.network!r} in {type(self).__name__}, which has one of its own: use gru"
+            )
+        super().__post_init__()
+
+
+@dataclasses.dataclass
+class Shaper(TrialMemory):
+    """A GRU whose memory lasts for a trial, optionally mixed over the environments of one opponent."""
+
     context: Context = "none"
     """How the memory is mixed over environments: `none`, `avg` or `att`."""
 
@@ -49,11 +62,9 @@ class Shaper(PPO):
 
 
 @dataclasses.dataclass
-class MFOS(PPO):
+class MFOS(TrialMemory):
     """Model-free opponent shaping: a memory of its own for each episode, and theta for the trial."""
 
-    network: Network = "gru"
-    remembers_trial = True
     critic: bool = True
     """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
 

@@ -25,6 +25,8 @@ class Environment:
     """Whether episodes may be over before `num_inner_steps` are, and the next one begins at once. Then every
     info has `terminated` and `truncated`, bool, and `final_observations`, one per player: what was seen at
     the end of the episode, where one ended."""
+    render_mode = ""
+    """What `render` makes: `rgb_array` of a single state, `figure` of a whole episode, or nothing."""
 
     @property
     def default_params(self) -> Any:
@@ -60,6 +62,10 @@ class Environment:
     def action_space(self, player: int) -> Space:
         """What `player` (counted from 0) may do."""
         raise NotImplementedError
+
+    def spaces(self, player: int) -> tuple[Space, Space]:
+        """What `player` observes and may do."""
+        return self.observation_space(player), self.action_space(player)
 
     def episode_statistics(
         self,

@@ -54,6 +54,7 @@ class IteratedMatrixGame(Environment):
     """
 
     num_players = 2
+    render_mode = "figure"
 
     def __init__(
         self,
@@ -138,6 +139,26 @@ class IteratedMatrixGame(Environment):
 
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
         return state_metrics(statistics)
+
+    def render(self, state: EnvState, params: EnvParams) -> Any:
+        """A heat map of each player's payoffs, as a matplotlib figure."""
+        del state
+        from pax.envs.figures import HeatMap, heat_maps
+
+        payoff = np.asarray(params.payoff_matrix, np.float32).reshape(2, 2, 2)
+        return heat_maps(
+            [
+                HeatMap(
+                    f"Payoff of player {player + 1}",
+                    payoff[:, :, player],
+                    ("C", "D"),
+                    ("C", "D"),
+                    "player 1",
+                    "player 2",
+                )
+                for player in range(2)
+            ]
+        )
 
     def _observations(
         self, first: jax.Array, second: jax.Array, params: EnvParams

@@ -1,4 +1,4 @@
-"""Multi-agent environments of JaxMARL (Rutherford et al. 2024, github.com/FLAIROx/JaxMARL), if it is installed."""
+"""Multi-agent environments of JaxMARL (Rutherford et al. 2024, arxiv.org/abs/2311.10090), if installed."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class JaxMARL(Environment):
         step_key, reset_key = jax.random.split(key)
         # Where agents are numbers, some environments take actions in that order and some by number.
         numbered = all(isinstance(agent, int) for agent in self._agents)
-        joint = actions if numbered else dict(zip(self._agents, actions, strict=True))
+        joint: Any = actions if numbered else dict(zip(self._agents, actions, strict=True))
         shown, inner, rewards, dones, _ = self._env.step_env(step_key, state.inner, joint)
         over = jnp.asarray(dones["__all__"], bool)
         first, fresh = self._env.reset(reset_key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -13,20 +15,23 @@ COOPERATE = 0
 
 @struct.dataclass
 class StateCounts:
-    """How often player 1 was in each state, and how often it cooperated there; both `[5]` int32."""
+    """How often player 1 was in each of S states, and how often it cooperated there; both `[S]` int32."""
 
     visits: jax.Array
     cooperations: jax.Array
 
 
-def count_states(states: jax.Array, actions: jax.Array) -> StateCounts:
+def count_states(
+    states: jax.Array, actions: jax.Array, num_states: int = NUM_STATES
+) -> StateCounts:
     """Counts over all axes.
 
     Args:
-        states: int, any shape: the state (CC, CD, DC, DD, START as 0..4) an action was taken in.
+        states: int, any shape: the state an action was taken in, such as CC, CD, DC, DD, START as 0..4.
         actions: int, same shape: that action, 0 = cooperate.
+        num_states: how many states there are.
     """
-    state = jnp.arange(NUM_STATES)
+    state = jnp.arange(num_states)
     in_state = states.reshape(-1, 1) == state
     cooperated = in_state & (actions.reshape(-1, 1) == COOPERATE)
     return StateCounts(
@@ -35,7 +40,7 @@ def count_states(states: jax.Array, actions: jax.Array) -> StateCounts:
     )
 
 
-def state_metrics(counts: StateCounts) -> dict[str, jax.Array]:
+def state_metrics(counts: StateCounts, states: Sequence[str] = STATES) -> dict[str, jax.Array]:
     """Names the counts as users of matrix games know them.
 
     `state_visitation/X` is the number of actions taken in state X, `state_probability/X` its share of all,
@@ -45,7 +50,7 @@ def state_metrics(counts: StateCounts) -> dict[str, jax.Array]:
     probability = visits / visits.sum()
     cooperation = counts.cooperations / visits
     metrics = {}
-    for index, state in enumerate(STATES):
+    for index, state in enumerate(states):
         metrics[f"state_visitation/{state}"] = visits[index]
         metrics[f"state_probability/{state}"] = probability[index]
         metrics[f"cooperation_probability/{state}"] = cooperation[index]

@@ -106,7 +106,7 @@ class SummaryWriter(MetricWriter):
         values = []
         for key, value in videos.items():
             batch = _as_pixels(key, value, "[N, T, H, W, C]")
-            values.append(_image_value(key, batch.shape[3], batch.shape[2], map(_gif, batch)))
+            values.append(_image_value(key, batch.shape[3], batch.shape[2], map(encode_gif, batch)))
         self._add(step, values)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
@@ -245,7 +245,7 @@ def _png(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _gif(frames: np.ndarray) -> bytes:
+def encode_gif(frames: np.ndarray) -> bytes:
     """Returns frames [T, H, W, C] as an animated GIF that repeats for ever."""
     first, *others = map(_picture, frames)
     buffer = io.BytesIO()

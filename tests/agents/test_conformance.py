@@ -10,20 +10,26 @@ import numpy as np
 import pytest
 
 from pax.agents import AGENTS
-from pax.envs import IteratedMatrixGame
+from pax.envs import CoinGame, InfiniteMatrixGame, IteratedMatrixGame
+from pax.envs.spaces import Discrete
 from pax.types import MemoryState, Sample, TrainingState
 
 NUM_STEPS, NUM_ENVS, NUM_COPIES = 4, 4, 2
 # As small as can be; an agent gets those that it has.
 OPTIONS = {"hidden_size": 4, "num_epochs": 1, "num_minibatches": 2, "sequence_length": 2}
 NEED_DISCRETE_OBSERVATIONS = {"Tabular"}
+# All others are tested in the iterated matrix game.
+GAMES = {
+    **dict.fromkeys(("HyperAltruistic", "HyperDefect", "HyperTFT"), InfiniteMatrixGame),
+    **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "Stay"), CoinGame),
+}
 # What they remember outlives an episode; all others forget.
 REMEMBER = {"Shaper", "MFOS"}
 CASES = [
     (name, one_hot)
     for name in AGENTS
     for one_hot in (False, True)
-    if not (one_hot and name in NEED_DISCRETE_OBSERVATIONS)
+    if not (one_hot and (name in NEED_DISCRETE_OBSERVATIONS or name in GAMES))
 ]
 NUM_STATES = 5
 
@@ -33,7 +39,8 @@ class Case:
 
     def __init__(self, name, one_hot):
         self.name, self.one_hot = name, one_hot
-        env = IteratedMatrixGame(num_inner_steps=NUM_STEPS, one_hot=one_hot)
+        variant = {"one_hot": True} if one_hot else {}
+        env = GAMES.get(name, IteratedMatrixGame)(num_inner_steps=NUM_STEPS, **variant)
         fields = {field.name for field in dataclasses.fields(AGENTS[name])}
         options = {key: value for key, value in OPTIONS.items() if key in fields}
         self.agent = AGENTS[name].for_env(env, **options)
@@ -54,6 +61,9 @@ class Case:
         )
 
     def observe(self, seed, *shape):
+        if self.name in GAMES:
+            shape = (*shape, NUM_ENVS, *self.agent.observation_space.shape)
+            return jax.random.uniform(jax.random.key(seed), shape)
         states = jax.random.randint(jax.random.key(seed), (*shape, NUM_ENVS), 0, NUM_STATES)
         return jax.nn.one_hot(states, NUM_STATES) if self.one_hot else states
 
@@ -185,8 +195,10 @@ def test_initial_states_of_a_batch_share_the_training_state(discrete):
 def test_policy(case):
     arguments = (case.state, case.observations[0], case.memory, case.policy_keys[0])
     actions, memory = case.agent.policy(*arguments)
-    assert (actions.shape, actions.dtype) == ((NUM_ENVS,), jnp.int32)
-    assert ((actions >= 0) & (actions < 2)).all()
+    space = case.agent.action_space
+    assert (actions.shape, actions.dtype) == ((NUM_ENVS, *space.shape), space.dtype)
+    if isinstance(space, Discrete):
+        assert ((actions >= 0) & (actions < space.n)).all()
     assert_memory(memory, case.agent.hidden_size_in_memory)
     assert (memory.extras["log_probs"] <= 0).all()
     # Compiled, as the first step of a scan, it is the same.

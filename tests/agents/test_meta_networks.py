@@ -3,6 +3,7 @@
 Where two are compared, float32 against float64, they agree to 1e-5.
 """
 
+import functools
 import types
 
 import jax
@@ -10,17 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import MFOS, Naive, PPOMemory, Random, Shaper
-from pax.agents.meta_networks import ContextGRU, MFOSNetwork
+from pax.agents import MFOS, PPOMemory, Random, Shaper
 from pax.envs import IteratedMatrixGame
-from pax.envs.spaces import Discrete
 from pax.learners import Gradient
 from pax.roles import Role
 from pax.trial import TrialRunner
 from pax.types import Task, Trial
 
 T, K, E, O, H = 4, 3, 4, 2, 3  # noqa: E741
-NUM_STATES, NUM_ACTIONS = 5, 2
+NUM_STATES = 5
 ENV = IteratedMatrixGame(num_inner_steps=T)
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 CONTEXTS = ("none", "avg", "att")
@@ -38,6 +37,10 @@ def as_float64(tree):
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def log_softmax(logits):
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def dense(layer, inputs):
@@ -80,50 +83,44 @@ def inputs(width, seed):
 # The shaper.
 
 
-def context_network(context):
-    module = ContextGRU(Discrete(NUM_STATES), NUM_ACTIONS, H, context)
-    hidden, observations = inputs(H, 0)
-    params = at_random(module.init(jax.random.key(0), hidden, observations)["params"])
-    return params, lambda hidden, observations: module.apply(
-        {"params": params}, hidden, observations
-    )
+def at_random_of(cls, **options):
+    """An agent and its state, with parameters drawn at random."""
+    agent = cls.for_env(ENV, 0, hidden_size=H, **options)
+    state = agent.init(jax.random.key(0))
+    return agent, state.replace(params=at_random(state.params))
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_the_shaper_is_that_of_numpy(context):
-    params, apply = context_network(context)
-    exact = as_float64(params)
+    agent, state = at_random_of(Shaper, context=context)
+    exact = as_float64(state.params)
+    heads = exact["Heads_0"]
     for seed in range(3):
         hidden, observations = inputs(H, seed)
-        after, (logits, values) = apply(jnp.array(hidden, jnp.float32), observations)
+        after, policy, values = agent.forward(state.params, jnp.float32(hidden), observations)
         for opponent in range(O):
             mixed = mix(exact, hidden[opponent], context)
-            features = np.eye(NUM_STATES)[observations[opponent]]
-            expected = gru(exact["GRUCell_0"], mixed, features)
-            heads = exact["Heads_0"]
+            expected = gru(exact["GRUCell_0"], mixed, np.eye(NUM_STATES)[observations[opponent]])
+            log_probs = log_softmax(dense(heads["policy"], expected))
+            value = dense(heads["value"], expected)[:, 0]
             np.testing.assert_allclose(after[opponent], expected, **TOLERANCE)
-            np.testing.assert_allclose(
-                logits[opponent], dense(heads["policy"], expected), **TOLERANCE
-            )
-            np.testing.assert_allclose(
-                values[opponent], dense(heads["value"], expected)[:, 0], **TOLERANCE
-            )
+            np.testing.assert_allclose(policy.log_probs[opponent], log_probs, **TOLERANCE)
+            np.testing.assert_allclose(values[opponent], value, **TOLERANCE)
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_environments_of_one_opponent_inform_each_other_and_opponents_never_do(context):
-    _, apply = context_network(context)
+    agent, state = at_random_of(Shaper, context=context)
     hidden, observations = inputs(H, 0)
-    slopes = jax.jacobian(lambda hidden: apply(hidden, observations)[0])(jnp.float32(hidden))
+    after = jax.jit(lambda hidden: agent.forward(state.params, hidden, observations)[0])
+    slopes = np.asarray(jax.jacobian(after)(jnp.float32(hidden)))
     # By opponent and environment: whether what was remembered there matters here.
     matters = np.abs(slopes).max(axis=(2, 5)) > 1e-6
-    exactly_zero = (np.asarray(slopes) == 0).all(axis=(2, 5))
-    np.testing.assert_array_equal(matters, ~exactly_zero)
+    np.testing.assert_array_equal(matters, (slopes != 0).any(axis=(2, 5)))
     within = np.eye(E, dtype=bool) if context == "none" else np.ones((E, E), bool)
-    for here in range(O):
-        for there in range(O):
-            expected = within if here == there else np.zeros((E, E), bool)
-            np.testing.assert_array_equal(matters[here, :, there], expected)
+    for here, there in np.ndindex(O, O):
+        expected = within if here == there else np.zeros((E, E), bool)
+        np.testing.assert_array_equal(matters[here, :, there], expected)
 
 
 # M-FOS.
@@ -131,20 +128,16 @@ def test_environments_of_one_opponent_inform_each_other_and_opponents_never_do(c
 
 @pytest.fixture(scope="module")
 def mfos():
-    agent = MFOS.for_env(ENV, 0, hidden_size=H)
-    state = agent.init(jax.random.key(0))
-    return agent, state.replace(params=at_random(state.params))
+    return at_random_of(MFOS)
 
 
 def test_mfos_is_that_of_numpy(mfos):
-    _, state = mfos
-    network = MFOSNetwork(Discrete(NUM_STATES), NUM_ACTIONS, H)
+    agent, state = mfos
     exact = as_float64(state.params)
     for seed in range(3):
         hidden, observations = inputs(4 * H, seed)
-        variables = {"params": state.params}
-        carry, (logits, values) = network.apply(variables, jnp.float32(hidden), observations)
-        following = network.apply(variables, carry, method=MFOSNetwork.next_theta)
+        carry, policy, values = agent.forward(state.params, jnp.float32(hidden), observations)
+        following = agent.between_episodes(state.params, carry)
 
         theta = hidden[..., 3 * H :]
         features = np.eye(NUM_STATES)[observations]
@@ -155,7 +148,8 @@ def test_mfos_is_that_of_numpy(mfos):
             states.append(gru(exact[f"{name}_gru"], before, embedded))
         actor, critic, meta = states
         np.testing.assert_allclose(carry, np.concatenate([*states, theta], -1), **TOLERANCE)
-        np.testing.assert_allclose(logits, dense(exact["policy"], theta * actor), **TOLERANCE)
+        log_probs = log_softmax(dense(exact["policy"], theta * actor))
+        np.testing.assert_allclose(policy.log_probs, log_probs, **TOLERANCE)
         value = dense(exact["value"], theta * critic)[..., 0]
         np.testing.assert_allclose(values, value, **TOLERANCE)
         np.testing.assert_array_equal(following[..., : 3 * H], 0.0)
@@ -223,28 +217,17 @@ def test_the_memory_of_a_shaper_outlives_an_episode_but_not_a_trial(cls, options
 
 # PPO on whole trials. What is replayed from a stored memory is what was played.
 
-AGENTS = {
-    "att": (Shaper, {"context": "att"}),
-    "avg": (Shaper, {"context": "avg"}),
-    "mfos": (MFOS, {}),
-}
+
+OPTIONS = {Shaper: {"context": "att"}, MFOS: {}}
 
 
-def agent_of(name, **options):
-    cls, own = AGENTS[name]
-    return cls.for_env(
-        ENV, 0, **{"hidden_size": H, "num_epochs": 1, "num_minibatches": 1, **own, **options}
-    )
-
-
-@pytest.fixture(scope="module", params=AGENTS)
-def played(request):
+@functools.cache
+def played_by(cls):
     """Trials against two opponents that play at random, `[O, ...]`, and as one rollout `[K T, O, E]`."""
-    agent, other = agent_of(request.param), Random.for_env(ENV, 1)
+    agent, state = at_random_of(cls, **OPTIONS[cls])
+    other = Random.for_env(ENV, 1)
     roles = [Role("shaper", agent, (0,)), Role("other", other, (1,))]
     runner = TrialRunner(ENV, roles, num_envs=E, num_outer_steps=K)
-    state = agent.init(jax.random.key(0))
-    state = state.replace(params=at_random(state.params))
     states = {"shaper": state, "other": other.init(jax.random.key(0))}
     play = jax.vmap(lambda key: runner.play(key, states, Task(ENV.default_params))[0])
     trial = jax.jit(play)(jax.random.split(jax.random.key(1), O))
@@ -252,12 +235,15 @@ def played(request):
         lambda leaf: np.moveaxis(leaf, 0, 2).reshape(K * T, O, *leaf.shape[3:]),
         trial.rollouts["shaper"],
     )
-    return types.SimpleNamespace(
-        name=request.param, agent=agent, state=state, trial=trial, rollout=rollout
-    )
+    return types.SimpleNamespace(agent=agent, state=state, trial=trial, rollout=rollout)
 
 
-@pytest.mark.parametrize("first", (0, 1, T - 1, T, T + 2))
+@pytest.fixture(params=[Shaper, MFOS], ids=["att", "mfos"])
+def played(request):
+    return played_by(request.param)
+
+
+@pytest.mark.parametrize("first", (0, T - 1, T + 2))
 def test_a_trial_replayed_from_a_stored_memory_is_the_one_played(played, first):
     rollout = jax.tree.map(lambda leaf: leaf[first:], played.rollout)
     assert rollout.dones.any(axis=(1, 2)).sum() > 1  # It goes on after the end of an episode.
@@ -271,65 +257,63 @@ def test_a_trial_replayed_from_a_stored_memory_is_the_one_played(played, first):
     np.testing.assert_allclose(log_probs, rollout.log_probs, **TOLERANCE)
     np.testing.assert_allclose(values, rollout.values, **TOLERANCE)
     assert np.ptp(rollout.log_probs) > 0.1
+    # The end of an episode is nothing to a shaper, and a new theta to M-FOS.
     without_ends, _ = replay(np.zeros_like(rollout.dones))
     differs = np.abs(without_ends - rollout.log_probs).max() > 1e-3
-    assert differs == (played.name == "mfos")
+    assert differs == isinstance(played.agent, MFOS)
 
 
-def update(played, **options):
-    """One update from the whole trial, as the learner across trials does it."""
-    agent = agent_of(played.name, **options)
+def update(played, learning_rate, **options):
+    """One update from the whole trials, as the learner across trials does it: (largest move, metrics)."""
+    cls = type(played.agent)
+    options |= OPTIONS[cls] | {"learning_rate": learning_rate, "sequence_length": 3}
+    agent, start = at_random_of(cls, **options)
     agent.check_rollout(K * T, E, O)
     fields = (played.trial.rollouts, played.trial.last_observations, played.trial.last_memories)
     parts = [jax.tree.map(lambda leaf: leaf[None], part) for part in fields]  # One candidate.
     trial = Trial(*parts, {}, None, None, {}, {})
-    learn = jax.jit(
-        lambda state, key: Gradient(agent).update(state, None, trial, None, "shaper", key)
-    )
-    start = agent.init(jax.random.key(0)).replace(params=played.state.params)
+    learner = Gradient(agent)
+    learn = jax.jit(lambda state, key: learner.update(state, None, trial, None, "shaper", key))
     state, metrics = learn(start, jax.random.key(2))
     moves = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, start.params)
     return max(jax.tree.leaves(moves)), metrics
 
 
-@pytest.mark.parametrize("length", (3, K * T))
-def test_before_its_first_step_an_update_finds_the_policy_that_acted(played, length):
-    moved, metrics = update(played, sequence_length=length, learning_rate=0.01)
-
-    assert moved == pytest.approx(0.01, rel=0.1)  # The first step of Adam.
+def assert_found_the_policy_that_acted(metrics):
     assert abs(metrics["approx_kl"]) < 1e-6 and metrics["clip_fraction"] == 0
     # With ratios of one, what is left of it is the mean of advantages of mean zero.
     assert abs(metrics["loss_policy"]) < 1e-5
     assert metrics["gradient_norm"] > 1e-3
 
 
-def test_minibatches_keep_the_environments_of_an_opponent_together(played):
-    """Without a learning rate nothing changes, and every minibatch of every epoch finds what acted."""
-    _, metrics = update(
-        played, sequence_length=3, num_epochs=2, num_minibatches=4, learning_rate=0.0
-    )
-    assert abs(metrics["approx_kl"]) < 1e-6 and metrics["clip_fraction"] == 0
+def test_before_its_first_step_an_update_finds_the_policy_that_acted(played):
+    """Sequences of 3 steps begin, and end, anywhere in episodes of 4."""
+    moved, metrics = update(played, learning_rate=0.01, num_epochs=1, num_minibatches=1)
+
+    assert_found_the_policy_that_acted(metrics)
+    assert moved == pytest.approx(0.01, rel=0.1)  # The first step of Adam.
 
 
-def test_learning_in_the_trial_is_learning_from_one_opponent(played):
-    """A rollout `[T, E]` is one `[T, 1, E]`, and what is remembered stays as it is."""
-    if not played.agent.groups_environments:
-        pytest.skip("it takes [T, B] only")
+def test_minibatches_keep_the_environments_of_an_opponent_together():
+    """As good as nothing changes, and so every minibatch of every epoch finds what acted."""
+    options = {"learning_rate": 1e-9, "num_epochs": 2, "num_minibatches": 4}
+    moved, metrics = update(played_by(Shaper), **options)
+
+    assert_found_the_policy_that_acted(metrics)
+    assert moved < 1e-7
+
+
+def test_learning_in_the_trial_mixes_over_the_environments_of_the_opponent():
+    """A rollout `[T, E]` is that of one opponent, and what is remembered stays as it is."""
+    played = played_by(Shaper)
+    options = {"num_epochs": 1, "num_minibatches": 1, "sequence_length": T // 2}
+    agent, start = at_random_of(Shaper, **OPTIONS[Shaper], **options)
+    rollout = jax.tree.map(lambda leaf: leaf[T : 2 * T, 0], played.rollout)
+    last = played.trial.last_observations["shaper"][0, 1]
     memory = jax.tree.map(lambda leaf: leaf[0], played.trial.last_memories["shaper"])
-    last = played.trial.last_observations["shaper"][0, -1]
-    rollout = jax.tree.map(lambda leaf: leaf[:, 0], played.rollout)
-    agent = agent_of(played.name, sequence_length=6, num_minibatches=2)
-    learn = jax.jit(agent.update)
-    start = agent.init(jax.random.key(0)).replace(params=played.state.params)
-    state, remembered, metrics = learn(rollout, last, start, memory, jax.random.key(3))
-    grouped = jax.tree.map(lambda leaf: leaf[:, None], rollout)
-    args = jax.tree.map(lambda leaf: leaf[None], (last, memory))
-    expected, *_ = learn(grouped, args[0], start, args[1], jax.random.key(3))
+    state, after, metrics = jax.jit(agent.update)(rollout, last, start, memory, jax.random.key(3))
 
-    assert jax.tree.map(jnp.shape, remembered) == jax.tree.map(jnp.shape, memory)
-    np.testing.assert_array_equal(remembered.hidden, memory.hidden)
-    for one, other in zip(
-        jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True
-    ):
-        np.testing.assert_allclose(one, other, **TOLERANCE)
-    assert metrics["approx_kl"] < 1e-3
+    assert_found_the_policy_that_acted(metrics)
+    assert state.updates == 1
+    for one, other in zip(jax.tree.leaves(after), jax.tree.leaves(memory), strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)

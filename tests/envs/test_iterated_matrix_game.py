@@ -294,3 +294,11 @@ def test_statistics_of_a_game_that_was_played():
     # Acted in START, CC, CC, DC, CD, CC, and defected in the second CC.
     assert statistics.visits.tolist() == [3, 1, 1, 0, 1]
     assert statistics.cooperations.tolist() == [2, 1, 1, 0, 1]
+
+
+def test_a_picture_shows_the_payoffs_of_both():
+    env = IteratedMatrixGame()
+    params = env.make_params(payoff=ODD)
+    figure = env.render(env.reset(KEY, params)[1], params)
+    shown = [[float(text.get_text()) for text in axes.texts] for axes in figure.axes]
+    assert shown == [[row[player] for row in ODD] for player in range(2)]

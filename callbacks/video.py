@@ -1,0 +1,70 @@
+"""Pictures of how the policies play."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from pax.callback import Callback
+from pax.errors import ConfigError
+from pax.metrics.tensorboard_writer import encode_gif
+from pax.trainer import MetaTrainer
+
+
+class Video(Callback):
+    """Records an episode of every evaluation, for TensorBoard and as a file in `videos` of the workdir.
+
+    Of a game on a grid an animated GIF, frame by frame; of others a figure of the whole episode, as PNG.
+
+    Args:
+        every: iterations between recordings.
+
+    Raises:
+        ConfigError: if the game cannot be drawn.
+    """
+
+    priority = 60
+
+    def __init__(self, every: int = 100):
+        self.every = every
+
+    def setup(self, trainer: MetaTrainer) -> None:
+        if not trainer.env.render_mode:
+            raise ConfigError(
+                f"callbacks.Video cannot draw {type(trainer.env).__name__}: leave it out"
+            )
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        for name, (states, params) in trainer.record().items():
+            tag = f"evaluation/{name}/episode"
+            if trainer.env.render_mode == "figure":
+                picture = figure_to_array(trainer.env.render(states, params))
+                trainer.writer.write_images(step, {tag: picture[None]})
+                frames = picture[None]
+            else:
+                length = len(jax.tree.leaves(states)[0])
+                frames = np.stack(
+                    [
+                        trainer.env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params)
+                        for t in range(length)
+                    ]
+                )
+                trainer.writer.write_videos(step, {tag: frames[None]})
+            if trainer.workdir is not None and trainer.is_lead:
+                folder = trainer.workdir / "videos"
+                folder.mkdir(exist_ok=True)
+                (folder / f"{name}_{step:06d}.gif").write_bytes(encode_gif(frames))
+
+
+def figure_to_array(figure: Any) -> np.ndarray:
+    """The pixels of a matplotlib figure, uint8 `[height, width, 3]`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

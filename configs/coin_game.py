@@ -1,0 +1,92 @@
+"""The coin game: taking a coin pays 1, and costs the other 2 if it was of the other's colour.
+
+    python -m pax.main --config=configs/coin_game.py:ppo_memory
+
+A variant is `<learner>[,opponent=<opponent>][,quicktest]` or, for whole learning lifetimes,
+`<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
+"""
+
+from configs import _games as games
+from pax.config import defaults, parse_variant
+from pax.envs.coin_game import CoinGame
+
+STRATEGIES = {
+    "good_greedy": "GoodGreedy",
+    "evil_greedy": "EvilGreedy",
+    "random_greedy": "RandomGreedy",
+    "stay": "Stay",
+}
+INDEPENDENT = {
+    "self": "both take whatever coin is near, some 12 coins each per episode, and earn about 0",
+    "shared": "one policy for both: takes whatever coin is near",
+    "evil_greedy": "takes whatever coin is near",
+    "good_greedy": "takes whatever coin is near, and earns more than the other",
+    "stay": "takes every coin, 1 per coin",
+}
+META = {
+    "shaper": "earns more than its opponents, which learn to leave coins to it",
+    "shaper,context=avg": "the same, with the memory mixed over environments",
+    "shaper,context=att": "the same, with attention over environments",
+    "gs": "earns more than its opponents",
+    "mfos_es": "earns more than its opponents",
+    "mfos_rl": "about as much as its opponents",
+    "marl2": "about as much as its opponents",
+    "shaper,small": "for two cores: rises above its opponents",
+}
+OPTIONS = ("egocentric", "cnn", "one_coin", "tabular")
+
+
+def _family(env_settings) -> games.Family:
+    env = defaults(CoinGame, **env_settings)
+    del env.num_inner_steps
+    env.type = "CoinGame"
+    env.payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
+    cnn = {"conv_channels": (16, 16)} if env_settings.get("cnn") else {}
+    return games.Family(
+        env=env,
+        num_players=2,
+        steps=16,
+        network={"hidden_size": 16, "head_init": "orthogonal", **cnn},
+        feed_forward={"num_layers": 1},
+        recurrent={"embed": True, "sequence_length": 16},
+        ppo={
+            "learning_rate": 0.005,
+            "entropy_coeff": 0.1,
+            "num_epochs": 2,
+            "num_minibatches": 5,
+        },
+        strategies=STRATEGIES,
+        independent={"num_envs": 50, "num_iters": 500},
+        meta={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
+        small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},
+        evolution={"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05},
+    )
+
+
+VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
+    "ppo_memory,egocentric": "PPO_memory against itself, each seeing itself at the centre",
+    "ppo,cnn": "PPO with convolutions against itself",
+    "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
+    "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
+}
+
+
+def get_config(argument: str = "ppo"):
+    """`egocentric`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
+    parts = argument.split(",")
+    settings = {name: True for name in OPTIONS[:3] if name in parts[1:]}
+    rest = [part for part in parts if part not in settings]
+    if rest[0] != "tabular":
+        return games.get_config(",".join(rest), _family(settings))
+    parse_variant(
+        ",".join(rest), ["tabular"], {"opponent": ["self", *STRATEGIES], "quicktest": None}
+    )
+    family = _family({**settings, "tabular": True})
+    rest[0] = "ppo"
+    config = games.get_config(",".join(rest), family)
+    for name in config.roles:
+        if config[name].type == "PPO":
+            config[name].type = "Tabular"
+            config[name].network = "table"
+            config[name].learning_rate = 0.1
+    return config

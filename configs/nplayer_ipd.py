@@ -1,0 +1,71 @@
+"""The prisoner's dilemma of three players: everybody gains by defecting, and loses by others' defection.
+
+    python -m pax.main --config=configs/nplayer_ipd.py:shaper,shapers=2
+
+A variant is `<learner>[,opponent=<opponent>][,quicktest]` or `<shaper>[,shapers=1|2][,opponent=...][,small]`,
+with that many shapers and the others being shaped; `python -m pax.main --list` shows them all.
+"""
+
+from configs import _games as games
+from pax.config import defaults
+from pax.envs.iterated_tensor_game import IteratedTensorGame
+
+STRATEGIES = {
+    "defect": "Defect",
+    "altruistic": "Altruistic",
+    "tit_for_tat_strict_stay": "TitForTatStrictStay",
+    "tit_for_tat_strict_switch": "TitForTatStrictSwitch",
+    "tit_for_tat_cooperate": "TitForTatCooperate",
+    "tit_for_tat_defect": "TitForTatDefect",
+    "tit_for_tat_harsh": "TitForTatHarsh",
+    "tit_for_tat_soft": "TitForTatSoft",
+}
+INDEPENDENT = {
+    "self": "all defect, 1 per step each",
+    "shared": "one policy for all: all defect, 1 per step each",
+    "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
+    "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
+    "defect": "defects, 1 per step",
+    "altruistic": "defects, 5 per step; the others get 2",
+}
+META = {
+    "shaper": "one shaper and two learners: more than 1 per step",
+    "shaper,shapers=2": "two shapers, paired by candidate, and one learner: it is exploited",
+    "gs": "one shaper without memory and two learners: more than 1 per step",
+    "mfos_es": "one shaper and two learners: more than 1 per step",
+    "mfos_rl": "about 1 per step",
+    "marl2": "about 1 per step",
+    "shaper,shapers=2,small": "the same for two cores and a few minutes",
+}
+
+
+def _family() -> games.Family:
+    env = defaults(IteratedTensorGame, num_players=3)
+    del env.num_inner_steps
+    env.type = "IteratedTensorGame"
+    # A row per number of defectors; columns: for those who cooperate, and for those who defect.
+    env.payoff = ((4.0, 0.0), (2.0, 5.0), (0.0, 3.0), (0.0, 1.0))
+    return games.Family(
+        env=env,
+        num_players=3,
+        steps=100,
+        recurrent={"sequence_length": 10},
+        ppo={"learning_rate": 0.01, "num_epochs": 2, "num_minibatches": 4},
+        strategies=STRATEGIES,
+        independent={"num_envs": 100, "num_iters": 300},
+        meta={"num_outer_steps": 100, "num_envs": 2, "num_opps": 10, "num_iters": 1000},
+        small={"num_opps": 4, "num_iters": 100, "popsize": 64},
+        evolution={"popsize": 1000, "sigma": 0.2, "learning_rate": 0.1},
+    )
+
+
+VARIANTS = games.variants(_family(), INDEPENDENT, META)
+
+
+def get_config(argument: str = "ppo"):
+    config = games.get_config(argument, _family())
+    for name in config.roles:
+        # Whoever learns within a trial does so as in the two-player game: a fast table.
+        if config[name].learns_in_trial and config[name].type == "PPO":
+            config[name].update({"type": "Tabular", "network": "table", "learning_rate": 1.0})
+    return config

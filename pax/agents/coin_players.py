@@ -1,0 +1,150 @@
+"""Strategies of games on a grid that never learn: those of the coin game, and one that stays where it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from pax.agents.agent import Agent
+from pax.envs.coin_game import DOWN, LEFT, NO_COIN, NUM_PLANES, RIGHT, STAY, UP
+from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.errors import ConfigError
+from pax.types import MemoryState, PyTree, TrainingState
+
+TWO_COINS, ONE_COIN = Discrete(5), Discrete(4)
+"""The actions of the two variants of the coin game."""
+
+
+def size_of_grid(observations: Space, actions: Space) -> int | None:
+    """How many rows the grid of a coin game has; None for any other game."""
+    if actions not in (TWO_COINS, ONE_COIN):
+        return None
+    if isinstance(observations, Discrete):
+        factor, power = (1, 8) if actions == TWO_COINS else (2, 6)
+        size = round((observations.n / factor) ** (1 / power))
+        possible: tuple[Space, ...] = (Discrete(factor * size**power),)
+    elif isinstance(observations, Box):
+        numbers = 1
+        for length in observations.shape:
+            numbers *= length
+        size = round((numbers / NUM_PLANES) ** 0.5)
+        shapes = ((size, size, NUM_PLANES), (size * size * NUM_PLANES,))
+        possible = tuple(Box(shape, 0.0, 1.0) for shape in shapes)
+    else:
+        return None
+    return size if size >= 2 and observations in possible else None
+
+
+@dataclasses.dataclass
+class Greedy(Agent):
+    """Takes a shortest way to one of the coins, up or down first, and stays where it is once it is there.
+
+    Distances are moves on the torus. A coin that is not there, in the game with one coin, is farther than any
+    that is. Observations may have any of the forms of `CoinGame`.
+
+    Raises:
+        ConfigError: if the game is not the coin game.
+    """
+
+    def __post_init__(self) -> None:
+        size = size_of_grid(self.observation_space, self.action_space)
+        if size is None:
+            raise ConfigError(
+                f"{type(self).__name__} plays the coin game only, and this game has observations "
+                f"{self.observation_space} and actions {self.action_space}: choose another agent for "
+                "this seat"
+            )
+        self.size = size
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+        """Whether it goes to the coin of its own colour, `[B]` bool, given the distances to both, `[B]`."""
+        raise NotImplementedError
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        del state
+        own, own_coin, other_coin = self._cells(observations)
+        own_way, own_distance = self._way(own, own_coin)
+        other_way, other_distance = self._way(own, other_coin)
+        chooses_own = self.chooses_own(own_distance, other_distance, key)
+        down, right = jnp.where(chooses_own, own_way, other_way)
+        sideways = jnp.where(right > 0, RIGHT, jnp.where(right < 0, LEFT, STAY))
+        actions = jnp.where(down > 0, DOWN, jnp.where(down < 0, UP, sideways))
+        return actions.astype(jnp.int32), memory
+
+    def _cells(self, observations: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Where it is itself, its coin and the other's, `[B]` each; `NO_COIN` if there is none."""
+        num_cells = self.size**2
+        if isinstance(self.observation_space, Box):
+            batch = observations.shape[: observations.ndim - len(self.observation_space.shape)]
+            planes = observations.reshape(*batch, num_cells, NUM_PLANES)
+            cells = jnp.where(planes.any(axis=-2), planes.argmax(axis=-2), NO_COIN)
+            return cells[..., 0], cells[..., 2], cells[..., 3]
+        if self.action_space == TWO_COINS:
+            others, coins = divmod(observations, num_cells**2)
+            own_coin, other_coin = divmod(coins, num_cells)
+        else:
+            others, coin = divmod(observations, 2 * num_cells)
+            own_coin = jnp.where(coin < num_cells, coin, NO_COIN)
+            other_coin = jnp.where(coin < num_cells, NO_COIN, coin - num_cells)
+        return others // num_cells, own_coin, other_coin
+
+    def _way(self, cell: jax.Array, coin: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Rows down and columns to the right to go from `cell`, `[2, B]`, and how many moves that is."""
+        ahead = jnp.stack(divmod(coin, self.size)) - jnp.stack(divmod(cell, self.size))
+        back = (self.size - 1) // 2
+        way = (ahead + back) % self.size - back
+        return way, jnp.where(coin == NO_COIN, 2 * self.size, jnp.abs(way).sum(axis=0))
+
+
+@dataclasses.dataclass
+class GoodGreedy(Greedy):
+    """Goes to the coin of its own colour unless that of the other's is nearer."""
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return own <= other
+
+
+@dataclasses.dataclass
+class EvilGreedy(Greedy):
+    """Goes to the coin of the other's colour unless that of its own is nearer."""
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return own < other
+
+
+@dataclasses.dataclass
+class RandomGreedy(Greedy):
+    """Goes to the nearer coin, and to either with equal probability if both are as near."""
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.where(own == other, jax.random.bernoulli(key, shape=own.shape), own < other)
+
+
+@dataclasses.dataclass
+class Stay(Agent):
+    """Never moves, in the coin game with two coins or in-the-matrix.
+
+    Raises:
+        ConfigError: if the game is another one.
+    """
+
+    def __post_init__(self) -> None:
+        observations, actions = self.observation_space, self.action_space
+        coin_game = size_of_grid(observations, actions) is not None
+        if actions != TWO_COINS or not (coin_game or isinstance(observations, Dict)):
+            raise ConfigError(
+                "Stay plays the coin game with two coins and in-the-matrix only, and this game has "
+                f"observations {observations} and actions {actions}: choose another agent for this seat"
+            )
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        del state, observations, key
+        return jnp.full(memory.hidden.shape[:-1], STAY, jnp.int32), memory

@@ -1,0 +1,198 @@
+"""The grid that in-the-matrix is played on: players, coins, windows, beams and spawns.
+
+Cells are pairs (x, y) with 0 <= x, y < 8. Directions are 0: (0, +1), 1: (+1, 0), 2: (0, -1), 3: (-1, 0), so
+turning left adds 1. Relative to a player, a cell lies so many steps `ahead` and so many to the `left`.
+
+Sets are int32 numbers with one bit per member: coins are numbered as in `COIN_CELLS`, cells of a window row
+by row, spawns as in `spawn_cell`. So whatever happens costs a few integer instructions, which run for many
+environments at once; on an array of cells the same would be gathers and scatters, which do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Int = Any
+"""An int32 scalar, or a Python int where the value is known beforehand."""
+
+GRID_SIZE = 8
+WINDOW_SIZE = 5
+SIDE = WINDOW_SIZE // 2
+NUM_WINDOW_CELLS = WINDOW_SIZE**2
+FULL_WINDOW = (1 << NUM_WINDOW_CELLS) - 1
+OWN_CELL = 1 << SIDE * WINDOW_SIZE
+"""The set of the cell that the player itself is in."""
+BEAM = ((1, 0), (2, 0), (1, 1), (1, -1))
+"""The cells that a beam covers, as (ahead, left)."""
+OWN_BEAM = sum(1 << (left + SIDE) * WINDOW_SIZE + ahead for ahead, left in BEAM)
+
+COIN_CELLS = (
+    *((1, 1), (1, 2), (2, 1), (1, 6), (2, 6), (1, 5)),
+    *((6, 2), (5, 1), (6, 1), (6, 6), (6, 5), (5, 6)),
+)
+NUM_COINS = len(COIN_CELLS)
+COINS_PER_TYPE = NUM_COINS // 2
+ALL_COINS = (1 << NUM_COINS) - 1
+FIXED_TYPE_1 = sum(1 << coin for coin in range(0, NUM_COINS, 2))
+"""The coins of type 1 in the fixed layout."""
+
+NUM_SPAWNS = 16
+MAX_FREEZE = (1 << 10) - 1
+"""What `pack` leaves room for."""
+
+
+@struct.dataclass
+class Player:
+    """One player, every field an int32."""
+
+    x: Int
+    y: Int
+    direction: Int
+    fires: Int
+    """1 if its beam is to be seen."""
+    coins: Int
+    """The set of coins that it carries."""
+    frozen: Int
+    """For how many further steps it cannot act."""
+
+
+def pack(player: Player) -> jax.Array:
+    """The player as one int32."""
+    low = player.x | player.y << 3 | player.direction << 6 | player.fires << 8
+    return low | player.coins << 9 | player.frozen << 21
+
+
+def unpack(number: Int) -> Player:
+    """Undoes `pack`."""
+    return Player(
+        x=number & 7,
+        y=number >> 3 & 7,
+        direction=number >> 6 & 3,
+        fires=number >> 8 & 1,
+        coins=number >> 9 & ALL_COINS,
+        frozen=number >> 21,
+    )
+
+
+def union(sets: Iterable[Int]) -> Int:
+    """Everything that is in any of the sets."""
+    return reduce(or_, sets, 0)
+
+
+def where(condition: jax.Array, one: Int, other: Int = 0) -> jax.Array:
+    """An int32, whatever numbers are given."""
+    return jnp.where(condition, jnp.int32(one), jnp.int32(other))
+
+
+def heading(direction: Int) -> tuple[Int, Int]:
+    """The step (dx, dy) that leads one cell ahead."""
+    return (
+        where(direction == 1, 1) - where(direction == 3, 1),
+        where(direction == 0, 1) - where(direction == 2, 1),
+    )
+
+
+def relative(player: Player, x: Int, y: Int) -> tuple[Int, Int]:
+    """Where the cell (x, y) lies for `player`, as (ahead, left)."""
+    dx, dy = heading(player.direction)
+    # To the left of (dx, dy) lies (dy, -dx). Multiplied out, as x and y may be known beforehand.
+    ahead = x * dx + y * dy - (player.x * dx + player.y * dy)
+    left = x * dy - y * dx - (player.x * dy - player.y * dx)
+    return ahead, left
+
+
+def hits(shooter: Player, target: Player) -> jax.Array:
+    """Whether the beam of `shooter`, if it fires one, covers the cell of `target`."""
+    ahead, left = relative(shooter, target.x, target.y)
+    covered = ((ahead == 1) & (left >= -1) & (left <= 1)) | ((ahead == 2) & (left == 0))
+    return covered & (shooter.fires == 1)
+
+
+def window_cell(ahead: Int, left: Int) -> jax.Array:
+    """The set of this one cell of a window, empty if the cell lies outside of the window.
+
+    Rows of a window lead ahead, the first of them two cells to the right.
+    """
+    inside = (ahead >= 0) & (ahead < WINDOW_SIZE) & (left >= -SIDE) & (left <= SIDE)
+    bit = (left + SIDE) * WINDOW_SIZE + ahead
+    return where(inside, 1 << where(inside, bit))
+
+
+def window_coins(player: Player, coins: Int, among: Iterable[int] = range(NUM_COINS)) -> jax.Array:
+    """The cells of the window in which the set `coins` lies at home; only those `among` are looked for."""
+    return union(
+        where(coins >> coin & 1 == 1, window_cell(*relative(player, *COIN_CELLS[coin])))
+        for coin in among
+    )
+
+
+def window_beam(ahead: Int, left: Int, turn: Int) -> Int:
+    """The cells covered by the beam of a player who stands there, turned left `turn` times."""
+    # Its steps ahead and to the left, each as (ahead, left) of the player whose window it is.
+    aside, forth = heading(turn)
+    return union(
+        window_cell(ahead + far * forth - wide * aside, left + far * aside + wide * forth)
+        for far, wide in BEAM
+    )
+
+
+def window_walls(player: Player) -> jax.Array:
+    """The cells of the window that lie outside of the grid."""
+    dx, dy = heading(player.direction)
+    # Twice the distance from the middle of the grid, along the line of sight and across it.
+    x, y = 2 * player.x - (GRID_SIZE - 1), 2 * player.y - (GRID_SIZE - 1)
+    along, across = x * dx + y * dy, x * dy - y * dx
+    free_ahead = jnp.minimum((GRID_SIZE - 1 - along) >> 1, WINDOW_SIZE - 1)
+    free_left = jnp.minimum((GRID_SIZE - 1 - across) >> 1, SIDE)
+    free_right = jnp.minimum((GRID_SIZE - 1 + across) >> 1, SIDE)
+    full_row = (1 << WINDOW_SIZE) - 1
+    in_each_row = FULL_WINDOW // full_row
+    beyond = (full_row & ~((2 << free_ahead) - 1)) * in_each_row
+    to_the_left = FULL_WINDOW & ~((1 << (SIDE + 1 + free_left) * WINDOW_SIZE) - 1)
+    to_the_right = (1 << (SIDE - free_right) * WINDOW_SIZE) - 1
+    return beyond | to_the_left | to_the_right
+
+
+def coins_at(player: Player) -> Int:
+    """The set of the coin whose cell the player is in; empty if it is no coin's cell."""
+    return union(
+        where((player.x == x) & (player.y == y), 1 << coin)
+        for coin, (x, y) in enumerate(COIN_CELLS)
+    )
+
+
+def spawn_cell(spawn: Int) -> tuple[Int, Int]:
+    """The cell (x, y) of a spawn, 0 to 15; that of `spawn` ^ 8 is its mirror image (7 - x, 7 - y).
+
+    At each corner of the grid these are the corner itself, the two cells next to it along x, and one along y.
+    No coin lies there.
+    """
+    place, flip_x = spawn & 3, spawn >> 3
+    flip_y = flip_x ^ (spawn >> 2 & 1)
+    x, y = place * (place != 3), place // 3
+    far = GRID_SIZE - 1
+    return x + flip_x * (far - 2 * x), y + flip_y * (far - 2 * y)
+
+
+def spawn_at(player: Player) -> Int:
+    """The set of the spawn whose cell the player is in; empty if it is no spawn's cell."""
+    cells = (spawn_cell(spawn) for spawn in range(NUM_SPAWNS))
+    return union(
+        where((player.x == x) & (player.y == y), 1 << spawn) for spawn, (x, y) in enumerate(cells)
+    )
+
+
+def first_free(spawn: Int, taken: Int) -> jax.Array:
+    """The first spawn from `spawn` on, past the last one from 0 again, that is not in the set `taken`."""
+    every = (1 << NUM_SPAWNS) - 1
+    free = every & ~taken
+    ahead = (free | free << NUM_SPAWNS) >> spawn & every
+    lowest = ahead & -ahead
+    return (spawn + jax.lax.population_count(lowest - 1)) % NUM_SPAWNS

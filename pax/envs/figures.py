@@ -1,0 +1,89 @@
+"""Figures of games that are not played on a grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class HeatMap:
+    """A table of numbers, NaN where there is none."""
+
+    title: str
+    values: np.ndarray
+    rows: Sequence[str]
+    columns: Sequence[str]
+    row_label: str
+    column_label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """What changes over the steps of an episode, and constants to compare it with."""
+
+    title: str
+    lines: Mapping[str, Any]
+    """By name, `[T]`."""
+    references: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """By name, scalars."""
+
+
+def heat_maps(maps: Sequence[HeatMap]) -> Figure:
+    """Tables side by side, coloured on one scale."""
+    figure = new_figure((3.2 * len(maps), 3.2))
+    low = min(np.nanmin(table.values) for table in maps)
+    high = max(np.nanmax(table.values) for table in maps)
+    for index, table in enumerate(maps):
+        axes = figure.add_subplot(1, len(maps), index + 1)
+        axes.imshow(np.ma.masked_invalid(table.values), vmin=low, vmax=high, aspect="auto")
+        axes.set_xticks(range(len(table.columns)), table.columns)
+        axes.set_yticks(range(len(table.rows)), table.rows)
+        axes.set(title=table.title, xlabel=table.column_label, ylabel=table.row_label)
+        for (row, column), value in np.ndenumerate(table.values):
+            if np.isfinite(value):
+                # Readable on either end of the scale.
+                colour = "black" if value > (low + high) / 2 else "white"
+                axes.text(column, row, f"{value:.4g}", ha="center", va="center", color=colour)
+    return figure
+
+
+def curves(panels: Sequence[Curves]) -> Figure:
+    """Panels one below the other, with a common axis of steps."""
+    figure = new_figure((6.4, 2.4 * len(panels)))
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(len(panels), 1, index + 1)
+        for name, values in panel.lines.items():
+            values = np.asarray(values)
+            # A single step has no line.
+            marker = "o" if len(values) == 1 else ""
+            axes.plot(np.arange(len(values)), values, marker=marker, label=name)
+        for (name, value), style in zip(panel.references.items(), ("--", ":"), strict=False):
+            axes.axhline(float(value), color="grey", linestyle=style, label=name)
+        axes.set(title=panel.title, xlabel="step" if panel is panels[-1] else "")
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
+    return figure
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """An empty figure of a size in inches, which no window and no global state knows of.
+
+    Raises:
+        ConfigError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ConfigError(
+            "matplotlib is not installed, and figures of games need it: pip install matplotlib"
+        ) from e
+    return Figure(figsize=size, layout="constrained")

@@ -1,0 +1,205 @@
+"""An open-access fishery: whoever fishes more takes a larger share of a stock that regrows by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pax.envs.common import check_steps, nonnegative, real_number
+from pax.envs.environment import Environment
+from pax.envs.spaces import Box, Space
+from pax.errors import ConfigError
+from pax.metrics.moments import Moments, episode_moments, mean_and_std
+
+MAX_GROWTH = 3.0
+"""Rate above which a large stock could grow past what its own growth law lets live."""
+
+
+@struct.dataclass
+class EnvState:
+    """Where an episode is, and the sea."""
+
+    inner_t: jax.Array
+    """Steps played in this episode, int32."""
+    stock: jax.Array
+    """Fish in the sea."""
+    efforts: jax.Array
+    """Of the last step, `[num_players]`; 0 at the start."""
+
+
+@struct.dataclass
+class EnvParams:
+    """Biology and market, named as in the literature."""
+
+    g: Any
+    """Growth rate of a small stock per step, 0 to 3."""
+    e: Any
+    """Share of the stock that one unit of effort catches, above 0."""
+    P: Any
+    """Price of a unit of fish, above 0."""
+    w: Any
+    """Cost of a unit of effort, at least 0."""
+    s_0: Any
+    """Stock at the start, 0 to `s_max`."""
+    s_max: Any
+    """Stock that no longer grows, above 0."""
+
+
+@struct.dataclass
+class FisheryStatistics:
+    """Sums over episodes."""
+
+    final_stock: jax.Array
+    stock: Moments
+    harvest: Moments
+    total_effort: Moments
+    efforts: Moments
+    """By player, `[num_players]`."""
+
+
+class Fishery(Environment):
+    """`num_players` fishers choose an effort each, at once, `num_inner_steps` times over.
+
+    Actions are float32 `[1]` (scalars will do): efforts, of which negative ones count as 0. With their sum E
+    and the stock s, the growth is G = g s (1 - s / s_max), the harvest H = min(e E s, s + G), and the stock
+    becomes s + G - H; a fisher with effort x earns P (x / E) H - w x. Perman et al., Natural Resource and
+    Environmental Economics (3rd edition, 2003), chapter 17.
+
+    Player i (from 0) observes float32 `[num_players + 2]`: the last efforts by player, the stock, and i.
+    """
+
+    render_mode = "figure"
+
+    def __init__(self, num_players: int = 2, num_inner_steps: int = 300):
+        check_steps(num_inner_steps)
+        if num_players < 1:
+            raise ConfigError(f"num_players is {num_players}: give at least 1")
+        self.num_inner_steps = num_inner_steps
+        self.num_players = num_players
+
+    @property
+    def default_params(self) -> EnvParams:
+        return self.make_params()
+
+    def make_params(  # type: ignore[override]
+        self,
+        g: float = 0.15,
+        e: float = 0.009,
+        P: float = 200.0,  # noqa: N803 - its name in the literature
+        w: float = 0.9,
+        s_0: float = 0.5,
+        s_max: float = 1.0,
+    ) -> EnvParams:
+        params = EnvParams(g=g, e=e, P=P, w=w, s_0=s_0, s_max=s_max)
+        self.check_params(params)
+        return jax.tree.map(lambda number: jnp.array(number, jnp.float32), params)
+
+    def check_params(self, params: EnvParams) -> None:
+        for name in ("w", "s_0"):
+            value, remedy = getattr(params, name), "give a number of at least 0"
+            if real_number(name, value, remedy) < 0.0:
+                raise ConfigError(f"{name} is {value}: {remedy}")
+        for name in ("e", "P", "s_max"):
+            value, remedy = getattr(params, name), "give a number above 0"
+            if real_number(name, value, remedy) <= 0.0:
+                raise ConfigError(f"{name} is {value}: {remedy}")
+        remedy = f"give a number from 0 to {MAX_GROWTH:g}"
+        if not 0.0 <= real_number("g", params.g, remedy) <= MAX_GROWTH:
+            raise ConfigError(f"g is {params.g}: {remedy}")
+        remedy = f"give a stock up to s_max ({params.s_max})"
+        s_max = real_number("s_max", params.s_max, remedy)
+        if real_number("s_0", params.s_0, remedy) > s_max:
+            raise ConfigError(f"s_0 is {params.s_0}: {remedy}")
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+        del key
+        state = EnvState(
+            inner_t=jnp.int32(0),
+            stock=jnp.asarray(params.s_0, jnp.float32),
+            efforts=jnp.zeros(self.num_players),
+        )
+        return self._observations(state), state
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        del key
+        efforts = nonnegative(actions)
+        total = efforts.sum()
+        available = state.stock + params.g * state.stock * (1.0 - state.stock / params.s_max)
+        harvest = jnp.minimum(params.e * total * state.stock, available)
+        # Without effort there is nothing to share.
+        shares = efforts / jnp.where(total > 0.0, total, 1.0)
+        rewards = params.P * harvest * shares - params.w * efforts
+        state = EnvState(inner_t=state.inner_t + 1, stock=available - harvest, efforts=efforts)
+        info = {"stock": state.stock, "harvest": harvest, "efforts": efforts}
+        done = state.inner_t >= self.num_inner_steps
+        return self._observations(state), state, tuple(rewards), done, info
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return Box((self.num_players + 2,), 0.0)
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Box((1,), 0.0)
+
+    def episode_statistics(
+        self,
+        observations: tuple[jax.Array, ...],
+        actions: tuple[jax.Array, ...],
+        infos: dict[str, Any],
+    ) -> FisheryStatistics:
+        del observations, actions
+        efforts = infos["efforts"]
+        return FisheryStatistics(
+            final_stock=infos["stock"][-1].sum(),
+            stock=episode_moments(infos["stock"]),
+            harvest=episode_moments(infos["harvest"]),
+            total_effort=episode_moments(efforts.sum(axis=-1)),
+            efforts=episode_moments(efforts),
+        )
+
+    def statistics_metrics(self, statistics: FisheryStatistics) -> dict[str, jax.Array]:
+        """Mean and standard deviation over all steps, of the stock as a step leaves it."""
+        metrics = {"fishery/final_stock": statistics.final_stock / statistics.stock.episodes}
+        for name in ("stock", "harvest", "total_effort"):
+            mean, std = mean_and_std(getattr(statistics, name))
+            metrics |= {f"fishery/{name}": mean, f"fishery/{name}_std": std}
+        means, stds = mean_and_std(statistics.efforts)
+        metrics["fishery/effort_mean"] = means.mean()
+        metrics["fishery/effort_std"] = jnp.sqrt(jnp.square(stds).mean() + means.var())
+        for player in range(self.num_players):
+            name = f"fishery/effort_{player + 1}"
+            metrics |= {name: means[player], f"{name}_std": stds[player]}
+        return metrics
+
+    def render(self, state: EnvState, params: EnvParams) -> Any:
+        """Stock and efforts of an episode, with those of open access, as a matplotlib figure."""
+        from pax.envs.figures import Curves, curves
+
+        stock, effort = open_access(params)
+        efforts = state.efforts.reshape(-1, self.num_players)
+        lines = {f"player {index + 1}": efforts[:, index] for index in range(self.num_players)}
+        return curves(
+            [
+                Curves("Stock", {"stock": state.stock.reshape(-1)}, {"open access": stock}),
+                Curves("Effort", {**lines, "total": efforts.sum(axis=1)}, {"open access": effort}),
+            ]
+        )
+
+    def _observations(self, state: EnvState) -> tuple[jax.Array, ...]:
+        shared = jnp.append(state.efforts, state.stock)
+        return tuple(jnp.append(shared, float(player)) for player in range(self.num_players))
+
+
+def open_access(params: EnvParams) -> tuple[jax.Array, jax.Array]:
+    """Stock and total effort at which fishing pays nobody any more, with free entry.
+
+    S* = w / (P e) and E* = (g / e) (1 - S* / s_max); if S* is not below `s_max`, nobody fishes.
+    """
+    stock = jnp.minimum(params.w / (params.P * params.e), params.s_max)
+    return stock, params.g / params.e * (1.0 - stock / params.s_max)

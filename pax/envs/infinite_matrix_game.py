@@ -1,0 +1,207 @@
+"""The infinitely repeated two-player matrix game, in which a step is a whole game of memory-one policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from pax.envs.common import check_steps, real_number
+from pax.envs.environment import Environment
+from pax.envs.iterated_matrix_game import PAYOFFS, EnvState, IteratedMatrixGame, Payoff
+from pax.envs.iterated_matrix_game import EnvParams as MatrixParams
+from pax.envs.spaces import Box, Space
+from pax.errors import ConfigError
+from pax.metrics.matrix_game import NUM_STATES, STATES
+
+# CC, CD, DC, DD, START as the other player calls them.
+SWAP = (0, 2, 1, 3, 4)
+
+
+@struct.dataclass
+class EnvParams:
+    """What is at stake, and how much the future counts."""
+
+    payoff_matrix: Any
+    """`[4, 2]`, array or nested sequence: rows CC, CD, DC, DD as player 1 sees them, a column per player."""
+    gamma: Any
+    """Probability of another round, in [0, 1)."""
+
+
+@struct.dataclass
+class CooperationTotals:
+    """Sums over steps."""
+
+    steps: jax.Array
+    """How many, int32."""
+    cooperation: jax.Array
+    """Of P(C | CC, CD, DC, DD, START) of each player in its own frame, `[2, 5]` float32."""
+    states: jax.Array
+    """Of the discounted share of rounds that are CC, CD, DC, DD to player 1, `[4]` float32."""
+
+
+class InfiniteMatrixGame(Environment):
+    """Two players name a policy at once, `num_inner_steps` times over, and earn what these are worth.
+
+    A policy is five logits, of P(C | CC), P(C | CD), P(C | DC), P(C | DD) and P(C | START), with the own
+    action of the last round first: what is CD for player 1 is DC for player 2. Rewards are the expected ones
+    of infinitely many rounds, (1 - gamma) sum_t gamma^t r_t: exact, and differentiable in both actions.
+
+    Observations are float32 `[10]`: the player's own five probabilities of the last step and then the
+    other's, each in the frame of the player it belongs to. Before the first step all of them are 1/2.
+    """
+
+    num_players = 2
+    render_mode = "figure"
+
+    def __init__(self, num_inner_steps: int = 100):
+        check_steps(num_inner_steps)
+        self.num_inner_steps = num_inner_steps
+
+    @property
+    def default_params(self) -> EnvParams:
+        return self.make_params()
+
+    def make_params(  # type: ignore[override]
+        self, payoff: Payoff = PAYOFFS["ipd"], gamma: float = 0.96
+    ) -> EnvParams:
+        self.check_params(EnvParams(payoff_matrix=payoff, gamma=gamma))
+        return EnvParams(
+            payoff_matrix=jnp.array(payoff, jnp.float32), gamma=jnp.array(gamma, jnp.float32)
+        )
+
+    def check_params(self, params: EnvParams) -> None:
+        IteratedMatrixGame().check_params(MatrixParams(payoff_matrix=params.payoff_matrix))
+        remedy = "give a number from 0 to less than 1 (as float32)"
+        if not 0.0 <= real_number("gamma", params.gamma, remedy) < 1.0:
+            raise ConfigError(f"gamma is {params.gamma}: {remedy}")
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+        del key, params
+        observation = jnp.full(2 * NUM_STATES, 0.5)
+        return (observation, observation), EnvState(inner_t=jnp.int32(0))
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        del key
+        first, second = (jnp.asarray(action, jnp.float32) for action in actions)
+        visits = discounted_visits(first, second, params.gamma)
+        payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
+        share = [(1.0 - params.gamma) * visit for visit in visits]
+        rewards = tuple(weighted_sum(share, payoff[:, player]) for player in range(2))
+        p, q = jax.nn.sigmoid(first), jax.nn.sigmoid(second)
+        observations = (jnp.concatenate([p, q]), jnp.concatenate([q, p]))
+        state = EnvState(inner_t=state.inner_t + 1)
+        done = state.inner_t >= self.num_inner_steps
+        return observations, state, rewards, done, {"states": jnp.stack(share)}
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return Box((2 * NUM_STATES,), 0.0, 1.0)
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Box((NUM_STATES,))
+
+    def episode_statistics(
+        self,
+        observations: tuple[jax.Array, ...],
+        actions: tuple[jax.Array, ...],
+        infos: dict[str, Any],
+    ) -> CooperationTotals:
+        del observations
+        num_steps, num_envs = actions[0].shape[:2]
+        cooperation = [jax.nn.sigmoid(action).sum(axis=(0, 1)) for action in actions]
+        return CooperationTotals(
+            steps=jnp.int32(num_steps * num_envs),
+            cooperation=jnp.stack(cooperation),
+            states=infos["states"].sum(axis=(0, 1)),
+        )
+
+    def statistics_metrics(self, statistics: CooperationTotals) -> dict[str, jax.Array]:
+        """Means over steps, of each player's policy, and of what came of both."""
+        cooperation = statistics.cooperation / statistics.steps
+        states = statistics.states / statistics.steps
+        metrics = {
+            f"state_probability/{state}": states[index] for index, state in enumerate(STATES[:4])
+        }
+        for player in range(2):
+            for index, state in enumerate(STATES):
+                name = f"cooperation_probability/{state}/player_{player + 1}"
+                metrics[name] = cooperation[player, index]
+        return metrics
+
+    def render(self, state: EnvState, params: EnvParams) -> Any:
+        """A heat map of the payoffs of a round, as a matplotlib figure."""
+        return IteratedMatrixGame().render(state, MatrixParams(payoff_matrix=params.payoff_matrix))
+
+
+def discounted_visits(first: jax.Array, second: jax.Array, gamma: Any) -> tuple[jax.Array, ...]:
+    """How often CC, CD, DC, DD (as player 1 sees them) are played, each round counting gamma^t.
+
+    That is p0 (I - gamma P)^-1, with the probabilities p0 of the first round and P of one round after
+    another. It sums to 1 / (1 - gamma), and the value of the game to a player is its product with payoffs.
+
+    Args:
+        first: logits of player 1, `[5]`: P(C | CC, CD, DC, DD, START), own action first.
+        second: logits of player 2, `[5]`, in its own frame.
+        gamma: in [0, 1).
+    """
+    second = jnp.stack([second[state] for state in SWAP])
+    # Not 1 - P(C), which would round the rare defection of a determined cooperator to zero.
+    own_c, own_d = jax.nn.sigmoid(first), jax.nn.sigmoid(-first)
+    other_c, other_d = jax.nn.sigmoid(second), jax.nn.sigmoid(-second)
+    joint = [own_c * other_c, own_c * other_d, own_d * other_c, own_d * other_d]
+    start = [outcome[4] for outcome in joint]
+    transition = [[outcome[state] for outcome in joint] for state in range(4)]
+    return expected_visits(start, transition, gamma)
+
+
+def expected_visits(
+    start: Sequence[jax.Array], transition: Sequence[Sequence[jax.Array]], gamma: Any
+) -> tuple[jax.Array, ...]:
+    """Visits to each state of a chain that goes on with probability gamma: start (I - gamma transition)^-1.
+
+    States are taken out of the chain one by one, and what flows through them goes directly: the elimination
+    of Grassmann, Taksar and Heyman (Operations Research 33, 1985). It never subtracts, so that every visit
+    is right to a few units in the last place, however close gamma is to 1. And it is arithmetic on scalars,
+    one fused loop over a batch, where a solver factorises one small matrix after the other.
+
+    Args:
+        start: the distribution of the first state, N scalars.
+        transition: rows of N probabilities that sum to 1. The diagonal is not read.
+        gamma: in [0, 1).
+    """
+    num = len(start)
+    source = list(start)
+    flow = [[gamma * probability for probability in row] for row in transition]
+    end = [1.0 - gamma] * num
+    leave = [end[0]] * num
+    for last in range(num - 1, 0, -1):
+        leave[last] = sum(flow[last][:last], end[last])
+        onwards = [flow[last][state] / leave[last] for state in range(last)]
+        ending = end[last] / leave[last]
+        for state in range(last):
+            source[state] = source[state] + source[last] * onwards[state]
+            end[state] = end[state] + flow[state][last] * ending
+            for following in range(last):
+                if following != state:
+                    flow[state][following] = (
+                        flow[state][following] + flow[state][last] * onwards[following]
+                    )
+    leave[0] = end[0]
+    visits: list[jax.Array] = []
+    for state in range(num):
+        inflow = [visit * flow[before][state] for before, visit in enumerate(visits)]
+        visits.append(sum(inflow, source[state]) / leave[state])
+    return tuple(visits)
+
+
+def weighted_sum(weights: Sequence[jax.Array], values: jax.Array) -> jax.Array:
+    """The sum of the products of scalars and the entries of a vector."""
+    products = [weight * values[index] for index, weight in enumerate(weights)]
+    return sum(products[1:], products[0])

@@ -1,0 +1,194 @@
+"""The iterated n-player game with two actions, in which only the number of defectors counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from pax.envs.common import check_steps
+from pax.envs.environment import Environment
+from pax.envs.iterated_matrix_game import EnvState
+from pax.envs.spaces import Box, Discrete, Space
+from pax.errors import ConfigError
+from pax.metrics.matrix_game import StateCounts, count_states, state_metrics
+
+MAX_PLAYERS = 16
+
+Payoff = tuple[tuple[float | None, float | None], ...]
+PAYOFFS: Mapping[str, Payoff] = {
+    "ipd": ((-1, None), (-3, 0), (None, -2)),
+    "three_player_ipd": ((4, None), (2, 5), (0, 3), (None, 1)),
+}
+"""Named tables, of two and of three players; None where there can be no payoff."""
+
+
+def social_dilemma(num_players: int) -> Payoff:
+    """A dilemma of any size, `PAYOFFS["three_player_ipd"]` if three play.
+
+    All earn 4 if nobody defects and 1 if all do. Whoever defects gains 1, whatever the others do, and takes
+    4 / (n - 1) from each of them.
+    """
+    harm = 4 / (num_players - 1)
+    rows: list[tuple[float | None, float | None]] = []
+    for defectors in range(num_players + 1):
+        own_c = None if defectors == num_players else 4 - harm * defectors
+        own_d = None if defectors == 0 else 5 - harm * (defectors - 1)
+        rows.append((own_c, own_d))
+    return tuple(rows)
+
+
+@struct.dataclass
+class EnvParams:
+    """What is at stake."""
+
+    payoff_table: Any
+    """`[n + 1, 2]`, array or nested sequence: what a player earns if 0, ..., n players defect, itself
+    included; a column for its own C and one for its own D. `[0, 1]` and `[n, 0]` cannot happen and are never
+    read."""
+
+
+class IteratedTensorGame(Environment):
+    """`num_players` players choose C (0) or D (1) at once, `num_inner_steps` times over.
+
+    Each player observes the last joint action, its own action first and then those of the players after it
+    in turn (player 2 sees those of 2, 3, ..., n, 1), read as a binary number: int32 from 0 (all C) to
+    2^n - 1 (all D), and START = 2^n before the first step. With `one_hot=True` it is float32 `[2^n + 1]`.
+    Actions may also be the floats 0. and 1.
+    """
+
+    render_mode = "figure"
+
+    def __init__(self, num_players: int = 3, num_inner_steps: int = 100, one_hot: bool = False):
+        check_steps(num_inner_steps)
+        if not 2 <= num_players <= MAX_PLAYERS:
+            raise ConfigError(
+                f"num_players is {num_players}: give 2 to {MAX_PLAYERS}, as there are 2^n + 1 observations"
+            )
+        self.num_inner_steps = num_inner_steps
+        self.num_players = num_players
+        self.one_hot = one_hot
+        self.start = 2**num_players
+
+    @property
+    def default_params(self) -> EnvParams:
+        return self.make_params()
+
+    def make_params(self, payoff: Payoff = ()) -> EnvParams:  # type: ignore[override]
+        """The parameters of a payoff table; () is `social_dilemma` for as many players.
+
+        Raises:
+            ConfigError: unless it has n + 1 rows of 2 numbers, of which those that cannot happen may be
+                anything.
+        """
+        standard = isinstance(payoff, tuple | list) and not payoff
+        table = social_dilemma(self.num_players) if standard else payoff
+        self.check_params(EnvParams(payoff_table=table))
+        cells = np.array(table, dtype=object)
+        cells[0, 1] = cells[-1, 0] = 0.0
+        return EnvParams(payoff_table=jnp.array(cells.astype(np.float32)))
+
+    def check_params(self, params: EnvParams) -> None:
+        num_players = self.num_players
+        try:
+            cells = np.array(params.payoff_table, dtype=object)
+        except ValueError:  # ragged
+            cells = np.empty(())
+        numbers = np.array("none")
+        if cells.shape == (num_players + 1, 2):
+            # As they are in reading order, all but the second and the last but one can happen.
+            flat = cells.ravel()
+            numbers = np.array([flat[0], *flat[2:-2], flat[-1]])
+        if numbers.shape != (2 * num_players,) or numbers.dtype.kind not in "biuf":
+            raise ConfigError(
+                f"payoff is {params.payoff_table}: give {num_players + 1} rows (0 to {num_players} "
+                "defectors) of 2 numbers (own C, own D)"
+            )
+        with np.errstate(over="ignore"):
+            numbers = numbers.astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise ConfigError(f"payoff is {params.payoff_table}: give finite numbers only")
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+        del key, params
+        start = [jnp.int32(self.start)] * self.num_players
+        return self._observations(start), EnvState(inner_t=jnp.int32(0))
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        del key
+        chosen = [jnp.asarray(action).astype(jnp.int32) for action in actions]
+        defectors = sum(chosen, jnp.int32(0))
+        table = jnp.asarray(params.payoff_table, jnp.float32)
+        # Selected, not multiplied: what cannot happen may be NaN.
+        own_c, own_d = table[0, 0], table[-1, 1]
+        for row in range(1, self.num_players):
+            own_c = jnp.where(defectors == row, table[row, 0], own_c)
+            own_d = jnp.where(defectors == row, table[row, 1], own_d)
+        rewards = tuple(jnp.where(action == 0, own_c, own_d) for action in chosen)
+        joint = jnp.int32(0)
+        for action in chosen:
+            joint = 2 * joint + action
+        views = [joint]
+        for action in chosen[:-1]:
+            # The first digit goes to the end.
+            joint = 2 * joint - (self.start - 1) * action
+            views.append(joint)
+        state = EnvState(inner_t=state.inner_t + 1)
+        done = state.inner_t >= self.num_inner_steps
+        return self._observations(views), state, rewards, done, {}
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        num = self.start + 1
+        return Box((num,), 0.0, 1.0) if self.one_hot else Discrete(num)
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Discrete(2)
+
+    def episode_statistics(
+        self,
+        observations: tuple[jax.Array, ...],
+        actions: tuple[jax.Array, ...],
+        infos: dict[str, Any],
+    ) -> StateCounts:
+        """Counts of what player 1 did, by its own last action and how many of the others defected."""
+        del infos
+        states = observations[0].argmax(axis=-1) if self.one_hot else observations[0]
+        num_players = self.num_players
+        own = states >> (num_players - 1)
+        others = jax.lax.population_count(states & (self.start // 2 - 1))
+        groups = jnp.where(states == self.start, 2 * num_players, num_players * own + others)
+        return count_states(groups, actions[0], 2 * num_players + 1)
+
+    def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
+        """Names as in two-player games, with states such as `D1D`: own D, and 1 of the others defected."""
+        groups = [f"{own}{others}D" for own in "CD" for others in range(self.num_players)]
+        return state_metrics(statistics, [*groups, "START"])
+
+    def render(self, state: EnvState, params: EnvParams) -> Any:
+        """A heat map of the payoff table, as a matplotlib figure."""
+        del state
+        from pax.envs.figures import HeatMap, heat_maps
+
+        table = np.array(params.payoff_table, dtype=object)
+        table[0, 1] = table[-1, 0] = np.nan
+        defectors = [str(number) for number in range(self.num_players + 1)]
+        return heat_maps(
+            [
+                HeatMap(
+                    "Payoff", table.astype(float), defectors, ("C", "D"), "defectors", "own action"
+                )
+            ]
+        )
+
+    def _observations(self, views: list[jax.Array]) -> tuple[jax.Array, ...]:
+        if self.one_hot:
+            return tuple(jax.nn.one_hot(view, self.start + 1) for view in views)
+        return tuple(views)

@@ -1,0 +1,172 @@
+"""What the climate-economy games share: parameters, the frame of a step, statistics, pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pax.envs.common import check_steps
+from pax.envs.environment import Environment
+from pax.envs.rice import calibration
+from pax.envs.rice.calibration import CALIBRATIONS, EnvParams
+from pax.envs.rice.dynamics import (
+    Decisions,
+    EnvState,
+    Outcome,
+    advance,
+    float_type,
+    initial_outcome,
+    initial_state,
+)
+from pax.envs.rice.pictures import draw
+from pax.envs.spaces import Box, Space
+from pax.errors import ConfigError
+
+SAVINGS, MITIGATION, EXPORT_LIMIT, TARIFFS = range(4)
+"""Where an action holds what; desired imports follow the tariffs, one per region."""
+
+OF_REGIONS = (
+    "labor",
+    "capital",
+    "gross_output",
+    "consumption",
+    "investment",
+    "balance",
+    "savings_rate",
+    "mitigation_rate",
+    "tariff_revenue",
+    "carbon_price",
+    "club_membership",
+    "utility",
+)
+"""Statistics per region."""
+
+
+class ClimateGame(Environment):
+    """Regions that invest, mitigate and trade while the climate warms; made concrete by its subclasses."""
+
+    params_class: type[EnvParams] = EnvParams
+    params_defaults: dict[str, float] = {}  # noqa: RUF012
+    """Those of `params_class` that `EnvParams` does not have."""
+    action_size: int
+    observation_size: int
+
+    def __init__(self, num_inner_steps: int, num_regions: int, has_mediator: bool):
+        check_steps(num_inner_steps)
+        if num_regions not in CALIBRATIONS:
+            known = " or ".join(map(str, CALIBRATIONS))
+            raise ConfigError(f"num_regions is {num_regions}: there are numbers for {known} only")
+        self.num_inner_steps = num_inner_steps
+        self.num_regions = num_regions
+        self.has_mediator = has_mediator
+        self.num_players = num_regions + int(has_mediator)
+
+    @property
+    def default_params(self) -> Any:
+        return self.make_params()
+
+    def make_params(self, **settings: Any) -> Any:
+        return calibration.make_params(
+            self.params_class, self.num_regions, self.params_defaults, settings
+        )
+
+    def check_params(self, params: Any) -> None:
+        calibration.check_params(params, self.num_regions)
+
+    def reset(self, key: jax.Array, params: Any) -> tuple[tuple[jax.Array, ...], EnvState]:
+        del key
+        state = initial_state(params)
+        actions = jnp.zeros((self.num_players, self.action_size), float_type(params))
+        return self._observations(state, initial_outcome(params), actions, params), state
+
+    def step(
+        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        del key
+        joint = jnp.clip(jnp.stack(actions).astype(float_type(params)), 0, 1)
+        decisions = self._decisions(joint, params)
+        after, outcome = advance(state, decisions, params)
+        observations = self._observations(after, outcome, joint, params)
+        rewards = self._rewards(state, after, outcome, params)
+        info = {"temperature": after.temperature, "carbon": after.carbon}
+        for name in OF_REGIONS:
+            info[name] = getattr(outcome if hasattr(outcome, name) else after, name)
+        return observations, after, rewards, after.inner_t >= self.num_inner_steps, info
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return Box((self.observation_size,))
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Box((self.action_size,), 0.0, 1.0)
+
+    def episode_statistics(
+        self,
+        observations: tuple[jax.Array, ...],
+        actions: tuple[jax.Array, ...],
+        infos: dict[str, Any],
+    ) -> dict[str, Any]:
+        del observations, actions
+        num_steps, num_envs = infos["temperature"].shape[:2]
+        return {
+            "sums": {name: value.sum(axis=(0, 1)) for name, value in infos.items()},
+            "finals": {name: infos[name][-1].sum(axis=0) for name in ("temperature", "carbon")},
+            "steps": jnp.int32(num_steps * num_envs),
+            "episodes": jnp.int32(num_envs),
+        }
+
+    def statistics_metrics(self, statistics: dict[str, Any]) -> dict[str, jax.Array]:
+        means = {name: total / statistics["steps"] for name, total in statistics["sums"].items()}
+        finals = {
+            name: total / statistics["episodes"] for name, total in statistics["finals"].items()
+        }
+        atmosphere, ocean = means.pop("temperature")
+        metrics = {"temperature": atmosphere, "ocean_temperature": ocean}
+        for part, mean in zip(
+            ("atmosphere", "upper_ocean", "lower_ocean"), means.pop("carbon"), strict=True
+        ):
+            metrics[f"carbon_{part}"] = mean
+        metrics["final_temperature"] = finals["temperature"][0]
+        metrics["final_carbon_atmosphere"] = finals["carbon"][0]
+        for name, of_regions in means.items():
+            metrics[name] = of_regions.mean()
+            for region in range(self.num_regions):
+                metrics[f"{name}/region_{region}"] = of_regions[region]
+        return metrics
+
+    def render(self, state: EnvState, params: Any) -> Any:
+        """A figure of an episode: climate, output, consumption, mitigation and savings by year."""
+        return draw(state, params)
+
+    def _decisions(self, actions: jax.Array, params: Any) -> Decisions:
+        """What the clipped `actions` `[num_players, action_size]` decide."""
+        raise NotImplementedError
+
+    def _observations(
+        self, state: EnvState, outcome: Outcome, actions: jax.Array, params: Any
+    ) -> tuple[jax.Array, ...]:
+        """What each player sees after a step in which `actions` were taken."""
+        raise NotImplementedError
+
+    def _rewards(
+        self, before: EnvState, after: EnvState, outcome: Outcome, params: Any
+    ) -> tuple[jax.Array, ...]:
+        """What each player gets for a step."""
+        raise NotImplementedError
+
+
+def regional_decisions(actions: jax.Array) -> Decisions:
+    """The decisions of N regions, each with an action `[3 + 2N, ...]` of its own, `[N, 3 + 2N or more]`."""
+    num_regions = actions.shape[0]
+    imports = TARIFFS + num_regions
+    return Decisions(
+        savings_rate=actions[:, SAVINGS],
+        mitigation_rate=actions[:, MITIGATION],
+        export_limit=actions[:, EXPORT_LIMIT],
+        tariffs=actions[:, TARIFFS:imports],
+        imports=actions[:, imports : imports + num_regions],
+        club_membership=jnp.zeros_like(actions[:, SAVINGS]),
+    )

@@ -1,0 +1,237 @@
+"""Players of the coin game against a search for shortest ways, in every form that observations have."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax.agents import AGENTS, EvilGreedy, GoodGreedy, RandomGreedy, Stay
+from pax.envs import IteratedMatrixGame
+from pax.envs.coin_game import STAY, CoinGame, EnvState
+from pax.envs.spaces import Box, Dict, Discrete
+from pax.errors import ConfigError
+
+KEY = jax.random.key(0)
+MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0), (0, 0))
+FORMS = (
+    (),
+    ("cnn",),
+    ("tabular",),
+    ("egocentric",),
+    ("egocentric", "cnn"),
+    ("egocentric", "tabular"),
+)
+GREEDY = (GoodGreedy, EvilGreedy, RandomGreedy)
+
+
+@functools.cache
+def distances(size):
+    """Moves from every cell to every cell, breadth first; and where each action leads."""
+    after = np.zeros((5, size * size), int)
+    for action, (down, right) in enumerate(MOVES):
+        for row, column in itertools.product(range(size), repeat=2):
+            after[action, size * row + column] = (
+                size * ((row + down) % size) + (column + right) % size
+            )
+    steps = np.full((size * size, size * size), -1)
+    np.fill_diagonal(steps, 0)
+    for far in range(2 * size):
+        for action in range(4):
+            # Who can get, with one more move, where nobody got so far.
+            reached = steps[:, after[action]] == far
+            steps[(steps == -1) & reached] = far + 1
+    assert (steps >= 0).all()
+    return steps, after
+
+
+def situations(size, one_coin, num=4000):
+    """Cells of red, blue and both coins, int32 `[4, N]`: all of the usual grid, or some."""
+    cells = size * size
+    if size == 3 and not one_coin:
+        return np.indices((cells,) * 4).reshape(4, -1).astype(np.int32)
+    rng = np.random.default_rng(size)
+    positions = rng.integers(0, cells, (4, num), dtype=np.int32)
+    if one_coin:
+        missing = rng.integers(2, 4, num)
+        positions[missing, np.arange(num)] = -1
+        # Nobody is ever on a coin.
+        free = ~(positions[:2, None] == positions[None, 2:]).any(axis=(0, 1))
+        positions = positions[:, free]
+    return positions
+
+
+@functools.cache
+def play_all(size, one_coin, form):
+    """What each strategy does in each situation in each seat, `[N]`; RandomGreedy from two keys, `[2, N]`."""
+    env = CoinGame(size=size, one_coin=one_coin, **dict.fromkeys(form, True))
+    cells = situations(size, one_coin)
+    num = cells.shape[1]
+    strategies = GREEDY if one_coin else (*GREEDY, Stay)
+
+    @jax.jit
+    def act(cells):
+        states = EnvState(*cells, inner_t=jnp.zeros(num, jnp.int32))
+        observations = jax.vmap(env._observations)(states)
+        chosen = {}
+        for strategy, seat in itertools.product(strategies, (0, 1)):
+            agent = strategy.for_env(env, seat)
+            state, memory = agent.make_initial_state(KEY, agent.initial_hidden(num))
+            num_draws = 2 if strategy is RandomGreedy else 1
+            for draw in range(num_draws):
+                key = jax.random.key(draw)
+                actions, after = agent.policy(state, observations[seat], memory, key)
+                assert (actions.shape, actions.dtype) == ((num,), jnp.int32)
+                assert jax.tree.structure(after) == jax.tree.structure(memory)
+                chosen[strategy.__name__, seat, draw] = actions
+        return chosen
+
+    return jax.tree.map(np.asarray, act(tuple(jnp.array(cells))))
+
+
+def far_from(size, cells, seat):
+    """Own cell, own coin and other coin, and how far they are; a missing coin is very far."""
+    own, mine, other = cells[seat], cells[2 + seat], cells[3 - seat]
+    steps, _ = distances(size)
+    own_far = np.where(mine < 0, 1000, steps[own, mine])
+    other_far = np.where(other < 0, 1000, steps[own, other])
+    return own, mine, other, own_far, other_far
+
+
+def assert_nearer(size, own, target, actions):
+    """One move nearer to the target, or still on it."""
+    steps, after = distances(size)
+    now = steps[own, target]
+    np.testing.assert_array_equal(steps[after[actions, own], target], np.maximum(now - 1, 0))
+    np.testing.assert_array_equal(actions[now == 0], STAY)
+
+
+CASES = (
+    *((3, False, form) for form in FORMS),
+    (3, True, ("tabular",)),
+    (3, True, ("egocentric",)),
+    (2, False, ("tabular",)),
+    (4, False, ("egocentric",)),
+    (5, True, ("egocentric", "tabular")),
+    (5, False, ("cnn",)),
+)
+
+
+@pytest.mark.parametrize(("size", "one_coin", "form"), CASES, ids=str)
+@pytest.mark.parametrize("strategy", (GoodGreedy, EvilGreedy))
+def test_greedy_players_go_straight_to_the_coin_that_they_choose(strategy, size, one_coin, form):
+    for seat in (0, 1):
+        own, mine, other, own_far, other_far = far_from(size, situations(size, one_coin), seat)
+        assert one_coin or (own_far == other_far).any()
+        chooses_own = own_far <= other_far if strategy is GoodGreedy else own_far < other_far
+        actions = play_all(size, one_coin, form)[strategy.__name__, seat, 0]
+        assert_nearer(size, own, np.where(chooses_own, mine, other), actions)
+        assert not one_coin or (actions < 4).all()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_random_greedy_takes_the_nearer_coin_and_draws_if_both_are_as_near(form):
+    chosen = play_all(3, False, form)
+    for seat in (0, 1):
+        own, mine, other, own_far, other_far = far_from(3, situations(3, False), seat)
+        tie = own_far == other_far
+        nearer = np.where(own_far < other_far, mine, other)
+        # Where the two ways begin with different moves, one sees which was chosen.
+        good, evil = chosen["GoodGreedy", seat, 0], chosen["EvilGreedy", seat, 0]
+        differ = tie & (good != evil)
+        assert differ.sum() > 500
+        draws = [chosen["RandomGreedy", seat, draw] for draw in (0, 1)]
+        for actions in draws:
+            assert_nearer(3, own[~tie], nearer[~tie], actions[~tie])
+            assert ((actions == good) | (actions == evil))[differ].all()
+            # Every environment draws for itself.
+            assert abs((actions == good)[differ].mean() - 0.5) < 0.08
+        assert abs((draws[0] == draws[1])[differ].mean() - 0.5) < 0.08
+
+
+def test_who_is_good_takes_more_of_its_own():
+    env = CoinGame(num_inner_steps=16)
+    params = env.default_params
+    num_envs = 64
+
+    def play(key, first, second):
+        agents = [cls.for_env(env, seat) for seat, cls in enumerate((first, second))]
+        state_memory = [a.make_initial_state(KEY, a.initial_hidden(num_envs)) for a in agents]
+        seen, state = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), params)
+
+        def step(carry, key):
+            seen, state = carry
+            actions = tuple(
+                agent.policy(own[0], observation, own[1], key)[0]
+                for agent, own, observation in zip(agents, state_memory, seen, strict=True)
+            )
+            seen, state, _, _, info = jax.vmap(env.step, (0, 0, 0, None))(
+                jax.random.split(key, num_envs), state, actions, params
+            )
+            return (seen, state), info
+
+        infos = jax.lax.scan(step, (seen, state), jax.random.split(key, 16))[1]
+        return env.statistics_metrics(env.episode_statistics((), (), infos))
+
+    metrics = jax.jit(play, static_argnums=(1, 2))(KEY, GoodGreedy, EvilGreedy)
+    # A coin is two moves away at most.
+    assert metrics["coins_per_episode/1"] > 8 and metrics["coins_per_episode/2"] > 8
+    assert metrics["prob_coop/1"] > 0.6 and metrics["prob_coop/2"] < 0.4
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_stay_stays(form):
+    chosen = play_all(3, False, form)
+    assert all((chosen["Stay", seat, 0] == STAY).all() for seat in (0, 1))
+
+
+def test_stay_plays_games_whose_observations_have_parts():
+    window = Dict((("window", Box((5, 5, 10), 0.0, 1.0)), ("inventory", Box((6,)))))
+    agent = Stay(window, Discrete(5))
+    state, memory = agent.make_initial_state(KEY, agent.initial_hidden(3))
+    actions, _ = agent.policy(state, window.zeros(3), memory, KEY)
+    assert actions.tolist() == [STAY] * 3
+
+
+@pytest.mark.parametrize("strategy", GREEDY)
+@pytest.mark.parametrize(
+    ("observations", "actions"),
+    (
+        (Discrete(5), Discrete(2)),
+        (Discrete(9**4), Discrete(4)),
+        (Discrete(9**4 + 1), Discrete(5)),
+        (Discrete(2 * 9**3), Discrete(5)),
+        (Discrete(1), Discrete(5)),
+        (Box((35,), 0.0, 1.0), Discrete(5)),
+        (Box((4,), 0.0, 1.0), Discrete(4)),
+        (Box((36,)), Discrete(5)),
+        (Box((3, 4, 3), 0.0, 1.0), Discrete(5)),
+        (Box((36,), 0.0, 1.0), Discrete(6)),
+        (Box((36,), 0.0, 1.0), Box((1,))),
+        (Dict((("window", Box((36,), 0.0, 1.0)),)), Discrete(5)),
+    ),
+    ids=str,
+)
+def test_greedy_players_refuse_other_games(strategy, observations, actions):
+    with pytest.raises(ConfigError) as error:
+        strategy(observations, actions)
+    assert str(error.value) == (
+        f"{strategy.__name__} plays the coin game only, and this game has observations {observations} and "
+        f"actions {actions}: choose another agent for this seat"
+    )
+
+
+@pytest.mark.parametrize("env", (CoinGame(one_coin=True), IteratedMatrixGame()), ids=str)
+def test_stay_refuses_games_in_which_it_could_not(env):
+    with pytest.raises(
+        ConfigError, match="^Stay plays the coin game with two coins and in-the-matrix"
+    ):
+        Stay.for_env(env)
+
+
+def test_they_can_be_asked_for_by_name():
+    for strategy in (*GREEDY, Stay):
+        assert AGENTS[strategy.__name__] is strategy
+        assert strategy.for_env(CoinGame()).describe()["agent"] == strategy.__name__
