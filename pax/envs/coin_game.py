@@ -76,6 +76,7 @@ class CoinGame(Environment):
     """
 
     num_players = 2
+    render_mode = "rgb_array"
 
     def __init__(
         self,

@@ -87,6 +87,8 @@ class InTheMatrix(Environment):
     with scissors in the matrix" (Vezhnevets et al. 2020, arxiv.org/abs/1906.01470).
     """
 
+    render_mode = "rgb_array"
+
     def __init__(
         self,
         num_inner_steps: int = 152,

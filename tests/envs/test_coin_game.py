@@ -319,15 +319,27 @@ def test_a_single_coin_comes_back_where_nobody_is(kind, actions, free):
     assert counts.size == free and abs(chi_square(counts)) < 4
 
 
-def test_a_large_grid_is_used_as_evenly():
-    size = 40
+def test_the_largest_grid_is_used_as_evenly():
+    size = 255
     env = CoinGame(size=size)
     state = state_of(size, (0, 0), (1, 0), (0, 1), (1, 1))
     step = jax.jit(jax.vmap(lambda key: env.step(key, state, (RIGHT, RIGHT), EnvParams(ODD))[1]))
     after = step(jax.random.split(KEY, 100_000))
     first, second = np.asarray(after.red_coin), np.asarray(after.blue_coin)
     for coins in (first, second, (first - second) % size**2):
-        assert abs(chi_square(np.bincount(coins, minlength=size**2))) < 4
+        for line in np.divmod(coins, size):
+            assert abs(chi_square(np.bincount(line, minlength=size))) < 4
+
+
+@pytest.mark.parametrize("size", (16, 255))
+def test_the_last_cell_of_a_large_grid_is_seen(size):
+    env = CoinGame(size=size, cnn=True, one_coin=True)
+    last = (size - 1, size - 1)
+    for positions in ((last, (0, 0), None, last), ((0, 1), last, last, None)):
+        observations = env._observations(state_of(size, *positions))
+        for player in (0, 1):
+            expected = reference_planes(positions, player, size, False)
+            np.testing.assert_array_equal(observations[player], expected)
 
 
 def test_every_start_is_equally_likely():

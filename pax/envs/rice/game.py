@@ -53,6 +53,8 @@ class ClimateGame(Environment):
     action_size: int
     observation_size: int
 
+    render_mode = "figure"
+
     def __init__(self, num_inner_steps: int, num_regions: int, has_mediator: bool):
         check_steps(num_inner_steps)
         if num_regions not in CALIBRATIONS:

@@ -1,0 +1,91 @@
+"""Pictures of episodes: as files and in TensorBoard, of games on grids and of others."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from callbacks import Video
+from pax import MetaTrainer
+from pax.agents import Altruistic, Defect, EvilGreedy, Stay
+from pax.envs import CoinGame, Environment, IteratedMatrixGame
+from pax.envs.spaces import Discrete
+from pax.errors import ConfigError
+from pax.learners import Frozen
+from pax.roles import Role
+
+
+def make_trainer(env, agents, workdir):
+    roles = []
+    for seat, cls in enumerate(agents):
+        agent = cls.for_env(env, seat)
+        learner = Frozen.of(agent.init(jax.random.key(0)))
+        roles.append(Role(f"agent{seat + 1}", agent, (seat,), learner=learner))
+    return MetaTrainer(
+        env, roles, num_envs=2, num_iters=2, chunk=1, callbacks=[Video(every=2)], workdir=workdir
+    )
+
+
+def frames_of(path):
+    frames = []
+    with Image.open(path) as picture:
+        for index in range(picture.n_frames):
+            picture.seek(index)
+            frames.append(np.asarray(picture.convert("RGB")))
+    return frames
+
+
+def images_in(workdir):
+    events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
+    events.Reload()
+    return {tag: events.Tensors(tag) for tag in events.Tags()["tensors"] if "episode" in tag}
+
+
+def test_a_game_on_a_grid_becomes_an_animation(tmp_path):
+    env = CoinGame(num_inner_steps=6)
+    trainer = make_trainer(env, [EvilGreedy, Stay], tmp_path)
+    trainer.fit()
+
+    states, params = trainer.record()["training"]
+    assert all(len(leaf) == 6 for leaf in jax.tree.leaves(states))
+    expected = [
+        env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params) for t in range(6)
+    ]
+    frames = frames_of(tmp_path / "videos" / "training_000002.gif")
+    # Frames that are alike are joined by the format.
+    distinct = [
+        frame for t, frame in enumerate(expected) if t == 0 or (frame != expected[t - 1]).any()
+    ]
+    assert len(distinct) > 2
+    assert len(frames) == len(distinct)
+    for frame, picture in zip(frames, distinct, strict=True):
+        assert np.abs(frame.astype(int) - picture).max() <= 8
+    ((tag, (event,)),) = images_in(tmp_path).items()
+    assert tag == "evaluation/training/episode" and event.step == 2
+    assert event.tensor_proto.string_val[2].startswith(b"GIF89a")
+    assert not (tmp_path / "videos" / "training_000001.gif").exists()
+
+
+def test_other_games_become_a_figure(tmp_path):
+    make_trainer(IteratedMatrixGame(4), [Defect, Altruistic], tmp_path).fit()
+    (frame,) = frames_of(tmp_path / "videos" / "training_000002.gif")
+    assert frame.shape[-1] == 3 and len(np.unique(frame)) > 10
+    ((_, (event,)),) = images_in(tmp_path).items()
+    assert event.tensor_proto.string_val[2].startswith(b"\x89PNG")
+
+
+def test_a_game_that_cannot_be_drawn_is_told_before_compiling(tmp_path):
+    class Blank(Environment):
+        num_players, num_inner_steps, default_params = 1, 2, ()
+
+        def observation_space(self, player):
+            return Discrete(5)
+
+        def action_space(self, player):
+            return Discrete(2)
+
+    trainer = make_trainer(Blank(), [Defect], tmp_path)
+    with pytest.raises(ConfigError, match="^callbacks.Video cannot draw Blank: leave it out"):
+        trainer.fit()
+    assert not trainer.compile_seconds
