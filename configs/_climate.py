@@ -34,7 +34,7 @@ def family(kind: str, num_regions: int = 5, has_mediator: bool = False) -> games
         env=env,
         num_players=num_regions + has_mediator,
         steps=20,
-        network={"hidden_size": 32, "head_init": "orthogonal"},
+        network={"hidden_size": 32, "head_init": "orthogonal", "symlog": True},
         recurrent={"sequence_length": 20},
         ppo={
             "discount": 0.99,

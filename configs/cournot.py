@@ -32,7 +32,7 @@ def _family(num_players: int = 2) -> games.Family:
         env=env,
         num_players=num_players,
         steps=1,
-        network={"head_init": "orthogonal", "action_scale": 10.0},
+        network={"head_init": "orthogonal", "symlog": True, "action_scale": 10.0},
         recurrent={"sequence_length": 1},
         ppo={
             "learning_rate": 0.003,

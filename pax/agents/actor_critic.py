@@ -40,6 +40,8 @@ class ActorCritic(Agent):
     """Whether the value of an `mlp` has layers of its own."""
     embed: bool = False
     """Whether a tanh layer comes before a `gru`."""
+    symlog: bool = False
+    """Whether observations x are seen as sign(x) log(1 + |x|), for those that are large numbers."""
     conv_channels: tuple[int, ...] = ()
     """Channels of the 3x3 convolutions that images go through first."""
     head_init: HeadInit = "constant"
@@ -58,7 +60,11 @@ class ActorCritic(Agent):
     def __post_init__(self) -> None:
         self._check_settings()
         torso = Torso(
-            self.observation_space, self.hidden_size, tuple(self.conv_channels), self.embed
+            self.observation_space,
+            self.hidden_size,
+            tuple(self.conv_channels),
+            self.embed,
+            self.symlog,
         )
         try:
             self._module = self.make_module(torso, num_outputs(self.action_space))

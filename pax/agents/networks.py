@@ -67,13 +67,16 @@ class Convolutions(nn.Module):
 class Torso(nn.Module):
     """What a policy sees of an observation, `[..., D]`.
 
-    With `conv_channels`, images go through convolutions; with `embed`, all of it through a tanh layer.
+    With `conv_channels`, images go through convolutions; with `symlog`, large numbers become small,
+    sign(x) log(1 + |x|) (Hafner et al. 2023, arxiv.org/abs/2301.04104); with `embed`, all of it goes through
+    a tanh layer.
     """
 
     observation_space: Space
     hidden_size: int
     conv_channels: Sequence[int] = ()
     embed: bool = False
+    symlog: bool = False
 
     @nn.compact
     def __call__(self, observations: PyTree) -> jax.Array:
@@ -88,6 +91,8 @@ class Torso(nn.Module):
             else:
                 features.append(encode(value, part))
         joined = features[0] if len(features) == 1 else jnp.concatenate(features, axis=-1)
+        if self.symlog:
+            joined = jnp.sign(joined) * jnp.log1p(jnp.abs(joined))
         if self.embed:
             joined = nn.tanh(
                 nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(joined)

@@ -84,9 +84,8 @@ def _moves(word: jax.Array, players: list[Player], actions: tuple[jax.Array, ...
     # Going round from a random player on, in a random sense, is fair to any two of them.
     rank = [((word >> TURN_BITS & 1023) + player) % num_players for player in range(num_players)]
     reverse = word >> REVERSE_BIT & 1 == 1
-    # Who is held back may in turn hold back who wanted to come after it, so there are as many rounds as
-    # players. Two players are done after one.
-    for _ in range(1 if num_players == 2 else num_players):
+
+    def hold_back(_: int, wanted: list[Cell]) -> list[Cell]:
         held = [jnp.bool_(False)] * num_players
         moves = [~_same(cell, want) for cell, want in zip(old, wanted, strict=True)]
         for i, j in pairs(num_players):
@@ -95,11 +94,16 @@ def _moves(word: jax.Array, players: list[Player], actions: tuple[jax.Array, ...
             first = (rank[i] < rank[j]) ^ reverse
             held[i] |= moves[i] & ((clash & (~moves[j] | ~first)) | swap)
             held[j] |= moves[j] & ((clash & (~moves[i] | first)) | swap)
-        wanted = [
+        return [
             (jnp.where(stop, cell[0], want[0]), jnp.where(stop, cell[1], want[1]))
             for stop, cell, want in zip(held, old, wanted, strict=True)
         ]
-    return wanted
+
+    # Who is held back may in turn hold back who wanted to come after it, so there are as many rounds as
+    # players. Two players are done after one. Unrolled, many rounds take minutes to compile.
+    if num_players == 2:
+        return hold_back(0, wanted)
+    return jax.lax.fori_loop(0, num_players, hold_back, wanted)
 
 
 def _ahead(player: Player, action: jax.Array) -> Cell:

@@ -71,6 +71,12 @@ def test_a_torso_takes_images_through_convolutions_and_all_through_the_embedding
     assert variables["params"]["Dense_0"]["kernel"].shape == (4 * 3 * 8 + 4 + 3, 16)
 
 
+def test_symlog_makes_large_numbers_small():
+    observations = jnp.array([[-999.0, 0.0, 1e6]])
+    seen = Torso(VECTOR, 4, symlog=True).apply({}, observations)
+    np.testing.assert_allclose(seen, [[-np.log(1000), 0.0, np.log(1e6 + 1)]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("agent", [PPO, PPOMemory])
 @pytest.mark.parametrize("space", [Discrete(4), Discrete(100), VECTOR, IMAGE, BOTH], ids=str)
 @pytest.mark.parametrize("actions", [Discrete(3), Box((2,))], ids=str)

@@ -56,7 +56,7 @@ class ClubRice(ClimateGame):
         "mediator_utility_weight": 1.0,
     }
 
-    def __init__(self, num_inner_steps: int = 20, num_regions: int = 5, has_mediator: bool = False):
+    def __init__(self, num_regions: int = 5, has_mediator: bool = False, num_inner_steps: int = 20):
         super().__init__(num_inner_steps, num_regions, has_mediator)
         self.action_size = 4 + 2 * num_regions
         self.observation_size = 9 + 5 * num_regions

@@ -29,7 +29,7 @@ class Rice(ClimateGame):
     The mediator sees 0 for region, damages, abatement cost and production.
     """
 
-    def __init__(self, num_inner_steps: int = 20, num_regions: int = 5, has_mediator: bool = False):
+    def __init__(self, num_regions: int = 5, has_mediator: bool = False, num_inner_steps: int = 20):
         super().__init__(num_inner_steps, num_regions, has_mediator)
         self.action_size = 3 + 2 * num_regions
         self.observation_size = 12 + 9 * num_regions + self.num_players * self.action_size

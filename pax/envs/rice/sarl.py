@@ -28,9 +28,9 @@ class SarlRice(ClimateGame):
 
     def __init__(
         self,
-        num_inner_steps: int = 20,
         num_regions: int = 5,
         fixed_mitigation_rate: float | None = None,
+        num_inner_steps: int = 20,
     ):
         super().__init__(num_inner_steps, num_regions, has_mediator=False)
         if fixed_mitigation_rate is not None:
