@@ -229,9 +229,8 @@ class CoinGame(Environment):
         return row, cell - self.size * row
 
     def _wrap(self, index: jax.Array) -> jax.Array:
-        """A row or column modulo `size`, of one from -`size` to 2 * `size` - 1."""
-        size = self.size
-        return jnp.where(index < 0, index + size, jnp.where(index >= size, index - size, index))
+        """A row or column modulo `size`; it may be as low as -`size`."""
+        return jax.lax.rem(index + self.size, jnp.int32(self.size))
 
     def _two_cells(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Two independent uniform cells, from one word while 32 bits are plenty for both."""

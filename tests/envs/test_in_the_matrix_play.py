@@ -1,0 +1,301 @@
+"""In-the-matrix over many random steps: against a reference, against JaxMARL, and what never changes."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pax.envs._in_the_matrix_grid import unpack
+from pax.envs.in_the_matrix import InTheMatrix
+from tests.envs.in_the_matrix_reference import LAYOUT, SPAWNS, Game
+
+LEFT, RIGHT, FORWARD, INTERACT, STAY = range(5)
+COINS = [(1, 1), (1, 2), (2, 1), (1, 6), (2, 6), (1, 5)]
+COINS += [(6, 2), (5, 1), (6, 1), (6, 6), (6, 5), (5, 6)]
+PENALTY = 3
+PAYOFF = (((1.0, 2.0), (4.0, -8.0)), ((16.0, 32.0), (-64.0, 128.0)))
+# Players walk more than they turn, or they hardly meet.
+ODDS = jnp.log(jnp.array([0.15, 0.15, 0.5, 0.18, 0.02]))
+
+
+def random_actions(key, shape, num_players):
+    actions = jax.random.categorical(key, ODDS, shape=(num_players, *shape))
+    return tuple(actions[player] for player in range(num_players))
+
+
+@functools.cache
+def compiled(num_players, fixed, num_steps, num_envs):
+    """Plays `num_steps` steps of given or random actions; returns everything of every step."""
+    env = InTheMatrix(num_steps, fixed, num_players)
+    params = env.make_params(PAYOFF, PENALTY)
+
+    def play(key, actions=None):
+        reset_key, step_key, act_key = jax.random.split(key, 3)
+        if actions is None:
+            actions = random_actions(act_key, (num_steps, num_envs), num_players)
+        first, state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), params)
+
+        def step(state, inputs):
+            keys, joint = inputs
+            seen, state, rewards, done, info = jax.vmap(env.step, (0, 0, 0, None))(
+                keys, state, joint, params
+            )
+            return state, (seen, state, rewards, done, info)
+
+        keys = jax.random.split(step_key, (num_steps, num_envs))
+        return first, state, actions, jax.lax.scan(step, state, (keys, actions))[1]
+
+    return jax.jit(play)
+
+
+def agents(state, index):
+    """Cells and directions of the players of one environment (and time)."""
+    players = [jax.tree.map(lambda a: int(a[index]), unpack(number)) for number in state.players]
+    return [((player.x, player.y), player.direction) for player in players]
+
+
+@pytest.mark.parametrize(
+    ("num_players", "fixed", "num_envs"), ((2, True, 24), (2, False, 8), (4, False, 8))
+)
+def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
+    num_steps = 200
+    play = compiled(num_players, fixed, num_steps, num_envs)
+    first, start, actions, outputs = jax.tree.map(np.array, play(jax.random.key(num_envs)))
+    seen, states, rewards, done, info = outputs
+    happened = dict.fromkeys(info, 0)
+    for env in range(num_envs):
+        types = int(start.type_1[env]) >> np.arange(12) & 1
+        layout = dict(zip(COINS, types.tolist(), strict=True))
+        assert not fixed or layout == LAYOUT
+        game = Game(agents(start, env), layout, np.array(PAYOFF), PENALTY)
+        compare_observations(game, first, env)
+        for t in range(num_steps):
+            joint = [int(own[t, env]) for own in actions]
+            earned, events = game.step(joint, agents(states, (t, env)))
+            np.testing.assert_allclose([own[t, env] for own in rewards], earned, rtol=1e-5)
+            for name, expected in (*events.items(), ("rewards", earned)):
+                actual = np.array(jax.tree.map(lambda own: own[t, env], info[name]))  # noqa: B023
+                np.testing.assert_allclose(actual, expected, rtol=1e-5, err_msg=name)
+                happened[name] += np.count_nonzero(actual)
+            compare_observations(game, seen, (t, env))
+    assert min(happened.values()) >= 40, happened
+    assert (done == (np.arange(num_steps) == num_steps - 1)[:, None]).all()
+
+
+def compare_observations(game, seen, index):
+    for player, observation in enumerate(seen):
+        window, inventory = game.observe(player)
+        np.testing.assert_array_equal(observation["window"][index], window)
+        np.testing.assert_array_equal(observation["inventory"][index], inventory)
+
+
+def violations(before, after, rewards, seen):
+    """What is wrong with a step of one environment, by name, and how much happened in it."""
+    old, new = ([unpack(number) for number in state.players] for state in (before, after))
+    pairs = list(itertools.combinations(range(len(new)), 2))
+    cell = [8 * player.x + player.y for player in new]
+    home = jnp.array([8 * x + y for x, y in COINS])
+    spawn = jnp.array([8 * x + y for x, y in sorted(SPAWNS)])
+    carried = [player.coins >> jnp.arange(12) & 1 for player in new]
+    added = [b.coins & ~a.coins for a, b in zip(old, new, strict=True)]
+    lost = [a.coins & ~b.coins for a, b in zip(old, new, strict=True)]
+    again = [player.frozen == 1 for player in old]
+    hit = [(a.frozen == 0) & (b.frozen > 0) for a, b in zip(old, new, strict=True)]
+    somewhere = range(len(new))
+    wrong = {
+        "two in a cell": [cell[i] == cell[j] for i, j in pairs],
+        "a coin carried twice": [(carried[i] & carried[j]).any() for i, j in pairs],
+        "a coin from elsewhere": [
+            ~again[i] & ((added[i] >> jnp.arange(12) & 1 == 1) & (home != cell[i])).any()
+            for i in somewhere
+        ],
+        "coins lost": [~again[i] & (lost[i] != 0) for i in somewhere],
+        "coins kept": [again[i] & (new[i].coins != 0) for i in somewhere],
+        "frozen for a wrong time": [
+            new[i].frozen
+            != jnp.where(old[i].frozen > 0, old[i].frozen - 1, jnp.where(hit[i], PENALTY, 0))
+            for i in somewhere
+        ],
+        "frozen and moved": [
+            (old[i].frozen > 1)
+            & ((cell[i] != 8 * old[i].x + old[i].y) | (new[i].direction != old[i].direction))
+            for i in somewhere
+        ],
+        "farther than a cell": [
+            ~again[i] & (abs(new[i].x - old[i].x) + abs(new[i].y - old[i].y) > 1) for i in somewhere
+        ],
+        "not at a spawn": [again[i] & (cell[i] != spawn).all() for i in somewhere],
+        "frozen without coins": [(new[i].frozen > 0) & (new[i].coins == 0) for i in somewhere],
+        "a reward for nothing": [(rewards[i] != 0) & ~hit[i] for i in somewhere],
+        "not itself": [
+            (window["window"][..., 0] != jnp.zeros((5, 5)).at[2, 0].set(1.0)).any()
+            for window in seen
+        ],
+        "not 0 or 1": [((w["window"] != 0) & (w["window"] != 1)).any() for w in seen],
+        "more coins than there are": [w["inventory"].max() > 6 for w in seen],
+        "layout changed": [before.type_1 != after.type_1],
+        "time": [after.inner_t != before.inner_t + 1],
+    }
+    if len(new) == 2:
+        wrong["on a coin"] = [
+            ((home == own) & (carried[0] + carried[1] == 0)).any() for own in cell
+        ]
+        wrong["one frozen"] = [new[0].frozen != new[1].frozen]
+        wrong["not mirrored"] = [again[0] & (cell[0] + cell[1] != 63)]
+    happened = {"interactions": hit[0], "resets": again[0], "coins": added[0] != 0}
+    return jax.tree.map(lambda a: jnp.asarray(a).astype(jnp.int32), (wrong, happened))
+
+
+def count_violations(env, params, num_envs, num_steps, key):
+    """The sums of `violations` over random play."""
+    step = jax.vmap(env.step, (0, 0, 0, None))
+
+    def body(carry, keys):
+        state, total = carry
+        joint = random_actions(keys[1], (num_envs,), env.num_players)
+        seen, after, rewards, _, _ = step(jax.random.split(keys[0], num_envs), state, joint, params)
+        found = jax.vmap(violations)(state, after, rewards, seen)
+        return (after, jax.tree.map(lambda a, b: a + b.sum(), total, found)), None
+
+    reset_key, step_key = jax.random.split(key)
+    seen, state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), params)
+    zero = violations(
+        *(jax.tree.map(lambda a: a[0], t) for t in (state, state)),
+        [0.0] * 8,
+        jax.tree.map(lambda a: a[0], seen),
+    )
+    total = jax.tree.map(jnp.zeros_like, zero)
+    keys = jax.random.split(step_key, (num_steps, 2))
+    return jax.lax.scan(body, (state, total), keys)[0][1]
+
+
+def test_a_million_random_steps_break_no_rule():
+    num_envs, num_steps = 1000, 1000
+    env = InTheMatrix(num_steps, fixed_coin_location=False)
+    params = env.make_params(PAYOFF, PENALTY)
+    run = jax.jit(functools.partial(count_violations, env, params, num_envs, num_steps))
+    wrong, happened = run(jax.random.key(6))
+    assert not any(map(bool, jax.tree.leaves(wrong))), wrong
+    assert all(count > 10_000 for count in jax.tree.leaves(happened)), happened
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    num_players=st.sampled_from((2, 3, 5)),
+    script=st.lists(
+        st.sampled_from((LEFT, RIGHT, FORWARD, INTERACT, STAY)), min_size=1, max_size=12
+    ),
+)
+def test_no_actions_break_a_rule(seed, num_players, script):
+    """Players repeat a script, each from another point of it on."""
+    num_steps = 40
+    play = checked(num_players, num_steps)
+    script = np.resize(script, (num_players, num_steps)).astype(np.int32)
+    actions = tuple(jnp.array(np.roll(own, 7 * player)) for player, own in enumerate(script))
+    wrong = play(jax.random.key(seed), actions)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(wrong)), wrong
+
+
+@functools.cache
+def checked(num_players, num_steps):
+    env = InTheMatrix(num_steps, False, num_players)
+    params = env.make_params(PAYOFF, PENALTY)
+
+    def play(key, actions):
+        def step(state, inputs):
+            seen, after, rewards, _, _ = env.step(*inputs[:1], state, inputs[1], params)
+            return after, violations(state, after, rewards, seen)[0]
+
+        _, state = env.reset(key, params)
+        return jax.lax.scan(step, state, (jax.random.split(key, num_steps), actions))[1]
+
+    return jax.jit(play)
+
+
+def test_the_same_step_in_jaxmarl_wherever_the_rules_agree():
+    storm = pytest.importorskip("jaxmarl.environments.storm.storm_2p")
+    num_steps, num_envs = 150, 20
+    other = storm.InTheGrid_2p(
+        num_inner_steps=10**6, payoff_matrix=jnp.array(PAYOFF), freeze_penalty=PENALTY
+    )
+    play = compiled(2, True, num_steps, num_envs)
+    _, start, actions, (seen, states, rewards, _, info) = play(jax.random.key(7))
+    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
+    flat = functools.partial(jax.tree.map, lambda a: a.reshape(-1, *a.shape[2:]))
+    before, after, actions, seen = flat(before), flat(states), flat(actions), flat(seen)
+    old, new = ([unpack(number) for number in state.players] for state in (before, after))
+
+    def grid_of(red, blue):
+        grid = jnp.zeros((8, 8), jnp.int8)
+        for coin, (x, y) in enumerate(COINS):
+            there = ((red.coins | blue.coins) >> coin & 1) == 0
+            grid = grid.at[x, y].set(jnp.where(there, 3 + LAYOUT[x, y], 0))
+        return grid.at[red.x, red.y].set(1).at[blue.x, blue.y].set(2)
+
+    def inventory_of(player):
+        return jnp.array(
+            [
+                sum(
+                    player.coins >> coin & 1
+                    for coin, cell in enumerate(COINS)
+                    if LAYOUT[cell] == kind
+                )
+                for kind in range(2)
+            ],
+            jnp.float32,
+        )
+
+    def step_other(key, red, blue, joint):
+        state = storm.State(
+            **{"red_pos": jnp.array([red.x, red.y, red.direction], jnp.int8)},
+            blue_pos=jnp.array([blue.x, blue.y, blue.direction], jnp.int8),
+            step=0,
+            outer_t=0,
+            done=False,
+            grid=grid_of(red, blue),
+            red_inventory=inventory_of(red),
+            blue_inventory=inventory_of(blue),
+            red_coins=storm.BLUE_SPAWN,
+            blue_coins=storm.RED_SPAWN,
+            freeze=jnp.int16(jnp.where(red.frozen > 0, red.frozen, -1)),
+        )
+        seen, state, rewards, _, _ = other.step_env(key, state, joint)
+        return seen, state.red_pos, state.blue_pos, rewards
+
+    num = num_steps * num_envs
+    # Twice, lest a fair coin falls differently there by chance only.
+    tries = []
+    for seed in (8, 9, 10, 11):
+        keys = jax.random.split(jax.random.key(seed), num)
+        tries.append(jax.jit(jax.vmap(step_other))(keys, *old, actions))
+
+    ends = np.array([[p.x, p.y, p.direction] for p in new]).transpose(2, 0, 1)
+    again = np.array(old[0].frozen == 1)
+    facing = np.array(abs(old[0].x - old[1].x) + abs(old[0].y - old[1].y) == 1)
+    swap = np.zeros(num, bool)
+    same = np.zeros(num, bool)
+    for theirs, red, blue, paid in tries:
+        there = np.stack([red, blue], axis=1)
+        kept = np.array([[p.x, p.y] for p in old]).transpose(2, 0, 1)
+        swap |= (
+            facing & (there[:, 0, :2] == kept[:, 1]).all(1) & (there[:, 1, :2] == kept[:, 0]).all(1)
+        )
+        agrees = (there == ends).all(axis=(1, 2))
+        for ours, observation in zip(seen, theirs, strict=True):
+            for name, part in (("window", "observation"), ("inventory", "inventory")):
+                equal = np.array(ours[name] == observation[part]).reshape(num, -1).all(axis=1)
+                agrees &= equal
+        for own, reward in zip(flat(rewards), paid, strict=True):
+            agrees &= np.isclose(own, reward, rtol=1e-5)
+        same |= agrees
+    compared = ~again & ~swap
+    assert same[compared].all()
+    assert not same[swap].any() and swap.any()
+    assert compared.mean() > 0.9
+    assert np.array(flat(info)["interactions"][0])[compared].sum() > 50
