@@ -138,6 +138,9 @@ def get_config(
         config.env.show_payoff_to = show_payoff_to
     if "small" in given:
         _make_small(config)
+        if variant == "mfos_es":
+            # Slower to leave mutual defection.
+            config.num_iters = 120
     if "quicktest" in given:
         _make_quick(config)
     _add_training(config, given)

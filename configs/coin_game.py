@@ -17,7 +17,7 @@ STRATEGIES = {
     "stay": "Stay",
 }
 INDEPENDENT = {
-    "self": "both take whatever coin is near, some 12 coins each per episode, and earn about 0",
+    "self": "both take most of the coins that they can reach, some 10 each per episode",
     "shared": "one policy for both: takes whatever coin is near",
     "evil_greedy": "takes whatever coin is near",
     "good_greedy": "takes whatever coin is near, and earns more than the other",
@@ -48,15 +48,15 @@ def _family(env_settings) -> games.Family:
         steps=16,
         network={"hidden_size": 16, "head_init": "orthogonal", **cnn},
         feed_forward={"num_layers": 1},
-        recurrent={"embed": True, "sequence_length": 16},
+        recurrent={"embed": True, "sequence_length": 4},
         ppo={
             "learning_rate": 0.005,
-            "entropy_coeff": 0.1,
-            "num_epochs": 2,
-            "num_minibatches": 5,
+            "entropy_coeff": 0.02,
+            "num_epochs": 4,
+            "num_minibatches": 10,
         },
         strategies=STRATEGIES,
-        independent={"num_envs": 50, "num_iters": 500},
+        independent={"num_envs": 100, "num_iters": 500},
         meta={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
         small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},
         evolution={"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05},
@@ -76,6 +76,12 @@ def get_config(argument: str = "ppo"):
     parts = argument.split(",")
     settings = {name: True for name in OPTIONS[:3] if name in parts[1:]}
     rest = [part for part in parts if part not in settings]
+    if rest[0] in games.LEARNERS:
+        config = games.get_config(",".join(rest), _family(settings))
+        for name in config.roles:
+            if "hidden_size" in config[name]:
+                config[name].hidden_size = 32
+        return config
     if rest[0] != "tabular":
         return games.get_config(",".join(rest), _family(settings))
     parse_variant(

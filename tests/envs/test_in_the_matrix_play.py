@@ -20,7 +20,7 @@ COINS += [(6, 2), (5, 1), (6, 1), (6, 6), (6, 5), (5, 6)]
 PENALTY = 3
 PAYOFF = (((1.0, 2.0), (4.0, -8.0)), ((16.0, 32.0), (-64.0, 128.0)))
 # Players walk more than they turn, or they hardly meet.
-ODDS = jnp.log(jnp.array([0.15, 0.15, 0.5, 0.18, 0.02]))
+ODDS = jnp.log(jnp.array([0.14, 0.14, 0.4, 0.3, 0.02]))
 
 
 def random_actions(key, shape, num_players):
@@ -60,7 +60,7 @@ def agents(state, index):
 
 
 @pytest.mark.parametrize(
-    ("num_players", "fixed", "num_envs"), ((2, True, 24), (2, False, 8), (4, False, 8))
+    ("num_players", "fixed", "num_envs"), ((2, True, 24), (2, False, 24), (4, False, 6))
 )
 def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
     num_steps = 200
@@ -77,13 +77,13 @@ def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
         for t in range(num_steps):
             joint = [int(own[t, env]) for own in actions]
             earned, events = game.step(joint, agents(states, (t, env)))
-            np.testing.assert_allclose([own[t, env] for own in rewards], earned, rtol=1e-5)
+            np.testing.assert_allclose([own[t, env] for own in rewards], earned, 1e-5, 1e-5)
             for name, expected in (*events.items(), ("rewards", earned)):
                 actual = np.array(jax.tree.map(lambda own: own[t, env], info[name]))  # noqa: B023
-                np.testing.assert_allclose(actual, expected, rtol=1e-5, err_msg=name)
+                np.testing.assert_allclose(actual, expected, 1e-5, 1e-5, err_msg=name)
                 happened[name] += np.count_nonzero(actual)
             compare_observations(game, seen, (t, env))
-    assert min(happened.values()) >= 40, happened
+    assert min(happened.values()) >= 20, happened
     assert (done == (np.arange(num_steps) == num_steps - 1)[:, None]).all()
 
 
@@ -164,11 +164,8 @@ def count_violations(env, params, num_envs, num_steps, key):
 
     reset_key, step_key = jax.random.split(key)
     seen, state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), params)
-    zero = violations(
-        *(jax.tree.map(lambda a: a[0], t) for t in (state, state)),
-        [0.0] * 8,
-        jax.tree.map(lambda a: a[0], seen),
-    )
+    first_seen, first = jax.tree.map(lambda leaf: leaf[0], (seen, state))
+    zero = violations(first, first, [0.0] * env.num_players, first_seen)
     total = jax.tree.map(jnp.zeros_like, zero)
     keys = jax.random.split(step_key, (num_steps, 2))
     return jax.lax.scan(body, (state, total), keys)[0][1]
@@ -181,13 +178,13 @@ def test_a_million_random_steps_break_no_rule():
     run = jax.jit(functools.partial(count_violations, env, params, num_envs, num_steps))
     wrong, happened = run(jax.random.key(6))
     assert not any(map(bool, jax.tree.leaves(wrong))), wrong
-    assert all(count > 10_000 for count in jax.tree.leaves(happened)), happened
+    assert all(count > 5000 for count in jax.tree.leaves(happened)), happened
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**31 - 1),
-    num_players=st.sampled_from((2, 3, 5)),
+    num_players=st.sampled_from((2, 3)),
     script=st.lists(
         st.sampled_from((LEFT, RIGHT, FORWARD, INTERACT, STAY)), min_size=1, max_size=12
     ),
@@ -220,82 +217,76 @@ def checked(num_players, num_steps):
 
 def test_the_same_step_in_jaxmarl_wherever_the_rules_agree():
     storm = pytest.importorskip("jaxmarl.environments.storm.storm_2p")
-    num_steps, num_envs = 150, 20
-    other = storm.InTheGrid_2p(
+    num_steps, num_envs = 150, 200
+    _, start, actions, (seen, states, rewards, _, info) = compiled(2, True, num_steps, num_envs)(
+        jax.random.key(7)
+    )
+    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
+    before, after, actions, seen, rewards, interactions = jax.tree.map(
+        lambda a: a.reshape(-1, *a.shape[2:]),
+        (before, states, actions, seen, rewards, info["interactions"][0]),
+    )
+    step = jax.jit(jax.vmap(functools.partial(step_jaxmarl, storm)))
+    old, new = (
+        jax.tree.map(np.array, [unpack(number) for number in state.players])
+        for state in (before, after)
+    )
+    num = num_steps * num_envs
+    cells, ends = (
+        np.stack([[player.x, player.y] for player in players]).transpose(2, 0, 1)
+        for players in (old, new)
+    )
+    ours = (ends, [player.direction for player in new], seen, rewards)
+    same, swapped = np.zeros((2, num), bool)
+    # Several times, as what a fair coin decides may come out differently there.
+    for seed in range(8):
+        theirs = step(jax.random.split(jax.random.key(seed), num), *before.players, actions)
+        same |= np.all(
+            [
+                np.isclose(a, b, 1e-5, 1e-5).reshape(num, -1).all(axis=1)
+                for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+            ],
+            axis=0,
+        )
+        swapped |= (np.array(theirs[0]) == cells[:, ::-1]).all(axis=(1, 2))
+    again = old[0].frozen == 1
+    # Apart from where players start again, the last of these differences is the only one in what a step does.
+    assert same[~again & ~swapped].all()
+    assert not same[swapped].any()
+    assert swapped.sum() > 5 and interactions[same].sum() > 50 and same.mean() > 0.95
+
+
+def step_jaxmarl(storm, key, first, second, actions):
+    """A step of JaxMARL's game from a state of ours; returns (cells, directions, observations, rewards)."""
+    red, blue = unpack(first), unpack(second)
+    grid, inventories = jnp.zeros((8, 8), jnp.int8), jnp.zeros((2, 2))
+    for coin, cell in enumerate(COINS):
+        by_red, by_blue = red.coins >> coin & 1, blue.coins >> coin & 1
+        inventories = inventories.at[:, LAYOUT[cell]].add(jnp.stack([by_red, by_blue]))
+        item = storm.Items.blue_coin if LAYOUT[cell] else storm.Items.red_coin
+        grid = grid.at[cell].set(jnp.where(by_red | by_blue, storm.Items.empty, item))
+    for player, item in ((red, storm.Items.red_agent), (blue, storm.Items.blue_agent)):
+        grid = grid.at[player.x, player.y].set(item)
+    state = storm.State(
+        red_pos=jnp.array([red.x, red.y, red.direction], jnp.int8),
+        blue_pos=jnp.array([blue.x, blue.y, blue.direction], jnp.int8),
+        step=0,
+        outer_t=0,
+        done=False,
+        grid=grid,
+        red_inventory=inventories[0],
+        blue_inventory=inventories[1],
+        # Its names are the other way round; it plays the second half of the layout as red.
+        red_coins=storm.BLUE_SPAWN,
+        blue_coins=storm.RED_SPAWN,
+        freeze=jnp.where(red.frozen > 0, red.frozen, -1).astype(jnp.int16),
+    )
+    env = storm.InTheGrid_2p(
         num_inner_steps=10**6, payoff_matrix=jnp.array(PAYOFF), freeze_penalty=PENALTY
     )
-    play = compiled(2, True, num_steps, num_envs)
-    _, start, actions, (seen, states, rewards, _, info) = play(jax.random.key(7))
-    before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), start, states)
-    flat = functools.partial(jax.tree.map, lambda a: a.reshape(-1, *a.shape[2:]))
-    before, after, actions, seen = flat(before), flat(states), flat(actions), flat(seen)
-    old, new = ([unpack(number) for number in state.players] for state in (before, after))
-
-    def grid_of(red, blue):
-        grid = jnp.zeros((8, 8), jnp.int8)
-        for coin, (x, y) in enumerate(COINS):
-            there = ((red.coins | blue.coins) >> coin & 1) == 0
-            grid = grid.at[x, y].set(jnp.where(there, 3 + LAYOUT[x, y], 0))
-        return grid.at[red.x, red.y].set(1).at[blue.x, blue.y].set(2)
-
-    def inventory_of(player):
-        return jnp.array(
-            [
-                sum(
-                    player.coins >> coin & 1
-                    for coin, cell in enumerate(COINS)
-                    if LAYOUT[cell] == kind
-                )
-                for kind in range(2)
-            ],
-            jnp.float32,
-        )
-
-    def step_other(key, red, blue, joint):
-        state = storm.State(
-            **{"red_pos": jnp.array([red.x, red.y, red.direction], jnp.int8)},
-            blue_pos=jnp.array([blue.x, blue.y, blue.direction], jnp.int8),
-            step=0,
-            outer_t=0,
-            done=False,
-            grid=grid_of(red, blue),
-            red_inventory=inventory_of(red),
-            blue_inventory=inventory_of(blue),
-            red_coins=storm.BLUE_SPAWN,
-            blue_coins=storm.RED_SPAWN,
-            freeze=jnp.int16(jnp.where(red.frozen > 0, red.frozen, -1)),
-        )
-        seen, state, rewards, _, _ = other.step_env(key, state, joint)
-        return seen, state.red_pos, state.blue_pos, rewards
-
-    num = num_steps * num_envs
-    # Twice, lest a fair coin falls differently there by chance only.
-    tries = []
-    for seed in (8, 9, 10, 11):
-        keys = jax.random.split(jax.random.key(seed), num)
-        tries.append(jax.jit(jax.vmap(step_other))(keys, *old, actions))
-
-    ends = np.array([[p.x, p.y, p.direction] for p in new]).transpose(2, 0, 1)
-    again = np.array(old[0].frozen == 1)
-    facing = np.array(abs(old[0].x - old[1].x) + abs(old[0].y - old[1].y) == 1)
-    swap = np.zeros(num, bool)
-    same = np.zeros(num, bool)
-    for theirs, red, blue, paid in tries:
-        there = np.stack([red, blue], axis=1)
-        kept = np.array([[p.x, p.y] for p in old]).transpose(2, 0, 1)
-        swap |= (
-            facing & (there[:, 0, :2] == kept[:, 1]).all(1) & (there[:, 1, :2] == kept[:, 0]).all(1)
-        )
-        agrees = (there == ends).all(axis=(1, 2))
-        for ours, observation in zip(seen, theirs, strict=True):
-            for name, part in (("window", "observation"), ("inventory", "inventory")):
-                equal = np.array(ours[name] == observation[part]).reshape(num, -1).all(axis=1)
-                agrees &= equal
-        for own, reward in zip(flat(rewards), paid, strict=True):
-            agrees &= np.isclose(own, reward, rtol=1e-5)
-        same |= agrees
-    compared = ~again & ~swap
-    assert same[compared].all()
-    assert not same[swap].any() and swap.any()
-    assert compared.mean() > 0.9
-    assert np.array(flat(info)["interactions"][0])[compared].sum() > 50
+    observations, state, rewards, _, _ = env.step_env(key, state, actions)
+    poses = jnp.stack([state.red_pos, state.blue_pos]).astype(jnp.int32)
+    observations = tuple(
+        {"inventory": seen["inventory"], "window": seen["observation"]} for seen in observations
+    )
+    return poses[:, :2], [poses[0, 2], poses[1, 2]], observations, rewards
