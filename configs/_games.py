@@ -135,6 +135,10 @@ def _meta(config: ConfigDict, family: Family, variant: str, given: Mapping[str, 
     agent, learner = SHAPERS[variant]
     settings: dict[str, object] = {"learner": learner}
     if "context" in given:
+        if agent != "Shaper":
+            raise ConfigError(
+                f"option context is one of Shaper, and {variant} plays {agent}: leave it out"
+            )
         settings["context"] = given["context"]
     if learner == "evolution":
         settings["evolution"] = {"fitness_shaping": "centered_rank", **family.evolution}

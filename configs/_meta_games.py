@@ -98,6 +98,10 @@ def get_config(
     config.roles = ("agent1", "agent2")
     settings: dict[str, object] = {}
     if "context" in given:
+        if agent != "Shaper":
+            raise ConfigError(
+                f"option context is one of Shaper, and {variant} plays {agent}: leave it out"
+            )
         settings["context"] = given["context"]
     if variant == "mfos_es":
         settings["critic"] = False

@@ -267,6 +267,31 @@ def test_every_option_builds(path):
         assert [role.name for role in trainer.roles] == names
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "ipd.py:gs,context=att",
+            "option context is one of Shaper, and gs plays PPO: leave it out",
+        ),
+        (
+            "coin_game.py:mfos_es,context=avg",
+            "option context is one of Shaper, and mfos_es plays MF",
+        ),
+        ("ipd.py:shaper,opponent=grim,persistent", "persistent is about who learns in a trial"),
+        ("coin_game.py:ppo,small", "option small is one of shaper, gs, .*, and not of ppo"),
+        ("coin_game.py:shaper,opponent=shared", "opponent=shared is one of independent learners"),
+        ("nplayer_ipd.py:shaper,shapers=3", "shapers is '3': choose one of 1, 2"),
+        ("rice.py:ppo,regions=6", "regions is '6': choose one of 5, 27"),
+        ("sarl.py:cartpol", "there is no variant 'cartpol': did you mean cartpole?"),
+        ("sarl.py:cartpole,memroy", "variant cartpole has no option 'memroy': choose from memory"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(argument, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        load_config(f"{ROOT}/configs/{argument}")
+
+
 @pytest.mark.parametrize("name", VARIANTS, ids=short)
 def test_quicktest_is_quick(name):
     trainer = build_trainer(load_config(f"{name},quicktest"), None)

@@ -23,8 +23,8 @@ ODD = (((1.0, 2.0), (4.0, 8.0)), ((16.0, 32.0), (64.0, 128.0)))
 
 
 @functools.cache
-def game(num_players=2, num_inner_steps=20):
-    env = InTheMatrix(num_inner_steps=num_inner_steps, num_players=num_players)
+def game(num_players=2):
+    env = InTheMatrix(num_inner_steps=20, num_players=num_players)
     return env, jax.jit(env.step), env.default_params
 
 

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from pax.envs._in_the_matrix_grid import unpack
 from pax.envs.in_the_matrix import InTheMatrix
 from tests.envs.in_the_matrix_reference import LAYOUT, SPAWNS, Game
+from tests.envs.in_the_matrix_situations import CELLS
 
 LEFT, RIGHT, FORWARD, INTERACT, STAY = range(5)
-COINS = [(1, 1), (1, 2), (2, 1), (1, 6), (2, 6), (1, 5)]
-COINS += [(6, 2), (5, 1), (6, 1), (6, 6), (6, 5), (5, 6)]
 PENALTY = 3
 PAYOFF = (((1.0, 2.0), (4.0, -8.0)), ((16.0, 32.0), (-64.0, 128.0)))
 # Players walk more than they turn, or they hardly meet.
@@ -70,7 +69,7 @@ def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
     happened = dict.fromkeys(info, 0)
     for env in range(num_envs):
         types = int(start.type_1[env]) >> np.arange(12) & 1
-        layout = dict(zip(COINS, types.tolist(), strict=True))
+        layout = dict(zip(CELLS, types.tolist(), strict=True))
         assert not fixed or layout == LAYOUT
         game = Game(agents(start, env), layout, np.array(PAYOFF), PENALTY)
         compare_observations(game, first, env)
@@ -99,7 +98,7 @@ def violations(before, after, rewards, seen):
     old, new = ([unpack(number) for number in state.players] for state in (before, after))
     pairs = list(itertools.combinations(range(len(new)), 2))
     cell = [8 * player.x + player.y for player in new]
-    home = jnp.array([8 * x + y for x, y in COINS])
+    home = jnp.array([8 * x + y for x, y in CELLS])
     spawn = jnp.array([8 * x + y for x, y in sorted(SPAWNS)])
     carried = [player.coins >> jnp.arange(12) & 1 for player in new]
     added = [b.coins & ~a.coins for a, b in zip(old, new, strict=True)]
@@ -260,7 +259,7 @@ def step_jaxmarl(storm, key, first, second, actions):
     """A step of JaxMARL's game from a state of ours; returns (cells, directions, observations, rewards)."""
     red, blue = unpack(first), unpack(second)
     grid, inventories = jnp.zeros((8, 8), jnp.int8), jnp.zeros((2, 2))
-    for coin, cell in enumerate(COINS):
+    for coin, cell in enumerate(CELLS):
         by_red, by_blue = red.coins >> coin & 1, blue.coins >> coin & 1
         inventories = inventories.at[:, LAYOUT[cell]].add(jnp.stack([by_red, by_blue]))
         item = storm.Items.blue_coin if LAYOUT[cell] else storm.Items.red_coin
