@@ -333,14 +333,21 @@ def test_the_last_step_of_an_episode_pays_its_reward():
     assert (list(map(float, rewards)), bool(done)) == ([0.0, 5.0], True)
 
 
-def test_one_of_three_gets_a_cell_that_all_want():
+def test_any_of_those_who_want_a_cell_is_as_likely_to_get_it():
     _, step, params = game(3)
-    state = make_state((3, 2, 0), (3, 4, 2), (4, 3, 3))
-    keys = jax.random.split(jax.random.key(4), 600)
-    after = jax.vmap(step, (0, None, None, None))(keys, state, (jnp.int32(FORWARD),) * 3, params)[1]
-    won = np.array([(p.x == 3) & (p.y == 3) for p in map(unpack, after.players)])
-    assert (won.sum(axis=0) == 1).all()
-    assert abs(won.mean(axis=1) - 1 / 3).max() < 4 * np.sqrt(2) / 3 / np.sqrt(len(keys))
+    keys = jax.random.split(jax.random.key(4), 1000)
+    contenders = [(3, 2, 0), (3, 4, 2), (4, 3, 3)]
+    for absent in (None, 0, 1, 2):
+        players = [(7, 0, 0) if i == absent else player for i, player in enumerate(contenders)]
+        forward = (jnp.int32(FORWARD),) * 3
+        after = jax.vmap(step, (0, None, None, None))(keys, make_state(*players), forward, params)[
+            1
+        ]
+        won = np.array([(p.x == 3) & (p.y == 3) for p in map(unpack, after.players)])
+        assert (won.sum(axis=0) == 1).all()
+        chance = np.full(3, 1 / 3) if absent is None else np.where(np.arange(3) == absent, 0, 1 / 2)
+        # Four standard deviations.
+        assert (abs(won.mean(axis=1) - chance) <= 4 * np.sqrt(chance / len(keys))).all()
 
 
 def test_four_players_may_follow_each_other_round_and_a_queue_waits_for_its_head():
@@ -385,12 +392,13 @@ def test_who_interacts_with_two_is_paid_by_both():
 
 
 def test_players_never_start_again_where_another_one_is():
-    """Two of four start again, while the others are in two corners."""
+    """Three of four start again, while the other is in a corner, where any of them would have started."""
     _, step, params = game(4)
-    state = make_state((3, 3, 0, [(1, 2)], 1), (3, 4, 0, [(1, 1)], 1), (0, 0, 0), (7, 0, 0))
+    frozen = [(3, 3, 0, [(1, 2)], 1), (3, 4, 0, [(1, 1)], 1), (4, 4, 0, [(6, 6)], 1)]
+    state = make_state(*frozen, (0, 0, 0))
     keys = jax.random.split(jax.random.key(5), 2000)
     after = jax.vmap(step, (0, None, None, None))(keys, state, (jnp.int32(STAY),) * 4, params)[1]
     cells = [8 * np.array(p.x) + np.array(p.y) for p in map(unpack, after.players)]
-    assert set(cells[0].tolist()) == {8 * x + y for x, y in SPAWNS - {(0, 0), (7, 0)}}
+    assert set(cells[0].tolist()) == {8 * x + y for x, y in SPAWNS - {(0, 0)}}
     for i, j in itertools.combinations(range(4), 2):
         assert (cells[i] != cells[j]).all()
