@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import _games as games
 from configs import _matrix_games as matrix_games
 from configs import _meta_games as meta_games
 from pax.agents import PPO
@@ -245,9 +246,8 @@ def test_every_variant_builds(name, suffix, tmp_path):
         assert trainer.num_iters * trainer.env_steps_per_iteration <= 10_000
 
 
-def options_of(path):
-    """Every value of every option of a config file, on top of one variant that takes it."""
-    strategies = runpy.run_path(str(path))["STRATEGIES"]
+def matrix_game_options(strategies):
+    """Every value of every option of a two-player matrix game, on top of one variant that takes it."""
     for learner in matrix_games.LEARNERS:
         for opponent in [*strategies, "self", "shared", *matrix_games.LEARNERS]:
             yield f"{learner},opponent={opponent}"
@@ -261,12 +261,29 @@ def options_of(path):
     yield f"shaper,{','.join(meta_games.TASKS)},context=att,small"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=short)
-def test_every_option_builds(path):
-    for argument in options_of(path):
+@pytest.mark.parametrize("game", ["ipd", "imp"])
+def test_every_option_of_matrix_games_builds(game):
+    path = ROOT / f"configs/{game}.py"
+    for argument in matrix_game_options(runpy.run_path(str(path))["STRATEGIES"]):
         trainer = build_trainer(load_config(f"{path}:{argument},quicktest"), None)
         names = ["agent1"] if "opponent=shared" in argument else ["agent1", "agent2"]
         assert [role.name for role in trainer.roles] == names
+
+
+@pytest.mark.parametrize(
+    "game", ["coin_game", "infinite", "nplayer_ipd", "ipditm", "cournot", "fishery", "rice"]
+)
+def test_every_option_of_other_games_builds(game):
+    path = ROOT / f"configs/{game}.py"
+    strategies = runpy.run_path(str(path)).get("STRATEGIES", {})
+    for opponent in [*strategies, *games.LEARNERS, "self", "shared"]:
+        load = f"{path}:ppo_memory,opponent={opponent},quicktest"
+        assert build_trainer(load_config(load), None).roles[0].seats[0] == 0
+    for opponent in [*strategies, *games.LEARNERS, "self"]:
+        trainer = build_trainer(load_config(f"{path}:gs,opponent={opponent},quicktest"), None)
+        assert len(trainer.roles) == trainer.env.num_players
+    for context in games.CONTEXTS:
+        build_trainer(load_config(f"{path}:marl2,context={context},quicktest"), None)
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,10 @@ def test_list(pax, folder):
     (folder / "configs").unlink()
     assert (result.returncode, result.stderr) == (0, "")
     expected = {}
-    for game in ("imp", "ipd"):
-        for variant, text in runpy.run_path(str(ROOT / f"configs/{game}.py"))["VARIANTS"].items():
-            expected[f"configs/{game}.py:{variant}"] = text
+    for path in ROOT.glob("configs/[!_]*.py"):
+        for variant, text in runpy.run_path(str(path))["VARIANTS"].items():
+            expected[f"configs/{path.name}:{variant}"] = text
+    assert len(expected) > 150
     assert dict(line.split(maxsplit=1) for line in result.stdout.splitlines()) == expected
     assert "configs/ipd.py:ppo  " in result.stdout
 
@@ -391,7 +392,7 @@ def test_several_seeds(pax, tmp_path):
 def test_not_a_number_stops_training(pax, tmp_path):
     result = pax(
         f"{IPD}:tabular,quicktest",
-        "--config.agent1.learning_rate=inf",
+        "--config.agent1.learning_rate=3e38",
         "--config.callbacks.evaluation.enabled=False",
         f"--workdir={tmp_path}/run",
     )
