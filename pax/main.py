@@ -76,6 +76,9 @@ def main(argv: Sequence[str]) -> None:
             evaluate()
         else:
             train()
+    except KeyboardInterrupt:
+        # While it was being set up, or evaluated: there is nothing to save.
+        sys.exit(_error("interrupted by SIGINT", 128 + signal.SIGINT))
     except PaxError as e:
         if isinstance(e, CallbackError) and e.__cause__ is not None:
             # The bug is in code that the user wrote: show where.
@@ -96,6 +99,8 @@ def train() -> None:
     logging.info("Run directory: %s", workdir)
     try:
         metrics = trainer.fit()
+        # What is left takes a moment: one more Ctrl-C would only break it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         # The second Ctrl-C; the first one waits for the chunk to end, and saves.
         _say_stopped(trainer, "SIGINT", workdir)
