@@ -82,6 +82,7 @@ class ActorCritic(Agent):
                         optax.linear_schedule(1.0, 0.0, self.learning_rate_horizon)
                     )
                 )
+            # As one vector: a few operations per step instead of a few per layer.
             return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
 
         # Injected, so that a task may draw it: opt_state.hyperparams["learning_rate"].
@@ -139,11 +140,6 @@ class ActorCritic(Agent):
             self.head_init,
         )
 
-    def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
-        """What is left of the memory `[..., H]` when the next episode of a trial begins: nothing."""
-        del params
-        return jnp.zeros_like(hidden)
-
     def reset_memory(
         self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
     ) -> MemoryState:
@@ -152,8 +148,10 @@ class ActorCritic(Agent):
         if new_trial:
             fresh = self.initial_hidden(1)[0]
             return self.initial_memory(jnp.broadcast_to(fresh, memory.hidden.shape))
-        params = None if state is None else state.params
-        return self.initial_memory(self.between_episodes(params, memory.hidden))
+        # Some networks have weights for it.
+        params = {} if state is None else state.params
+        hidden = self._apply(params, memory.hidden, method="between_episodes")
+        return self.initial_memory(hidden)
 
     @property
     def recurrent(self) -> bool:
@@ -199,13 +197,8 @@ class ActorCritic(Agent):
         if not self.recurrent:
             return self.forward(params, hidden, observations)[1:]
 
-        def step(hidden: jax.Array, inputs: tuple[PyTree, jax.Array]) -> Any:
-            observation, done = inputs
-            hidden, distribution, value = self.forward(params, hidden, observation)
-            after = self.between_episodes(params, hidden)
-            return jnp.where(done[..., None], after, hidden), (distribution, value)
-
-        return jax.lax.scan(step, hidden, (observations, dones))[1]
+        outputs, values = self._apply(params, hidden, observations, dones, method="unroll")
+        return self._distribution(outputs), values
 
     def policy(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array

@@ -36,7 +36,9 @@ class Categorical:
         return (uniform >= cumulative).sum(axis=-1, dtype=jnp.int32)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(self.log_probs, actions[..., None], axis=-1)[..., 0]
+        # Not indexed: the gradient of that is a scatter, one number after the other.
+        chosen = actions[..., None] == jnp.arange(self.log_probs.shape[-1])
+        return jnp.where(chosen, self.log_probs, 0.0).sum(axis=-1)
 
     def entropy(self) -> jax.Array:
         return -(jnp.exp(self.log_probs) * self.log_probs).sum(axis=-1)

@@ -8,13 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pax.agents.networks import HEAD_INITS, HeadInit, Heads, Outputs, Torso
+from pax.agents.gru import GRUCell
+from pax.agents.networks import GRU, HEAD_INITS, HeadInit, Outputs, Recurrent, Torso
 from pax.types import PyTree
 
 Context = Literal["none", "avg", "att"]
 
 
-class ContextGRU(nn.Module):
+class ContextGRU(GRU):
     """A GRU whose state is mixed with those of the other environments before every step.
 
     All environments along the last batch axis face the same opponent, so each tells something about it.
@@ -23,30 +24,35 @@ class ContextGRU(nn.Module):
     Shaping to High Dimensional Games, arxiv.org/abs/2312.12568.)
     """
 
-    torso: Torso
-    num_outputs: int
-    hidden_size: int
     context: Context = "none"
-    head_init: HeadInit = "constant"
 
-    @nn.compact
-    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
-        """`hidden` `[..., E, H]`, `observations` `[..., E, ...]`."""
+    def setup(self) -> None:
+        super().setup()
+        if self.context == "att":
+            self.query, self.key, self.value = (nn.Dense(self.hidden_size) for _ in range(3))
+            self.norm = nn.LayerNorm()
+
+    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`hidden` `[..., E, H]`, `encoded` `[..., E, 3 H]`."""
         if self.context == "avg":
             hidden = (hidden + hidden.mean(axis=-2, keepdims=True)) / 2
         elif self.context == "att":
-            query, key, value = (
-                nn.Dense(self.hidden_size, name=name)(hidden) for name in ("query", "key", "value")
-            )
+            query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
             scores = jnp.einsum("...ih,...jh->...ij", query, key) / jnp.sqrt(self.hidden_size)
             attended = jnp.einsum("...ij,...jh->...ih", nn.softmax(scores), value)
-            hidden = (hidden + nn.LayerNorm()(hidden + attended)) / 2
-        features = self.torso(observations)
-        hidden, outputs = nn.GRUCell(self.hidden_size)(hidden, features)
-        return hidden, Heads(self.num_outputs, self.head_init)(outputs)
+            hidden = (hidden + self.norm(hidden + attended)) / 2
+        return super().step(hidden, encoded)
+
+    def between_episodes(self, hidden: jax.Array) -> jax.Array:
+        return hidden
+
+    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
+        if self.context == "none":
+            return super().unroll(hidden, observations, jnp.zeros_like(dones))
+        return Recurrent.unroll(self, hidden, observations, dones)
 
 
-class MFOSNetwork(nn.Module):
+class MFOSNetwork(Recurrent):
     """Three GRUs: actor, critic, and a meta-policy that sets theta once per episode.
 
     logits = W_a (theta * h_actor), value = W_c (theta * h_critic), and at the end of an episode
@@ -65,29 +71,43 @@ class MFOSNetwork(nn.Module):
     def setup(self) -> None:
         names = ("actor", "critic", "meta") if self.critic else ("actor", "meta")
         self.embeddings = [nn.Dense(self.hidden_size, name=f"{name}_embedding") for name in names]
-        self.cells = [nn.GRUCell(self.hidden_size, name=f"{name}_gru") for name in names]
+        self.cells = [GRUCell(self.hidden_size, name=f"{name}_gru") for name in names]
         policy, value = HEAD_INITS[self.head_init]
         self.policy = nn.Dense(self.num_outputs, kernel_init=policy)
         if self.critic:
             self.value = nn.Dense(1, kernel_init=value)
         self.theta = nn.Dense(self.hidden_size)
 
-    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
+    def encode(self, observations: PyTree) -> jax.Array:
         features = self.torso(observations)
+        return jnp.concatenate(
+            [
+                cell.encode(nn.relu(embedding(features)))
+                for cell, embedding in zip(self.cells, self.embeddings, strict=True)
+            ],
+            axis=-1,
+        )
+
+    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
         *states, theta = self._split(hidden)
+        parts = jnp.split(encoded, len(states), axis=-1)
         states = [
-            cell(state, nn.relu(embedding(features)))[0]
-            for cell, embedding, state in zip(self.cells, self.embeddings, states, strict=True)
+            cell.step(state, part)
+            for cell, state, part in zip(self.cells, states, parts, strict=True)
         ]
         if self.is_initializing():
-            self.next_theta(hidden)
-        outputs = self.policy(theta * states[0])
-        value = jnp.zeros(theta.shape[:-1])
-        if self.critic:
-            value = self.value(theta * states[1])[..., 0]
-        return jnp.concatenate([*states, theta], axis=-1), (outputs, value)
+            self.between_episodes(hidden)
+        # The meta-policy's state is none of its features.
+        features = [theta * state for state in states[:-1]]
+        return jnp.concatenate([*states, theta], axis=-1), jnp.concatenate(features, axis=-1)
 
-    def next_theta(self, hidden: jax.Array) -> jax.Array:
+    def decode(self, features: jax.Array) -> Outputs:
+        outputs = self.policy(features[..., : self.hidden_size])
+        if not self.critic:
+            return outputs, jnp.zeros(features.shape[:-1])
+        return outputs, self.value(features[..., self.hidden_size :])[..., 0]
+
+    def between_episodes(self, hidden: jax.Array) -> jax.Array:
         """The meta-step: the carry with which the next episode starts."""
         *states, _ = self._split(hidden)
         forgotten = [jnp.zeros_like(state) for state in states]

@@ -55,10 +55,7 @@ class Shaper(TrialMemory):
         return self.context != "none"
 
     def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
-        return ContextGRU(torso, num_outputs, self.hidden_size, self.context, self.head_init)
-
-    def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
-        return hidden
+        return ContextGRU(torso, num_outputs, self.hidden_size, self.head_init, self.context)
 
 
 @dataclasses.dataclass
@@ -79,9 +76,6 @@ class MFOS(TrialMemory):
 
     def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
         return MFOSNetwork(torso, num_outputs, self.hidden_size, self.head_init, self.critic)
-
-    def between_episodes(self, params: PyTree, hidden: jax.Array) -> jax.Array:
-        return self._apply(params, hidden, method=MFOSNetwork.next_theta)
 
     def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
         if not self.critic:

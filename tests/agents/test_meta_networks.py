@@ -49,9 +49,10 @@ def dense(layer, inputs):
 
 def gru(cell, hidden, inputs):
     """The hidden state after one step, from the formulas of Cho et al. (2014)."""
-    reset = sigmoid(dense(cell["ir"], inputs) + dense(cell["hr"], hidden))
-    keep = sigmoid(dense(cell["iz"], inputs) + dense(cell["hz"], hidden))
-    new = np.tanh(dense(cell["in"], inputs) + reset * dense(cell["hn"], hidden))
+    given = np.split(dense(cell["input"], inputs), 3, axis=-1)
+    own = np.split(hidden @ cell["kernel"], 3, axis=-1)
+    reset, keep = sigmoid(given[0] + own[0]), sigmoid(given[1] + own[1])
+    new = np.tanh(given[2] + reset * (own[2] + cell["bias"]))
     return (1 - keep) * new + keep * hidden
 
 
@@ -69,7 +70,7 @@ def mix(params, hidden, context):
         total = hidden[env] + attended
         centred = total - total.mean()
         normed = centred / np.sqrt((centred**2).mean() + 1e-6)
-        layer = params["LayerNorm_0"]
+        layer = params["norm"]
         mixed[env] = hidden[env] / 2 + (normed * layer["scale"] + layer["bias"]) / 2
     return mixed
 
@@ -94,13 +95,13 @@ def at_random_of(cls, **options):
 def test_the_shaper_is_that_of_numpy(context):
     agent, state = at_random_of(Shaper, context=context)
     exact = as_float64(state.params)
-    heads = exact["Heads_0"]
+    heads = exact["heads"]
     for seed in range(3):
         hidden, observations = inputs(H, seed)
         after, policy, values = agent.forward(state.params, jnp.float32(hidden), observations)
         for opponent in range(O):
             mixed = mix(exact, hidden[opponent], context)
-            expected = gru(exact["GRUCell_0"], mixed, np.eye(NUM_STATES)[observations[opponent]])
+            expected = gru(exact["cell"], mixed, np.eye(NUM_STATES)[observations[opponent]])
             log_probs = log_softmax(dense(heads["policy"], expected))
             value = dense(heads["value"], expected)[:, 0]
             np.testing.assert_allclose(after[opponent], expected, **TOLERANCE)
@@ -137,7 +138,7 @@ def test_mfos_is_that_of_numpy(mfos):
     for seed in range(3):
         hidden, observations = inputs(4 * H, seed)
         carry, policy, values = agent.forward(state.params, jnp.float32(hidden), observations)
-        following = agent.between_episodes(state.params, carry)
+        following = agent.reset_memory(agent.initial_memory(carry), False, state).hidden
 
         theta = hidden[..., 3 * H :]
         features = np.eye(NUM_STATES)[observations]

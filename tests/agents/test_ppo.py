@@ -473,15 +473,16 @@ def sigmoid(x):
 
 def gru_step(params, hidden, observations):
     """(hidden, logits, values) after one step, from the formulas of Cho et al. (2014)."""
-    cell, heads = params["GRUCell_0"], params["Heads_0"]
+    cell, heads = params["cell"], params["heads"]
     features = np.eye(NUM_OBSERVATIONS)[observations]
 
     def dense(layer, inputs):
         return inputs @ layer["kernel"] + layer.get("bias", 0.0)
 
-    reset = sigmoid(dense(cell["ir"], features) + dense(cell["hr"], hidden))
-    keep = sigmoid(dense(cell["iz"], features) + dense(cell["hz"], hidden))
-    new = np.tanh(dense(cell["in"], features) + reset * dense(cell["hn"], hidden))
+    inputs = np.split(dense(cell["input"], features), 3, axis=-1)
+    own = np.split(hidden @ cell["kernel"], 3, axis=-1)
+    reset, keep = sigmoid(inputs[0] + own[0]), sigmoid(inputs[1] + own[1])
+    new = np.tanh(inputs[2] + reset * (own[2] + cell["bias"]))
     hidden = (1 - keep) * new + keep * hidden
     return hidden, dense(heads["policy"], hidden), dense(heads["value"], hidden)[:, 0]
 
