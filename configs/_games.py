@@ -41,7 +41,9 @@ class Family:
     recurrent: Settings = dataclasses.field(default_factory=dict)
     """Of those with one."""
     ppo: Settings = dataclasses.field(default_factory=dict)
-    """How every PPO learns, co-players included."""
+    """How every PPO learns."""
+    co_player: Settings = dataclasses.field(default_factory=dict)
+    """How those learn whom others shape, where it is different."""
     strategies: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Agents that never learn, by the name they have in this game."""
     independent: Settings = dataclasses.field(default_factory=dict)
@@ -158,7 +160,7 @@ def _meta(config: ConfigDict, family: Family, variant: str, given: Mapping[str, 
         if seat < shapers or opponent == "self":
             _seat(config, family, agent, seat, **settings)
         elif opponent in LEARNERS:
-            co_player = {"learner": "none", "learns_in_trial": True}
+            co_player = {"learner": "none", "learns_in_trial": True, **family.co_player}
             _seat(config, family, LEARNERS[opponent], seat, **co_player)
         else:
             _seat(config, family, family.strategies[opponent], seat)

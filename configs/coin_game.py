@@ -33,11 +33,16 @@ META = {
     "marl2": "about as much as its opponents",
     "shaper,small": "for two cores: rises above its opponents",
 }
-OPTIONS = ("egocentric", "cnn", "one_coin", "tabular")
+# What changes the game, and how.
+OPTIONS = {
+    "absolute": {"egocentric": False},
+    "cnn": {"cnn": True},
+    "one_coin": {"one_coin": True},
+}
 
 
 def _family(env_settings) -> games.Family:
-    env = defaults(CoinGame, **env_settings)
+    env = defaults(CoinGame, **{"egocentric": True, **env_settings})
     del env.num_inner_steps
     env.type = "CoinGame"
     env.payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
@@ -55,6 +60,7 @@ def _family(env_settings) -> games.Family:
             "num_epochs": 4,
             "num_minibatches": 10,
         },
+        co_player={"num_epochs": 2, "num_minibatches": 8},
         strategies=STRATEGIES,
         independent={"num_envs": 100, "num_iters": 500},
         meta={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
@@ -64,7 +70,7 @@ def _family(env_settings) -> games.Family:
 
 
 VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
-    "ppo_memory,egocentric": "PPO_memory against itself, each seeing itself at the centre",
+    "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
@@ -72,16 +78,12 @@ VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
 
 
 def get_config(argument: str = "ppo"):
-    """`egocentric`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
+    """`absolute`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
     parts = argument.split(",")
-    settings = {name: True for name in OPTIONS[:3] if name in parts[1:]}
-    rest = [part for part in parts if part not in settings]
-    if rest[0] in games.LEARNERS:
-        config = games.get_config(",".join(rest), _family(settings))
-        for name in config.roles:
-            if "hidden_size" in config[name]:
-                config[name].hidden_size = 32
-        return config
+    settings = {}
+    for name in set(parts[1:]) & set(OPTIONS):
+        settings |= OPTIONS[name]
+    rest = [parts[0], *(part for part in parts[1:] if part not in OPTIONS)]
     if rest[0] != "tabular":
         return games.get_config(",".join(rest), _family(settings))
     parse_variant(

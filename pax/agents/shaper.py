@@ -18,7 +18,6 @@ from pax.agents.meta_networks import Context, ContextGRU, MFOSNetwork
 from pax.agents.networks import Torso
 from pax.agents.ppo import PPO
 from pax.errors import ConfigError
-from pax.types import PyTree
 
 
 @dataclasses.dataclass
