@@ -3,16 +3,28 @@
     python -m pax.main --config=configs/infinite.py:ppo,game=ipd
 
 A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]` or
-`<shaper>[,opponent=ppo][,game=...][,small]`; `python -m pax.main --list` shows them all.
+`<shaper>[,opponent=ppo|naive_exact|...][,game=...][,small]`; `python -m pax.main --list` shows them all.
+Exact learners learn within an episode, one learner per environment, and start afresh in the next.
 """
 
 from configs import _games as games
-from pax.config import defaults
+from pax.config import base_config, defaults, parse_variant, role
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import PAYOFFS
 
 GAMES = ("ipd", "imp", "chicken")
-STRATEGIES = {"altruistic": "HyperAltruistic", "defect": "HyperDefect", "tit_for_tat": "HyperTFT"}
+EXACT = {
+    "naive_exact": "NaiveExact",
+    "lola_exact": "LOLAExact",
+    "sos_exact": "SOSExact",
+    "static": "Static",
+}
+STRATEGIES = {
+    "altruistic": "HyperAltruistic",
+    "defect": "HyperDefect",
+    "tit_for_tat": "HyperTFT",
+    **EXACT,
+}
 INDEPENDENT = {
     "self": "both defect, -2 per step each",
     "tit_for_tat": "cooperates, -1 per step",
@@ -53,11 +65,49 @@ def _family(game: str = "ipd") -> games.Family:
     )
 
 
-VARIANTS = games.variants(_family(), INDEPENDENT, META)
+VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
+    "naive_exact": "Naive by exact gradients against itself: -1.98 per step over 100 updates",
+    "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
+    "lola_exact": "LOLA by exact gradients against itself: -1.10 per step over 100 updates",
+    "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.29, and -1.52",
+    "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
+    "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
+    "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: above -0.60",
+    "shaper,opponent=lola_exact,small": "Shaper by evolution against exact LOLA learners: above -1",
+}
 
 
 def get_config(argument: str = "ppo"):
     parts = argument.split(",")
     chosen = [part for part in parts if part in {f"game={game}" for game in GAMES}]
     rest = ",".join(part for part in parts if part not in chosen)
-    return games.get_config(rest, _family(chosen[0].partition("=")[2] if chosen else "ipd"))
+    family = _family(chosen[0].partition("=")[2] if chosen else "ipd")
+    if parts[0] in EXACT:
+        return _exact(rest, family)
+    config = games.get_config(rest, family)
+    if any(config[name].type in EXACT.values() for name in config.roles):
+        # A trial is one episode, a whole life of those who learn within it.
+        config.num_inner_steps, config.num_outer_steps = 100, 1
+        if "quicktest" in parts:
+            config.num_inner_steps = 8
+    return config
+
+
+def _exact(argument, family):
+    """Nobody learns across trials: an iteration is 100 updates of each."""
+    options = {"opponent": [*STRATEGIES, "self"], "quicktest": None}
+    learner, given = parse_variant(argument, EXACT, options)
+    opponent = given.get("opponent", "self")
+    config = base_config()
+    config.env = family.env
+    # The first of them shows what was drawn.
+    config.num_inner_steps = 101
+    config.num_envs, config.num_iters, config.chunk = 4096, 4, 1
+    if "quicktest" in given:
+        config.num_envs, config.num_inner_steps, config.num_iters = 8, 5, 2
+    config.agent1 = role(EXACT[learner], 0)
+    config.agent2 = role(STRATEGIES[learner if opponent == "self" else opponent], 1)
+    config.roles = ("agent1", "agent2")
+    config.callbacks.scalars.every = 1
+    config.callbacks.evaluation.enabled = False
+    return config

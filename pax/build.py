@@ -34,10 +34,10 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
     """
     check_settings(config)
     env, env_params = build_env(config)
-    roles = {name: build_role(name, config[name], env) for name in config.roles}
+    roles = {name: build_role(name, config[name], env, env_params) for name in config.roles}
     check_roles(list(roles.values()), env)
     evaluations = {
-        name: build_evaluation(f"evaluation.{name}", section, roles, env, config)
+        name: build_evaluation(f"evaluation.{name}", section, roles, env, env_params, config)
         for name, section in config.evaluation.items()
     }
     trainer = MetaTrainer(
@@ -123,7 +123,11 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
 
 
 def build_role(
-    name: str, config: Mapping[str, Any], env: Environment, where: str | None = None
+    name: str,
+    config: Mapping[str, Any],
+    env: Environment,
+    env_params: Any = None,
+    where: str | None = None,
 ) -> Role:
     """A role from its config; `where` is the key that messages name."""
     where = where or name
@@ -141,7 +145,7 @@ def build_role(
             )
     if not seats:
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
-    agent = build_agent(options["type"], settings, env, seats[0], where)
+    agent = build_agent(options["type"], settings, env, seats[0], where, env_params)
     learner = build_learner(agent, options["learner"], options["path"], options["evolution"], where)
     return Role(
         name,
@@ -190,6 +194,7 @@ def build_evaluation(
     spec: Mapping[str, Any],
     roles: Mapping[str, Role],
     env: Environment,
+    env_params: Any,
     config: ConfigDict,
 ) -> Evaluation:
     """Who replaces whom in an evaluation, and under which additional tasks they play."""
@@ -201,7 +206,7 @@ def build_evaluation(
         if name not in roles:
             raise ConfigError(f"{where}.{name} replaces no role: {nearest(name, roles)}")
         check_type(f"{where}.{name}", section, ROLE)
-        built[name] = build_role(name, section, env, f"{where}.{name}")
+        built[name] = build_role(name, section, env, env_params, f"{where}.{name}")
         if set(built[name].seats) != set(roles[name].seats):
             raise ConfigError(
                 f"{where}.{name}.seats is {built[name].seats}: it takes the seats of {name}, give "
@@ -263,7 +268,12 @@ def build_samplers(
 
 
 def build_agent(
-    kind: str, settings: Mapping[str, Any], env: Environment, seat: int, where: str
+    kind: str,
+    settings: Mapping[str, Any],
+    env: Environment,
+    seat: int,
+    where: str,
+    env_params: Any = None,
 ) -> Agent:
     """An agent by name, for one seat of a game."""
     if kind not in AGENTS:
@@ -272,6 +282,6 @@ def build_agent(
         )
     check_section(where, settings, AGENTS[kind])
     try:
-        return AGENTS[kind].for_env(env, seat, **settings)
+        return AGENTS[kind].for_env(env, seat, env_params, **settings)
     except ConfigError as e:
         raise ConfigError(f"{where}: {e}") from e

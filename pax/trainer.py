@@ -117,7 +117,8 @@ class MetaTrainer:
         check_roles(self.roles, env)
         num_candidates = check_candidates(self.roles)
         for role in self.roles:
-            if role.agent.remembers_trial and num_outer_steps == 1:
+            shapes = role.agent.remembers_trial and num_outer_steps == 1
+            if shapes and not any(other.agent.learns_within_episode for other in self.roles):
                 raise ConfigError(
                     f"num_outer_steps is 1, and {role.name}, a {type(role.agent).__name__}, remembers whole "
                     "trials: give at least 2 episodes per trial"

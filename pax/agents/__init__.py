@@ -2,6 +2,7 @@
 
 from pax.agents.agent import Agent
 from pax.agents.coin_players import EvilGreedy, GoodGreedy, RandomGreedy, Stay
+from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
 from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
 from pax.agents.naive import Naive
@@ -38,6 +39,10 @@ AGENTS: dict[str, type[Agent]] = {
     "TitForTatDefect": TitForTatDefect,
     "TitForTatHarsh": TitForTatHarsh,
     "TitForTatSoft": TitForTatSoft,
+    "NaiveExact": NaiveExact,
+    "LOLAExact": LOLAExact,
+    "SOSExact": SOSExact,
+    "Static": Static,
     "HyperAltruistic": HyperAltruistic,
     "HyperDefect": HyperDefect,
     "HyperTFT": HyperTFT,

@@ -30,18 +30,27 @@ class Agent:
     """Width H of the recurrent carry."""
     remembers_trial = False
     """Whether its memory outlives an episode, for which a trial needs several."""
+    learns_within_episode = False
+    """Whether what it remembers is what it learned, so that others can shape it within one episode."""
     groups_environments = False
     """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
     `[T, O, B]` and keeps those of one opponent together."""
 
     @classmethod
-    def for_env(cls, env: Environment, seat: int = 0, **hyperparameters: Any) -> Agent:
-        """The agent for one seat (from 0) of a game."""
+    def for_env(
+        cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
+    ) -> Agent:
+        """The agent for one seat (from 0) of a game, and what is played for, which few need to know."""
+        del env_params
         return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
 
     def describe(self) -> dict[str, Any]:
         """Its class and hyper-parameters, as JSON values."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.init
+        }
         spaces = {name: str(fields.pop(name)) for name in ("observation_space", "action_space")}
         plain = {
             name: list(value) if isinstance(value, tuple) else value

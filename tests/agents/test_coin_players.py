@@ -223,7 +223,9 @@ def test_greedy_players_refuse_other_games(strategy, observations, actions):
     )
 
 
-@pytest.mark.parametrize("env", (CoinGame(one_coin=True), IteratedMatrixGame()), ids=lambda env: type(env).__name__)
+@pytest.mark.parametrize(
+    "env", (CoinGame(one_coin=True), IteratedMatrixGame()), ids=lambda env: type(env).__name__
+)
 def test_stay_refuses_games_in_which_it_could_not(env):
     with pytest.raises(
         ConfigError, match="^Stay plays the coin game with two coins and in-the-matrix"

@@ -1,0 +1,227 @@
+"""Learners of the infinite matrix game that know its value, and climb along exact gradients.
+
+They learn while they play: every step of the game is a policy, and after it the players move on, all at the
+same time. What one remembers is what it has learned, so that each environment has a learner of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pax.agents.agent import Agent
+from pax.envs.environment import Environment
+from pax.envs.infinite_matrix_game import InfiniteMatrixGame, slopes
+from pax.errors import ConfigError
+from pax.metrics.matrix_game import NUM_STATES
+from pax.types import MemoryState, PyTree, TrainingState
+
+# What is seen of the other player is a probability in float32: no logit beyond this can be told from it.
+MAX_LOGIT = 16.0
+# In the memory, after the logits: nothing learned yet, an episode begins, or the last step was seen.
+NEW, BEGINS, GOES_ON = 0.0, 1.0, 2.0
+
+
+class Slopes(NamedTuple):
+    """Gradients `[5]` of the own value (mine) and of the other player's (theirs)."""
+
+    mine_by_own: jax.Array
+    mine_by_other: jax.Array
+    theirs_by_own: jax.Array
+    theirs_by_other: jax.Array
+
+
+@dataclasses.dataclass
+class ExactLearner(Agent):
+    """Moves its logits of P(C | CC, CD, DC, DD, START) by `learning_rate` times `direction` after each step.
+
+    Values are sums of rewards, V = sum_t gamma^t r_t, not means, so that rates are those of the literature.
+    Logits start from N(0, 1), drawn for every environment and trial; an agent of one trial keeps them from
+    episode to episode.
+
+    Raises:
+        ConfigError: if the game is not `InfiniteMatrixGame`, or the rate is negative.
+    """
+
+    learning_rate: float = 1.0
+
+    hidden_size_in_memory = NUM_STATES + 1
+    seat: int = dataclasses.field(default=0, init=False)
+    env_params: Any = dataclasses.field(default=None, init=False)
+    """The game's; they are not settings of the agent."""
+    learns_within_episode = True
+
+    @classmethod
+    def for_env(
+        cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
+    ) -> Agent:
+        if not isinstance(env, InfiniteMatrixGame):
+            raise ConfigError(
+                f"{cls.__name__} knows the value of the infinite matrix game only, and this is "
+                f"{type(env).__name__}: choose another agent for this seat"
+            )
+        agent = super().for_env(env, seat, **hyperparameters)
+        assert isinstance(agent, ExactLearner)
+        agent.seat = seat
+        agent.env_params = env.default_params if env_params is None else env_params
+        return agent
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.learning_rate < jnp.inf:
+            raise ConfigError(
+                f"learning_rate is {self.learning_rate} in {type(self).__name__}: give 0 or more"
+            )
+
+    def slopes(self, own: jax.Array, other: jax.Array) -> Slopes:
+        """How the own value changes with the own and the other's logits `[5]`, and how the other's does."""
+        game = (jnp.asarray(self.env_params.payoff_matrix, jnp.float32), self.env_params.gamma)
+        if self.seat == 0:
+            _, by_own, by_other = slopes(own, other, *game)
+            mine, theirs = 0, 1
+        else:
+            _, by_other, by_own = slopes(other, own, *game)
+            mine, theirs = 1, 0
+        return Slopes(by_own[mine], by_other[mine], by_own[theirs], by_other[theirs])
+
+    def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
+        """Where the logits `[5]` go, given those of the other player."""
+        raise NotImplementedError
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        del state
+        own, phase = memory.hidden[..., :NUM_STATES], memory.hidden[..., NUM_STATES:]
+        seen = observations[..., NUM_STATES:]
+        other = jnp.clip(jnp.log(seen) - jnp.log1p(-seen), -MAX_LOGIT, MAX_LOGIT)
+        direction = jnp.vectorize(self.direction, signature="(n),(n)->(n)")(own, other)
+        learned = own + self.learning_rate * direction
+        fresh = jax.random.normal(key, own.shape)
+        own = jnp.where(phase == GOES_ON, learned, jnp.where(phase == NEW, fresh, own))
+        hidden = jnp.concatenate([own, jnp.full_like(phase, GOES_ON)], axis=-1)
+        return own, MemoryState(hidden, memory.extras)
+
+    def reset_memory(
+        self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
+    ) -> MemoryState:
+        del state
+        hidden = memory.hidden
+        if new_trial:
+            return self.initial_memory(jnp.zeros_like(hidden))
+        phase = jnp.minimum(hidden[..., NUM_STATES:], BEGINS)
+        return self.initial_memory(jnp.concatenate([hidden[..., :NUM_STATES], phase], axis=-1))
+
+
+@dataclasses.dataclass
+class Static(ExactLearner):
+    """Draws a policy and keeps it."""
+
+    learning_rate: float = 0.0
+
+    def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.zeros_like(own)
+
+
+@dataclasses.dataclass
+class NaiveExact(ExactLearner):
+    """The naive learner: dV / d own, as if the other player did not learn."""
+
+    def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
+        return self.slopes(own, other).mine_by_own
+
+
+@dataclasses.dataclass
+class LOLAExact(ExactLearner):
+    """Learning with opponent-learning awareness (Foerster et al. 2018, arxiv.org/abs/1709.04326).
+
+    Looks `look_ahead_steps` naive steps of the other player ahead, other' = other + look_ahead_rate times
+    dV_other / d other, and differentiates through them. `form`:
+
+    `taylor`: d/d own [V(own, other) + dV / d other . (other' - other)], all of it differentiated: with one
+    step and equal rates, that of the published tables of M-FOS.
+    `full`: d/d own V(own, other'(own)).
+    """
+
+    look_ahead_rate: float = 1.0
+    look_ahead_steps: int = 1
+    form: str = "taylor"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("taylor", "full"):
+            raise ConfigError(f"form is {self.form!r} in LOLAExact: choose one of taylor, full")
+        if self.look_ahead_steps < 1:
+            raise ConfigError(
+                f"look_ahead_steps is {self.look_ahead_steps} in LOLAExact: give at least 1"
+            )
+
+    def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
+        def move(own: jax.Array) -> jax.Array:
+            following = other
+            for _ in range(self.look_ahead_steps):
+                step = self.slopes(own, following).theirs_by_other
+                following = following + self.look_ahead_rate * step
+            return following - other
+
+        def back(slope: jax.Array) -> jax.Array:
+            """The gradient of slope . move(own)."""
+            if self.look_ahead_steps > 1:
+                return jax.vjp(move, own)[1](slope)[0]
+            # Mixed derivatives commute: this is how dU / d own turns along the slope, which is less work.
+            _, turned = jax.jvp(lambda y: self.slopes(own, y).theirs_by_own, (other,), (slope,))
+            return self.look_ahead_rate * turned
+
+        moved = move(own)
+        if self.form == "full":
+            ahead = self.slopes(own, other + moved)
+            return ahead.mine_by_own + back(ahead.mine_by_other)
+        here = self.slopes(own, other)
+        # dV / d other . move changes in two ways: the first is how dV / d own turns along the move.
+        _, turned = jax.jvp(lambda y: self.slopes(own, y).mine_by_own, (other,), (moved,))
+        return here.mine_by_own + turned + back(here.mine_by_other)
+
+
+@dataclasses.dataclass
+class SOSExact(ExactLearner):
+    """Stable opponent shaping (Letcher et al. 2019, arxiv.org/abs/1811.08469).
+
+    Between LookAhead, which converges, and LOLA, which shapes: xi_0 - p look_ahead_rate chi, the largest p in
+    [0, 1] that never points against xi_0 (by `a`) and vanishes near fixed points (closer than `b`).
+    """
+
+    look_ahead_rate: float = 1.0
+    a: float = 0.5
+    b: float = 0.1
+
+    def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
+        rate = self.look_ahead_rate
+        here = self.slopes(own, other)
+
+        def turned(moves: jax.Array, of: str, by_own: bool) -> jax.Array:
+            """How a slope changes as one player's logits move."""
+            if by_own:
+                return jax.jvp(lambda x: getattr(self.slopes(x, other), of), (own,), (moves,))[1]
+            return jax.jvp(lambda y: getattr(self.slopes(own, y), of), (other,), (moves,))[1]
+
+        plain = jnp.concatenate([here.mine_by_own, here.theirs_by_other])
+        # Of d/dx [dV/dy . dU/dy], the part of dV/dy, which looks ahead, and that of dU/dy, which shapes.
+        looks = (
+            turned(here.theirs_by_other, "mine_by_own", by_own=False),
+            turned(here.mine_by_own, "theirs_by_other", by_own=True),
+        )
+        shapes = (
+            turned(here.mine_by_other, "theirs_by_own", by_own=False),
+            turned(here.theirs_by_own, "mine_by_other", by_own=True),
+        )
+        stable = plain + rate * jnp.concatenate(looks)
+        shaping = rate * jnp.concatenate(shapes)
+        against = shaping @ stable
+        room = self.a * (stable @ stable) / jnp.where(against < 0, -against, 1.0)
+        by_direction = jnp.where(against >= 0, 1.0, jnp.minimum(1.0, room))
+        size = jnp.linalg.norm(plain)
+        by_distance = jnp.where(size < self.b, size**2, 1.0)
+        share = jnp.minimum(by_direction, by_distance)
+        return stable[:NUM_STATES] + share * shaping[:NUM_STATES]

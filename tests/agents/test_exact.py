@@ -1,0 +1,207 @@
+"""Exact learners against finite differences and an independent implementation in float64."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax.agents import LOLAExact, NaiveExact, SOSExact, Static
+from pax.envs import InfiniteMatrixGame, IteratedMatrixGame
+from pax.errors import ConfigError
+from pax.roles import Role
+from pax.rollout import rollout
+from pax.types import Task
+
+IPD = ((-1.0, -1.0), (-3.0, 0.0), (0.0, -3.0), (-2.0, -2.0))
+IMP = ((-1.0, 1.0), (1.0, -1.0), (1.0, -1.0), (-1.0, 1.0))
+ODD = ((0.3, -1.2), (2.0, 0.7), (-0.4, 1.1), (0.9, -2.0))
+CHICKEN = ((0.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (-100.0, -100.0))
+GAMES = {"ipd": (IPD, 0.96), "imp": (IMP, 0.96), "odd": (ODD, 0.8), "chicken": (CHICKEN, 0.0)}
+ENV = InfiniteMatrixGame(num_inner_steps=4)
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def value(own, other, game, seat, of_other=False):
+    """sum_t gamma^t r_t in float64, by solving the linear system."""
+    payoff, gamma = np.array(GAMES[game][0]), GAMES[game][1]
+    first, second = (own, other) if seat == 0 else (other, own)
+    p = 1 / (1 + np.exp(-np.asarray(first, np.float64)))
+    q = (1 / (1 + np.exp(-np.asarray(second, np.float64))))[[0, 2, 1, 3, 4]]
+    joint = np.stack([p * q, p * (1 - q), (1 - p) * q, (1 - p) * (1 - q)], axis=-1)
+    visits = np.linalg.solve((np.eye(4) - gamma * joint[:4]).T, joint[4])
+    return visits @ payoff[:, 1 - seat if of_other else seat]
+
+
+def gradient(function, point, h=1e-5):
+    point = np.asarray(point, np.float64)
+    steps = h * np.eye(len(point))
+    return np.array([(function(point + s) - function(point - s)) / (2 * h) for s in steps])
+
+
+def naive(own, other, game, seat):
+    return gradient(lambda x: value(x, other, game, seat), own)
+
+
+def steps_of_other(own, other, game, seat, rate, number):
+    for _ in range(number):
+        other = other + rate * gradient(lambda y: value(own, y, game, seat, True), other)
+    return other
+
+
+def lola(own, other, game, seat, rate, number, form):
+    def looked_ahead(x):
+        following = steps_of_other(x, other, game, seat, rate, number)
+        if form == "full":
+            return value(x, following, game, seat)
+        slope = gradient(lambda y: value(x, y, game, seat), other)
+        return value(x, other, game, seat) + slope @ (following - other)
+
+    return gradient(looked_ahead, own, h=1e-3)
+
+
+def logits(seed):
+    return np.random.default_rng(seed).normal(size=(2, 5))
+
+
+def agent(cls, game, seat, **settings):
+    payoff, gamma = GAMES[game]
+    return cls.for_env(ENV, seat, ENV.make_params(payoff=payoff, gamma=gamma), **settings)
+
+
+@pytest.mark.parametrize(("game", "seat"), list(itertools.product(GAMES, (0, 1))))
+def test_naive_gradients_are_finite_differences(game, seat):
+    for seed in range(3):
+        own, other = logits(seed)
+        actual = agent(NaiveExact, game, seat).direction(jnp.float32(own), jnp.float32(other))
+        np.testing.assert_allclose(actual, naive(own, other, game, seat), **TOLERANCE)
+
+
+@pytest.mark.parametrize("form", ["taylor", "full"])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize(("game", "seat"), [("ipd", 0), ("imp", 1), ("odd", 0), ("odd", 1)])
+def test_lola_gradients_are_finite_differences(game, seat, number, form):
+    settings = {"look_ahead_rate": 0.3, "look_ahead_steps": number, "form": form}
+    direction = jax.jit(agent(LOLAExact, game, seat, **settings).direction)
+    for seed in range(3):
+        own, other = logits(seed)
+        expected = lola(own, other, game, seat, 0.3, number, form)
+        actual = direction(jnp.float32(own), jnp.float32(other))
+        # Differences of differences: good to four digits of the largest entry.
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_two_forms_differ():
+    own, other = jnp.float32(logits(0))
+    one, other_form = (
+        agent(LOLAExact, "ipd", 0, form=form).direction(own, other) for form in ("taylor", "full")
+    )
+    assert np.abs(one - other_form).max() > 0.01
+
+
+def hessian(function, x, y, h=1e-4):
+    """d2 f / dx dy `[5, 5]`."""
+    return gradient(lambda a: gradient(lambda b: function(a, b), y, h), x, h)
+
+
+def sos(own, other, game, seat, rate, a=0.5, b=0.1):
+    """Algorithm 1 of Letcher et al., with losses -V and everything written out; and the share p."""
+
+    def loss(player):
+        return lambda x, y: -value(x, y, game, seat, of_other=player == 1)
+
+    slope = [
+        [gradient(lambda x: loss(0)(x, other), own), gradient(lambda y: loss(0)(own, y), other)],
+        [gradient(lambda x: loss(1)(x, other), own), gradient(lambda y: loss(1)(own, y), other)],
+    ]
+    xi = np.concatenate([slope[0][0], slope[1][1]])
+    mixed = [hessian(loss(player), own, other) for player in range(2)]
+    stable = xi - rate * np.concatenate([mixed[0] @ slope[1][1], mixed[1].T @ slope[0][0]])
+    chi = np.concatenate([mixed[1] @ slope[0][1], mixed[0].T @ slope[1][0]])
+    against = -rate * chi @ stable
+    p1 = 1.0 if against > 0 else min(1.0, -a * (stable @ stable) / against)
+    p2 = xi @ xi if np.linalg.norm(xi) < b else 1.0
+    return -(stable - min(p1, p2) * rate * chi)[:5], min(p1, p2)
+
+
+@pytest.mark.parametrize(("game", "seat", "rate"), [("odd", 1, 0.5), ("chicken", 0, 0.1)])
+def test_sos_is_that_of_its_paper(game, seat, rate):
+    direction = jax.jit(agent(SOSExact, game, seat, look_ahead_rate=rate).direction)
+    shares = []
+    for seed in range(20):
+        own, other = logits(seed)
+        expected, share = sos(own, other, game, seat, rate)
+        shares.append(share)
+        actual = direction(jnp.float32(own), jnp.float32(other))
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    # Shaping is held back in some of them.
+    assert min(shares) < 1.0 or game == "odd"
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_both_learn_after_every_step_from_what_both_did(seat):
+    """Against a numpy loop: the first step shows what was drawn, and then both move at once."""
+    params = ENV.make_params(payoff=ODD, gamma=0.8)
+    kinds = (NaiveExact, Static) if seat == 0 else (Static, NaiveExact)
+    roles = [Role(str(s), kind.for_env(ENV, s, params), (s,)) for s, kind in enumerate(kinds)]
+    num_envs = 3
+    memories = {r.name: r.agent.initial_memory(r.agent.initial_hidden(num_envs)) for r in roles}
+    states = {r.name: r.agent.init(jax.random.key(0)) for r in roles}
+    play = jax.jit(
+        lambda memories: rollout(
+            ENV, roles, num_envs, jax.random.key(1), states, memories, Task(env_params=params)
+        )
+    )
+    episode = play(memories)
+    learns, stays = (episode.rollouts[str(s)].actions for s in (seat, 1 - seat))
+    assert np.unique(np.asarray(learns[0])).size == learns[0].size
+    for env in range(num_envs):
+        own = np.asarray(learns[0, env], np.float64)
+        for t in range(ENV.num_inner_steps):
+            np.testing.assert_allclose(learns[t, env], own, rtol=1e-3, atol=1e-3)
+            np.testing.assert_array_equal(stays[t, env], stays[0, env])
+            expected = 0.2 * value(own, np.asarray(stays[t, env]), "odd", seat)
+            reward = episode.rollouts[str(seat)].rewards[t, env]
+            np.testing.assert_allclose(reward, expected, rtol=1e-3, atol=1e-3)
+            own = own + naive(own, np.asarray(stays[t, env]), "odd", seat)
+    # The next episode goes on where this one ended; the next trial does not.
+    agent = roles[seat].agent
+    again = play({r.name: r.agent.reset_memory(episode.last_memories[r.name]) for r in roles})
+    last = episode.last_memories[str(seat)].hidden[:, :5]
+    np.testing.assert_array_equal(again.rollouts[str(seat)].actions[0], last)
+    np.testing.assert_array_equal(
+        agent.reset_memory(episode.last_memories[str(seat)], new_trial=True).hidden, 0.0
+    )
+
+
+def test_certainty_stays_finite():
+    own = jnp.full(5, 40.0)
+    learner = agent(LOLAExact, "ipd", 0)
+    memory = learner.initial_memory(jnp.concatenate([own, jnp.array([2.0])])[None])
+    seen = jnp.concatenate([jnp.ones(5), jnp.zeros(5)])[None]
+    action, _ = learner.policy(learner.init(jax.random.key(0)), seen, memory, jax.random.key(0))
+    assert np.isfinite(action).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: NaiveExact.for_env(IteratedMatrixGame()),
+            "NaiveExact knows the value of the infinite matrix game only, and this is IteratedMatrixGame",
+        ),
+        (
+            lambda: NaiveExact.for_env(ENV, learning_rate=-1.0),
+            "learning_rate is -1.0 in NaiveExact",
+        ),
+        (
+            lambda: LOLAExact.for_env(ENV, form="exact"),
+            "form is 'exact' in LOLAExact: choose one of",
+        ),
+        (lambda: LOLAExact.for_env(ENV, look_ahead_steps=0), "look_ahead_steps is 0 in LOLAExact"),
+    ],
+)
+def test_what_is_wrong_is_said(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
