@@ -21,7 +21,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -31,8 +30,8 @@ from pax.callback import CallbackError
 from pax.config import find_setting, wrong_type
 from pax.config_list import list_variants, load_config
 from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.process import enable_compilation_cache, use_all_cores
 from pax.run_directory import default_workdir, open_run, read_run
-from pax.sharding import use_all_cores
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -71,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
         logging.set_verbosity(logging.INFO)
         # It tells of every accelerator that this machine does not have.
         python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
-        _enable_compilation_cache()
+        enable_compilation_cache()
         if _MODE.value == "evaluate":
             evaluate()
         else:
@@ -218,15 +217,6 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
         + (f"Reward per step: {', '.join(rewards)}. " if rewards else "Nothing was left to do. ")
         + f"Look at it: tensorboard --logdir={workdir}"
     )
-
-
-def _enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk, unless JAX was told where to keep them, or not to."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    jax.config.update("jax_compilation_cache_dir", str(cache / "pax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def run() -> None:

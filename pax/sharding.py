@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 
 import jax
 import numpy as np
@@ -13,15 +12,6 @@ from pax.errors import ConfigError
 from pax.types import PyTree, TrainState
 
 AXIS = "devices"
-
-
-def use_all_cores() -> None:
-    """On a CPU, makes every core a device, unless JAX was told how many there are.
-
-    To be called before anything else asks JAX for a device.
-    """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 class Placement:

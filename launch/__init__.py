@@ -1,0 +1,1 @@
+"""Programs around training: tables of the literature in one command each."""

@@ -1,0 +1,26 @@
+"""What a program asks of JAX when it starts."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import jax
+
+
+def use_all_cores() -> None:
+    """On a CPU, makes every core a device, unless JAX was told how many there are.
+
+    To be called before anything else asks JAX for a device.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, unless JAX was told where to keep them, or not to."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(cache / "pax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
