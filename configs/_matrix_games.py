@@ -18,7 +18,10 @@ SETTINGS = {
     "tabular": {"learning_rate": 0.1},
     "naive": {"learning_rate": 0.1},
 }
-NUM_ITERS = {"ppo": 1000, "ppo_memory": 150, "tabular": 1000, "naive": 500}
+# Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
+# ahead is worth three smaller ones.
+LOLA_RATES = {0: 0.0, 1: 0.15, 2: 0.05, 3: 0.05}
+NUM_ITERS = {"ppo": 1000, "ppo_memory": 150, "tabular": 1000, "naive": 500, "lola_dice": 200}
 
 
 def variants(expected: Mapping[str, str]) -> dict[str, str]:
@@ -54,8 +57,13 @@ def get_config(
     if argument.partition(",")[0] in meta_games.VARIANTS:
         return meta_games.get_config(argument, env, strategies)
     options = {"opponent": opponents, "quicktest": None}
+    if argument.partition(",")[0] == "lola_dice":
+        options["look_ahead"] = [str(steps) for steps in LOLA_RATES]
+        default_opponent = "self"
     # Those of the meta-games are named here for the message that lists what there is.
-    learner, given = parse_variant(argument, [*LEARNERS, *meta_games.VARIANTS], options)
+    learner, given = parse_variant(
+        argument, [*LEARNERS, "lola_dice", *meta_games.VARIANTS], options
+    )
     opponent = given.get("opponent", default_opponent)
     if opponent == "self":
         opponent = learner
@@ -64,15 +72,17 @@ def get_config(
     config.env = env
     config.num_iters = NUM_ITERS[learner]
     config.roles = ("agent1", "agent2")
-    config.agent1 = role(LEARNERS[learner], 0, **SETTINGS[learner])
+    config.agent1 = _learner(learner, 0, given)
     if opponent == "shared":
         # One policy on both seats, updated from both as one batch.
         config.roles = ("agent1",)
         config.agent1.seats = (0, 1)
-    elif opponent in LEARNERS:
-        config.agent2 = role(LEARNERS[opponent], 1, **SETTINGS[opponent])
+    elif opponent == "lola_dice" or opponent in LEARNERS:
+        config.agent2 = _learner(opponent, 1, given)
     else:
         config.agent2 = role(strategies[opponent], 1)
+    if learner == "lola_dice":
+        config.num_inner_steps, config.num_envs = 150, 64
     config.evaluation.as_trained = ConfigDict()
     for name, strategy in strategies.items():
         if opponent not in (name, "shared") and name in ("tit_for_tat", "defect", "tails"):
@@ -83,3 +93,19 @@ def get_config(
         for callback in ("scalars", "evaluation", "checkpoint"):
             config.callbacks[callback].every = 2
     return config
+
+
+def _learner(name: str, seat: int, given: Mapping[str, str]) -> ConfigDict:
+    if name != "lola_dice":
+        return role(LEARNERS[name], seat, **SETTINGS[name])
+    steps = int(given.get("look_ahead", 1))
+    return role(
+        "Naive",
+        seat,
+        learner="lola_dice",
+        lola={"look_ahead_steps": steps, "look_ahead_rate": LOLA_RATES[steps]},
+        network="table",
+        optimizer="sgd",
+        learning_rate=0.1,
+        max_gradient_norm=1e9,
+    )

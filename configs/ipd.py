@@ -43,7 +43,13 @@ META_EXPECTED = {
     "eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
     "eval_blinded": "also judged while blind in half of its environments: worse there",
 }
-VARIANTS = matrix_games.variants(EXPECTED) | meta_games.describe(META_EXPECTED)
+LOLA = {
+    "lola_dice": "LOLA-DiCE against itself, one large step ahead: -1.1 per step, cooperation",
+    "lola_dice,look_ahead=0": "LOLA-DiCE that does not look ahead, against itself: -2 per step",
+    "lola_dice,look_ahead=2": "LOLA-DiCE against itself, two steps ahead: -1.1 per step, cooperation",
+    "lola_dice,look_ahead=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
+}
+VARIANTS = matrix_games.variants(EXPECTED) | LOLA | meta_games.describe(META_EXPECTED)
 
 
 def get_config(argument: str = "ppo"):

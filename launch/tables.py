@@ -152,18 +152,33 @@ def shaper(quick: bool) -> Table:
 def lola(quick: bool) -> Table:
     """LOLA with exact values: both players naive, or both aware of each other's learning."""
     sizes = (2, 64) if quick else (4, 8192)
-    rows = (("naive", "NL", (-1.98, -1.98)), ("LOLA, 1 step", "LOLA", (-1.05, -1.05)))
-    cells = tuple(
+    exact = (("naive", "NL", (-1.98, -1.98)), ("LOLA, 1 step", "LOLA", (-1.05, -1.05)))
+    cells = [
         Cell(
             f"exact: {label}",
             published,
             lambda folder, name=name: _exact("IPD", name, name, *sizes),
         )
-        for label, name, published in rows
+        for label, name, published in exact
+    ]
+    sampled = (
+        (0, "naive", -1.991),
+        (1, "1 step", -1.182),
+        (2, "2 steps", -1.123),
+        (3, "3 steps", -1.105),
     )
-    return Table(
-        "LOLA in the IPD, self-play", "reward per step", "learner", ("first", "second"), cells
-    )
+    cells += [
+        _trained(
+            f"LOLA-DiCE: {label}",
+            (published, published),
+            f"configs/ipd.py:lola_dice,look_ahead={steps}",
+            1 if quick else 5,
+            quick,
+        )
+        for steps, label, published in sampled
+    ]
+    columns = ("first", "second")
+    return Table("LOLA in the IPD, self-play", "reward per step", "learner", columns, tuple(cells))
 
 
 TABLES: Mapping[str, Callable[[bool], Table]] = {"mfos": mfos, "lola": lola, "shaper": shaper}

@@ -15,13 +15,13 @@ from pax.config import ROLE, base_config, check_section, check_type, nearest
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluate import Evaluation, load_agent_state
-from pax.learners import Evolution, Frozen, Gradient, Learner
+from pax.learners import Evolution, Frozen, Gradient, Learner, LOLADiCE
 from pax.roles import Role, check_roles
 from pax.tasks import TASKS, Sampler
 from pax.trainer import MetaTrainer, iterations_for
 from pax.types import TrainingState
 
-LEARNERS = ("gradient", "evolution", "frozen", "none")
+LEARNERS = ("gradient", "evolution", "lola_dice", "frozen", "none")
 MAX_SEED = 2**31 - 1
 
 
@@ -146,7 +146,7 @@ def build_role(
     if not seats:
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
     agent = build_agent(options["type"], settings, env, seats[0], where, env_params)
-    learner = build_learner(agent, options["learner"], options["path"], options["evolution"], where)
+    learner = build_learner(agent, options, where)
     return Role(
         name,
         agent,
@@ -158,10 +158,9 @@ def build_role(
     )
 
 
-def build_learner(
-    agent: Agent, kind: str, path: str, evolution: Mapping[str, Any], where: str
-) -> Learner | None:
+def build_learner(agent: Agent, options: Mapping[str, Any], where: str) -> Learner | None:
     """What improves a role across trials, if anything does."""
+    kind, path = options["learner"], options["path"]
     if kind not in LEARNERS:
         raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
     if kind == "gradient" and not agent.learns:
@@ -183,7 +182,14 @@ def build_learner(
     except CheckpointError as e:
         raise CheckpointError(f"{where}.path: {e}") from e
     if kind == "evolution":
-        return build_evolution(agent, evolution, initial, f"{where}.evolution")
+        return build_evolution(agent, options["evolution"], initial, f"{where}.evolution")
+    if kind == "lola_dice":
+        settings = dict(options["lola"])
+        check_section(f"{where}.lola", settings, LOLADiCE, hidden=("agent", "initial"))
+        try:
+            return LOLADiCE(agent, **settings, initial=initial)
+        except ConfigError as e:
+            raise ConfigError(f"{where}.lola: {e}") from e
     if kind == "frozen" and initial is not None:
         return Frozen.of(initial)
     return Gradient(agent, initial) if kind == "gradient" else None

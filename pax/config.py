@@ -18,7 +18,7 @@ ROLE = {
     # An agent by name, and the seats (players, from 0) that it plays.
     "type": "",
     "seats": (),
-    # Across trials: "gradient", "evolution", "frozen" or "none".
+    # Across trials: "gradient", "evolution", "lola_dice", "frozen" or "none".
     "learner": "none",
     # After every episode, by the agent's own update.
     "learns_in_trial": False,
@@ -30,6 +30,8 @@ ROLE = {
     "path": "",
     # How it evolves, if its learner is "evolution": see pax.learners.Evolution.
     "evolution": {},
+    # How far it looks ahead, if its learner is "lola_dice": see pax.learners.LOLADiCE.
+    "lola": {},
 }
 """What the config of a role holds besides the hyper-parameters of its agent."""
 
@@ -78,8 +80,19 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     own = {name: settings.pop(name) for name in list(settings) if name in config}
     if own.get("learner") == "evolution":
         own["evolution"] = evolution(**own.get("evolution", {}))
+    if own.get("learner") == "lola_dice":
+        own["lola"] = lola(**own.get("lola", {}))
     config.update(own)
     config.update(defaults(cls, **settings))
+    return config
+
+
+def lola(**settings: Any) -> ConfigDict:
+    """The config of LOLA-DiCE."""
+    from pax.learners import LOLADiCE
+
+    config = defaults(LOLADiCE, **settings)
+    del config.initial  # It comes from the path of the role.
     return config
 
 

@@ -130,7 +130,13 @@ class Loop:
         trial, inner, probed = trials(trial_keys, states, tasks)
 
         metrics = self._metrics(trial, tasks, probed)
-        world = World(lambda *args: self.runner.play(*args)[0], tasks, states)
+        world = World(
+            lambda *args: self.runner.play(*args)[0],
+            tasks,
+            states,
+            {name: (candidate_axes[name] == 0) + (opponent_axes[name] == 0) for name in states},
+            {role.name: role.agent for role in self.roles},
+        )
         for index, role in enumerate(self.roles):
             if role.learner:
                 name = role.name

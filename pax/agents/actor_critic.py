@@ -49,6 +49,8 @@ class ActorCritic(Agent):
     action_scale: float = 1.0
     """Unit of continuous actions without bounds: policies start from a standard deviation of .7 of it."""
     discount: float = 0.96
+    optimizer: str = "adam"
+    """`adam` or `sgd`."""
     learning_rate: float = 0.01
     learning_rate_horizon: int = 0
     """Optimiser steps over which the learning rate falls linearly to 0; 0 keeps it constant."""
@@ -72,10 +74,9 @@ class ActorCritic(Agent):
             raise ConfigError(f"{type(self).__name__}: {e}") from e
 
         def make_optimiser(learning_rate: float) -> optax.GradientTransformation:
-            steps = [
-                optax.clip_by_global_norm(self.max_gradient_norm),
-                optax.scale_by_adam(eps=self.adam_epsilon),
-            ]
+            steps = [optax.clip_by_global_norm(self.max_gradient_norm)]
+            if self.optimizer == "adam":
+                steps.append(optax.scale_by_adam(eps=self.adam_epsilon))
             if self.learning_rate_horizon:
                 steps.append(
                     optax.scale_by_schedule(
@@ -90,7 +91,11 @@ class ActorCritic(Agent):
 
     def _check_settings(self) -> None:
         name = type(self).__name__
-        choices = {"network": get_args(Network), "head_init": get_args(HeadInit)}
+        choices = {
+            "network": get_args(Network),
+            "head_init": get_args(HeadInit),
+            "optimizer": ("adam", "sgd"),
+        }
         for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise ConfigError(

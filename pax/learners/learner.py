@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 
+from pax.agents.agent import Agent
 from pax.types import Metrics, PyTree, Task, TrainingState, Trial
 
 
@@ -20,6 +21,10 @@ class World(NamedTuple):
     """The tasks of this iteration, `[O, ...]`."""
     states: dict[str, TrainingState]
     """Every role's state at the start of the trials, with the axes `[C, O]` where it has them."""
+    axes: dict[str, int]
+    """How many of these axes every role's state has."""
+    agents: dict[str, Agent]
+    """Who acts, by role."""
 
 
 class Learner:

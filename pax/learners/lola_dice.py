@@ -1,0 +1,182 @@
+"""LOLA-DiCE: policy gradients through what the others will have learned, from samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pax.agents.actor_critic import ActorCritic
+from pax.agents.agent import Agent
+from pax.errors import ConfigError
+from pax.learners.learner import Learner, World
+from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
+
+Params = dict[str, PyTree]
+
+
+class LOLADiCE(Learner):
+    """Ascends the value that it will have once the others have learned for a few steps.
+
+    Foerster et al. 2018, DiCE: the infinitely differentiable Monte Carlo estimator (arxiv.org/abs/1802.05098).
+    A player's objective, from episodes of T steps in B environments, is
+
+        mean_b sum_t gamma^t (box(sum_{k <= t} l_k) (r_t - m_t) + m_t),  box(x) = exp(x - stop(x)),
+
+    with l_t the log-probability of all players' actions at step t, and m_t the mean reward of the *other*
+    environments at that step. Its derivatives of every order estimate those of the expected return. The
+    others are moved `look_ahead_steps` times by `look_ahead_rate` times the gradient of their own objectives,
+    each time in newly drawn episodes, and the derivative of their moves is part of the gradient. The agent's
+    own optimiser takes the step. With 0 steps ahead this is a naive learner.
+    """
+
+    reads_rollouts = True
+
+    def __init__(
+        self,
+        agent: Agent,
+        look_ahead_steps: int = 1,
+        look_ahead_rate: float = 0.1,
+        initial: TrainingState | None = None,
+    ):
+        """Looks ahead with an agent's policy.
+
+        Args:
+            agent: an actor-critic; its critic is not used.
+            look_ahead_steps: how often the others are thought to learn.
+            look_ahead_rate: of these steps.
+            initial: where to start, instead of fresh parameters.
+
+        Raises:
+            ConfigError: if the agent has no policy that can be differentiated, or a setting is out of range.
+        """
+        if not isinstance(agent, ActorCritic) or agent.remembers_trial:
+            raise ConfigError(
+                f"{type(agent).__name__} cannot learn by lola_dice: choose Naive, PPO, PPO_memory or Tabular"
+            )
+        if look_ahead_steps < 0:
+            raise ConfigError(f"look_ahead_steps is {look_ahead_steps}: give 0 or more")
+        if look_ahead_rate < 0:
+            raise ConfigError(f"look_ahead_rate is {look_ahead_rate}: give 0 or more")
+        self.agent = agent
+        self.look_ahead_steps = look_ahead_steps
+        self.look_ahead_rate = look_ahead_rate
+        self.initial = initial
+
+    def init(self, key: jax.Array) -> TrainingState:
+        return self.agent.init(key) if self.initial is None else self.initial
+
+    def propose(self, state: TrainingState, key: jax.Array) -> tuple[TrainingState, TrainingState]:
+        del key
+        return jax.tree.map(lambda leaf: leaf[None], state), state
+
+    def update(
+        self,
+        state: TrainingState,
+        candidates: TrainingState,
+        trial: Trial,
+        world: World,
+        role: str,
+        key: jax.Array,
+    ) -> tuple[TrainingState, Metrics]:
+        del candidates, trial
+        # Of the first candidate and the first opponent, as there is one of each: see `check`.
+        states = {name: _first(own, world.axes[name]) for name, own in world.states.items()}
+        task = jax.tree.map(lambda leaf: leaf[0], world.tasks)
+        agents = {
+            name: agent for name, agent in world.agents.items() if isinstance(agent, ActorCritic)
+        }
+        others = {name: states[name].params for name in agents if name != role}
+        keys = jax.random.split(key, self.look_ahead_steps + 1)
+
+        def sample(params: Params, key: jax.Array) -> dict[str, Sample]:
+            played = {
+                name: dataclasses.replace(own, params=jax.lax.stop_gradient(params[name]))
+                if name in params
+                else own
+                for name, own in states.items()
+            }
+            rollouts = world.play(key, played, task).rollouts
+            # Episodes end to end side by side: [K, T, B, ...] -> [T, K B, ...].
+            return jax.tree.map(
+                lambda leaf: jax.lax.collapse(jnp.moveaxis(leaf, 0, 1), 1, 3), rollouts
+            )
+
+        def looked_ahead(own: PyTree) -> tuple[jax.Array, Metrics]:
+            params = {**others, role: own}
+            for step_key in keys[:-1]:
+                episodes = sample(params, step_key)
+                moved = {}
+                for name in others:
+
+                    def objective(other: PyTree, name: str = name) -> jax.Array:
+                        return dice_objective({**params, name: other}, agents, episodes, name)  # noqa: B023
+
+                    slope = jax.grad(objective)(params[name])
+                    moved[name] = jax.tree.map(
+                        lambda leaf, change: leaf + self.look_ahead_rate * change,
+                        params[name],
+                        slope,
+                    )
+                params = {**params, **moved}
+            value = dice_objective(params, agents, sample(params, keys[-1]), role)
+            return -value, {"looked_ahead_return": value}
+
+        gradients, metrics = jax.grad(looked_ahead, has_aux=True)(state.params)
+        metrics["gradient_norm"] = optax.tree.norm(gradients)
+        params, opt_state = self.agent.apply_gradients(gradients, state.params, state.opt_state)
+        return TrainingState(params, opt_state, state.updates + 1), metrics
+
+    def deploy(self, state: TrainingState) -> TrainingState:
+        return state
+
+    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
+        del num_outer_steps, num_steps
+        if num_opps != 1:
+            raise ConfigError(
+                f"there are {num_opps} opponents or candidates side by side, and lola_dice looks one ahead: "
+                "use num_opps=1, and no evolution beside it"
+            )
+        if num_envs < 2:
+            raise ConfigError(
+                f"num_envs is {num_envs}, and lola_dice compares environments: give at least 2"
+            )
+
+
+def dice_objective(
+    params: Params,
+    agents: Mapping[str, ActorCritic],
+    rollouts: Mapping[str, Sample],
+    role: str,
+) -> jax.Array:
+    """The DiCE objective of `role`: its mean discounted return, with derivatives in everybody's `params`.
+
+    Args:
+        params: by role, of those whose policy can be differentiated.
+        agents: the same roles.
+        rollouts: by role, `[T, B]`, of the same episodes.
+        role: whose rewards and discount count.
+    """
+    log_probs = jnp.zeros_like(rollouts[role].rewards)
+    for name, own in params.items():
+        part = rollouts[name]
+        distribution, _ = agents[name].unroll(own, part.hiddens[0], part.observations, part.dones)
+        log_probs += distribution.log_prob(part.actions)
+    rewards = rollouts[role].rewards
+    weights = agents[role].discount ** jnp.arange(len(rewards))[:, None]
+    batch = rewards.shape[1]
+    others = (rewards.sum(axis=1, keepdims=True) - rewards) / max(batch - 1, 1)
+    box = _box(jnp.cumsum(log_probs, axis=0))
+    return (weights * (box * (rewards - others) + others)).sum(axis=0).mean()
+
+
+def _box(x: jax.Array) -> jax.Array:
+    """1, with the derivative of x."""
+    return jnp.exp(x - jax.lax.stop_gradient(x))
+
+
+def _first(state: TrainingState, axes: int) -> TrainingState:
+    return jax.tree.map(lambda leaf: leaf[(0,) * axes], state)
