@@ -35,7 +35,7 @@ META_EXPECTED = {
     "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
     "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
     "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
-    "opponent=self": "against another that evolves as well, paired by candidate: TODO",
+    "opponent=self": "against another that evolves as well, paired by candidate: both defect",
     "opponent=shared": "on both seats, judged by the mean of both: mutual cooperation",
     "shuffled": "on a seat drawn for every opponent: extorts them",
     "self_play": "at first against itself, later against learners: extorts them",

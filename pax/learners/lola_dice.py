@@ -21,7 +21,7 @@ Params = dict[str, PyTree]
 class LOLADiCE(Learner):
     """Ascends the value that it will have once the others have learned for a few steps.
 
-    Foerster et al. 2018, DiCE: the infinitely differentiable Monte Carlo estimator (arxiv.org/abs/1802.05098).
+    Foerster et al. 2018, DiCE: infinitely differentiable Monte Carlo (arxiv.org/abs/1802.05098).
     A player's objective, from episodes of T steps in B environments, is
 
         mean_b sum_t gamma^t (box(sum_{k <= t} l_k) (r_t - m_t) + m_t),  box(x) = exp(x - stop(x)),

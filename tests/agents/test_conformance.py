@@ -21,10 +21,11 @@ NEED_DISCRETE_OBSERVATIONS = {"Tabular"}
 # All others are tested in the iterated matrix game.
 GAMES = {
     **dict.fromkeys(("HyperAltruistic", "HyperDefect", "HyperTFT"), InfiniteMatrixGame),
+    **dict.fromkeys(("NaiveExact", "LOLAExact", "SOSExact", "Static"), InfiniteMatrixGame),
     **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "Stay"), CoinGame),
 }
 # What they remember outlives an episode; all others forget.
-REMEMBER = {"Shaper", "MFOS"}
+REMEMBER = {"Shaper", "MFOS", "NaiveExact", "LOLAExact", "SOSExact", "Static"}
 CASES = [
     (name, one_hot)
     for name in AGENTS

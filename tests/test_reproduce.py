@@ -1,0 +1,125 @@
+"""Tables of the literature: what is measured, kept, shown and refused."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from launch import reproduce as program
+from launch import tables
+from launch.tables import Cell, Table
+from pax.errors import ConfigError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Two cells; what was measured is noted, and the second fails if it is told to."""
+    measured, failing = [], []
+
+    def cell(name, samples):
+        def measure(folder):
+            measured.append(name)
+            if name in failing:
+                raise KeyboardInterrupt
+            return np.array(samples)
+
+        return measure
+
+    cells = (
+        Cell("one: a - b", (-1.0, None), cell("one", [[-1.0, 0.0], [-2.0, 1.0]])),
+        Cell("two", (), cell("two", [[0.5, 0.25]])),
+    )
+    built = Table("A table", "reward", "pair", ("first", "second"), cells)
+    monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
+    return measured, failing
+
+
+def test_a_table_is_printed_and_written(table, tmp_path, capsys):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    printed = capsys.readouterr().out
+    assert "| one: a - b | -1.500 +- 0.500 | 0.500 +- 0.500 | -1, - | 2 |" in printed
+    assert "| two | 0.500 | 0.250 |  | 1 |" in printed
+    with (folder / "fake.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "pair": "one: a - b",
+        "column": "first",
+        "mean": "-1.5",
+        "standard_error": "0.5",
+        "published": "-1.0",
+        "seeds": "2",
+    }
+    assert [row["standard_error"] for row in rows] == ["0.5", "0.5", "", ""]
+    assert (folder / "fake.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_done_is_not_done_again(table, tmp_path):
+    measured, failing = table
+    failing.append("two")
+    with pytest.raises(KeyboardInterrupt):
+        program.reproduce(["fake"], str(tmp_path), False)
+    failing.clear()
+    program.reproduce(["fake"], str(tmp_path), False)
+    program.reproduce(["fake"], str(tmp_path), False)
+    assert measured == ["one", "two", "two"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "give one table, one of mfos, lola, shaper"),
+        (["mfos", "lola"], "give one table, .* and not 2"),
+        (["mofs"], "there is no table 'mofs': did you mean mfos?"),
+    ],
+)
+def test_what_is_wrong_is_said(names, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        program.reproduce(names, str(tmp_path / "new"), False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_keeps_one_table(table, tmp_path):
+    program.reproduce(["fake"], str(tmp_path), False)
+    with pytest.raises(ConfigError, match="holds the results of .*fake.*: name another folder"):
+        program.reproduce(["fake"], str(tmp_path), True)
+    (tmp_path / "table.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        program.reproduce(["fake"], str(tmp_path), False)
+
+
+def test_from_the_shell_an_error_is_one_sentence():
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.reproduce", "mofs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: there is no table 'mofs': did you mean mfos?\n"
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [(("NL", "NL"), (-1.983, -1.983)), (("static", "NL"), (-2.454, -1.002))],
+)
+def test_exact_learners_score_what_was_published(pair, expected):
+    samples = tables._exact("IPD", *pair, num_seeds=2, num_envs=2048)
+    assert samples.shape == (2, 2)
+    np.testing.assert_allclose(samples.mean(axis=0), expected, atol=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_table_has_a_quick_form(name, tmp_path):
+    folder = program.reproduce([name], str(tmp_path), True)
+    cells = tables.TABLES[name](True).cells
+    assert len(list((folder / "cells").glob("*.json"))) == len(cells)
+    for path in (folder / "cells").glob("*.json"):
+        assert np.isfinite(json.loads(path.read_text())["samples"]).all()
