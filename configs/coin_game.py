@@ -3,7 +3,8 @@
     python -m pax.main --config=configs/coin_game.py:ppo_memory
 
 A variant is `<learner>[,opponent=<opponent>][,quicktest]` or, for whole learning lifetimes,
-`<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
+`<shaper>[,opponent=ppo|ppo_memory|tabular][,context=avg|att][,small]`; `python -m pax.main --list` shows them
+all.
 """
 
 from configs import _games as games
@@ -73,6 +74,7 @@ VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
+    "shaper,opponent=tabular": "Shaper by evolution against Tabular: earns more than its opponents",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
 }
 
@@ -85,16 +87,24 @@ def get_config(argument: str = "ppo"):
         settings |= OPTIONS[name]
     rest = [parts[0], *(part for part in parts[1:] if part not in OPTIONS)]
     if rest[0] != "tabular":
+        if rest[0] in games.SHAPERS and "opponent=tabular" in rest:
+            # A shaper sees planes, and those whom it shapes the number of the situation.
+            settings |= {"tabular": True, "tabular_players": (1,)}
+            rest = ["opponent=ppo" if part == "opponent=tabular" else part for part in rest]
+            return _with_tables(games.get_config(",".join(rest), _family(settings)), ["agent2"])
         return games.get_config(",".join(rest), _family(settings))
     parse_variant(
         ",".join(rest), ["tabular"], {"opponent": ["self", *STRATEGIES], "quicktest": None}
     )
-    family = _family({**settings, "tabular": True})
     rest[0] = "ppo"
-    config = games.get_config(",".join(rest), family)
-    for name in config.roles:
+    config = games.get_config(",".join(rest), _family({**settings, "tabular": True}))
+    return _with_tables(config, config.roles)
+
+
+def _with_tables(config, names):
+    """The PPO learners among these roles keep a table."""
+    for name in names:
         if config[name].type == "PPO":
-            config[name].type = "Tabular"
-            config[name].network = "table"
+            config[name].type, config[name].network = "Tabular", "table"
             config[name].learning_rate = 0.1
     return config

@@ -72,7 +72,8 @@ class CoinGame(Environment):
     colour, a coin of the other's. float32 `[size, size, 4]` with `cnn=True`, else those flattened,
     `[size * size * 4]`. With `egocentric=True` everything is shifted so that it is itself on the cell
     (size // 2, size // 2). With `tabular=True` the four cells are read as one number instead, so that no two
-    situations look alike: an int32 of `size ** 8` with two coins, 2 * `size ** 6` with one.
+    situations look alike: an int32 of `size ** 8` with two coins, 2 * `size ** 6` with one. Then players that
+    are not among `tabular_players` see planes nevertheless.
     """
 
     num_players = 2
@@ -86,6 +87,7 @@ class CoinGame(Environment):
         size: int = 3,
         one_coin: bool = False,
         tabular: bool = False,
+        tabular_players: tuple[int, ...] = (0, 1),
     ):
         check_steps(num_inner_steps)
         if not 2 <= size <= MAX_SIZE:
@@ -99,7 +101,9 @@ class CoinGame(Environment):
         self.egocentric = egocentric
         self.size = size
         self.one_coin = one_coin
-        self.tabular = tabular
+        if not set(tabular_players) <= {0, 1}:
+            raise ConfigError(f"tabular_players is {tabular_players}: name players, 0 and 1")
+        self.tabular_players = tuple(tabular_players) if tabular else ()
         self.num_cells = size * size
         self._num_coin_cells = 2 * self.num_cells if one_coin else self.num_cells**2
         self._num_positions = self.num_cells**2 * self._num_coin_cells
@@ -185,8 +189,7 @@ class CoinGame(Environment):
         return self._observations(state), state, rewards, done, info
 
     def observation_space(self, player: int) -> Space:
-        del player
-        if self.tabular:
+        if player in self.tabular_players:
             return Discrete(self._num_positions)
         shape = (self.size, self.size, NUM_PLANES)
         return Box(shape if self.cnn else (self.num_cells * NUM_PLANES,), 0.0, 1.0)
@@ -251,17 +254,17 @@ class CoinGame(Environment):
 
     def _observations(self, state: EnvState) -> tuple[jax.Array, ...]:
         return (
-            self._observe(state.red, state.blue, state.red_coin, state.blue_coin),
-            self._observe(state.blue, state.red, state.blue_coin, state.red_coin),
+            self._observe(0, state.red, state.blue, state.red_coin, state.blue_coin),
+            self._observe(1, state.blue, state.red, state.blue_coin, state.red_coin),
         )
 
-    def _observe(self, *cells: jax.Array) -> jax.Array:
-        """What one player sees; cells are its own, the other's, its coin's and the other's coin's."""
+    def _observe(self, player: int, *cells: jax.Array) -> jax.Array:
+        """What a player sees; cells are its own, the other's, its coin's and the other's coin's."""
         if self.egocentric:
             cells = tuple(self._seen_from(cells[0], cell) for cell in cells)
         own, other, own_coin, other_coin = cells
         num_cells = self.num_cells
-        if self.tabular:
+        if player in self.tabular_players:
             coins = num_cells * own_coin + other_coin
             if self.one_coin:
                 coins = jnp.where(own_coin == NO_COIN, num_cells + other_coin, own_coin)

@@ -122,6 +122,20 @@ def at(states, t, e):
     return jax.tree.map(lambda leaf: leaf[t, e], states)
 
 
+def test_one_player_may_see_numbers_and_the_other_planes():
+    both = [CoinGame(tabular=tabular) for tabular in (False, True)]
+    mixed = CoinGame(tabular=True, tabular_players=(1,))
+    key = jax.random.key(3)
+    planes, numbers = (env.reset(key, None)[0] for env in both)
+    seen, _ = mixed.reset(key, None)
+    np.testing.assert_array_equal(seen[0], planes[0])
+    np.testing.assert_array_equal(seen[1], numbers[1])
+    assert mixed.observation_space(0) == both[0].observation_space(0)
+    assert mixed.observation_space(1) == both[1].observation_space(1)
+    with pytest.raises(ConfigError, match=r"tabular_players is \(2,\): name players, 0 and 1"):
+        CoinGame(tabular=True, tabular_players=(2,))
+
+
 def test_oracle_each_takes_the_coin_of_its_own_colour():
     env = CoinGame()
     state = state_of(3, (0, 0), (1, 0), (0, 2), (1, 2))
