@@ -7,6 +7,8 @@ A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]
 Exact learners learn within an episode, one learner per environment, and start afresh in the next.
 """
 
+from ml_collections import ConfigDict
+
 from configs import _games as games
 from pax.config import base_config, defaults, parse_variant, role
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
@@ -108,6 +110,7 @@ def _exact(argument, family):
     config.agent1 = role(EXACT[learner], 0)
     config.agent2 = role(STRATEGIES[learner if opponent == "self" else opponent], 1)
     config.roles = ("agent1", "agent2")
-    config.callbacks.scalars.every = 1
-    config.callbacks.evaluation.enabled = False
+    config.evaluation.as_trained = ConfigDict()
+    for name in ("scalars", "evaluation"):
+        config.callbacks[name].every = 1
     return config

@@ -237,7 +237,7 @@ def test_every_variant_builds(name, suffix, tmp_path):
     config = load_config(name + suffix)
     trainer = build_trainer(config, str(tmp_path / "run"))
     assert [role.name for role in trainer.roles] == list(config.roles)
-    assert trainer.roles[0].learner is not None
+    assert any(role.learner or role.agent.learns_within_episode for role in trainer.roles)
     assert set(trainer.callbacks.names) == {"Scalars", "Progress", "Evaluation", "Checkpoint"}
     # A run can be written down, and read back the same.
     assert json.loads(json.dumps(config.to_dict())) is not None
@@ -327,7 +327,7 @@ def check_quicktest(name, workdir, with_evaluation):
     if name.startswith("ipd.py"):
         assert all(-3.0 <= reward <= 0.0 for reward in rewards)
     learned = [value for key, value in metrics.items() if key.startswith("train/agent1/")]
-    assert learned
+    assert learned or config.agent1.learner == "none"
     assert np.isfinite(learned).all()
     policies = {path.stem for path in (workdir / "policies").iterdir()}
     expected = {name for name in config.roles if config[name].learner != "none"}
