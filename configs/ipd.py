@@ -38,8 +38,8 @@ META_EXPECTED = {
     "opponent=self": "against another that evolves as well, paired by candidate: both defect",
     "opponent=shared": "on both seats, judged by the mean of both: mutual cooperation",
     "shuffled": "on a seat drawn for every opponent: extorts them",
-    "self_play": "at first against itself, later against learners: extorts them",
-    "persistent": "against learners that live for ten trials: extorts them",
+    "self_play": "at first against itself, later against learners: cooperates, and is exploited",
+    "persistent": "against learners that live for ten trials: both defect",
     "eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
     "eval_blinded": "also judged while blind in half of its environments: worse there",
 }
