@@ -55,7 +55,7 @@ def describe(outcomes: Mapping[str, str]) -> dict[str, str]:
         how = "evolution" if learner == "evolution" else "PPO across trials"
         lines[name] = f"{agent} by {how} against tabular PPO learners: {outcomes[name]}"
     for context in CONTEXTS[1:]:
-        lines[f"shaper,context={context}"] = f"Shaper with context {context}: {outcomes['shaper']}"
+        lines[f"shaper,context={context}"] = f"Shaper with context {context}: {outcomes[context]}"
     for name in TASKS:
         lines[name] = f"Shaper by evolution, {outcomes[name]}"
     for name in ("opponent=self", "opponent=shared", *TRAINING, *EVALUATIONS):

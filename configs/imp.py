@@ -25,6 +25,8 @@ STRATEGIES = {
 }
 META_EXPECTED = {
     "shaper": "wins more than 0 per step",
+    "avg": "wins more than 0 per step",
+    "att": "two environments tell it little: about 0 per step at first",
     "gs": "wins more than 0 per step",
     "mfos_es": "wins more than 0 per step",
     "mfos_rl": "about 0 per step",

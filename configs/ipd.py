@@ -24,6 +24,8 @@ STRATEGIES = {
 }
 META_EXPECTED = {
     "shaper": "extorts them: better than -1 per step, they get less than -1.5",
+    "avg": "extorts them: better than -1 per step, they get less than -1.5",
+    "att": "two environments tell it little: still near mutual defection after 100 generations",
     "gs": "extorts them, as far as a policy without memory can",
     "mfos_es": "extorts them: better than -1 per step, they get less than -1.5",
     "mfos_rl": "seldom gets beyond mutual defection, -2 per step",

@@ -12,13 +12,14 @@ import optax
 from pax.agents.actor_critic import ActorCritic
 from pax.agents.agent import Agent
 from pax.errors import ConfigError
-from pax.learners.learner import Learner, World
+from pax.learners.gradient import Gradient
+from pax.learners.learner import World
 from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
 
 Params = dict[str, PyTree]
 
 
-class LOLADiCE(Learner):
+class LOLADiCE(Gradient):
     """Ascends the value that it will have once the others have learned for a few steps.
 
     Foerster et al. 2018, DiCE: infinitely differentiable Monte Carlo (arxiv.org/abs/1802.05098).
@@ -32,8 +33,6 @@ class LOLADiCE(Learner):
     each time in newly drawn episodes, and the derivative of their moves is part of the gradient. The agent's
     own optimiser takes the step. With 0 steps ahead this is a naive learner.
     """
-
-    reads_rollouts = True
 
     def __init__(
         self,
@@ -61,17 +60,9 @@ class LOLADiCE(Learner):
             raise ConfigError(f"look_ahead_steps is {look_ahead_steps}: give 0 or more")
         if look_ahead_rate < 0:
             raise ConfigError(f"look_ahead_rate is {look_ahead_rate}: give 0 or more")
-        self.agent = agent
+        super().__init__(agent, initial)
         self.look_ahead_steps = look_ahead_steps
         self.look_ahead_rate = look_ahead_rate
-        self.initial = initial
-
-    def init(self, key: jax.Array) -> TrainingState:
-        return self.agent.init(key) if self.initial is None else self.initial
-
-    def propose(self, state: TrainingState, key: jax.Array) -> tuple[TrainingState, TrainingState]:
-        del key
-        return jax.tree.map(lambda leaf: leaf[None], state), state
 
     def update(
         self,
@@ -127,11 +118,9 @@ class LOLADiCE(Learner):
 
         gradients, metrics = jax.grad(looked_ahead, has_aux=True)(state.params)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
+        assert isinstance(self.agent, ActorCritic)  # See __init__.
         params, opt_state = self.agent.apply_gradients(gradients, state.params, state.opt_state)
         return TrainingState(params, opt_state, state.updates + 1), metrics
-
-    def deploy(self, state: TrainingState) -> TrainingState:
-        return state
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         del num_outer_steps, num_steps
