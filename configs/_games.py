@@ -112,7 +112,7 @@ def get_config(argument: str, family: Family, default_opponent: str = "self") ->
     else:
         _meta(config, family, variant, given)
     if "quicktest" in given:
-        _make_quick(config)
+        make_quick(config)
     return config
 
 
@@ -175,7 +175,7 @@ def _seat(config: ConfigDict, family: Family, kind: str, seat: int, **settings: 
     config.roles = (*config.get("roles", ()), name)
 
 
-def _make_quick(config: ConfigDict) -> None:
+def make_quick(config: ConfigDict) -> None:
     """Seconds, to see that everything works."""
     config.num_inner_steps = min(config.num_inner_steps, 8)
     config.num_outer_steps = min(config.num_outer_steps, 3)

@@ -21,7 +21,15 @@ SETTINGS = {
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
 # ahead is worth three smaller ones.
 LOLA_RATES = {0: 0.0, 1: 0.15, 2: 0.05, 3: 0.05}
-NUM_ITERS = {"ppo": 1000, "ppo_memory": 150, "tabular": 1000, "naive": 500, "lola_dice": 200}
+ALIGNED = ("advantage_alignment", "loqa")
+NUM_ITERS = {
+    "ppo": 1000,
+    "ppo_memory": 150,
+    "tabular": 1000,
+    "naive": 500,
+    "lola_dice": 200,
+    **dict.fromkeys(ALIGNED, 1000),
+}
 
 
 def variants(expected: Mapping[str, str]) -> dict[str, str]:
@@ -59,10 +67,11 @@ def get_config(
     options = {"opponent": opponents, "quicktest": None}
     if argument.partition(",")[0] == "lola_dice":
         options["look_ahead"] = [str(steps) for steps in LOLA_RATES]
+    if argument.partition(",")[0] in ("lola_dice", *ALIGNED):
         default_opponent = "self"
     # Those of the meta-games are named here for the message that lists what there is.
     learner, given = parse_variant(
-        argument, [*LEARNERS, "lola_dice", *meta_games.VARIANTS], options
+        argument, [*LEARNERS, "lola_dice", *ALIGNED, *meta_games.VARIANTS], options
     )
     opponent = given.get("opponent", default_opponent)
     if opponent == "self":
@@ -77,12 +86,14 @@ def get_config(
         # One policy on both seats, updated from both as one batch.
         config.roles = ("agent1",)
         config.agent1.seats = (0, 1)
-    elif opponent == "lola_dice" or opponent in LEARNERS:
+    elif opponent in NUM_ITERS:
         config.agent2 = _learner(opponent, 1, given)
     else:
         config.agent2 = role(strategies[opponent], 1)
     if learner == "lola_dice":
         config.num_inner_steps, config.num_envs = 150, 64
+    if learner in ALIGNED:
+        config.num_inner_steps, config.num_envs = 100, 128
     config.evaluation.as_trained = ConfigDict()
     for name, strategy in strategies.items():
         if opponent not in (name, "shared") and name in ("tit_for_tat", "defect", "tails"):
@@ -96,6 +107,18 @@ def get_config(
 
 
 def _learner(name: str, seat: int, given: Mapping[str, str]) -> ConfigDict:
+    if name in ALIGNED:
+        return role(
+            "Tabular",
+            seat,
+            learner=name,
+            alignment={"weight": 10.0},
+            learning_rate=0.05,
+            entropy_coeff=0.1,
+            gae_lambda=0.0,
+            num_epochs=2,
+            num_minibatches=4,
+        )
     if name != "lola_dice":
         return role(LEARNERS[name], seat, **SETTINGS[name])
     steps = int(given.get("look_ahead", 1))

@@ -2,19 +2,20 @@
 
     python -m pax.main --config=configs/coin_game.py:ppo_memory
 
-A variant is `<learner>[,opponent=<opponent>][,quicktest]` or, for whole learning lifetimes,
-`<shaper>[,opponent=ppo|ppo_memory|tabular][,context=avg|att][,small]`; `python -m pax.main --list` shows them
-all.
+A variant is `<learner>[,opponent=<opponent>][,quicktest]`, or `advantage_alignment`, or `loqa`, or, for whole
+learning lifetimes, `<shaper>[,opponent=ppo|ppo_memory|tabular][,context=avg|att][,small]`; `python -m
+pax.main --list` shows them all.
 """
 
 from configs import _games as games
-from pax.config import defaults, parse_variant
+from pax.config import defaults, parse_variant, role
 from pax.envs.coin_game import CoinGame
 
 STRATEGIES = {
     "good_greedy": "GoodGreedy",
     "evil_greedy": "EvilGreedy",
     "random_greedy": "RandomGreedy",
+    "own_coins": "OwnCoins",
     "stay": "Stay",
 }
 INDEPENDENT = {
@@ -22,6 +23,7 @@ INDEPENDENT = {
     "shared": "one policy for both: takes whatever coin is near",
     "evil_greedy": "takes whatever coin is near",
     "good_greedy": "takes whatever coin is near, and earns more than the other",
+    "own_coins": "takes whatever coin is near, and earns more than the other",
     "stay": "takes every coin, 1 per coin",
 }
 META = {
@@ -33,6 +35,10 @@ META = {
     "mfos_rl": "about as much as its opponents",
     "marl2": "about as much as its opponents",
     "shaper,small": "for two cores: rises above its opponents",
+}
+ALIGNED = {
+    "advantage_alignment": "one coin at a time, against itself: each takes its own, .3 per step",
+    "loqa": "one coin at a time, against itself: each takes its own, .3 per step",
 }
 # What changes the game, and how.
 OPTIONS = {
@@ -76,6 +82,7 @@ VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
     "shaper,opponent=tabular": "Shaper by evolution against Tabular: earns more than its opponents",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
+    **{name: f"PPO_memory by {name}, {outcome}" for name, outcome in ALIGNED.items()},
 }
 
 
@@ -86,6 +93,8 @@ def get_config(argument: str = "ppo"):
     for name in set(parts[1:]) & set(OPTIONS):
         settings |= OPTIONS[name]
     rest = [parts[0], *(part for part in parts[1:] if part not in OPTIONS)]
+    if rest[0] in ALIGNED:
+        return _aligned(",".join(rest), _family({**settings, "one_coin": True}))
     if rest[0] != "tabular":
         if rest[0] in games.SHAPERS and "opponent=tabular" in rest:
             # A shaper sees planes, and those whom it shapes the number of the situation.
@@ -99,6 +108,33 @@ def get_config(argument: str = "ppo"):
     rest[0] = "ppo"
     config = games.get_config(",".join(rest), _family({**settings, "tabular": True}))
     return _with_tables(config, config.roles)
+
+
+def _aligned(argument, family):
+    """Players that take each other's advantages into account, in the published game of 50 steps."""
+    learner, given = parse_variant(argument, ALIGNED, {"quicktest": None})
+    config = games.get_config("ppo_memory", family)
+    config.num_inner_steps, config.num_envs, config.num_iters = 50, 128, 1500
+    for seat in range(2):
+        config[f"agent{seat + 1}"] = family.agent(
+            "PPO_memory",
+            seat,
+            learner=learner,
+            alignment={"weight": 5.0},
+            hidden_size=32,
+            sequence_length=10,
+            num_epochs=2,
+            num_minibatches=8,
+            discount=0.96,
+            # Longer estimates make them cooperate with everybody, defectors as well.
+            gae_lambda=0.5,
+            entropy_coeff=0.1,
+        )
+    for name in ("own_coins", "evil_greedy"):
+        config.evaluation[name] = {"agent2": role(STRATEGIES[name], 1)}
+    if "quicktest" in given:
+        games.make_quick(config)
+    return config
 
 
 def _with_tables(config, names):

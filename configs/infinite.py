@@ -25,6 +25,9 @@ STRATEGIES = {
     "altruistic": "HyperAltruistic",
     "defect": "HyperDefect",
     "tit_for_tat": "HyperTFT",
+    "win_stay_lose_shift": "WinStayLoseShift",
+    "zero_determinant": "ZeroDeterminant",
+    "memory_one": "MemoryOne",
     **EXACT,
 }
 INDEPENDENT = {

@@ -21,6 +21,9 @@ STRATEGIES = {
     "altruistic": "Altruistic",
     "random": "Random",
     "grim": "Grim",
+    "win_stay_lose_shift": "WinStayLoseShift",
+    "zero_determinant": "ZeroDeterminant",
+    "memory_one": "MemoryOne",
 }
 META_EXPECTED = {
     "shaper": "extorts them: better than -1 per step, they get less than -1.5",
@@ -51,7 +54,11 @@ LOLA = {
     "lola_dice,look_ahead=2": "LOLA-DiCE against itself, two steps ahead: -1.1 per step, cooperation",
     "lola_dice,look_ahead=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
 }
-VARIANTS = matrix_games.variants(EXPECTED) | LOLA | meta_games.describe(META_EXPECTED)
+ALIGNED = {
+    "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
+    "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
+}
+VARIANTS = matrix_games.variants(EXPECTED) | LOLA | ALIGNED | meta_games.describe(META_EXPECTED)
 
 
 def get_config(argument: str = "ppo"):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pax.agents import LOLAExact, NaiveExact, Static
+from pax.agents import AGENTS, LOLAExact, NaiveExact, Static
 from pax.build import build_trainer
 from pax.config_list import load_config
 from pax.envs import InfiniteMatrixGame
@@ -181,7 +181,71 @@ def lola(quick: bool) -> Table:
     return Table("LOLA in the IPD, self-play", "reward per step", "learner", columns, tuple(cells))
 
 
-TABLES: Mapping[str, Callable[[bool], Table]] = {"mfos": mfos, "lola": lola, "shaper": shaper}
+COIN_LEARNERS = {
+    "Advantage Alignment": "advantage_alignment",
+    "LOQA": "loqa",
+    "PPO_memory": "ppo_memory,one_coin",
+}
+COIN_PUBLISHED = {
+    ("Advantage Alignment", "itself"): (0.269, 0.290),
+    ("LOQA", "itself"): (0.291, 0.304),
+    ("LOQA", "always defect"): (-0.054, 0.123),
+    ("always cooperate", "itself"): (0.347, 0.347),
+    ("always defect", "always cooperate"): (0.631, -0.269),
+}
+ALWAYS = {"always cooperate": "OwnCoins", "always defect": "EvilGreedy"}
+
+
+def coin_game(quick: bool) -> Table:
+    """The coin game with one coin at a time (Aghajohari et al. 2024; Duque et al. 2024), after training."""
+    pairs = [(name, other) for name in COIN_LEARNERS for other in ("itself", *ALWAYS)]
+    pairs += [("always cooperate", "itself"), ("always defect", "always cooperate")]
+    cells = []
+    for first, second in pairs:
+        config = COIN_LEARNERS.get(first, "ppo_memory,one_coin")
+        measure = functools.partial(
+            _coin_game, config, ALWAYS.get(first), ALWAYS.get(second, ALWAYS.get(first)), quick
+        )
+        cells.append(Cell(f"{first} - {second}", COIN_PUBLISHED.get((first, second), ()), measure))
+    return Table(
+        "Coin game, one coin at a time, 3 x 3, 50 steps",
+        "reward per step",
+        "pair",
+        ("first", "second"),
+        tuple(cells),
+    )
+
+
+def _coin_game(
+    variant: str, first: str | None, second: str | None, quick: bool, folder: pathlib.Path
+) -> np.ndarray:
+    """Rewards per step of a pair, one episode per environment; None is who was trained for the variant."""
+    samples = []
+    for seed in range(1 if quick else 3):
+        config = load_config(
+            f"{ROOT}/configs/coin_game.py:{variant}{',quicktest' if quick else ''}"
+        )
+        config.seed, config.num_inner_steps = seed, 8 if quick else 50
+        config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
+        workdir = folder.parent / "".join(c if c.isalnum() else "_" for c in variant)
+        trainer = build_trainer(config, str(workdir / f"seed_{seed}"))
+        trainer.fit()
+        replaced = {
+            name: AGENTS[kind].for_env(trainer.env, seat)
+            for seat, (name, kind) in enumerate((("agent1", first), ("agent2", second)))
+            if kind is not None
+        }
+        metrics = trainer.evaluate(replaced)["opponents"]
+        samples.append([metrics[f"reward_per_timestep/player_{player}"] for player in (1, 2)])
+    return np.array(samples)
+
+
+TABLES: Mapping[str, Callable[[bool], Table]] = {
+    "mfos": mfos,
+    "lola": lola,
+    "shaper": shaper,
+    "coin_game": coin_game,
+}
 
 
 def _trained(

@@ -15,13 +15,13 @@ from pax.config import ROLE, base_config, check_section, check_type, nearest
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluate import Evaluation, load_agent_state
-from pax.learners import Evolution, Frozen, Gradient, Learner, LOLADiCE
+from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
 from pax.roles import Role, check_roles
 from pax.tasks import TASKS, Sampler
 from pax.trainer import MetaTrainer, iterations_for
 from pax.types import TrainingState
 
-LEARNERS = ("gradient", "evolution", "lola_dice", "frozen", "none")
+LEARNERS = ("gradient", "evolution", *SHAPING, "frozen", "none")
 MAX_SEED = 2**31 - 1
 
 
@@ -183,13 +183,14 @@ def build_learner(agent: Agent, options: Mapping[str, Any], where: str) -> Learn
         raise CheckpointError(f"{where}.path: {e}") from e
     if kind == "evolution":
         return build_evolution(agent, options["evolution"], initial, f"{where}.evolution")
-    if kind == "lola_dice":
-        settings = dict(options["lola"])
-        check_section(f"{where}.lola", settings, LOLADiCE, hidden=("agent", "initial"))
+    if kind in SHAPING:
+        section, cls = SHAPING[kind]
+        settings = dict(options[section])
+        check_section(f"{where}.{section}", settings, cls, hidden=("agent", "initial"))
         try:
-            return LOLADiCE(agent, **settings, initial=initial)
+            return cls(agent, **settings, initial=initial)
         except ConfigError as e:
-            raise ConfigError(f"{where}.lola: {e}") from e
+            raise ConfigError(f"{where}.{section}: {e}") from e
     if kind == "frozen" and initial is not None:
         return Frozen.of(initial)
     return Gradient(agent, initial) if kind == "gradient" else None

@@ -18,7 +18,7 @@ ROLE = {
     # An agent by name, and the seats (players, from 0) that it plays.
     "type": "",
     "seats": (),
-    # Across trials: "gradient", "evolution", "lola_dice", "frozen" or "none".
+    # Across trials: "gradient", "evolution", "lola_dice", "advantage_alignment", "loqa", "frozen" or "none".
     "learner": "none",
     # After every episode, by the agent's own update.
     "learns_in_trial": False,
@@ -32,6 +32,8 @@ ROLE = {
     "evolution": {},
     # How far it looks ahead, if its learner is "lola_dice": see pax.learners.LOLADiCE.
     "lola": {},
+    # How much others count, if its learner is "advantage_alignment" or "loqa": see pax.learners.
+    "alignment": {},
 }
 """What the config of a role holds besides the hyper-parameters of its agent."""
 
@@ -73,26 +75,20 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters."""
     from pax.agents import AGENTS
+    from pax.learners import SHAPING
 
     cls = AGENTS[agent]
-    learner = "gradient" if cls.learns else "none"
-    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": learner})
+    by_default = "gradient" if cls.learns else "none"
+    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": by_default})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
     if own.get("learner") == "evolution":
         own["evolution"] = evolution(**own.get("evolution", {}))
-    if own.get("learner") == "lola_dice":
-        own["lola"] = lola(**own.get("lola", {}))
+    if own.get("learner") in SHAPING:
+        section, learner = SHAPING[own["learner"]]
+        own[section] = defaults(learner, **own.get(section, {}))
+        del own[section].initial  # It comes from the path of the role.
     config.update(own)
     config.update(defaults(cls, **settings))
-    return config
-
-
-def lola(**settings: Any) -> ConfigDict:
-    """The config of LOLA-DiCE."""
-    from pax.learners import LOLADiCE
-
-    config = defaults(LOLADiCE, **settings)
-    del config.initial  # It comes from the path of the role.
     return config
 
 

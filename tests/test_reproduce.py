@@ -73,7 +73,7 @@ def test_what_is_done_is_not_done_again(table, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "give one table, one of mfos, lola, shaper"),
+        ([], "give one table, one of mfos, lola, shaper, coin_game"),
         (["mfos", "lola"], "give one table, .* and not 2"),
         (["mofs"], "there is no table 'mofs': did you mean mfos?"),
     ],

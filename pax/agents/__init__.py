@@ -1,10 +1,11 @@
 """Agents: what sits on a seat of a game. `AGENTS` names those that a config can ask for."""
 
 from pax.agents.agent import Agent
-from pax.agents.coin_players import EvilGreedy, GoodGreedy, RandomGreedy, Stay
+from pax.agents.coin_players import EvilGreedy, GoodGreedy, OwnCoins, RandomGreedy, Stay
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
 from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
+from pax.agents.memory_one import MemoryOne, WinStayLoseShift, ZeroDeterminant
 from pax.agents.naive import Naive
 from pax.agents.nplayer_strategies import (
     TitForTatCooperate,
@@ -29,9 +30,13 @@ AGENTS: dict[str, type[Agent]] = {
     "Altruistic": Altruistic,
     "Random": Random,
     "Grim": Grim,
+    "MemoryOne": MemoryOne,
+    "WinStayLoseShift": WinStayLoseShift,
+    "ZeroDeterminant": ZeroDeterminant,
     "GoodGreedy": GoodGreedy,
     "EvilGreedy": EvilGreedy,
     "RandomGreedy": RandomGreedy,
+    "OwnCoins": OwnCoins,
     "Stay": Stay,
     "TitForTatStrictStay": TitForTatStrictStay,
     "TitForTatStrictSwitch": TitForTatStrictSwitch,

@@ -127,6 +127,29 @@ class RandomGreedy(Greedy):
 
 
 @dataclasses.dataclass
+class OwnCoins(Greedy):
+    """Goes to the coin of its own colour, and while there is none keeps off the other's.
+
+    Of the game with one coin, this is the player that always cooperates, and the other greedy ones always
+    defect.
+    """
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        towards, memory = super().policy(state, observations, memory, key)
+        own, own_coin, other_coin = self._cells(observations)
+        same_row = own // self.size == other_coin // self.size
+        # It leaves the row of the coin, or stays out of it.
+        aside = jnp.where(same_row, DOWN, RIGHT)
+        return jnp.where(own_coin == NO_COIN, aside, towards), memory
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+        del other, key
+        return jnp.ones(own.shape, bool)
+
+
+@dataclasses.dataclass
 class Stay(Agent):
     """Never moves, in the coin game with two coins or in-the-matrix.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -99,7 +100,9 @@ class PPO(ActorCritic):
         state: TrainingState,
         memory: MemoryState,
         key: jax.Array,
+        shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
     ) -> tuple[TrainingState, MemoryState, Metrics]:
+        """One round of PPO; `shape_advantages` changes the advantages `[T, B]` of the policy."""
         if self.groups_environments and rollout.rewards.ndim == 2:
             rollout = jax.tree.map(lambda leaf: leaf[:, None], rollout)
             last_observations, memory_before = jax.tree.map(
@@ -107,7 +110,7 @@ class PPO(ActorCritic):
             )
         else:
             memory_before = memory
-        batch = self._prepare(rollout, last_observations, state, memory_before)
+        batch = self._prepare(rollout, last_observations, state, memory_before, shape_advantages)
         entropy_coeff = self._entropy_coeff(state.updates, rollout.rewards.size)
         size = batch.actions.shape[0]
         shape = (self.num_minibatches, size // self.num_minibatches)
@@ -173,14 +176,14 @@ class PPO(ActorCritic):
             "clip_fraction": (jnp.abs(ratio - 1.0) > self.clip_epsilon).mean(),
         }
 
-    def _prepare(
+    def advantages(
         self,
         rollout: Sample,
         last_observations: PyTree,
         state: TrainingState,
         memory: MemoryState,
-    ) -> Sequences:
-        """Advantages and targets, and the rollout `[T, B]` cut into sequences `[T / L * B, L]`."""
+    ) -> tuple[jax.Array, jax.Array]:
+        """Generalised advantages and targets `[T, B]` of a rollout."""
         _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
         rewards = rollout.rewards
@@ -190,9 +193,22 @@ class PPO(ActorCritic):
             following = self._value_of_final(rollout, state)
             rewards += self.discount * jnp.where(cut_off, following, 0.0)
             ended = ended | rollout.ends.terminated | rollout.ends.truncated
-        advantages, targets = generalised_advantage_estimation(
+        return generalised_advantage_estimation(
             rewards, rollout.values, ended, last_value, self.discount, self.gae_lambda
         )
+
+    def _prepare(
+        self,
+        rollout: Sample,
+        last_observations: PyTree,
+        state: TrainingState,
+        memory: MemoryState,
+        shape_advantages: Callable[[jax.Array], jax.Array] | None,
+    ) -> Sequences:
+        """The rollout `[T, B]` cut into sequences `[T / L * B, L]`, with advantages and targets."""
+        advantages, targets = self.advantages(rollout, last_observations, state, memory)
+        if shape_advantages is not None:
+            advantages = shape_advantages(advantages)
 
         def cut(leaf: jax.Array) -> jax.Array:
             steps, envs = leaf.shape[:2]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.learners.learner import Learner, World
-from pax.types import Metrics, TrainingState, Trial
+from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, Trial
 
 
 class Gradient(Learner):
@@ -41,22 +41,7 @@ class Gradient(Learner):
         key: jax.Array,
     ) -> tuple[TrainingState, Metrics]:
         del candidates, world
-
-        rollout, last_observations, memory = (
-            # Beside a role with several candidates, each of them is one more set of opponents.
-            jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), part[role])
-            for part in (trial.rollouts, trial.last_observations, trial.last_memories)
-        )
-        # [O, K, T, B, ...] -> [K T, O, B, ...]
-        rollout = jax.tree.map(
-            lambda leaf: jax.lax.collapse(jnp.moveaxis(leaf, 0, 2), 0, 2), rollout
-        )
-        last_observations = jax.tree.map(lambda leaf: leaf[:, -1], last_observations)
-        if not self.agent.groups_environments:
-            rollout = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 1, 3), rollout)
-            last_observations, memory = jax.tree.map(
-                lambda leaf: jax.lax.collapse(leaf, 0, 2), (last_observations, memory)
-            )
+        rollout, last_observations, memory = join_trials(trial, role, self.agent)
         state, _, metrics = self.agent.update(rollout, last_observations, state, memory, key)
         return state, metrics
 
@@ -65,3 +50,24 @@ class Gradient(Learner):
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps)
+
+
+def join_trials(trial: Trial, role: str, agent: Agent) -> tuple[Sample, PyTree, MemoryState]:
+    """The rollout `[K T, O B]` of a role, what followed its last step, and the memory then.
+
+    An agent that groups environments gets `[K T, O, B]`.
+    """
+    rollout, last_observations, memory = (
+        # Beside a role with several candidates, each of them is one more set of opponents.
+        jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), part[role])
+        for part in (trial.rollouts, trial.last_observations, trial.last_memories)
+    )
+    # [O, K, T, B, ...] -> [K T, O, B, ...]
+    rollout = jax.tree.map(lambda leaf: jax.lax.collapse(jnp.moveaxis(leaf, 0, 2), 0, 2), rollout)
+    last_observations = jax.tree.map(lambda leaf: leaf[:, -1], last_observations)
+    if not agent.groups_environments:
+        rollout = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 1, 3), rollout)
+        last_observations, memory = jax.tree.map(
+            lambda leaf: jax.lax.collapse(leaf, 0, 2), (last_observations, memory)
+        )
+    return rollout, last_observations, memory

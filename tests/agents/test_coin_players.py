@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import AGENTS, EvilGreedy, GoodGreedy, RandomGreedy, Stay
+from pax.agents import AGENTS, EvilGreedy, GoodGreedy, OwnCoins, RandomGreedy, Stay
 from pax.envs import IteratedMatrixGame
 from pax.envs.coin_game import STAY, CoinGame, EnvState
 from pax.envs.spaces import Box, Dict, Discrete
@@ -69,7 +69,7 @@ def play_all(size, one_coin, form):
     env = CoinGame(size=size, one_coin=one_coin, **dict.fromkeys(form, True))
     cells = situations(size, one_coin)
     num = cells.shape[1]
-    strategies = GREEDY if one_coin else (*GREEDY, Stay)
+    strategies = (*GREEDY, OwnCoins, *(() if one_coin else (Stay,)))
 
     @jax.jit
     def act(cells):
@@ -129,6 +129,48 @@ def test_greedy_players_go_straight_to_the_coin_that_they_choose(strategy, size,
         actions = play_all(size, one_coin, form)[strategy.__name__, seat, 0]
         assert_nearer(size, own, np.where(chooses_own, mine, other), actions)
         assert not one_coin or (actions < 4).all()
+
+
+@pytest.mark.parametrize(("size", "one_coin", "form"), (*CASES, (2, True, ())), ids=str)
+def test_a_player_of_own_coins_goes_straight_to_them_and_keeps_off_others(size, one_coin, form):
+    for seat in (0, 1):
+        own, mine, other, _, _ = far_from(size, situations(size, one_coin), seat)
+        actions = play_all(size, one_coin, form)["OwnCoins", seat, 0]
+        present = mine >= 0
+        assert_nearer(size, own[present], mine[present], actions[present])
+        _, after = distances(size)
+        assert (after[actions, own] != other)[~present].all()
+        assert present.all() or not one_coin or (~present).any()
+
+
+@pytest.mark.parametrize(
+    ("pair", "published"),
+    (((OwnCoins, OwnCoins), (0.347, 0.347)), ((EvilGreedy, OwnCoins), (0.631, -0.269))),
+)
+def test_always_cooperate_and_always_defect_earn_what_is_published(pair, published):
+    """Aghajohari et al. 2024, table of the coin game's league: mean reward per step of 50."""
+    env, num_envs = CoinGame(num_inner_steps=50, one_coin=True), 2000
+    agents = [cls.for_env(env, seat) for seat, cls in enumerate(pair)]
+    states = [agent.make_initial_state(KEY, agent.initial_hidden(num_envs)) for agent in agents]
+    params = env.default_params
+
+    def step(carry, key):
+        observations, state = carry
+        actions = tuple(
+            agent.policy(states[seat][0], observations[seat], states[seat][1], key)[0]
+            for seat, agent in enumerate(agents)
+        )
+        keys = jax.random.split(key, num_envs)
+        observations, state, rewards, _, _ = jax.vmap(env.step, (0, 0, 0, None))(
+            keys, state, actions, params
+        )
+        return (observations, state), jnp.stack(rewards)
+
+    start = jax.vmap(env.reset, (0, None))(jax.random.split(KEY, num_envs), params)
+    _, rewards = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
+        start, jax.random.split(KEY, 50)
+    )
+    np.testing.assert_allclose(rewards.mean(axis=(0, 2)), published, atol=0.012)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -234,6 +276,6 @@ def test_stay_refuses_games_in_which_it_could_not(env):
 
 
 def test_they_can_be_asked_for_by_name():
-    for strategy in (*GREEDY, Stay):
+    for strategy in (*GREEDY, OwnCoins, Stay):
         assert AGENTS[strategy.__name__] is strategy
         assert strategy.for_env(CoinGame()).describe()["agent"] == strategy.__name__

@@ -22,7 +22,7 @@ NEED_DISCRETE_OBSERVATIONS = {"Tabular"}
 GAMES = {
     **dict.fromkeys(("HyperAltruistic", "HyperDefect", "HyperTFT"), InfiniteMatrixGame),
     **dict.fromkeys(("NaiveExact", "LOLAExact", "SOSExact", "Static"), InfiniteMatrixGame),
-    **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "Stay"), CoinGame),
+    **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "OwnCoins", "Stay"), CoinGame),
 }
 # What they remember outlives an episode; all others forget.
 REMEMBER = {"Shaper", "MFOS", "NaiveExact", "LOLAExact", "SOSExact", "Static"}

@@ -1,0 +1,125 @@
+"""Advantage alignment and LOQA: PPO that prefers what is good for whoever was good to it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from pax.agents.agent import Agent
+from pax.agents.ppo import PPO
+from pax.errors import ConfigError
+from pax.learners.gradient import Gradient, join_trials
+from pax.learners.learner import World
+from pax.types import Metrics, Sample, TrainingState, Trial
+
+
+class AdvantageAlignment(Gradient):
+    """PPO on A_t + weight gamma S_t B_t, where S_t = sum_{k < t} gamma^(t - k) A_k / t.
+
+    A are the player's own advantages in this episode and B the other's, from its own critic. An action that
+    is good for the other counts for more after steps that were good for oneself, and for less after those
+    that were not: reciprocity (Duque et al. 2024, arxiv.org/abs/2406.14662, equation 11). Sums are divided by
+    the steps in them, so that late steps do not drown early ones.
+
+    In the tabular prisoner's dilemma it wants advantages that tell who did what, `gae_lambda` = 0: with long
+    estimates, which credit a step with all the noise after it, players cooperate and defect in turns.
+    """
+
+    def __init__(self, agent: Agent, weight: float = 10.0, initial: TrainingState | None = None):
+        """Aligns an agent that learns by PPO.
+
+        Args:
+            agent: one that learns by PPO.
+            weight: how much the others' advantages count; 0 is PPO.
+            initial: where to start, instead of fresh parameters.
+
+        Raises:
+            ConfigError: if the agent does not learn by PPO, or mixes environments.
+        """
+        if not isinstance(agent, PPO) or agent.groups_environments:
+            raise ConfigError(
+                f"{type(agent).__name__} cannot take others' advantages into account: choose PPO, PPO_memory "
+                "or Tabular, which learn by them"
+            )
+        super().__init__(agent, initial)
+        self.weight = weight
+
+    def update(
+        self,
+        state: TrainingState,
+        candidates: TrainingState,
+        trial: Trial,
+        world: World,
+        role: str,
+        key: jax.Array,
+    ) -> tuple[TrainingState, Metrics]:
+        del candidates
+        assert isinstance(self.agent, PPO)
+        discount = self.agent.discount
+        rollout, last_observations, memory = join_trials(trial, role, self.agent)
+        others = {
+            name: agent
+            for name, agent in world.agents.items()
+            if name != role and isinstance(agent, PPO)
+        }
+        if not others:
+            raise ConfigError(
+                f"{role} takes the advantages of others into account, and nobody else here has a critic: "
+                "let another role play PPO, PPO_memory or Tabular, or learn by gradient"
+            )
+
+        def shape(advantages: jax.Array) -> jax.Array:
+            shaped = advantages
+            for name, agent in others.items():
+                theirs, last_seen, remembered = join_trials(trial, name, agent)
+                first = (0,) * world.axes[name]
+                own = jax.tree.map(lambda leaf, first=first: leaf[first], world.states[name])
+                their_advantages, _ = agent.advantages(theirs, last_seen, own, remembered)
+                past = past_advantages(advantages * self.influence(theirs), rollout.dones, discount)
+                shaped += self.weight / len(others) * discount * past * their_advantages
+            return shaped
+
+        state, _, metrics = self.agent.update(
+            rollout, last_observations, state, memory, key, shape_advantages=shape
+        )
+        return state, metrics
+
+    def influence(self, theirs: Sample) -> jax.Array:
+        """How far an own gain at each step is put down to the other, `[T, B]` or a scalar."""
+        del theirs
+        return jnp.float32(1.0)
+
+
+class LOQA(AdvantageAlignment):
+    """Learning with opponent Q-learning awareness (Aghajohari et al. 2024, arxiv.org/abs/2405.01035).
+
+    The other is thought to choose by a softmax over what its actions are worth to it. What one does later
+    changes that worth, and with it the probability of b_k by 1 - pi(b_k) times the change. So the own
+    advantage of step k counts as far as the other's action was unlikely, and all else is advantage alignment.
+    Here pi is the policy that the other played, where the paper takes a softmax of learned values, and the
+    steps are PPO's.
+    """
+
+    def influence(self, theirs: Sample) -> jax.Array:
+        return 1.0 - jnp.exp(theirs.log_probs)
+
+
+def past_advantages(advantages: jax.Array, dones: jax.Array, discount: float) -> jax.Array:
+    """sum_{k < t} discount^(t - k) A_k / t within an episode, 0 at its first step.
+
+    Args:
+        advantages: `[T, B]`.
+        dones: whether the episode ended with the step, `[T, B]`.
+        discount: per step.
+    """
+
+    def step(
+        carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        total, number = carry
+        advantage, done = inputs
+        following = jnp.where(done, 0.0, discount * (total + advantage))
+        return (following, jnp.where(done, 0.0, number + 1.0)), total / jnp.maximum(number, 1.0)
+
+    zeros = jnp.zeros_like(advantages[0])
+    return jax.lax.scan(step, (zeros, zeros), (advantages, dones))[1]

@@ -1,0 +1,110 @@
+"""Advantage alignment and LOQA: what their sums are, what they change, and that players cooperate by them."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax.agents import PPO, Naive, Shaper, Tabular, TitForTat
+from pax.agents.ppo import PPOMemory
+from pax.build import build_trainer
+from pax.config_list import load_config
+from pax.envs import IteratedMatrixGame
+from pax.errors import ConfigError
+from pax.learners import LOQA, AdvantageAlignment, Gradient
+from pax.learners.advantage_alignment import past_advantages
+from pax.roles import Role
+from pax.trainer import MetaTrainer
+from pax.types import Sample
+
+ROOT = pathlib.Path(__file__).parents[2]
+ENV = IteratedMatrixGame(num_inner_steps=6)
+
+
+def test_past_advantages_are_those_of_the_formula():
+    rng = np.random.default_rng(0)
+    advantages = rng.normal(size=(9, 4))
+    dones = np.zeros((9, 4), bool)
+    # Episodes of 3 and 6 steps; one of 5, and one that goes on; one throughout; one of a single step.
+    dones[[2, 8], 0] = dones[4, 1] = dones[0, 3] = True
+    expected = np.zeros((9, 4))
+    for env in range(4):
+        start = 0
+        for t in range(9):
+            for k in range(start, t):
+                expected[t, env] += 0.9 ** (t - k) * advantages[k, env] / (t - start)
+            start = t + 1 if dones[t, env] else start
+    result = past_advantages(jnp.array(advantages), jnp.array(dones), 0.9)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def learned(make_learner, agents=(PPOMemory, PPO)):
+    """Every parameter of both players after three iterations of two episodes."""
+    roles = []
+    for seat, cls in enumerate(agents):
+        options = {"num_minibatches": 2, "num_epochs": 1, "learning_rate": 0.3}
+        if cls is PPOMemory:
+            options["sequence_length"] = 3
+        agent = cls.for_env(ENV, seat, **options)
+        roles.append(Role(f"agent{seat + 1}", agent, (seat,), make_learner(agent)))
+    trainer = MetaTrainer(ENV, roles, num_envs=8, num_outer_steps=2, num_iters=3, chunk=3)
+    trainer.fit()
+    deployed = [
+        role.learner.deploy(trainer.state.learners[role.name]).params for role in trainer.roles
+    ]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(deployed)]
+
+
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_weight_0_is_ppo_and_others_are_not():
+    plain = learned(Gradient)
+    assert same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=0.0)))
+    assert not same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=5.0)))
+
+
+def test_loqa_counts_steps_as_far_as_the_others_action_was_unlikely():
+    probabilities = jnp.array([[0.25, 1.0], [0.5, 0.01]])
+    zeros = jnp.zeros((2, 2))
+    theirs = Sample(zeros, zeros, zeros, jnp.log(probabilities), zeros, zeros, zeros)
+    learner = LOQA(Tabular.for_env(ENV))
+    np.testing.assert_allclose(learner.influence(theirs), [[0.75, 0.0], [0.5, 0.99]], atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ("advantage_alignment", "loqa"))
+def test_players_learn_to_reciprocate_in_the_prisoners_dilemma(variant):
+    config = load_config(f"{ROOT}/configs/ipd.py:{variant}")
+    config.num_iters, config.seed = 400, 5
+    for callback in config.callbacks:
+        config.callbacks[callback].enabled = False
+    trainer = build_trainer(config, None)
+    trainer.fit()
+    results = trainer.evaluate()
+    together, against = results["as_trained"], results["defect"]
+    for player in (1, 2):
+        assert together[f"reward_per_timestep/player_{player}"] > -1.05
+    # Not cooperators whom everybody exploits: those would get -3 and give 0.
+    assert against["reward_per_timestep/player_1"] > -2.3
+    assert against["reward_per_timestep/player_2"] < -1.5
+
+
+def test_only_agents_that_learn_by_ppo_can_align():
+    for agent in (Naive.for_env(ENV), Shaper.for_env(ENV, context="avg")):
+        for cls in (AdvantageAlignment, LOQA):
+            with pytest.raises(ConfigError, match="choose PPO, PPO_memory or Tabular"):
+                cls(agent)
+
+
+def test_somebody_else_must_have_a_critic():
+    own = Tabular.for_env(ENV, 0, num_minibatches=2)
+    roles = [
+        Role("agent1", own, (0,), AdvantageAlignment(own)),
+        Role("agent2", TitForTat.for_env(ENV, 1), (1,)),
+    ]
+    trainer = MetaTrainer(ENV, roles, num_envs=8, num_iters=1, chunk=1)
+    with pytest.raises(ConfigError, match="nobody else here has a critic"):
+        trainer.fit()
