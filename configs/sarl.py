@@ -21,12 +21,14 @@ VARIANTS = {
 OPTIONS = ("memory", "quicktest")
 PPO = {
     "discount": 0.99,
-    "learning_rate": 1e-3,
+    "learning_rate": 2.5e-3,
     "entropy_coeff": 0.01,
     "hidden_size": 64,
     "head_init": "orthogonal",
     "num_epochs": 8,
     "num_minibatches": 8,
+    # Values are up to 100 here: small steps towards them take too long.
+    "clip_value": False,
     # Down to 0 over the 40 iterations.
     "learning_rate_horizon": 40 * 8 * 8,
 }
