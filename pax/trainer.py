@@ -265,6 +265,23 @@ class MetaTrainer:
         state = self._trained_state()
         return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
 
+    def learning_curves(self, num_trials: int = 8) -> dict[str, np.ndarray]:
+        """Plays trials of the first seed, frozen, in every evaluation.
+
+        Args:
+            num_trials: each against opponents of its own.
+
+        Returns:
+            By evaluation, rewards per step of the episodes of a trial, `[K, players]`, averaged over trials
+            and environments: what becomes of those who learn within it.
+        """
+        evaluators = self._evaluators or {"training": self._evaluator({})}
+        state = self._trained_state()
+        return {
+            name: evaluator.learning_curve(state, num_trials)
+            for name, evaluator in evaluators.items()
+        }
+
     def request_stop(self, reason: str) -> None:
         """Ends training after the current chunk; the first reason given is kept."""
         self.stop_reason = self.stop_reason or reason
