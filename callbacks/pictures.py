@@ -60,8 +60,9 @@ class Pictures(Callback):
             table = policy_table(role.agent, policies.get(role.name))
             if table is not None:
                 figures[f"policy/{role.name}"] = draw_policy(role.name, table)
-        for name, rewards in trainer.learning_curves().items():
-            figures[f"trial/{name}"] = draw_learning_curves(name, rewards)
+        if trainer.num_outer_steps > 1:
+            for name, rewards in trainer.learning_curves().items():
+                figures[f"trial/{name}"] = draw_learning_curves(name, rewards)
         if trainer.workdir is not None and trainer.is_lead:
             trainer.writer.flush()
             rows = read_metrics(trainer.workdir / METRICS_FILE)

@@ -130,6 +130,7 @@ class MetaTrainer:
                 role.learner.check(
                     num_candidates * num_opps, num_outer_steps, env.num_inner_steps, batch
                 )
+        self.num_outer_steps = num_outer_steps
         self.num_iters = num_iters
         self.num_seeds = num_seeds
         self.seed = seed
