@@ -247,17 +247,18 @@ def test_each_checkpoint_once_and_compiled_once(trained, judge, tmp_path, evalua
 
     # Both programs have been compiled after one checkpoint.
     compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **kwargs: (
-            compiled.append(len(evaluated)) if "backend_compile" in event else None
-        )
-    )
+
+    def listen(event, seconds, **kwargs):
+        if "backend_compile" in event:
+            compiled.append(len(evaluated))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     evaluated.clear()
     (workdir / "evaluation.jsonl").unlink()
     try:
         run_follower(judge, workdir)
     finally:
-        jax.monitoring.clear_event_listeners()
+        jax.monitoring.unregister_event_duration_listener(listen)
     assert evaluated == [(step, name) for step in steps for name in NAMES]
     assert compiled and max(compiled) <= len(NAMES)
 
@@ -374,6 +375,12 @@ def test_a_checkpoint_of_another_configuration_is_an_error(trained, tmp_path):
 
 
 # What is asked for.
+
+
+def test_a_step_that_is_not_there(trained, judge):
+    judge.workdir = trained.workdir
+    with pytest.raises(CheckpointError, match=r"step 3 .*: choose one of \[2, 4, 6, 8, 10, 12\]"):
+        judge.restore(3)
 
 
 def test_names_of_evaluations():

@@ -170,15 +170,3 @@ def test_both_are_killed(start, tmp_path):
         assert means == expected
         assert [(event.step, event.value) for event in shown.Scalars(tag)] == list(expected.items())
         assert f"{tag}/std" in shown.Tags()["scalars"]
-
-    # What is done stays done; Ctrl-C ends what waits for more.
-    (run / "training.json").unlink()
-    before = results.read_bytes()
-    follower = follow(start, "follower3")
-    wait_for(lambda: "Waiting for the next checkpoint" in log("follower3"))
-    follower.send_signal(signal.SIGINT)
-    stdout, _ = follower.communicate(timeout=60)
-    assert (follower.returncode, stdout) == (130, "")
-    assert log("follower3").endswith("Stopped by SIGINT; the same command goes on where it was.\n")
-    assert "Evaluated iteration" not in log("follower3")
-    assert results.read_bytes() == before
