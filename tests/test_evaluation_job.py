@@ -14,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks import Checkpoint
 from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
+from pax.config_list import load_config
 from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError
-from pax.evaluation_job import choose, evaluate_checkpoint, follow
+from pax.evaluation_job import _build, choose, evaluate_checkpoint, follow
 from pax.evaluation_results import Results, mirroring
 from pax.follower import Follower, Waiting
 from pax.roles import Role
@@ -410,3 +411,11 @@ def test_a_run_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(ConfigError, match="unreadable run.json"):
         follow(tmp_path / "run", poll_seconds=7)
+
+
+def test_fewer_devices_than_training_had(tmp_path):
+    config = load_config("configs/ipd.py:ppo,quicktest")
+    config.num_devices = jax.device_count() + 1
+    trainer = _build(tmp_path, config)
+    assert trainer.placement.num_devices <= jax.device_count()
+    assert config.num_devices == jax.device_count() + 1
