@@ -11,6 +11,8 @@ from pax.checkpoint import Checkpointer
 from pax.errors import ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
+MONITOR = "train/reward_per_timestep/player_1"
+
 
 class Checkpoint(Callback):
     """Keeps the latest checkpoints, the best, and every k-th.
@@ -34,7 +36,7 @@ class Checkpoint(Callback):
         every: int = 100,
         keep_latest: int = 2,
         keep_every: int = 0,
-        monitor: str = "train/reward_per_timestep/player_1",
+        monitor: str = MONITOR,
         mode: Literal["max", "min"] = "max",
     ):
         if mode not in ("max", "min"):
@@ -62,6 +64,14 @@ class Checkpoint(Callback):
     def setup(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
             raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
+        # Every game has the default, which is not worth tracing an iteration.
+        if self.monitor != MONITOR and not self.monitor.startswith("evaluation/"):
+            names = trainer.metric_names()
+            if self.monitor not in names:
+                raise ConfigError(
+                    f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "
+                    f"{', '.join(names)}, or one of an evaluation"
+                )
         trainer.checkpointer = Checkpointer(
             trainer.workdir / CHECKPOINTS,
             keep_latest=self.keep_latest,
@@ -96,11 +106,6 @@ class Checkpoint(Callback):
             value = float(metrics[self.monitor][-1])
         elif self.monitor in self._evaluated and step == self._evaluated_at:
             value = self._evaluated[self.monitor]
-        elif self.monitor.startswith("evaluation/"):
-            return None  # This state was not evaluated.
         else:
-            raise ConfigError(
-                f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "
-                f"{', '.join(sorted(metrics))}"
-            )
+            return None  # This state was not evaluated.
         return value if math.isfinite(value) else None

@@ -42,14 +42,17 @@ class EarlyStop(Callback):
         self.every = every
         self._times = 0
 
+    def setup(self, trainer: MetaTrainer) -> None:
+        names = trainer.metric_names()
+        if self.monitor not in names:
+            raise ConfigError(
+                f"monitor is {self.monitor!r} in EarlyStop, which no metric is called: choose one of "
+                f"{', '.join(names)}"
+            )
+
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        if self.monitor not in metrics:
-            raise ConfigError(
-                f"monitor is {self.monitor!r} in EarlyStop, which no metric is called: choose one of "
-                f"{', '.join(sorted(metrics))}"
-            )
         value = float(metrics[self.monitor].mean())
         sign = 1.0 if self.mode == "max" else -1.0
         reached = sign * value >= sign * self.threshold

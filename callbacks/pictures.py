@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from callbacks.video import figure_to_array
@@ -111,7 +112,7 @@ def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
     states = np.arange(observations.n)
     _, distribution, _ = agent.forward(params, agent.initial_hidden(len(states)), states)
     assert isinstance(distribution, Categorical)
-    choices = np.broadcast_to(np.arange(actions.n)[:, None], (actions.n, len(states)))
+    choices = jnp.broadcast_to(jnp.arange(actions.n)[:, None], (actions.n, len(states)))
     log_probs = jax.vmap(distribution.log_prob)(choices)
     return np.exp(np.asarray(log_probs)).T
 

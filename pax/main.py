@@ -159,6 +159,9 @@ def parse_flags(argv: list[str]) -> list[str]:
         config = _check_config_flags(argv)
         try:
             return flags.FLAGS(argv)
+        except SystemExit:
+            # Help was asked for and given, which absl takes for a failure.
+            sys.exit(0)
         except flags.IllegalFlagValueError as e:
             flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
             if config is None or not flag:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -20,6 +19,7 @@ from pax.callback import Callback
 from pax.callback_list import CallbackList
 from pax.checkpoint import Checkpointer
 from pax.checkpoint_reader import CheckpointReader
+from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, TrainingError
 from pax.evaluate import Evaluation, Evaluator, export_policies
@@ -52,7 +52,6 @@ class MetaTrainer:
         workdir: the run's folder, or None: then nothing is written.
         writer: a CLU metric writer for whatever a callback reports.
         stop_reason: why the last `fit` ended early, or None.
-        compile_seconds: what compiling took so far.
     """
 
     def __init__(
@@ -172,7 +171,7 @@ class MetaTrainer:
         self._evaluators = {
             name: self._evaluator(evaluation) for name, evaluation in (evaluations or {}).items()
         }
-        self._compiled: dict[int, Any] = {}
+        self._compiled = CompiledLoop(self._loop, self.placement, seed=seed, num_seeds=num_seeds)
         self._wall_time_before = 0.0
         self._started = time.monotonic()
         self.step = 0
@@ -181,7 +180,6 @@ class MetaTrainer:
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
         self._status = StatusReport(self)
-        self.compile_seconds = 0.0
 
     @property
     def is_lead(self) -> bool:
@@ -192,6 +190,17 @@ class MetaTrainer:
     def env_steps_per_iteration(self) -> int:
         """Environment steps that one seed takes in one iteration."""
         return self._loop.env_steps_per_iteration
+
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling took so far."""
+        return self._compiled.compile_seconds
+
+    def metric_names(self) -> list[str]:
+        """The metrics of training that a callback gets, from tracing an iteration, before compiling."""
+        names = self._compiled.metric_names()
+        spreads = [f"{name}/std" for name in names] if self.num_seeds > 1 else []
+        return sorted([*names, *spreads, "env_steps_per_second"])
 
     @property
     def wall_time(self) -> float:
@@ -311,7 +320,7 @@ class MetaTrainer:
         checkpointer = self.checkpointer or CheckpointReader(self.workdir / CHECKPOINTS)
         if step is None and checkpointer.latest_step() is None:
             return False
-        restored = checkpointer.restore(self._abstract_state(), step)
+        restored = checkpointer.restore(self._compiled.abstract_state(), step)
         self.state, self.step = restored.state, restored.step
         self.callbacks.load_state_dict(restored.callbacks)
         self._wall_time_before = restored.meta["wall_time"]
@@ -370,7 +379,7 @@ class MetaTrainer:
         if self.checkpointer is not None and self.restore():
             logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
             return self.step
-        self.state, self.step = self._place_initial_state(), 0
+        self.state, self.step = self._compiled.initial_state(), 0
         return None
 
     def _fit(self) -> dict[str, float]:
@@ -390,10 +399,11 @@ class MetaTrainer:
 
     def _run_chunk(self, size: int) -> SeedMetrics:
         """Runs `size` iterations; the old state is donated to them."""
-        run = self._compile(size)
+        self._compiled.compile(size)
         started = time.monotonic()
         state, self.state = self.state, None
-        state, on_device = run(state)
+        assert state is not None
+        state, on_device = self._compiled.run(state, size)
         per_seed = jax.device_get(on_device)
         seconds = time.monotonic() - started
         first, last = self.step + 1, self.step + size
@@ -418,40 +428,6 @@ class MetaTrainer:
         if step is None:
             return f"there is no checkpoint yet; {remedy}"
         return f"the last good checkpoint is that of iteration {step} in {self.workdir}; {remedy}"
-
-    def _compile(self, size: int) -> Any:
-        if size not in self._compiled:
-            started = time.monotonic()
-            # The state comes back where it was: another placement would compile everything twice.
-            where = self.placement.of_state(jax.eval_shape(self._init_state))
-            run = jax.jit(
-                lambda state: self._loop.run(state, size),
-                donate_argnums=0,
-                in_shardings=(where,),
-                out_shardings=(where, self.placement.whole),
-            )
-            self._compiled[size] = run.lower(self.state).compile()
-            seconds = time.monotonic() - started
-            self.compile_seconds += seconds
-            logging.info("Compiled %d iterations in %.1f s.", size, seconds)
-        return self._compiled[size]
-
-    def _init_state(self) -> TrainState:
-        keys = jax.vmap(jax.random.key)(self.seed + jnp.arange(self.num_seeds))
-        return self._loop.init(keys)
-
-    def _abstract_state(self) -> TrainState:
-        """Shapes, types and places of the state."""
-        shapes = jax.eval_shape(self._init_state)
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            shapes,
-            self.placement.of_state(shapes),
-        )
-
-    def _place_initial_state(self) -> TrainState:
-        where = self.placement.of_state(jax.eval_shape(self._init_state))
-        return jax.jit(self._init_state, out_shardings=where)()
 
     def _evaluator(self, evaluation: Evaluation | Mapping[str, Role]) -> Evaluator:
         if not isinstance(evaluation, Evaluation):

@@ -118,7 +118,7 @@ def test_help(pax):
     for flag in ("--config:", "--workdir:", "--mode: <train|evaluate>:", "--[no]list:"):
         assert f"\n  {flag} " in result.stdout
     assert "--config.num_envs=50" in result.stdout
-    assert result.stderr == ""
+    assert result.stderr == "" and result.returncode == 0
 
 
 def test_list(pax, folder):

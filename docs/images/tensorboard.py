@@ -34,6 +34,7 @@ FLAGS = (
 
 
 def main(logdir, out, *tabs):
+    """Saves one picture per tab."""
     browser = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if browser is None:
         sys.exit("Error: there is no chromium on PATH: install it, or set CHROMIUM")
@@ -58,6 +59,7 @@ def main(logdir, out, *tabs):
 
 
 def wait_for(address):
+    """Returns when TensorBoard knows a run."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

@@ -1,0 +1,77 @@
+"""The loop as compiled programs: where its state is, and one program per number of iterations."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from pax.loop import Loop
+from pax.sharding import Placement
+from pax.types import Metrics, TrainState
+
+
+class CompiledLoop:
+    """Runs iterations of a loop on the devices that a placement names.
+
+    Attributes:
+        compile_seconds: what compiling took so far.
+    """
+
+    def __init__(self, loop: Loop, placement: Placement, *, seed: int, num_seeds: int):
+        self._loop = loop
+        self._placement = placement
+        self._seed = seed
+        self._num_seeds = num_seeds
+        self._programs: dict[int, Any] = {}
+        self.compile_seconds = 0.0
+
+    def run(self, state: TrainState, size: int) -> tuple[TrainState, Metrics]:
+        """Runs `size` iterations, to which `state` is donated; metrics are `[size, S]`, on the device."""
+        if size not in self._programs:
+            raise KeyError(f"{size} iterations have not been compiled")
+        return self._programs[size](state)
+
+    def compile(self, size: int) -> None:
+        """Makes `size` iterations ready to run, unless they are."""
+        if size in self._programs:
+            return
+        started = time.monotonic()
+        # The state comes back where it was: another placement would compile everything twice.
+        where = self._placement.of_state(jax.eval_shape(self._init_state))
+        run = jax.jit(
+            lambda state: self._loop.run(state, size),
+            donate_argnums=0,
+            in_shardings=(where,),
+            out_shardings=(where, self._placement.whole),
+        )
+        self._programs[size] = run.lower(self.abstract_state()).compile()
+        seconds = time.monotonic() - started
+        self.compile_seconds += seconds
+        logging.info("Compiled %d iterations in %.1f s.", size, seconds)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first iteration, where it belongs."""
+        where = self._placement.of_state(jax.eval_shape(self._init_state))
+        return jax.jit(self._init_state, out_shardings=where)()
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and places of the state."""
+        shapes = jax.eval_shape(self._init_state)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            self._placement.of_state(shapes),
+        )
+
+    def metric_names(self) -> list[str]:
+        """What an iteration reports; found by tracing, without compiling."""
+        state = jax.eval_shape(self._init_state)
+        return sorted(jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1])
+
+    def _init_state(self) -> TrainState:
+        keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))
+        return self._loop.init(keys)
