@@ -31,7 +31,8 @@ from launch.matrices import (
     number,
     write_matrix,
 )
-from pax.crossplay import Matches, play_all
+from pax.command_line import one_line, parse_flags, print_error
+from pax.crossplay import Matches, check, play_all
 from pax.errors import ConfigError, PaxError
 from pax.process import use_all_cores
 
@@ -51,7 +52,7 @@ class Options:
     seed: int = 0
 
 
-def crossplay(setup: Setup, options: Options, folder: pathlib.Path) -> Estimate:
+def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
     """Plays all pairs, writes what came of them to a folder, and prints it.
 
     Returns:
@@ -60,15 +61,20 @@ def crossplay(setup: Setup, options: Options, folder: pathlib.Path) -> Estimate:
     num_trials = options.num_trials or (LEARNING_TRIALS if options.learning else 1)
     num_episodes = matches.num_episodes_for(setup, options.num_episodes, options.learning)
     env = setup.game.env
+    sizes = {
+        "num_envs": options.num_envs,
+        "num_episodes": num_episodes,
+        "num_trials": num_trials,
+        "learning": options.learning,
+    }
+    check(env, setup.players, **sizes)
+    folder = matches.open_folder(workdir, "crossplay")
     started = time.monotonic()
     played = play_all(
         env,
         setup.game.env_params,
         setup.players,
-        num_envs=options.num_envs,
-        num_episodes=num_episodes,
-        num_trials=num_trials,
-        learning=options.learning,
+        **sizes,
         seed=options.seed,
         progress=Progress(),
     )
@@ -176,13 +182,13 @@ def main(argv: Sequence[str]) -> None:
         options = Options(
             **{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
         )
-        crossplay(setup, options, matches.open_folder(given.workdir, "crossplay"))
+        crossplay(setup, options, given.workdir)
     except PaxError as e:
-        sys.exit(matches.say_error(e))
+        sys.exit(print_error(one_line(e), 1))
     matches.finish(setup.errors)
 
 
 if __name__ == "__main__":
     use_all_cores()
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

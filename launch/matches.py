@@ -14,6 +14,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from launch.players import Game, find_policies, load_policies, load_strategies
+from pax.command_line import one_line, print_error
 from pax.config_list import load_config
 from pax.crossplay import Player
 from pax.errors import ConfigError, PaxError
@@ -105,24 +106,18 @@ def set_up(
         game = Game.of(load_config(default_config), default_config, num_steps)
     else:
         for error in errors:
-            say_error(error)
+            print_error(one_line(error), 1)
         raise ConfigError("no run tells which game to play: give --config=<file>:<variant>")
     policies, wrong = load_policies(files, game, any_game)
     fixed, unknown = load_strategies(strategies, game)
     errors = [*errors, *wrong, *unknown]
     for error in errors:
-        say_error(error)
+        print_error(one_line(error), 1)
     if not policies and not fixed:
         raise ConfigError(
             "there is nobody to play: give runs or exported policies, or --strategies=all"
         )
     return Setup(game, policies + fixed, errors)
-
-
-def say_error(error: PaxError) -> int:
-    """Prints it in one line; returns the exit code."""
-    print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 1
 
 
 def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
@@ -175,6 +170,4 @@ def prepare() -> None:
 def finish(errors: Sequence[PaxError]) -> None:
     """The exit code tells whether everybody who was named has played."""
     if errors:
-        num = len(errors)
-        print(f"Error: {num} of those named did not play, see above", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(print_error(f"{len(errors)} of those named did not play, see above", 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import inspect
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -220,7 +219,7 @@ def fixed_agents() -> dict[str, type[Agent]]:
 
 
 def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _all_strategies(game: Game) -> list[Player]:
@@ -253,11 +252,6 @@ def _strategy(item: str, game: Game) -> Player:
         except (ValueError, SyntaxError):
             settings[setting] = value
     by_class = {cls: agent for agent, cls in AGENTS.items()}
-    parameters = inspect.signature(known[key]).parameters
-    for setting, value in settings.items():
-        like = parameters[setting].default if setting in parameters else None
-        if isinstance(like, float) and isinstance(value, int):
-            settings[setting] = float(value)
     agents = [
         build_agent(
             by_class[known[key]], settings, game.env, seat, f"--strategies: {key}", game.env_params

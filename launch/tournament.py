@@ -32,7 +32,8 @@ from launch.matrices import (
     quantile,
     write_matrix,
 )
-from pax.crossplay import play_all
+from pax.command_line import one_line, parse_flags, print_error
+from pax.crossplay import check, play_all
 from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
 from pax.envs.wrappers import Continuation, Noise, steps_for
@@ -71,7 +72,7 @@ class Outcome:
     """`[T, N]`, of the population."""
 
 
-def tournament(setup: Setup, options: Options, folder: pathlib.Path) -> Outcome:
+def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
     """Plays a round robin, writes what came of it to a folder, and prints the ranking.
 
     Raises:
@@ -88,13 +89,15 @@ def tournament(setup: Setup, options: Options, folder: pathlib.Path) -> Outcome:
     if options.generations < 1:
         raise ConfigError(f"generations is {options.generations}: give at least 1")
     num_episodes = matches.num_episodes_for(setup, options.num_episodes)
+    sizes = {"num_envs": options.num_envs, "num_episodes": num_episodes, "num_trials": 1}
+    check(env, setup.players, **sizes, learning=False)
+    folder = matches.open_folder(workdir, "tournament")
     started = time.monotonic()
     played = play_all(
         env,
         setup.game.env_params,
         setup.players,
-        num_envs=options.num_envs,
-        num_episodes=num_episodes,
+        **sizes,
         seed=options.seed,
         progress=Progress(),
     )
@@ -279,13 +282,13 @@ def main(argv: Sequence[str]) -> None:
         options = Options(
             **{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
         )
-        tournament(setup, options, matches.open_folder(given.workdir, "tournament"))
+        tournament(setup, options, given.workdir)
     except PaxError as e:
-        sys.exit(matches.say_error(e))
+        sys.exit(print_error(one_line(e), 1))
     matches.finish(setup.errors)
 
 
 if __name__ == "__main__":
     use_all_cores()
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -101,21 +101,16 @@ def play_all(
 
     Raises:
         ConfigError: if this is no game of two players, a size is not positive, or a learner cannot learn
-            from episodes of this size.
+            from episodes of this size; before anything compiles.
     """
-    if env.num_players != 2:
-        raise ConfigError(
-            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: choose a "
-            "game of two players"
-        )
-    sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name} is {size}: give at least 1")
-    if learning:
-        for agent in (agent for player in players for agent in player.agents):
-            if agent is not None and agent.learns:
-                agent.check_rollout(env.num_inner_steps, num_envs)
+    check(
+        env,
+        players,
+        num_envs=num_envs,
+        num_episodes=num_episodes,
+        num_trials=num_trials,
+        learning=learning,
+    )
     num = len(players)
     rewards = np.full((num, num, 2, num_trials, num_envs), np.nan, np.float32)
     by_episode = np.full((num, num, 2, num_trials, num_episodes), np.nan, np.float32)
@@ -143,6 +138,31 @@ def play_all(
                 if progress:
                     progress(done, total)
     return Matches(rewards, by_episode)
+
+
+def check(
+    env: Environment,
+    players: Sequence[Player],
+    *,
+    num_envs: int,
+    num_episodes: int,
+    num_trials: int,
+    learning: bool,
+) -> None:
+    """Raises ConfigError unless `play_all` can play this."""
+    if env.num_players != 2:
+        raise ConfigError(
+            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: choose a "
+            "game of two players"
+        )
+    sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} is {size}: give at least 1")
+    if learning:
+        for agent in (agent for player in players for agent in player.agents):
+            if agent is not None and agent.learns:
+                agent.check_rollout(env.num_inner_steps, num_envs)
 
 
 @dataclasses.dataclass(frozen=True)
