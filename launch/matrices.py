@@ -50,7 +50,7 @@ class Group(NamedTuple):
     mean: np.ndarray
     """`[2]`, by seat."""
     half: np.ndarray
-    """The same; NaN with less than two seeds."""
+    """The same; NaN with too few seeds."""
 
 
 def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
@@ -58,7 +58,9 @@ def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
 
     A seed takes part in many pairs, which are no independent samples. With rows i and columns j of the
     matrix x of two roles, Var(mean x) = Var_i(mean_j x) / S + Var_j(mean_i x) / S'. Where both sides are of
-    one run, row i and column i are of one seed, and it is Var_i(mean_j x_ij + mean_j x_ji) / S.
+    one run, row i and column i are of one seed, and without the diagonal it is
+    ((S - 1) / (S - 2))^2 Var_i(mean_j x_ij + mean_j x_ji) / S: the factor makes up for seed i being missing
+    among those that it meets.
 
     Args:
         players: N of them.
@@ -85,7 +87,9 @@ def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
             if num > 1:
                 np.einsum("iik->ik", x)[:] = 0.0
                 others = (x.sum(axis=1) + x.sum(axis=0)) / (num - 1)
-                half = estimate(others.T).half
+                half = np.full(2, np.nan)
+                if num > 2:
+                    half = estimate(others.T).half * (num - 1) / (num - 2)
                 groups.append(Group(first, second, "other seeds", others.mean(0) / 2, half))
     return groups
 
@@ -103,7 +107,8 @@ def number(mean: float, half: float, decimals: int = 3) -> str:
     """`mean +- half`, as far as there are such numbers."""
     if np.isnan(mean):
         return ""
-    return f"{mean:.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
+    rounded = round(float(mean), decimals) + 0.0  # No "-0.000".
+    return f"{rounded:.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
 
 
 def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int = WIDE) -> str:
@@ -148,7 +153,7 @@ def draw_matrix(
     side = 1.5 + 0.32 * max(num, 5)
     figure = new_figure((len(panels) * side + 1.2, side + 0.4))
     # Longer names take the room of what they name.
-    labels = [name if len(name) <= 24 else f"...{name[-21:]}" for name in names]
+    labels = [name if len(name) <= 32 else f"...{name[-29:]}" for name in names]
     values = np.stack([matrix for _, matrix in panels])
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -166,7 +171,7 @@ def draw_matrix(
                     axes.text(
                         column,
                         row,
-                        f"{value:.1f}",
+                        number(value, np.nan, 1),
                         ha="center",
                         va="center",
                         color=colour,

@@ -283,7 +283,8 @@ def test_seeds_are_the_sample():
     assert same.half[0] == pytest.approx(4.302653 * 2 / np.sqrt(3), rel=1e-6)
     np.testing.assert_allclose(others.mean, (4.5, -4.5))
     # Per seed, the mean of its row and that of its column, itself left out, add up to 6, 10.5, 10.5.
-    spread = np.std([4 + 2, 6 + 4.5, 3.5 + 7], ddof=1)
+    # Each misses one of three seeds, so that what is its own shows by half only.
+    spread = 2 * np.std([4 + 2, 6 + 4.5, 3.5 + 7], ddof=1)
     np.testing.assert_allclose(others.half, 4.302653 * spread / np.sqrt(3), rtol=1e-6)
     # Two runs: rows and columns are samples of their own.
     both = np.zeros((6, 6, 2))
@@ -301,6 +302,20 @@ def test_two_seeds_are_needed_for_an_interval_over_them():
     assert group.pairs == "same seed"
     assert np.isnan(group.half).all()
     assert by_role([Player("b", (None, None))], np.ones((1, 1, 2))) == []
+
+
+def test_intervals_over_seeds_hold_what_they_promise():
+    """Rewards are a row's effect, a column's effect, which go together, and luck: 1000 runs of 5 seeds."""
+    rng = np.random.default_rng(0)
+    players = [Player(f"a_seed_{s}", (None, None), {}, "a", s) for s in range(5)]
+    held = []
+    for _ in range(1000):
+        row = rng.normal(size=5)
+        column = 0.5 * row + rng.normal(size=5)
+        x = row[:, None] + column + 0.2 * rng.normal(size=(5, 5))
+        group = by_role(players, np.stack([x, x], axis=-1))[1]
+        held.append(abs(group.mean[0]) <= group.half[0])
+    assert 0.93 <= np.mean(held) <= 0.97
 
 
 def test_large_tables_are_numbered():
