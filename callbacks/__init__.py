@@ -3,9 +3,19 @@
 from callbacks.checkpoint import Checkpoint
 from callbacks.early_stop import EarlyStop
 from callbacks.evaluation import Evaluation
+from callbacks.pictures import Pictures
 from callbacks.profile import Profile
 from callbacks.progress import Progress
 from callbacks.scalars import Scalars
 from callbacks.video import Video
 
-__all__ = ["Checkpoint", "EarlyStop", "Evaluation", "Profile", "Progress", "Scalars", "Video"]
+__all__ = [
+    "Checkpoint",
+    "EarlyStop",
+    "Evaluation",
+    "Pictures",
+    "Profile",
+    "Progress",
+    "Scalars",
+    "Video",
+]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from pax.callback import Callback
-from pax.metrics.seeds import SeedMetrics
+from pax.metrics.seeds import over_seeds
 from pax.trainer import MetaTrainer
 
 
@@ -28,9 +26,7 @@ class Evaluation(Callback):
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
         for name, results in trainer.evaluate().items():
-            # Seeds are reduced as those of training are: one "iteration" of them.
-            per_seed = {key: np.atleast_1d(value)[None] for key, value in results.items()}
-            scalars = SeedMetrics(per_seed).at(0)
+            scalars = over_seeds(results)
             trainer.writer.write_scalars(
                 step, {f"evaluation/{name}/{key}": value for key, value in scalars.items()}
             )

@@ -120,7 +120,8 @@ def _aligned(argument, family):
             "PPO_memory",
             seat,
             learner=learner,
-            alignment={"weight": 5.0},
+            # LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
+            alignment={"weight": 20.0 if learner == "loqa" else 5.0},
             hidden_size=32,
             sequence_length=10,
             num_epochs=2,

@@ -225,7 +225,11 @@ def _coin_game(
         config = load_config(
             f"{ROOT}/configs/coin_game.py:{variant}{',quicktest' if quick else ''}"
         )
-        config.seed, config.num_inner_steps = seed, 8 if quick else 50
+        config.seed = seed
+        if not quick:
+            config.num_inner_steps = 50
+            for name in config.roles:
+                config[name].sequence_length = 10
         config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
         workdir = folder.parent / "".join(c if c.isalnum() else "_" for c in variant)
         trainer = build_trainer(config, str(workdir / f"seed_{seed}"))

@@ -141,9 +141,10 @@ def base_config() -> ConfigDict:
             "evaluation": callback(callbacks.Evaluation, every=500),
             "checkpoint": callback(callbacks.Checkpoint),
             "video": callback(callbacks.Video),
+            "pictures": callback(callbacks.Pictures),
         }
     )
-    config.callbacks.video.enabled = False
+    config.callbacks.video.enabled = config.callbacks.pictures.enabled = False
     # Your own, for the shell: names, or (name, settings), as in
     # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
     config.extra_callbacks = ()

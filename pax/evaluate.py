@@ -80,6 +80,8 @@ class Evaluator:
         )
         self._run = jax.jit(self._evaluate)
         self._record = jax.jit(self._play_one)
+        self._learn = jax.jit(self._play_trials, static_argnums=1)
+        self._num_envs = num_envs
 
     def _without_training(self, task: Task) -> Task:
         """The task without what is only about learners that do not learn here."""
@@ -103,6 +105,10 @@ class Evaluator:
         """
         return jax.device_get(self._record(state))
 
+    def learning_curve(self, state: TrainState, num_trials: int) -> np.ndarray:
+        """Rewards per step of the episodes of the first seed's trials, `[K, players]`."""
+        return np.asarray(self._learn(state, num_trials))
+
     def _evaluate(self, state: TrainState) -> dict[str, jax.Array]:
         return self._loop.run(self._start(state), 1)[1]
 
@@ -116,6 +122,17 @@ class Evaluator:
             for name, role in self._trained.items()
         }
         return dataclasses.replace(start, learners=start.learners | frozen)
+
+    def _play_trials(self, state: TrainState, num_trials: int) -> jax.Array:
+        start = self._start(state)
+        key, learners, inner = jax.tree.map(
+            lambda leaf: leaf[0], (start.keys, start.learners, start.inner)
+        )
+        play = self._loop.single_trial(self._num_envs)
+        trials, _ = jax.vmap(play, (0, None, None))(
+            jax.random.split(key, num_trials), learners, inner
+        )
+        return trials.episode_rewards.mean(axis=0)
 
     def _play_one(self, state: TrainState) -> tuple[Any, Any]:
         start = self._start(state)

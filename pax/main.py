@@ -3,14 +3,13 @@
 Train:          python -m pax.main --config=configs/ipd.py:ppo
 Change things:  python -m pax.main --config=configs/ipd.py:ppo,opponent=defect --config.num_envs=50
 Go on:          the same command with --workdir=<the folder it printed>
-Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder>
+Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--step=N | --follow]
 What there is:  python -m pax.main --list
 Look:           tensorboard --logdir=exp
 """
 
 from __future__ import annotations
 
-import json
 import logging as python_logging
 import os
 import pathlib
@@ -20,17 +19,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from pax.build import build_trainer
 from pax.callback import CallbackError
 from pax.command_line import one_line, parse_flags, print_error
 from pax.config_list import list_variants
-from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.errors import ConfigError, PaxError
+from pax.evaluation_job import evaluate_checkpoint, follow
 from pax.process import enable_compilation_cache, use_all_cores
-from pax.run_directory import default_workdir, open_run, read_run
+from pax.run_directory import default_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -51,7 +50,24 @@ _MODE = flags.DEFINE_enum(
     "train",
     ["train", "evaluate"],
     "Whether to train until the iterations of the config are done, or to evaluate the newest checkpoint in "
-    "--workdir, which needs no --config.",
+    "--workdir (or another one, or all: --step, --follow), which needs no --config.",
+)
+_STEP = flags.DEFINE_integer(
+    "step",
+    None,
+    "With --mode=evaluate: the iteration whose checkpoint is evaluated.",
+    lower_bound=0,
+)
+_EVALUATIONS = flags.DEFINE_list(
+    "evaluations", None, "With --mode=evaluate: those of config.evaluation to run, as in a,b."
+)
+_FOLLOW = flags.DEFINE_bool(
+    "follow",
+    False,
+    "With --mode=evaluate: evaluate every checkpoint once, as training saves it, until training is done.",
+)
+_POLL_SECONDS = flags.DEFINE_float(
+    "poll_seconds", 5.0, "With --follow: seconds between looks for checkpoints.", lower_bound=0.1
 )
 _LIST = flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.")
 
@@ -73,6 +89,11 @@ def main(argv: Sequence[str]) -> None:
         if _MODE.value == "evaluate":
             evaluate()
         else:
+            for flag in (_STEP, _EVALUATIONS, _FOLLOW):
+                if flag.value not in (None, False):
+                    raise ConfigError(
+                        f"--{flag.name} is of no use in training: add --mode=evaluate"
+                    )
             train()
     except KeyboardInterrupt:
         # While it was being set up, or evaluated: there is nothing to save.
@@ -112,35 +133,23 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Evaluates the newest checkpoint; prints the metrics and appends them to `evaluation.jsonl`."""
+    """Evaluates one checkpoint of `--workdir`, or each that training leaves there."""
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing: name the run to evaluate")
     workdir = pathlib.Path(_WORKDIR.value)
-    config = _CONFIG.value
-    if config is None:
-        config = ConfigDict(read_run(workdir)["config"])
-    trainer = build_trainer(config, str(workdir))
-    if not trainer.restore():
-        raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
-    lines = []
-    for name, metrics in trainer.evaluate().items():
-        values = {key: _jsonable(value) for key, value in metrics.items()}
-        lines.append(json.dumps({"iteration": trainer.step, "evaluation": name, **values}) + "\n")
-        print(f"evaluation/{name} at iteration {trainer.step}")
-        for key, value in metrics.items():
-            print(f"  {key:36} {np.array2string(np.asarray(value), precision=4)}")
+    if not _FOLLOW.value:
+        evaluate_checkpoint(workdir, _CONFIG.value, _STEP.value, _EVALUATIONS.value)
+        return
+    if _STEP.value is not None:
+        raise ConfigError(
+            f"--step={_STEP.value} is one checkpoint, and --follow all: give one flag"
+        )
     try:
-        with (workdir / "evaluation.jsonl").open("a") as file:
-            file.writelines(lines)
-    except OSError as e:
-        raise CheckpointError(f"the evaluation could not be written to {workdir}: {e}") from e
-
-
-def _jsonable(value: float | np.ndarray) -> float | list[float | None] | None:
-    """Numbers as JSON has them: what is undefined is null, as NaN is none of them."""
-    if np.ndim(value):
-        return [_jsonable(item) for item in value]  # type: ignore[misc, union-attr]
-    return float(value) if np.isfinite(value) else None
+        follow(workdir, _CONFIG.value, _EVALUATIONS.value, _POLL_SECONDS.value)
+    except KeyboardInterrupt:
+        logging.flush()
+        print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:

@@ -17,8 +17,8 @@ import flax.serialization
 import jax
 import numpy as np
 
-from pax.checkpoint import describe_leaves, first_difference
 from pax.errors import CheckpointError
+from pax.leaves import describe_leaves, first_difference
 
 FORMAT = 1
 

@@ -19,6 +19,7 @@ from pax.agents.agent import Agent
 from pax.callback import Callback
 from pax.callback_list import CallbackList
 from pax.checkpoint import Checkpointer
+from pax.checkpoint_reader import CheckpointReader
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, TrainingError
 from pax.evaluate import Evaluation, Evaluator, export_policies
@@ -29,6 +30,7 @@ from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
 from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
+from pax.training_status import StatusReport
 from pax.types import PyTree, TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -130,6 +132,7 @@ class MetaTrainer:
                 role.learner.check(
                     num_candidates * num_opps, num_outer_steps, env.num_inner_steps, batch
                 )
+        self.num_outer_steps = num_outer_steps
         self.num_iters = num_iters
         self.num_seeds = num_seeds
         self.seed = seed
@@ -177,6 +180,7 @@ class MetaTrainer:
         self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
+        self._status = StatusReport(self)
         self.compile_seconds = 0.0
 
     @property
@@ -207,32 +211,24 @@ class MetaTrainer:
         self.num_iters = self.num_iters if num_iters is None else num_iters
         self.stop_reason = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
-        error: BaseException | None = None
-        try:
-            with stop_on_signals(lambda number: self.request_stop(number.name)):
-                self.callbacks.setup(self)
-                resumed_at = self._begin()
-                if self.workdir is not None and self.is_lead:
-                    self.writer = create_writer(
-                        self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
-                    )
-                with metric_writers.ensure_flushes(self.writer):
-                    return self._fit()
-        except BaseException as e:
-            error = e
-            self.callbacks.on_exception(self, e)
-            raise
-        finally:
-            self.callbacks.teardown(self, error)
-            self.writer.close()
-            self.writer = metric_writers.MultiWriter([])
+        # The last thing to happen is that it says so: by then the last checkpoint is on disk.
+        with StatusReport(self) as self._status:
+            return self._set_up_and_fit()
 
-    def evaluate(self, opponents: Mapping[str, Agent] | None = None) -> dict[str, dict[str, Any]]:
+    @property
+    def evaluations(self) -> tuple[str, ...]:
+        """The names of the evaluations that the trainer was made with; `training` if there are none."""
+        return tuple(self._named_evaluators())
+
+    def evaluate(
+        self, opponents: Mapping[str, Agent] | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Evaluates the current policies, frozen, for one trial in every environment.
 
         Args:
             opponents: agents by the name of the role they replace. None: every evaluation the trainer was
                 made with, or, if there is none, the roles as they are.
+            names: those of the trainer's `evaluations` to run; None for all.
 
         Returns:
             By evaluation, metrics by name: a float, or a numpy array `[S]` with several seeds.
@@ -244,7 +240,9 @@ class MetaTrainer:
             }
             evaluators = {"opponents": self._evaluator(replacements)}
         else:
-            evaluators = self._evaluators or {"training": self._evaluator({})}
+            evaluators = self._named_evaluators()
+            if names is not None:
+                evaluators = {name: evaluators[name] for name in names}
         state = self._trained_state()
         results = {}
         for name, evaluator in evaluators.items():
@@ -261,9 +259,26 @@ class MetaTrainer:
             By evaluation, the game's states before each step of the last episode, `[T, ...]`, and its
             parameters: see `Environment.render`.
         """
-        evaluators = self._evaluators or {"training": self._evaluator({})}
+        evaluators = self._named_evaluators()
         state = self._trained_state()
         return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
+
+    def learning_curves(self, num_trials: int = 8) -> dict[str, np.ndarray]:
+        """Plays trials of the first seed, frozen, in every evaluation.
+
+        Args:
+            num_trials: each against opponents of its own.
+
+        Returns:
+            By evaluation, rewards per step of the episodes of a trial, `[K, players]`, averaged over trials
+            and environments: what becomes of those who learn within it.
+        """
+        evaluators = self._evaluators or {"training": self._evaluator({})}
+        state = self._trained_state()
+        return {
+            name: evaluator.learning_curve(state, num_trials)
+            for name, evaluator in evaluators.items()
+        }
 
     def request_stop(self, reason: str) -> None:
         """Ends training after the current chunk; the first reason given is kept."""
@@ -282,6 +297,7 @@ class MetaTrainer:
             meta={"wall_time": self.wall_time},
             best_metric=best_metric,
         )
+        self._status.saved()
         self.callbacks.on_save(self, self.step)
 
     def restore(self, step: int | None = None) -> bool:
@@ -292,11 +308,7 @@ class MetaTrainer:
         """
         if self.workdir is None:
             return False
-        checkpointer = self.checkpointer
-        if checkpointer is None:
-            if not (self.workdir / CHECKPOINTS).is_dir():
-                return False
-            checkpointer = Checkpointer(self.workdir / CHECKPOINTS)
+        checkpointer = self.checkpointer or CheckpointReader(self.workdir / CHECKPOINTS)
         if step is None and checkpointer.latest_step() is None:
             return False
         restored = checkpointer.restore(self._abstract_state(), step)
@@ -314,6 +326,11 @@ class MetaTrainer:
         directory.mkdir(exist_ok=True)
         return export_policies(directory, self.roles, self.state)
 
+    def _named_evaluators(self) -> dict[str, Evaluator]:
+        if not self._evaluators:
+            self._evaluators["training"] = self._evaluator({})
+        return self._evaluators
+
     def _trained_state(self) -> TrainState:
         """What was learned so far, here or in the newest checkpoint."""
         if self.state is None:
@@ -323,6 +340,28 @@ class MetaTrainer:
                 f"there is nothing to evaluate in {self.workdir}, no checkpoint: train first"
             )
         return self.state
+
+    def _set_up_and_fit(self) -> dict[str, float]:
+        error: BaseException | None = None
+        try:
+            with stop_on_signals(lambda number: self.request_stop(number.name)):
+                self.callbacks.setup(self)
+                resumed_at = self._begin()
+                if self.workdir is not None and self.is_lead:
+                    self.writer = create_writer(
+                        self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
+                    )
+                self._status.begin()
+                with metric_writers.ensure_flushes(self.writer):
+                    return self._fit()
+        except BaseException as e:
+            error = e
+            self.callbacks.on_exception(self, e)
+            raise
+        finally:
+            self.callbacks.teardown(self, error)
+            self.writer.close()
+            self.writer = metric_writers.MultiWriter([])
 
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""

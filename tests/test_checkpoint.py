@@ -458,7 +458,7 @@ def test_failed_save_is_reported_and_leaves_the_others(open_checkpointer, tmp_pa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pax.checkpoint._checksum", fail)
+        patch.setattr("pax.checkpoint.checksum", fail)
         save(checkpointer, 20)
         with pytest.raises(CheckpointError, match=r"checkpoint 20 could not be written.*No space"):
             checkpointer.wait()
@@ -481,7 +481,7 @@ def test_sigkill_during_a_save_leaves_the_earlier_one(tmp_path):
         checkpointer.save(1, {"x": jax.numpy.array(x)}, callbacks={}, meta={})
         checkpointer.wait()
         # The last moment before the checkpoint gets its name.
-        pax.checkpoint._checksum = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+        pax.checkpoint.checksum = lambda path: os.kill(os.getpid(), signal.SIGKILL)
         checkpointer.save(2, {"x": jax.numpy.array(x)}, callbacks={}, meta={})
         checkpointer.wait()
         """

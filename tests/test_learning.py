@@ -84,3 +84,34 @@ def test_ppo_against_itself_in_matching_pennies_wins_nothing_over_time(tmp_path)
     print(f"measured {over_time.round(4).tolist()}")
     np.testing.assert_allclose(over_time[0], -over_time[1], atol=1e-5)
     np.testing.assert_allclose(over_time, 0.0, atol=0.15)
+
+
+@pytest.mark.slow
+def test_cartpole_is_solved_within_150_000_steps(tmp_path):
+    config = importlib.import_module("configs.sarl").get_config("cartpole")
+    config.num_seeds, config.num_iters = NUM_SEEDS, 37
+    for name in ("scalars", "progress", "evaluation", "checkpoint"):
+        config.callbacks[name].enabled = False
+    trainer = build_trainer(config, str(tmp_path))
+    returns = []
+    keep = Callback()
+    keep.on_chunk_end = lambda trainer, state, step, metrics: returns.append(
+        metrics.per_seed["episode_return"]
+    )
+    trainer.callbacks = CallbackList([keep])
+    trainer.fit()
+    assert 37 * trainer.env_steps_per_iteration <= 150_000
+    assert (np.concatenate(returns)[-10:].mean(axis=0) >= 450).all()
+
+
+@pytest.mark.slow
+def test_aligned_players_share_the_coins(tmp_path):
+    """Both earn most of what two that only take their own coins earn (0.34)."""
+    config = importlib.import_module("configs.coin_game").get_config("advantage_alignment")
+    for name in ("progress", "evaluation", "checkpoint"):
+        config.callbacks[name].enabled = False
+    trainer = build_trainer(config, str(tmp_path))
+    rewards = Rewards()
+    trainer.callbacks = CallbackList([*trainer.callbacks, rewards])
+    trainer.fit()
+    assert (rewards.per_seed[:, -200:].mean(axis=(1, 2)) > 0.15).all()

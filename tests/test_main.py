@@ -1,5 +1,6 @@
 """The command line, from outside: what is typed, what is shown, and what is left on disk."""
 
+import datetime
 import json
 import math
 import os
@@ -7,10 +8,14 @@ import pathlib
 import re
 import runpy
 import shlex
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from tensorboard.backend.event_processing import (
     data_provider,
     event_accumulator,
@@ -20,6 +25,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import backend_context
 
+from pax import main
 from pax.policy_file import load_policy
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -149,6 +155,7 @@ def test_what_a_run_leaves(workdir):
     assert len(events) == 1
     assert {path.name for path in workdir.iterdir()} - set(events) == {
         "run.json",
+        "training.json",
         "metrics.jsonl",
         "checkpoints",
         "policies",
@@ -258,6 +265,10 @@ def test_evaluate(pax, workdir):
     # What training reported of the same policies.
     last = rows(workdir)[-1]
     for line in lines:
+        # The one is read once the checkpoint was written, and the other before.
+        assert line.pop("wall_time") == pytest.approx(last["wall_time"], abs=2)
+        assert line.pop("seconds") > 0
+        assert datetime.datetime.fromisoformat(line.pop("evaluated_at")).tzinfo
         prefix = f"evaluation/{line['evaluation']}/"
         reported = {
             key.removeprefix(prefix): value for key, value in last.items() if key.startswith(prefix)
@@ -269,6 +280,59 @@ def test_evaluate(pax, workdir):
     assert [float(value) for value in shown] == [
         pytest.approx(line["reward_per_timestep/player_1"], abs=1e-4) for line in lines
     ]
+
+
+def test_evaluate_a_step(pax, workdir):
+    result = pax("--mode=evaluate", f"--workdir={workdir}", "--step=2", "--evaluations=defect")
+    assert result.returncode == 0, result.stderr
+    assert re.findall(r"^evaluation/.*", result.stdout, re.M) == [
+        "evaluation/defect at iteration 2"
+    ]
+    lines = [json.loads(line) for line in (workdir / "evaluation.jsonl").read_text().splitlines()]
+    (line,) = [line for line in lines if line["iteration"] == 2]
+    tag = "evaluation/defect/reward_per_timestep/player_1"
+    assert line["reward_per_timestep/player_1"] == rows(workdir)[0][tag]
+    events = event_accumulator.EventAccumulator(str(workdir / "evaluation")).Reload()
+    assert (2, pytest.approx(rows(workdir)[0][tag])) in [
+        (event.step, event.value) for event in events.Scalars(tag)
+    ]
+
+
+def main_with(monkeypatch, argv):
+    """Runs the app in this process; returns its exit code."""
+    monkeypatch.setattr(main, "enable_compilation_cache", lambda: None)
+    monkeypatch.setattr(main.logging, "set_verbosity", lambda level: None)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+        flags.FLAGS(["main", "--workdir=somewhere", *argv])
+        main.main(["main"])
+    return end.value.code
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--mode=evaluate", "--step=2", "--follow"],
+            "--step=2 is one checkpoint, and --follow all",
+        ),
+        (["--step=2"], "--step is of no use in training: add --mode=evaluate"),
+        (["--follow"], "--follow is of no use in training: add --mode=evaluate"),
+    ],
+)
+def test_flags_of_evaluation(monkeypatch, capsys, argv, message):
+    assert main_with(monkeypatch, argv) == 1
+    assert capsys.readouterr().err.startswith(f"Error: {message}")
+
+
+def test_ctrl_c_ends_a_follower(monkeypatch, capsys, tmp_path):
+    # The process gets the signal while it waits for a run that is not there.
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+    argv = ["--mode=evaluate", "--follow", f"--workdir={tmp_path}/run"]
+    assert main_with(monkeypatch, argv) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "Stopped by SIGINT; the same command goes on where it was."
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_total_timesteps_and_payoff_from_the_shell(pax, tmp_path):

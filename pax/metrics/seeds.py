@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -32,3 +33,13 @@ class SeedMetrics(dict[str, np.ndarray]):
     def at(self, index: int) -> dict[str, np.floating]:
         """The metrics of one iteration of the chunk (-1: the last one)."""
         return {name: values[index] for name, values in self.items()}
+
+
+def over_seeds(results: Mapping[str, Any]) -> dict[str, np.floating]:
+    """Mean and spread over seeds of the metrics of one evaluation, as `MetaTrainer.evaluate` returns them.
+
+    Args:
+        results: by name, a number, or one per seed `[S]`.
+    """
+    # Reduced as those of training are: one "iteration" of them.
+    return SeedMetrics({key: np.atleast_1d(value)[None] for key, value in results.items()}).at(0)

@@ -1,0 +1,200 @@
+"""What was learned, drawn for TensorBoard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from callbacks.video import figure_to_array
+from pax.agents.actor_critic import ActorCritic
+from pax.agents.distributions import Categorical
+from pax.callback import Callback
+from pax.envs.spaces import Discrete
+from pax.evaluate import deployed
+from pax.metrics.tensorboard_layout import write_layout
+from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.trainer import MetaTrainer
+from pax.types import PyTree
+
+MAX_OBSERVATIONS = 64
+"""Games with more situations than this have no picture of a policy."""
+
+
+class Pictures(Callback):
+    """Draws policies, visited states and learning curves, and counts parameters and their changes.
+
+    In TensorBoard, under `pictures/`: the policy of each role that acts on one of a few observations (of the
+    first seed), the states visited and the cooperation in each of them over training, and the rewards of the
+    episodes of a trial, which show what a shaper does to those who learn. Under `parameters/` and `updates/`:
+    histograms of the first seed's parameters, and of their changes since the last picture. The tab "Custom
+    scalars" puts together what belongs together.
+
+    Args:
+        every: iterations between pictures.
+        histograms: whether to write those.
+    """
+
+    priority = 60
+    strict = False
+
+    def __init__(self, every: int = 100, histograms: bool = True):
+        self.every = every
+        self.histograms = histograms
+        self._before: dict[str, PyTree] = {}
+        self._laid_out = False
+
+    def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
+        self._before = first_policies(trainer, state) if self.histograms else {}
+        self._laid_out = False
+
+    def on_chunk_end(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        policies = first_policies(trainer, state)
+        figures = {}
+        for role in trainer.roles:
+            table = policy_table(role.agent, policies.get(role.name))
+            if table is not None:
+                figures[f"policy/{role.name}"] = draw_policy(role.name, table)
+        if trainer.num_outer_steps > 1:
+            for name, rewards in trainer.learning_curves().items():
+                figures[f"trial/{name}"] = draw_learning_curves(name, rewards)
+        if trainer.workdir is not None and trainer.is_lead:
+            trainer.writer.flush()
+            rows = read_metrics(trainer.workdir / METRICS_FILE)
+            figures |= draw_history(rows)
+            if not self._laid_out:
+                write_layout(trainer.writer, {key for row in rows for key in row})
+                self._laid_out = True
+        pictures = {
+            f"pictures/{name}": figure_to_array(figure)[None] for name, figure in figures.items()
+        }
+        trainer.writer.write_images(step, pictures)
+        if self.histograms:
+            self._write_histograms(trainer, policies, step)
+
+    def _write_histograms(
+        self, trainer: MetaTrainer, policies: Mapping[str, PyTree], step: int
+    ) -> None:
+        arrays = {}
+        for role, params in policies.items():
+            leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+            before = jax.tree.leaves(self._before[role])
+            for (path, leaf), old in zip(leaves, before, strict=True):
+                name = f"{role}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
+                arrays[f"parameters/{name}"] = leaf
+                arrays[f"updates/{name}"] = leaf - old
+        trainer.writer.write_histograms(step, arrays)
+        self._before = dict(policies)
+
+
+def first_policies(trainer: MetaTrainer, state: Any) -> dict[str, PyTree]:
+    """The parameters of what each trained role would be judged by, by role, of the first seed."""
+    roles = [role for role in trainer.roles if role.learner or role.carried]
+    params = {role.name: deployed(role, state).params for role in roles}
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], jax.device_get(params))
+
+
+def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
+    """Probabilities `[observations, actions]`, or None of agents that see or remember too much for that."""
+    if params is None or not isinstance(agent, ActorCritic) or agent.recurrent:
+        return None
+    observations, actions = agent.observation_space, agent.action_space
+    if not isinstance(observations, Discrete) or observations.n > MAX_OBSERVATIONS:
+        return None
+    if not isinstance(actions, Discrete):
+        return None
+    states = np.arange(observations.n)
+    _, distribution, _ = agent.forward(params, agent.initial_hidden(len(states)), states)
+    assert isinstance(distribution, Categorical)
+    choices = np.broadcast_to(np.arange(actions.n)[:, None], (actions.n, len(states)))
+    log_probs = jax.vmap(distribution.log_prob)(choices)
+    return np.exp(np.asarray(log_probs)).T
+
+
+def names_of_states(number: int) -> list[str]:
+    """CC, CD, ..., START of games of two actions each, else numbers."""
+    players = (number - 1).bit_length() - 1
+    if players < 2 or number != 2**players + 1:
+        return [str(index) for index in range(number)]
+    states = [format(index, f"0{players}b") for index in range(number - 1)]
+    return [state.replace("0", "C").replace("1", "D") for state in states] + ["START"]
+
+
+def new_figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure without a screen, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def draw_policy(role: str, table: np.ndarray) -> Any:
+    """A heat map of probabilities `[observations, actions]`."""
+    states = names_of_states(len(table))
+    figure, axes = new_figure(1.6 + 0.8 * table.shape[1], 1.0 + 0.32 * len(table))
+    picture = axes.imshow(table, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
+    axes.set_yticks(range(len(states)), states)
+    two = table.shape[1] == 2 and states[-1] == "START"
+    axes.set_xticks(range(table.shape[1]), ["C", "D"] if two else None)
+    axes.set_xlabel("action")
+    axes.set_title(f"policy of {role}")
+    if table.size <= 64:
+        for (row, column), value in np.ndenumerate(table):
+            colour = "white" if value < 0.6 else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+    figure.colorbar(picture, ax=axes)
+    return figure
+
+
+def draw_learning_curves(name: str, rewards: np.ndarray) -> Any:
+    """Rewards per step `[K, players]` of the episodes of a trial."""
+    figure, axes = new_figure(5.0, 3.0)
+    for player in range(rewards.shape[1]):
+        axes.plot(
+            np.arange(1, len(rewards) + 1),
+            rewards[:, player],
+            marker="o" if len(rewards) < 20 else None,
+            label=f"player {player + 1}",
+        )
+    axes.set_xlabel("episode of the trial")
+    axes.set_ylabel("reward per step")
+    axes.set_title(f"within a trial: {name}")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def draw_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """States visited, and cooperation in each of them, over training, as far as they were counted."""
+    figures = {}
+    for prefix, title in (
+        ("state_probability", "share of steps in each state"),
+        ("cooperation_probability", "P(C) in each state"),
+    ):
+        keys = [key for key in (rows[-1] if rows else {}) if re.match(f"{prefix}/(?!.*/std$)", key)]
+        reported = [row for row in rows if all(key in row for key in keys)]
+        if len(keys) < 2 or len(reported) < 2:
+            continue
+        values = np.array([[row[key] for key in keys] for row in reported], float).T
+        iterations = [row["iteration"] for row in reported]
+        labels = [key.removeprefix(f"{prefix}/") for key in keys]
+        figure, axes = new_figure(6.0, 1.2 + 0.3 * len(keys))
+        if prefix == "state_probability" and len(keys) <= 10:
+            axes.stackplot(iterations, np.nan_to_num(values), labels=labels)
+            axes.set_ylim(0.0, 1.0)
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+        else:
+            edges = (iterations[0], iterations[-1], len(keys) - 0.5, -0.5)
+            picture = axes.imshow(
+                values, vmin=0.0, vmax=1.0, aspect="auto", extent=edges, interpolation="nearest"
+            )
+            axes.set_yticks(range(len(keys)), labels)
+            figure.colorbar(picture, ax=axes)
+        axes.set_xlabel("iteration")
+        axes.set_title(title)
+        figures[prefix] = figure
+    return figures

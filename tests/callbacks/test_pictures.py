@@ -1,0 +1,155 @@
+"""Pictures of what was learned: the numbers that are drawn, and what TensorBoard gets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+
+from callbacks import Pictures, Scalars
+from callbacks.pictures import draw_history, names_of_states, policy_table
+from pax import MetaTrainer
+from pax.agents import PPO, Defect, Naive, PPOMemory, Tabular, TitForTat
+from pax.envs import CoinGame, IteratedMatrixGame
+from pax.metrics.tensorboard_layout import make_layout
+from pax.roles import Role
+
+T, K = 4, 3
+ENV = IteratedMatrixGame(num_inner_steps=T)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A learner against one who learns in the trial: the trainer after four iterations, and its folder."""
+    workdir = tmp_path_factory.mktemp("run")
+    learner = Tabular.for_env(ENV, 0, num_minibatches=2)
+    victim = Tabular.for_env(ENV, 1, num_minibatches=2)
+    trainer = MetaTrainer(
+        ENV,
+        [
+            learner,
+            Role("agent2", victim, (1,), learns_in_trial=True),
+        ],
+        num_envs=4,
+        num_outer_steps=K,
+        num_iters=4,
+        chunk=2,
+        evaluations={
+            "defect": {
+                "agent1": Role("agent1", TitForTat.for_env(ENV, 0), (0,)),
+                "agent2": Role("agent2", Defect.for_env(ENV, 1), (1,)),
+            }
+        },
+        callbacks=[Scalars(every=2), Pictures(every=2)],
+        workdir=workdir,
+    )
+    trainer.fit()
+    events = EventAccumulator(str(workdir), size_guidance={"tensors": 0})
+    events.Reload()
+    return trainer, events
+
+
+def test_a_policy_is_the_table_of_its_probabilities():
+    agent = Tabular.for_env(ENV, 0)
+    state = agent.init(jax.random.key(0))
+    logits = np.log([[0.9, 0.1], [0.5, 0.5], [0.25, 0.75], [0.01, 0.99], [0.6, 0.4]])
+    table = np.concatenate([logits, np.zeros((5, 1))], axis=1)
+    params = {"table": jnp.asarray(table, jnp.float32)}
+    assert jax.tree.structure(params) == jax.tree.structure(state.params)
+    np.testing.assert_allclose(policy_table(agent, params), np.exp(logits), atol=1e-6)
+
+
+def test_a_policy_of_a_network_is_what_its_actions_show():
+    agent = PPO.for_env(ENV, 0)
+    state = agent.init(jax.random.key(1))
+    # Weights that make it differ between states.
+    state = jax.tree.map(lambda leaf: leaf * 3, state)
+    num = 20_000
+    observations = jnp.repeat(jnp.arange(5), num)
+    _, memory = agent.make_initial_state(jax.random.key(0), agent.initial_hidden(5 * num))
+    actions, _ = jax.jit(agent.policy)(state, observations, memory, jax.random.key(2))
+    shares = 1 - np.asarray(actions).reshape(5, num).mean(axis=1)
+    np.testing.assert_allclose(policy_table(agent, state.params)[:, 0], shares, atol=0.015)
+
+
+def test_policies_that_see_or_remember_too_much_are_not_drawn():
+    coin = CoinGame()
+    for agent in (PPOMemory.for_env(ENV, 0), PPO.for_env(coin, 0), Naive.for_env(coin, 0)):
+        assert policy_table(agent, agent.init(jax.random.key(0)).params) is None
+    assert policy_table(TitForTat.for_env(ENV, 0), {}) is None
+    assert policy_table(PPO.for_env(ENV, 0), None) is None
+
+
+def test_states_have_the_names_that_their_observations_stand_for():
+    assert names_of_states(5) == ["CC", "CD", "DC", "DD", "START"]
+    assert names_of_states(9)[:3] + names_of_states(9)[-1:] == ["CCC", "CCD", "CDC", "START"]
+    assert names_of_states(4) == ["0", "1", "2", "3"]
+
+
+def test_rewards_within_a_trial_are_those_of_its_episodes(run):
+    trainer, _ = run
+    curves = trainer.learning_curves(num_trials=2)
+    # Tit-for-tat is exploited once per episode: (-3 - 2 (T - 1)) / T and (0 - 2 (T - 1)) / T.
+    expected = [[(-3 - 2 * (T - 1)) / T, -2 * (T - 1) / T]] * K
+    np.testing.assert_allclose(curves["defect"], expected, atol=1e-6)
+
+
+def test_tensorboard_gets_pictures_histograms_and_a_layout(run):
+    trainer, events = run
+    tags = set(events.Tags()["tensors"])
+    for name in (
+        "pictures/policy/agent1",
+        "pictures/trial/defect",
+        "pictures/state_probability",
+        "pictures/cooperation_probability",
+    ):
+        assert name in tags
+        width, height, picture = events.Tensors(name)[-1].tensor_proto.string_val
+        assert picture.startswith(b"\x89PNG") and int(width) > 100 and int(height) > 100
+    assert "pictures/policy/agent2" not in tags  # It is new in every trial.
+    assert {event.step for event in events.Tensors("pictures/policy/agent1")} == {2, 4}
+
+    # Three numbers per bucket: from, to, how many. All 15 parameters are counted, and most have moved.
+    parameters = _histogram(events, "parameters/agent1/table")
+    updates = _histogram(events, "updates/agent1/table")
+    assert parameters[:, 2].sum() == updates[:, 2].sum() == 5 * 3
+    learned = np.asarray(trainer.state.learners["agent1"].params["table"])[0]
+    assert parameters[0, 0] == pytest.approx(learned.min()) and parameters[-1, 1] == pytest.approx(
+        learned.max()
+    )
+    assert updates[-1, 1] > 0
+
+    layout = layout_pb2.Layout.FromString(
+        events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    )
+    charts = {chart.title for category in layout.category for chart in category.chart}
+    assert {"training", "share of steps", "cooperation", "policy loss"} <= charts
+    assert "fitness" not in charts
+
+
+def _histogram(events, tag):
+    from tensorboard.util import tensor_util
+
+    return tensor_util.make_ndarray(events.Tensors(tag)[-1].tensor_proto)
+
+
+def test_a_layout_has_only_charts_with_something_in_them():
+    layout = make_layout(["train/reward_per_timestep/player_1", "episode_return", "nothing"])
+    (rewards,) = layout.category
+    assert rewards.title == "Rewards"
+    assert [chart.title for chart in rewards.chart] == ["training", "episode return"]
+    assert make_layout([]).category == layout_pb2.Layout().category
+
+
+def test_history_leaves_out_what_was_not_counted():
+    rows = [
+        {"iteration": 1, "state_probability/CC": 0.25, "state_probability/DD": 0.75, "x": 1.0},
+        {"iteration": 2, "evaluation/x/reward_per_timestep/player_1": 0.0},
+        {"iteration": 3, "state_probability/CC": 0.5, "state_probability/DD": None, "x": 2.0},
+    ]
+    figures = draw_history(rows)
+    assert set(figures) == {"state_probability"}
+    (axes,) = figures["state_probability"].axes
+    assert axes.get_xlim()[0] <= 1 and axes.get_xlim()[1] >= 3
+    assert draw_history([]) == {} and draw_history([{"iteration": 1}]) == {}
