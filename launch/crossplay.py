@@ -3,6 +3,7 @@
     python -m launch.crossplay RUN
     python -m launch.crossplay RUN other_run/policies/agent1.msgpack --strategies=tit_for_tat,defect
     python -m launch.crossplay RUN --strategies=all --learning --num_episodes=20
+    python -m launch.crossplay --config=configs/coin_game.py:ppo --strategies=all
 
 A RUN stands for all policies that it exported. Prints who earns what against whom, and writes it to the
 folder: crossplay.csv, crossplay.md, and crossplay.png. Who cannot play is named, and the exit code is 1 then.
@@ -31,9 +32,9 @@ from launch.matrices import (
     number,
     write_matrix,
 )
-from pax.command_line import one_line, parse_flags, print_error
+from pax.command_line import parse_flags
 from pax.crossplay import Matches, check, play_all
-from pax.errors import ConfigError, PaxError
+from pax.errors import ConfigError
 from pax.process import use_all_cores
 
 LEARNING_TRIALS = 5
@@ -163,29 +164,23 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
+def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
+    """Plays what the flags say."""
+    if not paths and not given.strategies:
+        raise ConfigError(
+            "nobody is named: give runs or exported policies, or --config and --strategies=all"
+        )
+    setup = matches.set_up(
+        paths, given.strategies, given.config, num_steps=given.num_steps, any_game=given.any_game
+    )
+    names = [field.name for field in dataclasses.fields(Options)]
+    crossplay(setup, Options(**{name: given[name].value for name in names}), given.workdir)
+    return setup
+
+
 def main(argv: Sequence[str]) -> None:
-    """Plays what the flags say; an error that the user can mend is one sentence, and exit code 1."""
-    given = flags.FLAGS
-    matches.prepare()
-    try:
-        if len(argv) < 2 and not given.strategies:
-            raise ConfigError(
-                "nobody is named: give runs or exported policies, or --strategies=all and --config"
-            )
-        setup = matches.set_up(
-            argv[1:],
-            given.strategies,
-            given.config,
-            num_steps=given.num_steps,
-            any_game=given.any_game,
-        )
-        options = Options(
-            **{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
-        )
-        crossplay(setup, options, given.workdir)
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
-    matches.finish(setup.errors)
+    """The entry point."""
+    matches.run(lambda: play(argv[1:], flags.FLAGS))
 
 
 if __name__ == "__main__":

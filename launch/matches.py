@@ -6,9 +6,10 @@ import dataclasses
 import datetime
 import logging as python_logging
 import pathlib
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -160,14 +161,19 @@ class Progress:
         print(f"\r{done}/{total} matches, ETA {left:.0f} s ", end=end, file=sys.stderr, flush=True)
 
 
-def prepare() -> None:
-    """What a program does first."""
+def run(play: Callable[[], Setup]) -> None:
+    """Runs a program; an error that the user can mend is one sentence, and exit code 1.
+
+    The exit code tells too whether everybody who was named has played.
+    """
     logging.set_verbosity(logging.WARNING)
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     enable_compilation_cache()
-
-
-def finish(errors: Sequence[PaxError]) -> None:
-    """The exit code tells whether everybody who was named has played."""
-    if errors:
-        sys.exit(print_error(f"{len(errors)} of those named did not play, see above", 1))
+    try:
+        setup = play()
+    except KeyboardInterrupt:
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+    if setup.errors:
+        sys.exit(print_error(f"{len(setup.errors)} of those named did not play, see above", 1))

@@ -32,12 +32,12 @@ from launch.matrices import (
     quantile,
     write_matrix,
 )
-from pax.command_line import one_line, parse_flags, print_error
+from pax.command_line import parse_flags
 from pax.crossplay import check, play_all
 from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
 from pax.envs.wrappers import Continuation, Noise, steps_for
-from pax.errors import ConfigError, PaxError
+from pax.errors import ConfigError
 from pax.process import use_all_cores
 
 GAME = "configs/ipd.py:ppo"
@@ -259,33 +259,31 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer("generations", 200, "Time that evolution has.", **own)
 
 
+def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
+    """Plays what the flags say."""
+    num_steps = given.num_steps
+    if given.continuation is not None:
+        if num_steps:
+            raise ConfigError(
+                f"--num_steps is {num_steps} and --continuation {given.continuation:g}: give one of them"
+            )
+        num_steps = steps_for(given.continuation)
+    setup = matches.set_up(
+        paths,
+        given.strategies,
+        given.config,
+        default_config=GAME,
+        num_steps=num_steps,
+        any_game=given.any_game,
+    )
+    names = [field.name for field in dataclasses.fields(Options)]
+    tournament(setup, Options(**{name: given[name].value for name in names}), given.workdir)
+    return setup
+
+
 def main(argv: Sequence[str]) -> None:
-    """Plays what the flags say; an error that the user can mend is one sentence, and exit code 1."""
-    given = flags.FLAGS
-    matches.prepare()
-    try:
-        num_steps = given.num_steps
-        if given.continuation is not None:
-            if num_steps:
-                raise ConfigError(
-                    f"--num_steps is {num_steps} and --continuation {given.continuation:g}: give one of them"
-                )
-            num_steps = steps_for(given.continuation)
-        setup = matches.set_up(
-            argv[1:],
-            given.strategies,
-            given.config,
-            default_config=GAME,
-            num_steps=num_steps,
-            any_game=given.any_game,
-        )
-        options = Options(
-            **{field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
-        )
-        tournament(setup, options, given.workdir)
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
-    matches.finish(setup.errors)
+    """The entry point."""
+    matches.run(lambda: play(argv[1:], flags.FLAGS))
 
 
 if __name__ == "__main__":
