@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging as python_logging
 import os
 import pathlib
-import re
 import shlex
 import signal
 import sys
@@ -21,12 +20,12 @@ import traceback
 from collections.abc import Sequence
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from pax.build import build_trainer
 from pax.callback import CallbackError
-from pax.config import find_setting, wrong_type
-from pax.config_list import list_variants, load_config
+from pax.command_line import one_line, parse_flags, print_error
+from pax.config_list import list_variants
 from pax.errors import ConfigError, PaxError
 from pax.evaluation_job import evaluate_checkpoint, follow
 from pax.process import enable_compilation_cache, use_all_cores
@@ -98,12 +97,12 @@ def main(argv: Sequence[str]) -> None:
             train()
     except KeyboardInterrupt:
         # While it was being set up, or evaluated: there is nothing to save.
-        sys.exit(_error("interrupted by SIGINT", 128 + signal.SIGINT))
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
     except PaxError as e:
         if isinstance(e, CallbackError) and e.__cause__ is not None:
             # The bug is in code that the user wrote: show where.
             traceback.print_exception(e.__cause__)
-        sys.exit(_error(_one_line(e), 1))
+        sys.exit(print_error(one_line(e), 1))
 
 
 def train() -> None:
@@ -151,58 +150,6 @@ def evaluate() -> None:
         logging.flush()
         print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
-    try:
-        config = _check_config_flags(argv)
-        try:
-            return flags.FLAGS(argv)
-        except SystemExit:
-            # Help was asked for and given, which absl takes for a failure.
-            sys.exit(0)
-        except flags.IllegalFlagValueError as e:
-            flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
-            if config is None or not flag:
-                raise
-            key, value = flag.groups()
-            raise wrong_type(key, value, find_setting(config, key)) from e
-    except (flags.Error, PaxError) as e:
-        sys.exit(_error(_one_line(e), 2))
-
-
-def _check_config_flags(argv: list[str]) -> ConfigDict | None:
-    """The config that `--config` names, once it is clear that it has the settings to override.
-
-    `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
-    """
-    config = None
-    for index, argument in enumerate(argv):
-        flag, is_assigned, value = argument.partition("=")
-        if flag in ("--config", "-config"):
-            if not is_assigned:
-                value = "".join(argv[index + 1 : index + 2])
-            if not value:
-                raise ConfigError("--config has no value: give one of those that --list shows")
-            config = load_config(value)
-        elif override := re.fullmatch(r"--?(?:no)?config\.(.+)", flag):
-            if config is None:
-                raise ConfigError(
-                    f"{argument} overrides a config that is not there yet: give --config=<file>:<variant> "
-                    "before it"
-                )
-            find_setting(config, override[1])
-    return config
-
-
-def _error(sentence: str, code: int) -> int:
-    print(f"Error: {sentence}", file=sys.stderr)
-    return code
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:

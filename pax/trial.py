@@ -96,6 +96,7 @@ class TrialRunner:
                 for name, metrics in totals.learning_metrics.items()
             },
             env_states=episodes.env_states,
+            env_rewards=episodes.env_rewards / self.env.num_inner_steps,
         )
         return trial, dict(states)
 

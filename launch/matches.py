@@ -1,0 +1,179 @@
+"""What cross-play and tournaments share: flags, players, progress, and what becomes of errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging as python_logging
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from launch.players import Game, find_policies, load_policies, load_strategies
+from pax.command_line import one_line, print_error
+from pax.config_list import load_config
+from pax.crossplay import Player
+from pax.errors import ConfigError, PaxError
+from pax.process import enable_compilation_cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What is played, and by whom."""
+
+    game: Game
+    players: list[Player]
+    errors: list[PaxError]
+    """What is wrong with those who do not play."""
+
+
+def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str) -> None:
+    """The flags of both programs.
+
+    Args:
+        flag_values: where to define them.
+        strategies: who plays if nobody says.
+        config: the game if neither a config nor a run names one.
+    """
+    own = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The game: a config file and a variant, as in configs/ipd.py:ppo, of which only env and "
+        f"num_inner_steps are used. Default: that of the first run{config and f', or {config}'}.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "strategies",
+        strategies,
+        "Fixed strategies: all, or names with commas in between, as in "
+        "tit_for_tat,defect,zero_determinant:chi=2.",
+        **own,
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Where results are written. Default: exp/<program>-<time>.", **own
+    )
+    flags.DEFINE_integer("num_envs", 100, "Environments that a pair plays at once.", **own)
+    flags.DEFINE_integer("num_steps", 0, "Steps per episode. 0: those of the game.", **own)
+    flags.DEFINE_integer(
+        "num_episodes",
+        0,
+        "Episodes per trial. 0: those of the game where somebody learns or remembers a trial, else 1.",
+        **own,
+    )
+    flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", **own)
+    flags.DEFINE_bool(
+        "any_game",
+        False,
+        "Let policies of other games or stakes play, if they observe and act in the same way.",
+        **own,
+    )
+
+
+def set_up(
+    paths: Sequence[str],
+    strategies: str,
+    config: ConfigDict | None,
+    *,
+    default_config: str = "",
+    num_steps: int = 0,
+    any_game: bool = False,
+) -> Setup:
+    """The game, and who plays it.
+
+    Args:
+        paths: runs and policy files.
+        strategies: see `load_strategies`.
+        config: names the game; None: the first run does, or else `default_config`.
+        default_config: a config file and variant.
+        num_steps: steps per episode; 0: those of the game.
+        any_game: see `load_policies`.
+
+    Raises:
+        ConfigError: if there is no game of two players, or nobody to play it.
+    """
+    files, errors = find_policies(paths)
+    run = next((file for file in files if file.config is not None), None)
+    if config is not None:
+        game = Game.of(config, "--config", num_steps)
+    elif run is not None:
+        game = Game.of(ConfigDict(run.config), f"run {run.run}", num_steps)
+    elif default_config and not files:
+        game = Game.of(load_config(default_config), default_config, num_steps)
+    else:
+        for error in errors:
+            print_error(one_line(error), 1)
+        raise ConfigError("no run tells which game to play: give --config=<file>:<variant>")
+    policies, wrong = load_policies(files, game, any_game)
+    fixed, unknown = load_strategies(strategies, game)
+    errors = [*errors, *wrong, *unknown]
+    for error in errors:
+        print_error(one_line(error), 1)
+    if not policies and not fixed:
+        raise ConfigError(
+            "there is nobody to play: give runs or exported policies, or --strategies=all"
+        )
+    return Setup(game, policies + fixed, errors)
+
+
+def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
+    """Episodes per trial: what is asked for, or what the players need."""
+    lasting = learning or any(
+        agent is not None and agent.remembers_trial for p in setup.players for agent in p.agents
+    )
+    return asked or (setup.game.config.num_outer_steps if lasting else 1)
+
+
+def open_folder(workdir: str | None, program: str) -> pathlib.Path:
+    """The folder for results.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    folder = pathlib.Path(workdir or f"exp/{program}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as e:
+        raise ConfigError(
+            f"--workdir={folder} cannot be written ({e.strerror}): name another"
+        ) from e
+    return folder
+
+
+class Progress:
+    """One line on a terminal, with the time that is left."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        left = (time.monotonic() - self.started) / done * (total - done)
+        end = "\n" if done == total else ""
+        print(f"\r{done}/{total} matches, ETA {left:.0f} s ", end=end, file=sys.stderr, flush=True)
+
+
+def run(play: Callable[[], Setup]) -> None:
+    """Runs a program; an error that the user can mend is one sentence, and exit code 1.
+
+    The exit code tells too whether everybody who was named has played.
+    """
+    logging.set_verbosity(logging.WARNING)
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+    enable_compilation_cache()
+    try:
+        setup = play()
+    except KeyboardInterrupt:
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+    if setup.errors:
+        sys.exit(print_error(f"{len(setup.errors)} of those named did not play, see above", 1))

@@ -1,0 +1,67 @@
+"""What all programs do with the command line: flags, overrides of a config, errors in one sentence."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from pax.config import find_setting, wrong_type
+from pax.config_list import load_config
+from pax.errors import ConfigError, PaxError
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
+    try:
+        config = _check_config_flags(argv)
+        try:
+            return flags.FLAGS(argv)
+        except SystemExit:
+            # Help was asked for and given, which absl takes for a failure.
+            sys.exit(0)
+        except flags.IllegalFlagValueError as e:
+            flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
+            if config is None or not flag:
+                raise
+            key, value = flag.groups()
+            raise wrong_type(key, value, find_setting(config, key)) from e
+    except (flags.Error, PaxError) as e:
+        sys.exit(print_error(one_line(e), 2))
+
+
+def _check_config_flags(argv: list[str]) -> ConfigDict | None:
+    """The config that `--config` names, once it is clear that it has the settings to override.
+
+    `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
+    """
+    config = None
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            if not is_assigned:
+                value = "".join(argv[index + 1 : index + 2])
+            if not value:
+                raise ConfigError("--config has no value: give one of those that --list shows")
+            config = load_config(value)
+        elif override := re.fullmatch(r"--?(?:no)?config\.(.+)", flag):
+            if config is None:
+                raise ConfigError(
+                    f"{argument} overrides a config that is not there yet: give --config=<file>:<variant> "
+                    "before it"
+                )
+            find_setting(config, override[1])
+    return config
+
+
+def print_error(sentence: str, code: int) -> int:
+    """Prints an error as every program does; returns the exit code."""
+    print(f"Error: {sentence}", file=sys.stderr)
+    return code
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, without line breaks."""
+    return " ".join(str(error).split())
