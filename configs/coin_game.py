@@ -34,7 +34,7 @@ META = {
     "mfos_es": "earns more than its opponents",
     "mfos_rl": "about as much as its opponents",
     "marl2": "about as much as its opponents",
-    "shaper,small": "for two cores: rises above its opponents",
+    "shaper,small": "for two cores: catches up with its opponents, who learn much faster",
 }
 ALIGNED = {
     "advantage_alignment": "one coin at a time, against itself: each takes its own, .3 per step",
