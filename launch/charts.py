@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 54, 10, 8, 40
+LEFT, RIGHT, TOP, BOTTOM = 68, 16, 8, 40
 NUM_COLOURS = 8
 # Up to so many points are marked: a line between few would hide that there is nothing in between.
 MARKED = 20
@@ -40,7 +40,7 @@ def line_chart(
     """
     y_range = _limits(lines)
     xs = np.concatenate([line.x for line in lines])
-    x_range = _padded(float(xs.min()), float(xs.max()), 0.0)
+    x_range = _padded(float(xs.min()), float(xs.max()), 0.015)
     marks = [
         f'<g class="line c{line.colour % NUM_COLOURS}">{_draw(line, x_range, y_range)}</g>'
         for line in lines
@@ -65,7 +65,8 @@ def ticks(low: float, high: float, num: int = 5) -> list[float]:
     """Round numbers from `low` to `high`, about `num` of them: steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / num
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * rough)
+    steps = [factor * power for factor in (1, 2, 5, 10)]
+    step = min(steps, key=lambda step: abs(math.log(step / rough)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
 
