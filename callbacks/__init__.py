@@ -7,5 +7,15 @@ from callbacks.profile import Profile
 from callbacks.progress import Progress
 from callbacks.scalars import Scalars
 from callbacks.video import Video
+from callbacks.wandb import WandB
 
-__all__ = ["Checkpoint", "EarlyStop", "Evaluation", "Profile", "Progress", "Scalars", "Video"]
+__all__ = [
+    "Checkpoint",
+    "EarlyStop",
+    "Evaluation",
+    "Profile",
+    "Progress",
+    "Scalars",
+    "Video",
+    "WandB",
+]

@@ -172,7 +172,7 @@ def _runs(experiments: Sequence[Experiment]) -> str:
                 _text(told + (f" of {planned:,}" if isinstance(planned, int) else "")),
                 _text(settings.get("num_envs", "?")),
                 _text(" x ".join(map(str, sizes))),
-                _text(str(first.record.get("started", "?")).replace("T", " ")),
+                _text(str(first.record.get("started", "?"))[:16].replace("T", " ")),
             ]
         )
     return table(head, rows, "What was run") + _versions(experiments) + _commands(experiments)
@@ -247,7 +247,7 @@ def _evaluations(experiments: Sequence[Experiment]) -> str:
     everything = [evaluated for results in found for evaluated in results.values()]
     keys = list(dict.fromkeys(key for evaluated in everything for key in evaluated.metrics))
     rewards = [key for key in keys if key.startswith("reward")]
-    others = [key for key in keys if key not in rewards and "state_visitation" not in key]
+    others = any(_is_statistic(key) for key in keys)
     if not everything:
         return ""
     content = table(
@@ -257,15 +257,11 @@ def _evaluations(experiments: Sequence[Experiment]) -> str:
             "Iteration",
             *(_plain(key.rpartition("/")[2]) for key in rewards),
         ],
-        _evaluation_rows(experiments, found, rewards, pooled=True),
+        _evaluation_rows(experiments, found, rewards),
         "Rewards of evaluations",
     )
     if others:
-        statistics = table(
-            ["Experiment", "Evaluation", "Iteration", *map(_plain, others)],
-            _evaluation_rows(experiments, found, others, pooled=False),
-            "Statistics of evaluations",
-        )
+        statistics = "".join(map(_statistics, experiments, found))
         content += f"<details><summary>Statistics of evaluations</summary>{statistics}</details>"
     return "<p>Reward per step of the frozen policies, as last evaluated.</p>" + content
 
@@ -274,7 +270,6 @@ def _evaluation_rows(
     experiments: Sequence[Experiment],
     found: Sequence[dict[str, Evaluated]],
     keys: Sequence[str],
-    pooled: bool,
 ) -> list[list[str]]:
     rows = []
     for index, results in enumerate(found):
@@ -282,15 +277,29 @@ def _evaluation_rows(
         for name, evaluated in results.items():
             at = sorted(set(evaluated.iterations))
             told = " to ".join(dict.fromkeys(f"{number:,}" for number in (at[0], at[-1])))
-            cells = [
-                _cell(_if_known(evaluated.metrics[key])) if key in evaluated.metrics else ""
-                for key in keys
-            ]
+            cells = [_cell(_if_known(evaluated.metrics.get(key))) for key in keys]
             rows.append([label, _text(name), told, *cells])
-        overall = [over_all(results, key) for key in keys] if pooled else []
+        overall = [over_all(results, key) for key in keys]
         if any(overall):
             rows.append([label, "<i>all evaluations together</i>", "", *map(_cell, overall)])
     return rows
+
+
+def _statistics(experiment: Experiment, results: dict[str, Evaluated]) -> str:
+    """A table of one experiment, with a column per evaluation: there are many statistics."""
+    keys = dict.fromkeys(key for evaluated in results.values() for key in evaluated.metrics)
+    shown = [key for key in keys if _is_statistic(key)]
+    rows = [
+        [_text(_plain(key))]
+        + [_cell(_if_known(evaluated.metrics.get(key))) for evaluated in results.values()]
+        for key in shown
+    ]
+    head = f"<h3>{_text(experiment.label)}</h3>"
+    return head + table(["Statistic", *results], rows, experiment.label) if rows else ""
+
+
+def _is_statistic(key: str) -> bool:
+    return not key.startswith("reward") and "state_visitation" not in key
 
 
 def _speed(experiments: Sequence[Experiment]) -> str:

@@ -141,9 +141,11 @@ def base_config() -> ConfigDict:
             "evaluation": callback(callbacks.Evaluation, every=500),
             "checkpoint": callback(callbacks.Checkpoint),
             "video": callback(callbacks.Video),
+            "wandb": callback(callbacks.WandB),
         }
     )
     config.callbacks.video.enabled = False
+    config.callbacks.wandb.enabled = False
     # Your own, for the shell: names, or (name, settings), as in
     # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
     config.extra_callbacks = ()
