@@ -152,10 +152,14 @@ def _evaluated(runs: Sequence[Run], name: str) -> Evaluated:
     results = [result for run in runs if (result := _result(run, name)) is not None]
     keys = list(dict.fromkeys(key for result in results for key in result.means))
     iterations = tuple(result.iteration for result in results)
-    if all(result.per_seed is not None for result in results):
+    own = [result.per_seed for result in results if result.per_seed is not None]
+    if len(own) == len(results):
         per_seed = {
             key: np.concatenate(
-                [result.per_seed.get(key, (math.nan,) * result.size) for result in results]
+                [
+                    values.get(key, (math.nan,) * result.size)
+                    for values, result in zip(own, results, strict=True)
+                ]
             )
             for key in keys
         }
@@ -198,8 +202,8 @@ def _result(run: Run, name: str) -> _Result | None:
     }
     means = {key: value for key, value in found.items() if not is_deviation(key, found)}
     spread = {key: found.get(f"{key}/std", math.nan) for key in means}
-    per_seed = {key: (value,) for key, value in means.items()} if run.num_seeds == 1 else None
-    return _Result(trained_at, run.num_seeds, means, spread, per_seed)
+    own = {key: (value,) for key, value in means.items()} if run.num_seeds == 1 else None
+    return _Result(trained_at, run.num_seeds, means, spread, own)
 
 
 def over_all(found: Mapping[str, Evaluated], key: str) -> Estimate | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import pathlib
 import re
 from collections.abc import Sequence
 
@@ -46,9 +47,9 @@ def pictures(experiments: Sequence[Experiment]) -> str:
     return says + figures + notes
 
 
-def latest(run: Run) -> dict[str, tuple[int, object]]:
+def latest(run: Run) -> dict[str, tuple[int, pathlib.Path]]:
     """By evaluation, the iteration and the path of its last picture."""
-    found: dict[str, tuple[int, object]] = {}
+    found: dict[str, tuple[int, pathlib.Path]] = {}
     for path in sorted((run.path / "videos").glob("*")):
         match = re.fullmatch(r"(.+?)(?:_(\d+))?\.(?:gif|png)", path.name)
         if match and path.is_file():
