@@ -8,6 +8,7 @@ from callbacks.profile import Profile
 from callbacks.progress import Progress
 from callbacks.scalars import Scalars
 from callbacks.video import Video
+from callbacks.wandb import WandB
 
 __all__ = [
     "Checkpoint",
@@ -18,4 +19,5 @@ __all__ = [
     "Progress",
     "Scalars",
     "Video",
+    "WandB",
 ]

@@ -142,9 +142,11 @@ def base_config() -> ConfigDict:
             "checkpoint": callback(callbacks.Checkpoint),
             "video": callback(callbacks.Video),
             "pictures": callback(callbacks.Pictures),
+            "wandb": callback(callbacks.WandB),
         }
     )
-    config.callbacks.video.enabled = config.callbacks.pictures.enabled = False
+    for name in ("video", "pictures", "wandb"):
+        config.callbacks[name].enabled = False
     # Your own, for the shell: names, or (name, settings), as in
     # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
     config.extra_callbacks = ()

@@ -88,7 +88,7 @@ class SummaryWriter(MetricWriter):
         """
         values = []
         for key, value in images.items():
-            batch = _as_pixels(key, value, "[N, H, W, C]")
+            batch = as_pixels(key, value, "[N, H, W, C]")
             values.append(_image_value(key, batch.shape[2], batch.shape[1], map(_png, batch)))
         self._add(step, values)
 
@@ -105,7 +105,7 @@ class SummaryWriter(MetricWriter):
         """
         values = []
         for key, value in videos.items():
-            batch = _as_pixels(key, value, "[N, T, H, W, C]")
+            batch = as_pixels(key, value, "[N, T, H, W, C]")
             values.append(_image_value(key, batch.shape[3], batch.shape[2], map(encode_gif, batch)))
         self._add(step, values)
 
@@ -215,7 +215,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, bool | int | float | str
     return flat
 
 
-def _as_pixels(key: str, value: ArrayLike, axes: str) -> np.ndarray:
+def as_pixels(key: str, value: ArrayLike, axes: str) -> np.ndarray:
     """Returns a batch of images or videos as uint8, with the axes that `axes` names."""
     array = np.asarray(value)
     rank = axes.count(",") + 1

@@ -1,0 +1,50 @@
+"""What a report says of its own numbers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from launch.report_curves import POINTS
+from launch.report_data import Experiment
+from pax.metrics.bootstrap import REPETITIONS
+
+SEEDS = (
+    "Runs that differ in their seed only are seeds of one experiment. Lines and numbers are inter-quartile "
+    "means over seeds: of n seeds the n // 4 lowest and highest are left out at each point, so that of up to "
+    "three seeds it is the plain mean. Bands and brackets are 95 % intervals of it by the percentile "
+    f"bootstrap over seeds, with {REPETITIONS} draws that are the same whenever the page is made (Agarwal et "
+    "al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice). With few seeds, say "
+    "fewer than ten, such intervals tend to be too narrow; one seed has none."
+)
+MEANS = (
+    "A run with num_seeds > 1 records the mean and the standard deviation of its seeds, not each one's own "
+    "numbers. There, lines and numbers are plain means, and bands and brackets 95 % intervals of the mean by "
+    "Student's t, which takes seeds to be normally distributed; where a statistic was undefined in some "
+    "seeds, the interval still counts all of them. Only results of --mode=evaluate have each seed's own "
+    "numbers, and are treated as said above."
+)
+NO_RECORD = (
+    "A run without run.json was made from Python: its settings and the number of its seeds are not known, "
+    "and it has no intervals."
+)
+POOLED = (
+    "All evaluations together: the inter-quartile mean of seeds and evaluations pooled; for its interval "
+    "seeds are drawn for each evaluation anew (the stratified bootstrap)."
+)
+CURVES = (
+    f"A curve of more than {POINTS} points shows averages of neighbouring ones, and fewer points on a page "
+    "of very many curves. Where seeds ended at different iterations, the rest of a curve is of those that "
+    "went on. A band that reaches far beyond all lines is cut off."
+)
+
+
+def explanation(experiments: Sequence[Experiment]) -> str:
+    """Paragraphs about what is on the page."""
+    sentences = [SEEDS]
+    if any(experiment.has_means_only for experiment in experiments):
+        sentences.append(MEANS)
+    if any(not experiment.runs[0].record for experiment in experiments):
+        sentences.append(NO_RECORD)
+    sentences += [POOLED, CURVES]
+    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)

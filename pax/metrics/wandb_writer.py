@@ -1,0 +1,100 @@
+"""Metrics for Weights & Biases. Imports wandb, an optional package: see `callbacks.WandB`."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import ArrayLike
+
+from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.metrics.tensorboard_writer import as_pixels, encode_gif
+
+
+class WandBWriter(ScalarWriter):
+    """CLU `MetricWriter` of a run of Weights & Biases, with iterations as its steps.
+
+    What is written for one step is one row there. A row for a step before the last one is passed over, as
+    W&B takes no such rows: a run that goes on from a checkpoint writes the same numbers again.
+
+    Args:
+        run_id: the run to begin, or to go on with if there is one.
+        directory: where W&B keeps its files, in a folder `wandb`; None: the current folder.
+        settings: further arguments of `wandb.init`: project, entity, group, name.
+
+    Raises:
+        wandb.errors.Error: if there is no connection to W&B, or no key for it.
+    """
+
+    def __init__(
+        self, run_id: str, directory: str | os.PathLike[str] | None = None, **settings: Any
+    ) -> None:
+        self.exit_code = 0
+        """What W&B is told when the run ends; not 0 marks it as failed."""
+        self._run = wandb.init(
+            id=run_id,
+            resume="allow",
+            dir=None if directory is None else os.fspath(directory),
+            # The terminal belongs to the progress bar, and is not recorded.
+            settings=wandb.Settings(console="off"),
+            **settings,
+        )
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Writes the scalars of a step; those that are not finite are left out.
+
+        Args:
+            step: the iteration.
+            scalars: name to number, or to an array of one element.
+
+        Raises:
+            ValueError: a value is not one real number.
+        """
+        numbers = {key: as_number(key, value) for key, value in scalars.items()}
+        self._log(step, {key: value for key, value in numbers.items() if math.isfinite(value)})
+
+    def write_images(self, step: int, images: Mapping[str, ArrayLike]) -> None:
+        """Writes images, of the shapes and values that `SummaryWriter` takes."""
+        batches = {key: as_pixels(key, value, "[N, H, W, C]") for key, value in images.items()}
+        self._log(
+            step,
+            {
+                key: [wandb.Image(_picture(image)) for image in batch]
+                for key, batch in batches.items()
+            },
+        )
+
+    def write_videos(self, step: int, videos: Mapping[str, ArrayLike]) -> None:
+        """Writes videos as animated GIFs, of the shapes and values that `SummaryWriter` takes."""
+        batches = {key: as_pixels(key, value, "[N, T, H, W, C]") for key, value in videos.items()}
+        self._log(
+            step,
+            {
+                key: [wandb.Video(io.BytesIO(encode_gif(video)), format="gif") for video in batch]
+                for key, batch in batches.items()
+            },
+        )
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Writes the settings of the run as its config; what JSON has no word for becomes text."""
+        settings = json.loads(json.dumps(dict(hparams), default=str))
+        self._run.config.update(settings, allow_val_change=True)
+
+    def close(self) -> None:
+        """Ends the run, when all of it is written."""
+        self._run.finish(exit_code=self.exit_code)
+
+    def _log(self, step: int, row: dict[str, Any]) -> None:
+        if row and step >= self._run.step:
+            self._run.log(row, step=int(step))
+
+
+def _picture(image: np.ndarray) -> np.ndarray:
+    """Pixels `[H, W, C]`; without C if that is 1."""
+    return image[..., 0] if image.shape[-1] == 1 else image
