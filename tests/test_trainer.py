@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 import pax.trainer
 from callbacks import Checkpoint, EarlyStop, Evaluation, Scalars
@@ -31,25 +30,6 @@ from pax.types import TrainingState
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
 STATES = ("CC", "CD", "DC", "DD", "START")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Most trainers here run the same program: let it be compiled once."""
-    names = (
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_persistent_cache_min_entry_size_bytes",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    directory = str(tmp_path_factory.getbasetemp() / "compilation_cache")
-    for name, value in zip(names, (directory, 0.0, -1), strict=True):
-        jax.config.update(name, value)
-    reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    reset_cache()
 
 
 class OptState(NamedTuple):
