@@ -28,10 +28,14 @@ from pax.config import nearest
 from pax.errors import ConfigError, PaxError
 from pax.process import enable_compilation_cache, use_all_cores
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where results are kept. Default: exp/reproduce-<table>."
-)
-_QUICK = flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.")
+
+def define_flags() -> None:
+    """Not on import: programs that are imported together have flags of the same names."""
+    own = {"module_name": sys.argv[0]}
+    flags.DEFINE_string(
+        "workdir", None, "Where results are kept. Default: exp/reproduce-<table>.", **own
+    )
+    flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     enable_compilation_cache()
     try:
-        reproduce(argv[1:], _WORKDIR.value, _QUICK.value)
+        reproduce(argv[1:], flags.FLAGS.workdir, flags.FLAGS.quick)
     except PaxError as e:
         print(f"Error: {e}", file=sys.stderr)
         sys.exit(1)
@@ -191,4 +195,5 @@ def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path)
 
 if __name__ == "__main__":
     use_all_cores()
+    define_flags()
     app.run(main)

@@ -203,7 +203,7 @@ class PPO(ActorCritic):
         last_observations: PyTree,
         state: TrainingState,
         memory: MemoryState,
-        shape_advantages: Callable[[jax.Array], jax.Array] | None,
+        shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
     ) -> Sequences:
         """The rollout `[T, B]` cut into sequences `[T / L * B, L]`, with advantages and targets."""
         advantages, targets = self.advantages(rollout, last_observations, state, memory)
