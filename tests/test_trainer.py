@@ -27,6 +27,8 @@ from pax.learners import Frozen, Gradient
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.types import TrainingState
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
 STATES = ("CC", "CD", "DC", "DD", "START")
