@@ -77,7 +77,7 @@ VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
     "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.29, and -1.52",
     "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
     "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
-    "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: above -0.60",
+    "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: about -0.6",
     "shaper,opponent=lola_exact,small": "Shaper by evolution against exact LOLA learners: above -1",
 }
 
