@@ -1,13 +1,13 @@
-"""A run, or a sweep, as a job of Slurm that saves and comes back when it is preempted or its time is up.
+"""A run, or a sweep, as a job of Slurm that saves and comes back when it is preempted or out of time.
 
-    python -m launch.slurm --gpus_per_node=1 --time=8:00:00 -- --config=configs/ipd.py:shaper --workdir=exp/mine
-    python -m launch.slurm --nodes=2 --gpus_per_node=4 -- --config=configs/ipd.py:shaper
+    python -m launch.slurm --gpus_per_node=1 --time=8:00:00 -- --config=configs/ipd.py:shaper
+    python -m launch.slurm --nodes=2 --gpus_per_node=4 -- --config=configs/ipd.py:shaper --workdir=exp/mine
     python -m launch.slurm --array --time=60 -- --config=configs/ipd.py:ppo --workdir=exp/rates
     python -m launch.slurm --dry_run -- --config=configs/ipd.py:ppo
 
-What follows `--` are arguments of `pax.main`. With several nodes, the run has one process per GPU, or per node
-without GPUs. `--array` trains the sweep of the config (see launch.sweep), a run per task. `--dry_run` prints the batch
-script and the commands. By submitit: pip install -e ".[launch]".
+What follows `--` are arguments of `pax.main`. With several nodes, the run has one process per GPU, or one per
+node without GPUs. `--array` trains the sweep of the config (see launch.sweep), a run per task. `--dry_run` prints
+the batch script and the commands. By submitit: pip install -e ".[launch]".
 """
 
 from __future__ import annotations

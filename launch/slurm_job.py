@@ -122,7 +122,7 @@ def minutes(time: str) -> int:
 
 
 def executor(folder: pathlib.Path, given: flags.FlagValues, asked: dict[str, Any]) -> Any:
-    """submitit's executor for Slurm.
+    """The executor of submitit for Slurm.
 
     Raises:
         ConfigError: if submitit is not installed, this is no cluster, or a parameter is not right.
@@ -189,7 +189,7 @@ def submit(
 
 
 def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
-    """Submits those runs of a sweep that are neither done nor queued, and tells of all; returns the exit code."""
+    """Submits the runs of a sweep that are neither done nor queued, and tells of all; returns 0."""
     folder = runs[0].folder
     asked = parameters(given, f"pax-{folder.name}", given.max_parallel)
     if given.dry_run:

@@ -20,8 +20,8 @@ LINGER_SECONDS = 600.0
 class Training:
     """`pax.main` as a process that gets to know when its time is up.
 
-    Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks it for,
-    and only to the process that it started, which is this one. Either is passed on as SIGTERM, on which
+    Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks it
+    for, and only to the process that it started, which is this one. Either is passed on as SIGTERM, on which
     `pax.main` saves and ends. If submitit's signal came, submitit requeues the job; else that is up to Slurm.
     What comes back is the same command on the same folder, so it goes on.
     """
@@ -54,7 +54,7 @@ class Training:
         print("Running", shlex.join(command), flush=True)
         process = subprocess.Popen(
             command,
-            # Some ways to track processes have Slurm send it to all of them, and it ends whoever knows it not.
+            # Some Slurms send it to all processes, and it ends those that do not know it.
             preexec_fn=functools.partial(signal.signal, ask_to_requeue, signal.SIG_IGN),
         )
         if received:

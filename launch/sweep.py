@@ -5,9 +5,9 @@
     python -m launch.sweep --config=configs/ipd.py:ppo --workdir=exp/rates --executor=slurm --time=60
     tensorboard --logdir=exp/rates
 
-Run <nnn> is `python -m pax.main` in <workdir>/<nnn>. The same command goes on: what is done is left alone, what
-was interrupted resumes. Ends with a table of overrides and final metrics, also in sweep.md and sweep.csv.
-`--config.<key>=<value>` holds for all runs. The exit code is 1 if a run failed.
+Run <nnn> is `python -m pax.main` in <workdir>/<nnn>. The same command goes on: what is done is left alone,
+what was interrupted resumes. Ends with a table of overrides and final metrics, also in sweep.md and
+sweep.csv. `--config.<key>=<value>` holds for all runs. The exit code is 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -102,13 +102,14 @@ def sweep(given: flags.FlagValues) -> int:
     text = write_table(runs, given.metric, given.ascending)
     folder = runs[0].folder
     print(
-        f"{text}\n\nWritten to {folder / NAME}.md and .csv. Curves and settings: tensorboard --logdir={folder}"
+        f"{text}\n\nWritten to {folder / NAME}.md and .csv. "
+        f"Curves and settings: tensorboard --logdir={folder}"
     )
     if pool.failed:
         names = ", ".join(run.name for run in pool.failed)
         return print_error(
-            f"{len(pool.failed)} of {len(runs)} runs failed ({names}), see {folder / 'logs'}: the same command "
-            "tries them again",
+            f"{len(pool.failed)} of {len(runs)} runs failed ({names}), see {folder / 'logs'}: the same "
+            "command tries them again",
             1,
         )
     return 0

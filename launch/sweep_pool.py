@@ -1,7 +1,7 @@
 """Runs of a sweep as processes of this machine, a few at a time.
 
-submitit has an executor for this machine too, but it starts whatever is submitted at once, ends it after a time
-limit, and lets it outlive the program: a pool of processes is what is needed here.
+The executor that submitit has for one machine starts all that is submitted at once, ends it after a time limit,
+and lets it outlive the program, so that Ctrl-C does not reach it.
 """
 
 from __future__ import annotations
@@ -202,6 +202,7 @@ class Progress:
     def done(self, run: Run) -> None:
         """Counts a run."""
         self._finished.add(run.index)
+        self._running = [other for other in self._running if other.index != run.index]
 
     def failed(self, run: Run) -> None:
         """Counts a run that is given up."""
