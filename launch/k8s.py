@@ -4,7 +4,7 @@
     python -m launch.k8s --image=... --name=mine --num_hosts=4 --gpus=8 --claim=experiments -- --config=...
     python -m launch.k8s ... --out=mine.yaml -- ... && kubectl apply -f mine.yaml
 
-What follows `--` are arguments of `pax.main`. The image must hold Pax and be in its checkout, where configs are.
+What follows `--` are arguments of `pax.main`. The image must hold Pax and start in its checkout, for configs.
 `--claim` names a PersistentVolumeClaim for results: what is lost with a pod goes on from its checkpoints.
 """
 
@@ -213,7 +213,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
         ) from e
     names = [field.name for field in dataclasses.fields(Hosts)]
     hosts = Hosts(**{name: given[name].value for name in names})
-    run = parse(arguments)
+    run = parse(arguments, same_files=False)
     workdir = run.workdir or f"{hosts.mount}/{hosts.name}"
     check(hosts, workdir)
     text = "---\n".join(

@@ -11,8 +11,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from pax.command_line import read_flags
-from pax.errors import ConfigError
-from pax.sweep import as_flags, check_sweep
+from pax.errors import CheckpointError, ConfigError
+from pax.sweep import as_flags, check_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,12 @@ class RunArguments:
         return [*config, f"--workdir={workdir}", *self.others]
 
 
-def parse(arguments: Sequence[str]) -> RunArguments:
+def parse(arguments: Sequence[str], same_files: bool = True) -> RunArguments:
     """Reads the arguments of `pax.main`; what is wrong with the config is found before anything is submitted.
+
+    Args:
+        arguments: as on the command line.
+        same_files: whether the run will see the files of this machine, and policies can be looked for.
 
     Raises:
         flags.Error: if flags are written wrongly.
@@ -54,7 +58,11 @@ def parse(arguments: Sequence[str]) -> RunArguments:
             raise ConfigError(f"{argument!r} is no flag of pax.main: flags start with --")
         if re.match(r"--distributed\b", argument):
             raise ConfigError(f"{argument} is set here: take it away")
-    check_sweep(own.config, [{}])
+    try:
+        check_run(own.config, {})
+    except CheckpointError:
+        if same_files:
+            raise
     return RunArguments(
         own.config,
         config_flags.get_config_filename(own["config"]),

@@ -5,9 +5,9 @@
     python -m launch.slurm --array --time=60 -- --config=configs/ipd.py:ppo --workdir=exp/rates
     python -m launch.slurm --dry_run -- --config=configs/ipd.py:ppo
 
-What follows `--` are arguments of `pax.main`. With several nodes, the run has one process per GPU, or one per
-node without GPUs. `--array` trains the sweep of the config (see launch.sweep), a run per task. `--dry_run` prints
-the batch script and the commands. By submitit: pip install -e ".[launch]".
+What follows `--` are arguments of `pax.main`. With several nodes, the run has one process per GPU, or one
+per node without GPUs. `--array` trains the sweep of the config (see launch.sweep), a run per task.
+`--dry_run` prints the batch script and the commands. By submitit: pip install -e ".[launch]".
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from launch.sweep_table import write_table
 from pax.errors import ConfigError
 
 INSTALL = 'pip install -e ".[launch]"'
+LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 JOBS_FILE = "slurm.json"
 RESOURCES = {
     "partition": "Where to run.",
@@ -127,10 +128,19 @@ def executor(folder: pathlib.Path, given: flags.FlagValues, asked: dict[str, Any
     Raises:
         ConfigError: if submitit is not installed, this is no cluster, or a parameter is not right.
     """
+    # Unless told not to, submitit sets up logging for the whole process, and closes handlers of others.
+    level = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = "NOCONFIG"
     try:
         from submitit.slurm.slurm import SlurmExecutor
     except ImportError as e:
         raise ConfigError(f"submitit is not installed, which submits jobs: {INSTALL}") from e
+
+    finally:
+        # Jobs inherit the environment.
+        del os.environ[LOG_LEVEL]
+        if level is not None:
+            os.environ[LOG_LEVEL] = level
 
     class Executor(SlurmExecutor):
         @classmethod

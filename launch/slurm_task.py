@@ -20,10 +20,10 @@ LINGER_SECONDS = 600.0
 class Training:
     """`pax.main` as a process that gets to know when its time is up.
 
-    Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks it
-    for, and only to the process that it started, which is this one. Either is passed on as SIGTERM, on which
-    `pax.main` saves and ends. If submitit's signal came, submitit requeues the job; else that is up to Slurm.
-    What comes back is the same command on the same folder, so it goes on.
+    Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks
+    it for, and only to the process that it started, which is this one. Either is passed on as SIGTERM, on
+    which `pax.main` saves and ends. If submitit's signal came, submitit requeues the job; else that is up to
+    Slurm. What comes back is the same command on the same folder, so it goes on.
     """
 
     arguments: list[str]

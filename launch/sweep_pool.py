@@ -1,7 +1,7 @@
 """Runs of a sweep as processes of this machine, a few at a time.
 
-The executor that submitit has for one machine starts all that is submitted at once, ends it after a time limit,
-and lets it outlive the program, so that Ctrl-C does not reach it.
+The executor that submitit has for one machine starts all that is submitted at once, ends it after a time
+limit, and lets it outlive the program, so that Ctrl-C does not reach it.
 """
 
 from __future__ import annotations

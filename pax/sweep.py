@@ -120,12 +120,13 @@ def check_sweep(config: ConfigDict, sweep: Sequence[Overrides]) -> None:
     """Raises ConfigError unless every run of a sweep can be built."""
     for index, overrides in enumerate(sweep):
         try:
-            _check_run(config, overrides)
+            check_run(config, overrides)
         except PaxError as e:
             raise ConfigError(f"run {index:03d} of the sweep ({describe(overrides)}): {e}") from e
 
 
-def _check_run(config: ConfigDict, overrides: Overrides) -> None:
+def check_run(config: ConfigDict, overrides: Overrides) -> None:
+    """Raises PaxError unless a run can be built."""
     changed = config.copy_and_resolve_references()
     for key, value in overrides.items():
         like = find_setting(config, key)
