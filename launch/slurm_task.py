@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -12,8 +13,8 @@ import sys
 import time
 from typing import Any
 
-LINGER_SECONDS = 600.0
-"""How long a task that has saved waits for Slurm to end or to requeue its job."""
+LINGER_SECONDS = 60.0
+"""How long a task that has saved waits for the first one to have the job requeued."""
 
 
 @dataclasses.dataclass
@@ -21,9 +22,9 @@ class Training:
     """`pax.main` as a process that gets to know when its time is up.
 
     Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks
-    it for, and only to the process that it started, which is this one. Either is passed on as SIGTERM, on
-    which `pax.main` saves and ends. If submitit's signal came, submitit requeues the job; else that is up to
-    Slurm. What comes back is the same command on the same folder, so it goes on.
+    it for, and often only to the process that it started, which is this one. Either is passed on as SIGTERM,
+    on which `pax.main` saves and ends. Then submitit requeues the job, unless Slurm has cancelled it, or has
+    requeued it already. What comes back is the same command on the same folder, so it goes on.
     """
 
     arguments: list[str]
@@ -62,13 +63,12 @@ class Training:
         code = process.wait()
         if code == 0:
             return code
-        if signal.SIGTERM in received:
-            # A job that ends by itself now may count as finished, and not come back.
-            _wait(lambda: ask_to_requeue in received)
-        if ask_to_requeue in received and callable(requeue):
+        # With a time of grace before it is preempted, a job that ends by itself counts as finished.
+        wanted = ask_to_requeue in received or (signal.SIGTERM in received and _is_running())
+        if wanted and callable(requeue):
             # In the first task, submitit requeues the job and ends the process. The others must outlive that.
             requeue(ask_to_requeue, None)
-            _wait(lambda: False)
+            time.sleep(LINGER_SECONDS)
         raise subprocess.CalledProcessError(code, command)
 
     def checkpoint(self) -> Any:
@@ -78,7 +78,12 @@ class Training:
         return DelayedSubmission(Training(self.arguments))
 
 
-def _wait(is_over: Any) -> None:
-    end = time.monotonic() + LINGER_SECONDS
-    while not is_over() and time.monotonic() < end:
-        time.sleep(0.1)
+def _is_running() -> bool:
+    """Whether Slurm takes the job for one that runs, and has neither cancelled nor requeued it."""
+    command = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as e:
+        print("It is not known whether the job is to come back:", e, file=sys.stderr, flush=True)
+        return False
+    return re.search(r"\bJobState=RUNNING\b", told.stdout) is not None

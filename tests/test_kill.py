@@ -196,7 +196,7 @@ def test_a_second_sigint_does_not_wait(start, folder):
             break
     process.send_signal(signal.SIGINT)
     for line in process.stderr:
-        if "again to leave at once" in line:
+        if "Ctrl-C to leave at once" in line:
             break
     process.send_signal(signal.SIGINT)
     code, stdout, stderr = finish(process)

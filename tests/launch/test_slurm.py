@@ -16,7 +16,7 @@ import time
 import pytest
 from absl import flags
 
-from launch import slurm, slurm_job
+from launch import slurm, slurm_job, slurm_task
 from launch.slurm_job import minutes
 from pax.errors import ConfigError, PaxError
 
@@ -48,7 +48,7 @@ def cluster(tmp_path, monkeypatch):
     log = f'echo "$(basename "$0") $*" >> {tmp_path}/calls\n'
     commands = {
         "sbatch": log + f"echo Submitted batch job $((6 + $(grep -c ^sbatch {tmp_path}/calls)))",
-        "scontrol": log,
+        "scontrol": log + f"cat {tmp_path}/state",
         "squeue": f"cat {tmp_path}/queue",
         # Without its options it is the command.
         "srun": 'while [ "${1#--}" != "$1" ]; do case $1 in --unbuffered) shift;; *) shift 2;; esac; done\n'
@@ -182,7 +182,7 @@ def wait_for(condition, seconds=120.0):
 
 
 def test_a_preempted_run_saves_is_requeued_and_goes_on(cluster):
-    """With submitit's signal; then with SIGTERM, as Slurm ends and requeues jobs by itself."""
+    """With submitit's signal; then with SIGTERM, which is how Slurm begins a time of grace."""
     workdir, logs = cluster / "run", cluster / "run-slurm"
     # More than there is time for: it ends when it is told to.
     long = ["--config.num_iters=1000000", "--config.callbacks.checkpoint.every=1000000"]
@@ -220,28 +220,42 @@ def test_a_preempted_run_saves_is_requeued_and_goes_on(cluster):
     def status():
         return json.loads((workdir / "training.json").read_text())
 
+    def requeued():
+        return (cluster / "calls").read_text().splitlines().count("scontrol requeue 7")
+
     job, task = start()
     os.kill(task, signal.SIGUSR2)
     job.wait(60)
-    assert "scontrol requeue 7" in (cluster / "calls").read_text().splitlines()
+    assert requeued() == 1
     first = status()
     assert (first["state"], first["reason"]) == ("stopped", "SIGTERM")
     assert (workdir / "checkpoints" / str(first["iteration"])).is_dir()
 
+    (cluster / "state").write_text("JobId=7 JobName=pax\n   JobState=RUNNING Reason=None\n")
     job, task = start()
     out = (cluster / "out").read_text()
     assert f"Resuming at iteration {first['iteration']} of 1000000." in out
+    # Some Slurms send it to all processes, so that pax.main gets it twice.
+    (child,) = pathlib.Path(f"/proc/{task}/task/{task}/children").read_text().split()
+    os.kill(int(child), signal.SIGTERM)
     os.kill(task, signal.SIGTERM)
-    wait_for(lambda: status()["state"] == "stopped")
+    job.wait(60)
+    assert requeued() == 2
     second = status()
-    assert second["iteration"] > first["iteration"]
-    wait_for(lambda: (cluster / "out").read_text().count("Stopped by SIGTERM at iteration") == 2)
-    time.sleep(0.5)
-    # Slurm decides what becomes of the job, which may have been cancelled.
-    assert job.poll() is None
-    assert (cluster / "calls").read_text().count("requeue") == 1
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    assert second["state"] == "stopped" and second["iteration"] > first["iteration"]
+    assert (workdir / "checkpoints" / str(second["iteration"])).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("RUNNING", True), ("CANCELLED", False), ("COMPLETING", False), ("PENDING", False)],
+)
+def test_a_job_that_slurm_has_ended_is_not_requeued(state, expected, cluster, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    told = f"JobId=7 JobName=JobState=RUNNINGS\n   Requeue=1\n   JobState={state} Reason=None\n"
+    (cluster / "state").write_text(told)
+    assert slurm_task._is_running() == expected
+    assert (cluster / "calls").read_text() == "scontrol show job 7\n"
 
 
 @pytest.mark.parametrize(
