@@ -132,6 +132,11 @@ def manifests(hosts: Hosts, arguments: Sequence[str]) -> list[dict[str, Any]]:
                         "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
                     },
                     {
+                        # The host was told to stop, or was told so by another one, and has saved.
+                        "action": "Ignore",
+                        "onExitCodes": {"containerName": "pax", "operator": "In", "values": [143]},
+                    },
+                    {
                         # The command line is wrong, and stays so.
                         "action": "FailJob",
                         "onExitCodes": {"containerName": "pax", "operator": "In", "values": [2]},

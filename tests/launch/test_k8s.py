@@ -88,7 +88,8 @@ def test_several_hosts_are_an_indexed_job_and_find_the_first_by_a_service(capsys
     assert pod["restartPolicy"] == "Never"
     assert pod["terminationGracePeriodSeconds"] == 60
     (container,) = pod["containers"]
-    assert spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["containerName"] == container["name"]
+    by_code = [rule for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
+    assert [rule["onExitCodes"]["containerName"] for rule in by_code] == [container["name"]] * 2
     assert container["resources"] == {
         "limits": {"nvidia.com/gpu": 8},
         "requests": {"cpu": "16", "memory": "64Gi"},
