@@ -3,10 +3,15 @@
     python -m pax.main --config=configs/ipd.py:ppo
 
 A variant is `<learner>[,opponent=<opponent>][,quicktest]`; `python -m pax.main --list` shows them all.
+
+    python -m launch.sweep --config=configs/ipd.py:ppo --workdir=exp/rates
+
+trains each of the learning rates of `get_sweep` with each seed.
 """
 
 from configs import _matrix_games as matrix_games
 from configs import _meta_games as meta_games
+from pax.sweep import product
 
 EXPECTED = {
     "tit_for_tat": "both always cooperate, -1 per step each",
@@ -63,3 +68,7 @@ VARIANTS = matrix_games.variants(EXPECTED) | LOLA | ALIGNED | meta_games.describ
 
 def get_config(argument: str = "ppo"):
     return matrix_games.get_config(argument, "ipd", "tit_for_tat", STRATEGIES)
+
+
+def get_sweep():
+    return product(**{"agent1.learning_rate": (0.003, 0.01, 0.03, 0.1)}, seed=range(3))

@@ -16,20 +16,31 @@ from pax.errors import ConfigError, PaxError
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
     try:
-        config = _check_config_flags(argv)
-        try:
-            return flags.FLAGS(argv)
-        except SystemExit:
-            # Help was asked for and given, which absl takes for a failure.
-            sys.exit(0)
-        except flags.IllegalFlagValueError as e:
-            flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
-            if config is None or not flag:
-                raise
-            key, value = flag.groups()
-            raise wrong_type(key, value, find_setting(config, key)) from e
+        return read_flags(argv, flags.FLAGS)
+    except SystemExit:
+        # Help was asked for and given, which absl takes for a failure.
+        sys.exit(0)
     except (flags.Error, PaxError) as e:
         sys.exit(print_error(one_line(e), 2))
+
+
+def read_flags(
+    argv: list[str], flag_values: flags.FlagValues, known_only: bool = False
+) -> list[str]:
+    """Parses a command line that may have `--config`; returns what is left of it.
+
+    Raises:
+        flags.Error, PaxError: if something is wrong with it; what a config says in one sentence.
+    """
+    config = _check_config_flags(argv)
+    try:
+        return flag_values(argv, known_only=known_only)
+    except flags.IllegalFlagValueError as e:
+        flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
+        if config is None or not flag:
+            raise
+        key, value = flag.groups()
+        raise wrong_type(key, value, find_setting(config, key)) from e
 
 
 def _check_config_flags(argv: list[str]) -> ConfigDict | None:

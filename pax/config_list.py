@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import pathlib
 import sys
 import traceback
+from collections.abc import Iterator
 from types import ModuleType
 
 from ml_collections import ConfigDict
@@ -24,7 +26,7 @@ def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
     directory = pathlib.Path(directory)
     lines = {}
     for path in sorted(directory.glob("[!_]*.py")):
-        for variant, text in getattr(_load(path), "VARIANTS", {}).items():
+        for variant, text in getattr(load_module(path), "VARIANTS", {}).items():
             lines[f"{path}:{variant}"] = text
     if not lines:
         raise ConfigError(
@@ -41,18 +43,11 @@ def load_config(name: str) -> ConfigDict:
         ConfigError: if there is no such file, it cannot be loaded, or its `get_config` fails.
     """
     file, colon, argument = name.partition(":")
-    path = pathlib.Path(file)
-    if not path.is_file():
-        raise ConfigError(f"config file {file!r} does not exist: see --list for those that do")
-    module = _load(path)
+    module = load_module(file)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"config file {file!r} has no get_config(): define one")
-    try:
+    with user_code(file):
         config = module.get_config(argument) if colon else module.get_config()
-    except ConfigError:
-        raise
-    except Exception as e:
-        raise _broken(path, e) from e
     if not isinstance(config, ConfigDict):
         raise ConfigError(
             f"get_config() of {file!r} returned {config!r}: return an ml_collections.ConfigDict"
@@ -60,7 +55,15 @@ def load_config(name: str) -> ConfigDict:
     return config
 
 
-def _load(path: pathlib.Path) -> ModuleType:
+def load_module(file: str | pathlib.Path) -> ModuleType:
+    """A config file as a module.
+
+    Raises:
+        ConfigError: if there is no such file, or it cannot be loaded.
+    """
+    path = pathlib.Path(file)
+    if not path.is_file():
+        raise ConfigError(f"config file {str(path)!r} does not exist: see --list for those that do")
     spec = importlib.util.spec_from_file_location(f"pax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"config file {str(path)!r} is no Python file: give one that is")
@@ -69,13 +72,20 @@ def _load(path: pathlib.Path) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
-    try:
+    with user_code(path):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def user_code(file: str | pathlib.Path) -> Iterator[None]:
+    """What fails within is the fault of a config file, and becomes a ConfigError that names the line."""
+    try:
+        yield
     except ConfigError:
         raise
     except Exception as e:
-        raise _broken(path, e) from e
-    return module
+        raise _broken(pathlib.Path(file), e) from e
 
 
 def _broken(path: pathlib.Path, error: Exception) -> ConfigError:
