@@ -15,6 +15,8 @@ from pax.errors import ConfigError, PaxError
 
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
+    # A word for a number that nobody would guess.
+    argv = [re.sub(r"^(--?config\.num_devices=)all$", r"\g<1>-1", argument) for argument in argv]
     try:
         config = _check_config_flags(argv)
         try:
