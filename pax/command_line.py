@@ -34,6 +34,16 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(print_error(one_line(e), 2))
 
 
+def flag_values(argv: list[str], name: str) -> list[str]:
+    """What a flag is given, before any flag is parsed."""
+    values = []
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            values.append(value if is_assigned else "".join(argv[index + 1 : index + 2]))
+    return values
+
+
 def _check_config_flags(argv: list[str]) -> ConfigDict | None:
     """The config that `--config` names, once it is clear that it has the settings to override.
 

@@ -73,9 +73,6 @@ def join(flag: str) -> None:
             f"({first_line(e)}): start all of them within {CONNECT_SECONDS} seconds, with the "
             "address of the first and a port that is free there"
         ) from e
-    if jax.process_index() > 0:
-        # They would all say the same.
-        logging.set_verbosity(logging.ERROR)
 
 
 def parse(flag: str) -> tuple[str, int, int]:

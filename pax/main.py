@@ -11,6 +11,7 @@ Look:           tensorboard --logdir=exp
 
 from __future__ import annotations
 
+import faulthandler
 import logging as python_logging
 import os
 import pathlib
@@ -27,7 +28,7 @@ from ml_collections import config_flags
 from pax import distributed
 from pax.build import build_trainer
 from pax.callback import CallbackError
-from pax.command_line import one_line, parse_flags, print_error
+from pax.command_line import flag_values, one_line, parse_flags, print_error
 from pax.config_list import list_variants
 from pax.errors import ConfigError, PaxError
 from pax.evaluation_job import evaluate_checkpoint, follow
@@ -91,9 +92,15 @@ def main(argv: Sequence[str]) -> None:
         if _LIST.value:
             print("\n".join(list_variants()))
             return
-        logging.set_verbosity(logging.INFO)
         # It tells of every accelerator that this machine does not have.
         python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+        logging.set_verbosity(logging.INFO)
+        if _is_one_of_several():
+            if not distributed.is_lead():
+                # They would all say the same.
+                logging.set_verbosity(logging.ERROR)
+            # JAX ends a process whose lead is gone; pages of stacks would hide what it says then.
+            faulthandler.disable()
         enable_compilation_cache()
         if _MODE.value == "evaluate":
             if _DISTRIBUTED.value != distributed.OFF:
@@ -110,7 +117,6 @@ def main(argv: Sequence[str]) -> None:
                     )
             if _CONFIG.value is None:
                 raise ConfigError("--config is missing: give one of those that --list shows")
-            distributed.join(_DISTRIBUTED.value)
             train()
     except KeyboardInterrupt:
         # While it was being set up, or evaluated: there is nothing to save.
@@ -141,7 +147,7 @@ def _fail(sentence: str, code: int) -> None:
 
 
 def _is_one_of_several() -> bool:
-    return _DISTRIBUTED.value != distributed.OFF and jax.distributed.is_initialized()
+    return jax.distributed.is_initialized()
 
 
 def train() -> None:
@@ -229,7 +235,17 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
 def run() -> None:
     """The entry point."""
     use_all_cores()
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=_join_and_parse_flags)
+
+
+def _join_and_parse_flags(argv: list[str]) -> list[str]:
+    """Loading a config may already ask JAX for a device, and then it is too late to join others."""
+    try:
+        if "evaluate" not in flag_values(argv, "mode"):
+            distributed.join(([distributed.OFF, *flag_values(argv, "distributed")])[-1])
+    except PaxError as e:
+        _fail(one_line(e), 1)
+    return parse_flags(argv)
 
 
 if __name__ == "__main__":
