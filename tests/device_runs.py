@@ -2,8 +2,8 @@
 
     python tests/device_runs.py '<variant of ipd.py>' '{"num_devices": [1, 2, 8], "num_seeds": 8}'
 
-Prints JSON: by number of devices, the placement, metrics of all iterations, and the collectives of the program:
-all of them, and those within loops of as many rounds as an episode has steps, which is what rollouts are.
+Prints JSON: by number of devices, the placement, metrics of all iterations, and the collectives of the
+program: all of them, and those within loops of as many rounds as an episode has steps, as rollouts are.
 """
 
 import json
@@ -52,7 +52,13 @@ def reachable(bodies, name):
 
 def collectives(hlo):
     bodies = computations(hlo)
-    everywhere = [match[1] for lines in bodies.values() for line in lines for match in [COLLECTIVE.search(line)] if match]
+    everywhere = [
+        match[1]
+        for lines in bodies.values()
+        for line in lines
+        for match in [COLLECTIVE.search(line)]
+        if match
+    ]
     rollouts = []
     num_rollouts = 0
     for lines in bodies.values():
@@ -62,7 +68,9 @@ def collectives(hlo):
             if loop and count and int(count[1]) == NUM_STEPS:
                 num_rollouts += 1
                 inside = reachable(bodies, loop[1])
-                rollouts += [match[1] for line in inside for match in [COLLECTIVE.search(line)] if match]
+                rollouts += [
+                    match[1] for line in inside for match in [COLLECTIVE.search(line)] if match
+                ]
     return {"everywhere": everywhere, "in_rollouts": rollouts, "num_rollouts": num_rollouts}
 
 
