@@ -105,7 +105,9 @@ def assert_close(found, expected):
 
 def test_two_processes_of_four_devices_are_one_of_eight(folder, environment):
     variant = [
-        f"--config={ROOT}/configs/ipd.py:gs,quicktest",
+        f"--config={ROOT}/configs/ipd.py:ppo,quicktest",
+        # A gradient learner against opponents everywhere: every update needs all devices.
+        "--config.num_opps=8",
         "--config.num_iters=4",
         "--config.num_devices=all",
         "--config.callbacks.scalars.each_iteration=True",
@@ -136,7 +138,7 @@ def test_two_processes_of_four_devices_are_one_of_eight(folder, environment):
         assert code == 0, stderr
         assert "Done at iteration 4 " in stdout
         over = "8 of 8 devices" + (" of 2 processes" if name == "two" else "")
-        assert f"Devices: candidates (8) over {over}" in stderr
+        assert f"Devices: opponents (8) over {over}" in stderr
     expected = rows(folder / "one")
     assert [row["iteration"] for row in expected if "train/reward_per_timestep/player_1" in row]
     assert any(key.startswith("evaluation/") for row in expected for key in row)

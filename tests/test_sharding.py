@@ -67,7 +67,6 @@ def test_the_choice_is_one_line():
 # By variant: what is cut, and the sizes that make it divisible by 8.
 QUICK = {
     "gs": ("candidates (8)", {}),
-    "ppo": ("opponents (8)", {"num_opps": 8}),
     "naive,opponent=self": ("seeds (8)", {"num_seeds": 8}),
 }
 
@@ -116,11 +115,19 @@ def test_devices_agree_and_do_not_talk_in_rollouts(variant):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variant", ["ppo", "ppo_memory", "shaper"])
+def test_devices_share_opponents(variant):
+    config = get_config(f"{variant},quicktest")
+    evolves = any(config[name].learner == "evolution" for name in config.roles)
+    settings = {"agent1": {"evolution": {"popsize": 7, "top_k": 3}}} if evolves else {}
+    check_devices(variant, "opponents (8)", {"num_opps": 8, **settings})
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(QUICK)))
 def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
     config = get_config(f"{variant},quicktest")
     evolves = any(config[name].learner == "evolution" for name in config.roles)
-    # Opponents of those who learn by gradient are cut only if asked, and then rightly.
     check_devices(
         variant, *(("candidates (8)", {}) if evolves else ("seeds (8)", {"num_seeds": 8}))
     )
