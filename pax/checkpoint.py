@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 
@@ -186,7 +185,7 @@ class Checkpointer(CheckpointReader):
             self._manager.close()
 
     def _save_failed(self, error: Exception) -> PaxError:
-        if jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError):
+        if distributed.is_lost(error):
             return distributed.lost(error)
         return CheckpointError(
             f"checkpoint {self._saving_step} could not be written to {self._directory}: {error}"

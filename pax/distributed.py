@@ -148,6 +148,16 @@ def check_same(what: str, text: str) -> None:
         )
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that several processes could not compute together."""
+    if error is None or isinstance(error, ProcessError) or jax.process_count() == 1:
+        return False
+    # JAX raises the same as a ValueError where it calls a compiled program without checks of its own.
+    status = r"(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): "
+    is_status = isinstance(error, ValueError) and re.match(status, str(error)) is not None
+    return isinstance(error, jax.errors.JaxRuntimeError) or is_status or is_lost(error.__cause__)
+
+
 def lost(error: BaseException) -> ProcessError:
     """What a failed computation of several processes most likely means."""
     return ProcessError(

@@ -126,15 +126,13 @@ def main(argv: Sequence[str]) -> None:
             # The bug is in code that the user wrote: show where.
             traceback.print_exception(e.__cause__)
         _fail(one_line(e), 1)
-    except jax.errors.JaxRuntimeError as e:
+    except Exception as e:
         if not _is_one_of_several():
             raise
-        _fail(one_line(distributed.lost(e)), 1)
-    except Exception:
-        if _is_one_of_several():
-            traceback.print_exc()
-            _fail("stopped by the error above", 1)
-        raise
+        if distributed.is_lost(e):
+            _fail(one_line(distributed.lost(e)), 1)
+        traceback.print_exc()
+        _fail("stopped by the error above", 1)
 
 
 def _fail(sentence: str, code: int) -> None:

@@ -379,13 +379,8 @@ class MetaTrainer:
                 with metric_writers.ensure_flushes(self.writer):
                     return self._fit()
         except BaseException as e:
-            is_several = jax.process_count() > 1
-            error = (
-                distributed.lost(e)
-                if is_several and isinstance(e, jax.errors.JaxRuntimeError)
-                else e
-            )
-            if is_several:
+            error = distributed.lost(e) if distributed.is_lost(e) else e
+            if jax.process_count() > 1:
                 distributed.leave_soon(error)
             self.callbacks.on_exception(self, error)
             if error is not e:

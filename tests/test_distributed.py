@@ -241,3 +241,15 @@ def test_one_of_two_processes_is_killed_then_both_resume_then_one_is_asked_to_st
     assert "Stopped" not in ended[1][2]
     assert json.loads((workdir / "training.json").read_text())["reason"] == "SIGTERM"
     assert len(list((workdir / "policies").iterdir())) == 2
+
+
+def test_what_says_that_another_process_is_gone(monkeypatch):
+    gone = ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+    assert not distributed.is_lost(gone)  # There is no other.
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    assert distributed.is_lost(gone)
+    assert not distributed.is_lost(ValueError("the folder is UNKNOWN: look again"))
+    assert not distributed.is_lost(distributed.lost(gone))
+    wrapped = RuntimeError("Evaluation failed")
+    wrapped.__cause__ = gone
+    assert distributed.is_lost(wrapped)
