@@ -115,16 +115,16 @@ def test_devices_agree_and_do_not_talk_in_rollouts(variant):
     check_devices(variant, *QUICK[variant])
 
 
+def iterations_to_compare(variant):
+    # PPO on a GRU amplifies rounding sixfold per iteration: from 1e-8, it is 1e-4 after seven.
+    return 6 if "ppo_memory" in variant else 10
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["ppo", "ppo_memory", "shaper"])
+@pytest.mark.parametrize("variant", ["ppo", "ppo_memory"])
 def test_devices_share_opponents(variant):
-    config = get_config(f"{variant},quicktest")
-    evolves = any(config[name].learner == "evolution" for name in config.roles)
-    settings = {"agent1": {"evolution": {"popsize": 7, "top_k": 3}}} if evolves else {}
-    # Gradients are summed in another order, which PPO on a GRU amplifies sixfold per iteration: from 1e-8, it
-    # is 1e-4 after seven.
-    iterations = 6 if variant == "ppo_memory" else 10
-    check_devices(variant, "opponents (8)", {"num_opps": 8, **settings}, iterations)
+    # Gradients are summed in another order.
+    check_devices(variant, "opponents (8)", {"num_opps": 8}, iterations_to_compare(variant))
 
 
 @pytest.mark.slow
