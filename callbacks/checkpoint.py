@@ -93,8 +93,7 @@ class Checkpoint(Callback):
         trainer.save(best_metric=self._monitored(step, metrics))
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
-        if trainer.is_lead:
-            trainer.export_policies()
+        trainer.export_policies()
 
     def teardown(self, trainer: MetaTrainer) -> None:
         if trainer.checkpointer is not None:

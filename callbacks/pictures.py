@@ -96,6 +96,7 @@ class Pictures(Callback):
 def first_policies(trainer: MetaTrainer, state: Any) -> dict[str, PyTree]:
     """The parameters of what each trained role would be judged by, by role, of the first seed."""
     roles = [role for role in trainer.roles if role.learner or role.carried]
+    state = trainer.placement.local(state)
     params = {role.name: deployed(role, state).params for role in roles}
     return jax.tree.map(lambda leaf: np.asarray(leaf)[0], jax.device_get(params))
 

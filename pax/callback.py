@@ -24,6 +24,7 @@ class Callback:
 
     Override the hooks you need; all of them do nothing here. Hooks run on every process with
     identical arguments: put file writing behind `trainer.is_lead`, never a save or an evaluation.
+    What a process may read of a state that is spread over several is `trainer.placement.local(state)`.
 
     Attributes:
         every: `on_chunk_end` runs when the iteration counter is a multiple of it, and once at the

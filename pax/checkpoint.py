@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from pax import distributed
 from pax.checkpoint_reader import CHECKSUMS, NO_ARRAYS, SCHEMA, CheckpointReader, Restored, checksum
-from pax.errors import CheckpointError, ConfigError
+from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.leaves import PyTree, describe_leaves, flatten_leaves, is_jax
 
 
@@ -165,6 +166,7 @@ class Checkpointer(CheckpointReader):
 
         Raises:
             CheckpointError: It failed.
+            ProcessError: It failed because another process is gone.
         """
         try:
             self._manager.wait_until_finished()
@@ -182,7 +184,9 @@ class Checkpointer(CheckpointReader):
         finally:
             self._manager.close()
 
-    def _save_failed(self, error: Exception) -> CheckpointError:
+    def _save_failed(self, error: Exception) -> PaxError:
+        if distributed.is_lost(error):
+            return distributed.lost(error)
         return CheckpointError(
             f"checkpoint {self._saving_step} could not be written to {self._directory}: {error}"
         )

@@ -204,7 +204,8 @@ def _empty(leaf: Any) -> Any:
     """Returns an array without elements, like `leaf`."""
     if not is_jax(leaf):
         return np.array(leaf)
-    return jax.device_put(jnp.zeros(leaf.shape, leaf.dtype), _sharding(leaf))
+    # Made where it is to be: no process can send another one a part of it.
+    return jax.jit(lambda: jnp.zeros(leaf.shape, leaf.dtype), out_shardings=_sharding(leaf))()
 
 
 def checksum(path: Path) -> list[int]:

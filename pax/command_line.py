@@ -25,22 +25,34 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def read_flags(
-    argv: list[str], flag_values: flags.FlagValues, known_only: bool = False
+    argv: list[str], defined: flags.FlagValues, known_only: bool = False
 ) -> list[str]:
     """Parses a command line that may have `--config`; returns what is left of it.
 
     Raises:
         flags.Error, PaxError: if something is wrong with it; what a config says in one sentence.
     """
+    # A word for a number that nobody would guess.
+    argv = [re.sub(r"^(--?config\.num_devices=)all$", r"\g<1>-1", argument) for argument in argv]
     config = _check_config_flags(argv)
     try:
-        return flag_values(argv, known_only=known_only)
+        return defined(argv, known_only=known_only)
     except flags.IllegalFlagValueError as e:
         flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
         if config is None or not flag:
             raise
         key, value = flag.groups()
         raise wrong_type(key, value, find_setting(config, key)) from e
+
+
+def flag_values(argv: list[str], name: str) -> list[str]:
+    """What a flag is given, before any flag is parsed."""
+    values = []
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            values.append(value if is_assigned else "".join(argv[index + 1 : index + 2]))
+    return values
 
 
 def _check_config_flags(argv: list[str]) -> ConfigDict | None:

@@ -123,7 +123,8 @@ def base_config() -> ConfigDict:
     config.num_outer_steps = 1
     # Iterations per compiled call; callbacks run in between.
     config.chunk = 10
-    # Devices to spread candidates, else opponents, else seeds over; 0 = as many as can be used.
+    # Devices to spread candidates, else opponents, else seeds over; 0 = as many as can be used, -1 = all
+    # (from the shell also "all").
     config.num_devices = 0
     # What is drawn for every opponent and trial, in this order: see pax.tasks.
     config.tasks = ConfigDict()

@@ -19,3 +19,7 @@ class CheckpointError(PaxError):
 
 class TrainingError(PaxError):
     """Training cannot go on, for example because a loss is not a number."""
+
+
+class ProcessError(PaxError):
+    """Another process of the run is gone, or cannot be reached."""

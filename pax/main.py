@@ -4,12 +4,14 @@ Train:          python -m pax.main --config=configs/ipd.py:ppo
 Change things:  python -m pax.main --config=configs/ipd.py:ppo,opponent=defect --config.num_envs=50
 Go on:          the same command with --workdir=<the folder it printed>
 Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--step=N | --follow]
+Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see docs/scale.md)
 What there is:  python -m pax.main --list
 Look:           tensorboard --logdir=exp
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging as python_logging
 import os
 import pathlib
@@ -19,12 +21,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from pax import distributed
 from pax.build import build_trainer
 from pax.callback import CallbackError
-from pax.command_line import one_line, parse_flags, print_error
+from pax.command_line import flag_values, one_line, parse_flags, print_error
 from pax.config_list import list_variants
 from pax.errors import ConfigError, PaxError
 from pax.evaluation_job import evaluate_checkpoint, follow
@@ -69,6 +73,12 @@ _FOLLOW = flags.DEFINE_bool(
 _POLL_SECONDS = flags.DEFINE_float(
     "poll_seconds", 5.0, "With --follow: seconds between looks for checkpoints.", lower_bound=0.1
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    distributed.OFF,
+    "How this process joins others that train the same run: HOST:PORT,N,I (where process 0 can be reached, "
+    "how many there are, which one this is), auto (what Slurm, Open MPI, Kubernetes or a TPU says), or off.",
+)
 _LIST = flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.")
 
 
@@ -82,11 +92,22 @@ def main(argv: Sequence[str]) -> None:
         if _LIST.value:
             print("\n".join(list_variants()))
             return
-        logging.set_verbosity(logging.INFO)
         # It tells of every accelerator that this machine does not have.
         python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+        logging.set_verbosity(logging.INFO)
+        if _is_one_of_several():
+            if not distributed.is_lead():
+                # They would all say the same.
+                logging.set_verbosity(logging.ERROR)
+            # JAX ends a process whose lead is gone; pages of stacks would hide what it says then.
+            faulthandler.disable()
         enable_compilation_cache()
         if _MODE.value == "evaluate":
+            if _DISTRIBUTED.value != distributed.OFF:
+                raise ConfigError(
+                    f"--distributed={_DISTRIBUTED.value} is of no use with --mode=evaluate: one process "
+                    "evaluates"
+                )
             evaluate()
         else:
             for flag in (_STEP, _EVALUATIONS, _FOLLOW):
@@ -94,28 +115,52 @@ def main(argv: Sequence[str]) -> None:
                     raise ConfigError(
                         f"--{flag.name} is of no use in training: add --mode=evaluate"
                     )
+            if _CONFIG.value is None:
+                raise ConfigError("--config is missing: give one of those that --list shows")
             train()
     except KeyboardInterrupt:
         # While it was being set up, or evaluated: there is nothing to save.
-        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+        _fail("interrupted by SIGINT", 128 + signal.SIGINT)
     except PaxError as e:
         if isinstance(e, CallbackError) and e.__cause__ is not None:
             # The bug is in code that the user wrote: show where.
             traceback.print_exception(e.__cause__)
-        sys.exit(print_error(one_line(e), 1))
+        _fail(one_line(e), 1)
+    except Exception as e:
+        if not _is_one_of_several():
+            raise
+        if distributed.is_lost(e):
+            _fail(one_line(distributed.lost(e)), 1)
+        traceback.print_exc()
+        _fail("stopped by the error above", 1)
+
+
+def _fail(sentence: str, code: int) -> None:
+    """Says what was wrong, and ends."""
+    code = print_error(sentence, code)
+    if _is_one_of_several():
+        # An orderly end would wait for the others, who wait for this one.
+        distributed.leave_at_once("", code)
+    sys.exit(code)
+
+
+def _is_one_of_several() -> bool:
+    return jax.distributed.is_initialized()
 
 
 def train() -> None:
     """Trains, or goes on with the run in `--workdir`."""
     config = _CONFIG.value
-    if config is None:
-        raise ConfigError("--config is missing: give one of those that --list shows")
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_path))
+    workdir = pathlib.Path(
+        distributed.from_lead(_WORKDIR.value or str(default_workdir(config_path)))
+    )
+    distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
-    open_run(workdir, config.to_dict(), config_path)
+    distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path))
     logging.info("Run directory: %s", workdir)
+    logging.info("Devices: %s", trainer.placement)
     try:
         metrics = trainer.fit()
         # What is left takes a moment: one more Ctrl-C would only break it.
@@ -126,10 +171,15 @@ def train() -> None:
         sys.stderr.flush()
         # At once, as asked: an orderly end in the middle of compiling crashes.
         os._exit(128 + signal.SIGINT)
-    if trainer.stop_reason in ("SIGINT", "SIGTERM"):
-        _say_stopped(trainer, trainer.stop_reason, workdir)
-        sys.exit(128 + signal.Signals[trainer.stop_reason])
-    _report(trainer, metrics, workdir)
+    stopped_by = trainer.stop_reason if trainer.stop_reason in ("SIGINT", "SIGTERM") else None
+    if trainer.is_lead:
+        if stopped_by:
+            _say_stopped(trainer, stopped_by, workdir)
+        else:
+            _report(trainer, metrics, workdir)
+    jax.distributed.shutdown()
+    if stopped_by:
+        sys.exit(128 + signal.Signals[stopped_by])
 
 
 def evaluate() -> None:
@@ -156,6 +206,8 @@ def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:
     is_saved = (workdir / CHECKPOINTS / str(trainer.step)).is_dir()
     arguments = sys.argv[1:] if _WORKDIR.value else [*sys.argv[1:], f"--workdir={workdir}"]
     command = shlex.join(["python", "-m", "pax.main", *arguments])
+    if jax.process_count() > 1:
+        command = f"start all {jax.process_count()} processes again, with --workdir={workdir}"
     logging.flush()
     print(
         f"Stopped by {by} at iteration {trainer.step} of {trainer.num_iters}, "
@@ -181,7 +233,17 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
 def run() -> None:
     """The entry point."""
     use_all_cores()
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=_join_and_parse_flags)
+
+
+def _join_and_parse_flags(argv: list[str]) -> list[str]:
+    """Loading a config may already ask JAX for a device, and then it is too late to join others."""
+    try:
+        if "evaluate" not in flag_values(argv, "mode"):
+            distributed.join(([distributed.OFF, *flag_values(argv, "distributed")])[-1])
+    except PaxError as e:
+        _fail(one_line(e), 1)
+    return parse_flags(argv)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -12,10 +10,14 @@ from pax.errors import ConfigError
 from pax.types import PyTree, TrainState
 
 AXIS = "devices"
+ALL = -1
+"""As a number of devices: every one there is."""
 
 
 class Placement:
     """Spreads one batch axis of the loop over devices, the others stay whole.
+
+    With several processes, each of them has a part of the devices, and all have equally many.
 
     Attributes:
         axis: `candidates`, `opponents` or `seeds`; None on one device.
@@ -23,39 +25,64 @@ class Placement:
     """
 
     def __init__(self, num_devices: int | None, *, candidates: int, opponents: int, seeds: int):
-        """Uses `num_devices`, or as many as there are and an axis can be divided by.
+        """Uses `num_devices` (-1: all), or as many as there are and an axis can be divided by.
 
         Raises:
             ConfigError: if there are not so many, or no axis can be divided by their number.
         """
-        available = jax.device_count()
+        available, processes = jax.device_count(), jax.process_count()
         sizes = {"candidates": candidates, "opponents": opponents, "seeds": seeds}
+        if num_devices == ALL:
+            num_devices = available
         if num_devices is not None and not 1 <= num_devices <= available:
             raise ConfigError(
-                f"num_devices is {num_devices}: this machine has {available}, use 1 to {available}"
+                f"num_devices is {num_devices}: this machine has {available}, use 1 to {available}, or all"
             )
+        if processes > 1:
+            _check_processes(num_devices, processes, available)
         self.axis, self.num_devices = None, 1
         for axis, size in sizes.items():
-            number = num_devices or math.gcd(size, available)
+            number = num_devices or _most(size, processes, available)
             if size % number == 0 and number > self.num_devices:
                 self.axis, self.num_devices = axis, number
                 break
-        if num_devices is not None and num_devices > 1 and self.axis is None:
+        wanted = num_devices or processes
+        if wanted > 1 and self.axis is None:
             axis, size = max(sizes.items(), key=lambda item: item[1])
-            below, above = size // num_devices * num_devices, -(-size // num_devices) * num_devices
+            below, above = size // wanted * wanted, -(-size // wanted) * wanted
+            subject = f"num_devices is {wanted}" if num_devices else f"there are {wanted} processes"
             raise ConfigError(
-                f"num_devices is {num_devices}, which divides none of "
+                f"{subject}, which divides none of "
                 f"{', '.join(f'{name} ({n})' for name, n in sizes.items())}: make {axis} "
-                f"{above if below == 0 else below}, or use fewer devices"
+                f"{above if below == 0 else below}, or use fewer "
+                f"{'devices' if num_devices else 'processes'}"
             )
-        devices = np.array(jax.devices()[: self.num_devices])
-        self.mesh = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
+        self._sizes, self._available, self._processes = sizes, available, processes
+        self.mesh = Mesh(_choose(self.num_devices, processes), (AXIS,), axis_types=(AxisType.Auto,))
+
+    def __str__(self) -> str:
+        """The choice in one line, as in `candidates (50) over 2 of 2 devices`."""
+        axis = f"{self.axis} ({self._sizes[self.axis]})" if self.axis else "everything"
+        several = f" of {self._processes} processes" if self._processes > 1 else ""
+        devices = "device" if self._available == 1 else "devices"
+        preposition = "over" if self.axis else "on"
+        return f"{axis} {preposition} {self.num_devices} of {self._available} {devices}{several}"
 
     def spread(self, axis: str, tree: PyTree) -> PyTree:
         """Within a compiled function: cuts the leading axis of `tree`, which is `axis`, over devices."""
         if axis != self.axis:
             return tree
         return jax.lax.with_sharding_constraint(tree, self._sharding(AXIS))
+
+    def local(self, tree: PyTree) -> PyTree:
+        """A copy that this process has all of, on one device; every process must ask for it.
+
+        With one process, `tree` as it is.
+        """
+        if self._processes == 1:
+            return tree
+        everywhere = jax.jit(_identity, out_shardings=self.whole)(tree)
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
 
     def of_state(self, shapes: TrainState) -> TrainState:
         """Where every part of the train state is: seeds and co-players that live on are spread."""
@@ -86,3 +113,37 @@ class Placement:
 
     def _sharding(self, *spec: str | None) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+
+def _identity(tree: PyTree) -> PyTree:
+    return tree
+
+
+def _most(size: int, processes: int, available: int) -> int:
+    """As many of the available devices as `size` can be divided by, equally many of each process; else 1."""
+    numbers = range(processes, available + 1, processes)
+    return max((number for number in numbers if size % number == 0), default=1)
+
+
+def _choose(number: int, processes: int) -> np.ndarray:
+    """`number` devices, equally many of each process."""
+    if processes == 1:
+        return np.array(jax.devices()[:number])
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in jax.devices():
+        by_process.setdefault(device.process_index, []).append(device)
+    return np.array([by_process[i][: number // processes] for i in range(processes)]).reshape(-1)
+
+
+def _check_processes(num_devices: int | None, processes: int, available: int) -> None:
+    if jax.local_device_count() * processes != available:
+        raise ConfigError(
+            f"process {jax.process_index()} has {jax.local_device_count()} devices of the {available} that "
+            f"{processes} processes have together: give each of them equally many"
+        )
+    if num_devices is not None and num_devices % processes:
+        below = num_devices // processes * processes
+        raise ConfigError(
+            f"num_devices is {num_devices}, and each of {processes} processes uses equally many: make it "
+            f"{below or processes}"
+        )

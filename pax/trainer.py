@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from pax import tasks
+from pax import distributed, tasks
 from pax.agents.agent import Agent
 from pax.callback import Callback
 from pax.callback_list import CallbackList
@@ -89,8 +89,8 @@ class MetaTrainer:
             num_seeds: independent runs S, trained in one program; seed i equals a run with `seed + i`.
             seed: of the first run.
             chunk: iterations per compiled call; callbacks run in between.
-            num_devices: over how many to spread candidates, else opponents, else seeds; None: as many as
-                there are, if one of these can be divided among them.
+            num_devices: over how many to spread candidates, else opponents, else seeds; -1: all of them;
+                None: as many as there are and one of these can be divided by.
             evaluations: by name, who replaces whom when the trained roles are evaluated.
             callbacks: what happens besides training.
             workdir: the run's folder. If it holds a checkpoint and a `Checkpoint` callback is given, the
@@ -152,12 +152,13 @@ class MetaTrainer:
         self._samplers = tuple(samplers)
         learners = [role.learner for role in self.roles if role.learner]
         # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
-        # talk to each other at every gradient step, so that is not done unasked.
+        # talk to each other at every gradient step, so that is not done unasked; several processes ask.
         mixes = any(learner.reads_rollouts for learner in learners)
+        asked = num_devices is not None or jax.process_count() > 1
         self.placement = Placement(
             num_devices,
             candidates=max([learner.num_candidates for learner in learners], default=1),
-            opponents=1 if mixes and num_devices is None else num_opps,
+            opponents=1 if mixes and not asked else num_opps,
             seeds=num_seeds,
         )
         self._loop = Loop(
@@ -179,12 +180,13 @@ class MetaTrainer:
         self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
+        self._asked_to_stop: str | None = None
         self._status = StatusReport(self)
 
     @property
     def is_lead(self) -> bool:
         """Whether this process is the one that writes files."""
-        return jax.process_index() == 0
+        return distributed.is_lead()
 
     @property
     def env_steps_per_iteration(self) -> int:
@@ -216,9 +218,10 @@ class MetaTrainer:
         Raises:
             CallbackError: if a callback fails.
             TrainingError: if a metric of training is no longer finite.
+            ProcessError: if another process of the run is gone.
         """
         self.num_iters = self.num_iters if num_iters is None else num_iters
-        self.stop_reason = None
+        self.stop_reason = self._asked_to_stop = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         # The last thing to happen is that it says so: by then the last checkpoint is on disk.
         with StatusReport(self) as self._status:
@@ -290,8 +293,13 @@ class MetaTrainer:
         }
 
     def request_stop(self, reason: str) -> None:
-        """Ends training after the current chunk; the first reason given is kept."""
-        self.stop_reason = self.stop_reason or reason
+        """Ends training after the current chunk; the first reason given is kept.
+
+        Any process may ask, and all of them stop after the same chunk.
+        """
+        self._asked_to_stop = self._asked_to_stop or reason
+        if jax.process_count() == 1:
+            self.stop_reason = self._asked_to_stop
 
     def save(self, *, best_metric: float | None = None) -> None:
         """Saves the current state with a `Checkpointer`, which the `Checkpoint` callback provides."""
@@ -328,12 +336,18 @@ class MetaTrainer:
         return True
 
     def export_policies(self) -> list[str]:
-        """Writes the trained policies to `workdir/policies`; returns the paths."""
+        """Writes the trained policies to `workdir/policies`; returns the paths.
+
+        Every process must call it; the lead writes.
+        """
         if self.workdir is None or self.state is None:
+            return []
+        state = self.placement.local(self.state)
+        if not self.is_lead:
             return []
         directory = self.workdir / POLICIES
         directory.mkdir(exist_ok=True)
-        return export_policies(directory, self.roles, self.state)
+        return export_policies(directory, self.roles, state)
 
     def _named_evaluators(self) -> dict[str, Evaluator]:
         if not self._evaluators:
@@ -348,7 +362,8 @@ class MetaTrainer:
             raise CheckpointError(
                 f"there is nothing to evaluate in {self.workdir}, no checkpoint: train first"
             )
-        return self.state
+        # Each of several processes evaluates all of it: an evaluation is one iteration, and needs no talk.
+        return self.placement.local(self.state)
 
     def _set_up_and_fit(self) -> dict[str, float]:
         error: BaseException | None = None
@@ -364,8 +379,12 @@ class MetaTrainer:
                 with metric_writers.ensure_flushes(self.writer):
                     return self._fit()
         except BaseException as e:
-            error = e
-            self.callbacks.on_exception(self, e)
+            error = distributed.lost(e) if distributed.is_lost(e) else e
+            if jax.process_count() > 1:
+                distributed.leave_soon(error)
+            self.callbacks.on_exception(self, error)
+            if error is not e:
+                raise error from e
             raise
         finally:
             self.callbacks.teardown(self, error)
@@ -390,7 +409,10 @@ class MetaTrainer:
         metrics = None
         while not is_over():
             metrics = self._run_chunk(min(self.chunk, self.num_iters - self.step))
+            # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
+            self.stop_reason = distributed.agree(self._asked_to_stop)
             self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)
+            self.stop_reason = distributed.agree(self._asked_to_stop)
         if metrics is not None:
             # For those that were passed over, should a signal have come after they were asked.
             self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)

@@ -432,7 +432,7 @@ def config():
             {"evaluation.as_trained.tasks": {"nope": {}}},
             "evaluation.as_trained.tasks.nope is 'nope', which no task is called: choose one of",
         ),
-        ({"num_devices": -1}, "num_devices is -1: "),
+        ({"num_devices": -2}, "num_devices is -2: "),
         ({"num_devices": 1000}, "num_devices is 1000: "),
         (
             {"agent1.learner": "evolution", "agent1.evolution": 3},
