@@ -24,9 +24,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(print_error(one_line(e), 2))
 
 
-def read_flags(
-    argv: list[str], defined: flags.FlagValues, known_only: bool = False
-) -> list[str]:
+def read_flags(argv: list[str], defined: flags.FlagValues, known_only: bool = False) -> list[str]:
     """Parses a command line that may have `--config`; returns what is left of it.
 
     Raises:
