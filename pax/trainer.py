@@ -194,6 +194,11 @@ class MetaTrainer:
         return self._loop.env_steps_per_iteration
 
     @property
+    def compiled_loop(self) -> CompiledLoop:
+        """Runs iterations without reports and callbacks: for measurements."""
+        return self._compiled
+
+    @property
     def compile_seconds(self) -> float:
         """What compiling took so far."""
         return self._compiled.compile_seconds
