@@ -35,18 +35,19 @@ NAMES = {
 SHAPER, PPO = "configs/ipd.py:shaper", "configs/ipd.py:ppo"
 BASE: Mapping[str, Mapping[str, int]] = {
     SHAPER: {CANDIDATES: 10, OPPONENTS: 10, "num_envs": 2, "num_seeds": 1, "num_outer_steps": 20},
-    PPO: {OPPONENTS: 1, "num_envs": 100, "num_seeds": 1},
+    # With one opponent there is nothing to join.
+    PPO: {OPPONENTS: 2, "num_envs": 100, "num_seeds": 1},
 }
 QUICK: Mapping[str, Mapping[str, int]] = {
     SHAPER: {
-        CANDIDATES: 4,
+        CANDIDATES: 6,
         OPPONENTS: 2,
         "num_envs": 2,
         "num_seeds": 1,
         "num_outer_steps": 2,
         "num_inner_steps": 20,
     },
-    PPO: {OPPONENTS: 1, "num_envs": 16, "num_seeds": 1, "num_inner_steps": 20},
+    PPO: {OPPONENTS: 2, "num_envs": 16, "num_seeds": 1, "num_inner_steps": 20},
 }
 # What is cut over devices, and sizes that eight divide.
 CUT: Mapping[str, tuple[str, Mapping[str, int]]] = {

@@ -9,7 +9,13 @@ from launch import scaling, scaling_worker
 from launch.hlo import Collective, collectives, loops
 
 
-@pytest.mark.parametrize("row", range(len(scaling.growth_jobs(scaling.QUICK))))
+ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
+QUICK_ROWS = (1, 5)  # Opponents of the shaper, environments of PPO.
+
+
+@pytest.mark.parametrize(
+    "row", [row if row in QUICK_ROWS else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
+)
 def test_ten_times_as_much_needs_at_most_as_many_times_the_memory(row):
     specifications, num_devices = scaling.growth_jobs(scaling.QUICK)[row]
     before, after = (
