@@ -8,7 +8,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from launch import scaling, scaling_worker
 from launch.hlo import Collective, collectives, loops
 
-
 ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
 QUICK_ROWS = (1, 5)  # Opponents of the shaper, environments of PPO.
 
