@@ -53,7 +53,7 @@ QUICK: Mapping[str, Mapping[str, int]] = {
 CUT: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "candidates": (SHAPER, {CANDIDATES: 48}),
     "opponents": (PPO, {OPPONENTS: 8}),
-    "seeds": (PPO, {"num_seeds": 8}),
+    "seeds": (PPO, {OPPONENTS: 1, "num_seeds": 8}),
 }
 DEVICES = (1, 2, 4, 8)
 
