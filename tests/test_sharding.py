@@ -130,7 +130,10 @@ def test_devices_share_opponents(variant):
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(QUICK)))
 def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
     config = get_config(f"{variant},quicktest")
-    evolves = any(config[name].learner == "evolution" for name in config.roles)
-    check_devices(
-        variant, *(("candidates (8)", {}) if evolves else ("seeds (8)", {"num_seeds": 8}))
-    )
+    if any(config[name].learner == "evolution" for name in config.roles):
+        cut = ("candidates (8)", {})
+    elif config.num_opps > 1:
+        cut = ("opponents (8)", {"num_opps": 8})
+    else:
+        cut = ("seeds (8)", {"num_seeds": 8})
+    check_devices(variant, *cut, iterations_to_compare(variant))
