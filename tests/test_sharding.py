@@ -71,7 +71,7 @@ QUICK = {
 }
 
 
-def check_devices(variant, axis, settings, iterations=10):
+def check_devices(variant, axis, settings):
     result = subprocess.run(
         [
             sys.executable,
@@ -97,12 +97,15 @@ def check_devices(variant, axis, settings, iterations=10):
         f"{axis} over 8 of 8 devices",
     ]
     for number, run in runs.items():
-        assert run["metrics"].keys() == runs["1"]["metrics"].keys()
-        for name, values in run["metrics"].items():
-            expected = runs["1"]["metrics"][name][:iterations]
-            np.testing.assert_allclose(
-                values[:iterations], expected, rtol=1e-4, atol=1e-4, err_msg=name
-            )
+        assert len(run["metrics"]) == 10
+        for found, expected in zip(run["metrics"], runs["1"]["metrics"], strict=True):
+            assert found.keys() == expected.keys()
+            for name, value in found.items():
+                np.testing.assert_allclose(
+                    value, expected[name], rtol=1e-4, atol=1e-4, err_msg=name
+                )
+        rewards = [one["train/reward_per_timestep/player_1"] for one in run["metrics"]]
+        assert len(set(map(str, rewards))) > 5  # It learns, or meets other luck, in each.
         # Metrics are gathered at least, once an iteration, but no step waits for another device.
         assert bool(run["collectives"]) == (number != "1")
         assert run["num_rollouts"] >= 1
@@ -114,16 +117,11 @@ def test_devices_agree_and_do_not_talk_in_rollouts(variant):
     check_devices(variant, *QUICK[variant])
 
 
-def iterations_to_compare(variant):
-    # PPO on a GRU amplifies rounding sixfold per iteration: from 1e-8, it is 1e-4 after seven.
-    return 6 if "ppo_memory" in variant else 10
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["ppo", "ppo_memory"])
 def test_devices_share_opponents(variant):
     # Gradients are summed in another order.
-    check_devices(variant, "opponents (8)", {"num_opps": 8}, iterations_to_compare(variant))
+    check_devices(variant, "opponents (8)", {"num_opps": 8})
 
 
 @pytest.mark.slow
@@ -136,4 +134,4 @@ def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
         cut = ("opponents (8)", {"num_opps": 8})
     else:
         cut = ("seeds (8)", {"num_seeds": 8})
-    check_devices(variant, *cut, iterations_to_compare(variant))
+    check_devices(variant, *cut)
