@@ -60,7 +60,7 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
     call, seconds = compile_spread(rollout(env, per_device, episodes))
     limit, _ = compile_spread(draws(env, per_device, episodes))
     steps = num_envs * episodes * env.num_inner_steps
-    times = take_turns({"ours": call, "limit": limit}, sizes.repeats)
+    times = take_turns({"ours": call, "limit": limit}, sizes.repeats, sizes.min_seconds)
     what = f"{num_envs} environments, {episodes} episodes of {env.num_inner_steps} steps"
     return Row(
         "envs",

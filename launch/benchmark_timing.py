@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
@@ -14,9 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "devices"
+NUM_KEYS = 16
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "jaxmarl", "numba", "numpy")
 
 
@@ -31,6 +33,8 @@ class Sizes:
     """Environments that step at once in `envs`."""
     num_steps: int = 100
     """Steps of each of them, at least, in one call."""
+    min_seconds: float = 0.2
+    """A repeat calls often enough to take about as long: short ones tell more of the load than of the work."""
     quick: bool = False
     """A small part of the work, to see that it runs."""
 
@@ -83,24 +87,34 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def take_turns(
-    calls: Mapping[str, Callable[[int], Any]], repeats: int, warm_up: bool = True
+    calls: Mapping[str, Callable[[int], Any]], repeats: int, min_seconds: float = 0.0
 ) -> dict[str, list[float]]:
-    """Seconds that each call took, `repeats` times in turns A B A B, so that all of them see the same load.
+    """Seconds per call, `repeats` times in turns A B A B, so that all of them see the same load.
+
+    Each is called twice before: the first call may compile, the second tells how many make a repeat.
 
     Args:
-        calls: functions of the number of the repeat; what they return is waited for.
+        calls: functions of a number that is new in every call; what they return is waited for.
         repeats: of each.
-        warm_up: whether each is called once before, which may compile it.
+        min_seconds: what a repeat takes at least, about.
     """
-    if warm_up:
-        for call in calls.values():
-            jax.block_until_ready(call(0))
+    counts = {}
+    for name, call in calls.items():
+        jax.block_until_ready(call(0))
+        started = time.perf_counter()
+        jax.block_until_ready(call(1))
+        once = time.perf_counter() - started
+        counts[name] = max(1, math.ceil(min_seconds / max(once, 1e-6)))
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats):
+    number = 1
+    for _ in range(repeats):
         for name, call in calls.items():
             started = time.perf_counter()
-            jax.block_until_ready(call(repeat + 1))
-            seconds[name].append(time.perf_counter() - started)
+            for _ in range(counts[name]):
+                number += 1
+                result = call(number)
+            jax.block_until_ready(result)
+            seconds[name].append((time.perf_counter() - started) / counts[name])
     return seconds
 
 
@@ -110,28 +124,31 @@ def rates(amount: float, seconds: Sequence[float]) -> list[float]:
 
 
 def compile_spread(
-    run: Callable[[jax.Array], jax.Array],
+    run: Callable[[jax.Array], jax.Array], num_devices: int | None = None
 ) -> tuple[Callable[[int], jax.Array], float]:
     """A call of `run(key) -> number` on every device at once, each with its own key, and its compile time.
 
     The keys are arguments and the numbers results, so that nothing can be computed beforehand or left out.
     """
-    mesh = Mesh(np.array(jax.devices()), (AXIS,))
-    part = PartitionSpec(AXIS)
+    devices = jax.devices()[:num_devices]
+    mesh, part = Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS)
 
     def on_each(keys: jax.Array) -> jax.Array:
         return run(keys[0])[None]
 
-    spread = jax.jit(jax.shard_map(on_each, mesh=mesh, in_specs=part, out_specs=part, check_vma=False))
-
-    def keys_of(repeat: int) -> jax.Array:
-        keys = jax.random.split(jax.random.key(repeat), jax.device_count())
-        return jax.device_put(keys, jax.sharding.NamedSharding(mesh, part))
-
+    spread = jax.jit(
+        jax.shard_map(on_each, mesh=mesh, in_specs=part, out_specs=part, check_vma=False)
+    )
+    where = NamedSharding(mesh, part)
+    # Made beforehand: a call is to be the program and nothing else.
+    keys = [
+        jax.device_put(jax.random.split(jax.random.key(seed), len(devices)), where)
+        for seed in range(NUM_KEYS)
+    ]
     started = time.perf_counter()
-    compiled = spread.lower(keys_of(0)).compile()
+    compiled = spread.lower(keys[0]).compile()
     seconds = time.perf_counter() - started
-    return lambda repeat: compiled(keys_of(repeat)), seconds
+    return lambda number: compiled(keys[number % NUM_KEYS]), seconds
 
 
 def describe_machine() -> dict[str, Any]:
