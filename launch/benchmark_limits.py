@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.actor_critic import ActorCritic
+from pax.agents.gru import unroll
 from pax.agents.networks import is_image
 from pax.agents.ppo import PPO
 from pax.agents.shaper import MFOS
@@ -161,7 +162,6 @@ def _play(part: Part, key: jax.Array) -> jax.Array:
 
     def episode(carry: tuple[Params, jax.Array], key: jax.Array) -> Any:
         params, hidden = carry
-        act_key, learn_key = jax.random.split(key)
         table = _encode(part, params, jnp.arange(part.distinct)) if part.distinct else None
 
         def act(carry: tuple[jax.Array, jax.Array], key: jax.Array) -> Any:
@@ -174,16 +174,16 @@ def _play(part: Part, key: jax.Array) -> jax.Array:
                 encoded = _encode(part, params, seen, images)
             after, outputs = _decode(part, params, hidden, encoded)
             chosen = _choose(part, outputs, key)
-            return (after, chosen), (seen, hidden[:, : part.hidden], chosen)
+            return (after, chosen), (seen, hidden, chosen)
 
-        keys = jax.random.split(act_key, part.steps)
+        keys = jax.random.split(key, part.steps)
         (hidden, _), taken = jax.lax.scan(act, (hidden, jnp.zeros(part.rows)), keys)
         if part.gradient_steps:
             params = _learn(part, params, taken, images)
-        del learn_key
         return (params, hidden), taken[2].sum()
 
-    hidden = jnp.zeros((part.rows, part.hidden * max(part.cells, 1)))
+    # One number where there is no memory: nothing can be cut into parts of no size.
+    hidden = jnp.zeros((part.rows, part.hidden * part.cells or 1))
     (params, _), actions = jax.lax.scan(
         episode, (params, hidden), jax.random.split(play_key, part.episodes)
     )
@@ -278,14 +278,23 @@ def _learn(part: Part, params: Params, taken: Any, images: jax.Array | None) -> 
             own = jnp.resize(images, (len(flat), *images.shape[1:]))
         if part.distinct:
             every = _encode(part, params, jnp.arange(part.distinct))
-            encoded = jax.nn.one_hot(flat, part.distinct) @ every
+            encoded = every[flat]
         else:
             encoded = _encode(part, params, flat, own)
         if part.hidden:
             encoded = encoded.reshape(length, -1, encoded.shape[-1])
-            first = jnp.tile(hiddens[:, 0], (1, part.cells))
-            _, outputs = jax.lax.scan(lambda h, x: _decode(part, params, h, x), first, encoded)
-            encoded = outputs.reshape(-1, part.outputs)
+            # The gradient that is written by hand: the one of a scan takes twice as long.
+            states = [
+                unroll(
+                    kernel,
+                    jnp.zeros(part.hidden),
+                    hiddens[:, 0, part.hidden * index : part.hidden * (index + 1)],
+                    encoded[..., 3 * part.hidden * index : 3 * part.hidden * (index + 1)],
+                    jnp.zeros(encoded.shape[:-1], bool),
+                )
+                for index, kernel in enumerate(params["recurrent"])
+            ]
+            encoded = states[0].reshape(-1, part.hidden) @ params["output"]
         error = encoded - jnp.swapaxes(targets, 0, 1).reshape(-1, 1)
         return jnp.square(error).mean()
 
