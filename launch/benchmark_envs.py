@@ -125,7 +125,9 @@ def draws(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array
     return play
 
 
-def step_draws(env: Environment, key: jax.Array, num_envs: int) -> tuple[jax.Array, tuple[Any, ...]]:
+def step_draws(
+    env: Environment, key: jax.Array, num_envs: int
+) -> tuple[jax.Array, tuple[Any, ...]]:
     """Keys `[E]` for the games, and uniformly random actions `[E, ...]` of every player, in one draw each."""
     env_key, action_key = jax.random.split(key)
     actions = tuple(
@@ -154,7 +156,9 @@ def random_actions(key: jax.Array, space: Space, num: int) -> Any:
 
 def sum_of(tree: Any) -> jax.Array:
     """One number that depends on every entry."""
-    return sum((jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
+    return sum(
+        (jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(tree)), jnp.float32(0)
+    )
 
 
 def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:

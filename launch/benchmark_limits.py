@@ -211,7 +211,9 @@ def _init(part: Part, key: jax.Array) -> Params:
     return params
 
 
-def _encode(part: Part, params: Params, seen: jax.Array, images: jax.Array | None = None) -> jax.Array:
+def _encode(
+    part: Part, params: Params, seen: jax.Array, images: jax.Array | None = None
+) -> jax.Array:
     """All that does not depend on the memory, `[B, stacks x width]`."""
     features = jax.nn.one_hot(seen, part.distinct) if part.distinct else seen
     if images is not None:

@@ -35,7 +35,9 @@ def matrix_game(num_envs: int, num_steps: int) -> Callable[[int], float]:
                 random ^= random >> np.uint64(27)
                 drawn = random * np.uint64(0x2545F4914F6CDD1D)
                 u = np.float32(drawn >> np.uint64(40)) * np.float32(2.0**-24)
-                v = np.float32((drawn >> np.uint64(16)) & np.uint64(0xFFFFFF)) * np.float32(2.0**-24)
+                v = np.float32((drawn >> np.uint64(16)) & np.uint64(0xFFFFFF)) * np.float32(
+                    2.0**-24
+                )
                 a = 0 if u < policies[0, state] else 1
                 b = 0 if v < policies[1, other] else 1
                 state, other = 2 * a + b, 2 * b + a

@@ -15,8 +15,7 @@ from launch.benchmark_timing import Row, Sizes, compile_spread, rates, take_turn
 
 # What is computed by series or tables, in many operations each.
 FUNCTIONS = frozenset(
-    "exp exp2 expm1 log log1p tanh logistic sin cos tan asin acos atan atan2 erf erf_inv erfc pow "
-    "cbrt lgamma digamma".split()
+    ["exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erf_inv", "erfc", "pow", "cbrt", "lgamma", "digamma"]
 )
 DRAWS = frozenset({"random_bits", "random_split", "random_fold_in"})
 BOUNDS = {
@@ -30,15 +29,30 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
     """The speeds that bound everything else, on all devices at once."""
     length = 4 if sizes.quick else 400
     cases: dict[str, tuple[str, str, float, Callable[[jax.Array], jax.Array]]] = {
-        "products": ("GFLOP/s", "64 x 64 matrix products", 16 * 2 * 64**3, _products(64, 16, length)),
+        "products": (
+            "GFLOP/s",
+            "64 x 64 matrix products",
+            16 * 2 * 64**3,
+            _products(64, 16, length),
+        ),
         "large products": (
             "GFLOP/s",
             "1024 x 1024 matrix products",
             2 * 1024**3,
             _products(1024, 1, 1 + length // 100),
         ),
-        "functions": ("G/s", "a sigmoid and a tanh of each of 16384 numbers", 2 * 16384, _functions(length)),
-        "draws": ("G/s", "16384 random numbers of 32 bits by the default generator", 16384, _draws(length)),
+        "functions": (
+            "G/s",
+            "a sigmoid and a tanh of each of 16384 numbers",
+            2 * 16384,
+            _functions(length),
+        ),
+        "draws": (
+            "G/s",
+            "16384 random numbers of 32 bits by the default generator",
+            16384,
+            _draws(length),
+        ),
     }
 
     def measure(name: str) -> Row:

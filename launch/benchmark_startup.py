@@ -74,7 +74,11 @@ def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
         repeats = 1 if sizes.quick else 3
         values = []
         for repeat in range(repeats + is_warm):
-            own = pathlib.Path(folder.name) / "warm" if is_warm else pathlib.Path(folder.name) / f"cold-{repeat}"
+            own = (
+                pathlib.Path(folder.name) / "warm"
+                if is_warm
+                else pathlib.Path(folder.name) / f"cold-{repeat}"
+            )
             values.append(seconds_to_first_iteration(own, sizes.quick))
         # The first of the warm ones fills the cache.
         return Row(
