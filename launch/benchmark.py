@@ -66,6 +66,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
 
     Raises:
         ConfigError: if a flag is wrong, before anything is measured.
+        PaxError: if something could not be measured; the rest is written.
     """
     if given.suite not in (*SUITES, "all"):
         raise ConfigError(f"--suite is {given.suite!r}: {nearest(given.suite, (*SUITES, 'all'))}")
@@ -88,6 +89,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         "settings": {"suite": given.suite, "only": given.only, **dataclasses.asdict(sizes)},
         "rows": [],
         "skipped": skipped,
+        "failed": [],
     }
     if old is not None:
         for sentence in benchmark_report.differences(results, old):
@@ -95,7 +97,12 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     started = time.monotonic()
     for index, (name, call) in enumerate(calls):
         show_progress(index, len(calls), started, name)
-        results["rows"].append(call().to_json())
+        try:
+            results["rows"].append(call().to_json())
+        except RuntimeError as e:
+            # The others are worth having.
+            results["failed"].append(name)
+            print_error(f"{name} could not be measured: {e}", 1)
     show_progress(len(calls), len(calls), started, "")
     results["seconds"] = time.monotonic() - started
     text = benchmark_report.to_markdown(results)
@@ -106,6 +113,8 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if markdown:
         pathlib.Path(markdown).write_text(text + "\n")
     print(text)
+    if results["failed"]:
+        raise PaxError(f"{len(results['failed'])} could not be measured, see above")
     return results
 
 

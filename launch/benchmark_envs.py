@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters import partial_eval
 
+from launch import benchmark_loop
 from launch.benchmark_timing import Row, Sizes, compile_spread, rates, take_turns
 from pax.envs import ENVS, Environment
 from pax.envs.spaces import Dict, Discrete, Space
@@ -35,6 +37,7 @@ CASES: dict[str, Case] = {
     "JaxMARL coin_game": Case("JaxMARL", {"name": "coin_game"}, share=1 / 4),
 }
 SHARES = {"Rice": 1 / 4, "ClubRice": 1 / 4, "SarlRice": 1 / 4, "InTheMatrix": 1.0, "JaxMARL": 1 / 4}
+DRAWS = "drawing the actions, and the keys of games that use them, without a game"
 STEPS = "steps of one environment, whatever its number of players"
 
 
@@ -57,9 +60,9 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
         env = ENVS[case.env](**{**case.settings, "num_inner_steps": 8})
         episodes = 2
     per_device = num_envs // jax.device_count()
-    call, seconds = compile_spread(rollout(env, per_device, episodes))
-    limit, _ = compile_spread(draws(env, per_device, episodes))
     steps = num_envs * episodes * env.num_inner_steps
+    call, seconds = compile_spread(rollout(env, per_device, episodes))
+    limit, what_limit, limit_steps = make_limit(case, env, per_device, episodes)
     times = take_turns({"ours": call, "limit": limit}, sizes.repeats, sizes.min_seconds)
     what = f"{num_envs} environments, {episodes} episodes of {env.num_inner_steps} steps"
     return Row(
@@ -70,18 +73,35 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
         what,
         limit=Row(
             "envs",
-            f"{name}: draws",
+            f"{name}: limit",
             "steps/s",
-            rates(steps, times["limit"]),
-            "drawing the actions and a key per environment and step, without a game",
+            rates(limit_steps, times["limit"]),
+            what_limit,
         ),
         details={
             "compile_seconds": seconds,
-            "num_envs": num_envs,
             "players": env.num_players,
             "steps_are": STEPS,
         },
     )
+
+
+def make_limit(
+    case: Case, env: Environment, num_envs: int, episodes: int
+) -> tuple[Callable[[int], Any], str, int]:
+    """A call, what it computes, and how many steps of all devices."""
+    steps = num_envs * jax.device_count() * episodes * env.num_inner_steps
+    if case.env == "IteratedMatrixGame":
+        try:
+            # In one long episode: such a loop takes no time to begin another.
+            length = episodes * env.num_inner_steps
+            loop = benchmark_loop.matrix_game(
+                num_envs * jax.device_count(), length, benchmark_loop.RANDOM
+            )
+            return loop, benchmark_loop.WHAT, steps
+        except ImportError:
+            pass
+    return compile_spread(draws(env, num_envs, episodes))[0], DRAWS, steps
 
 
 def rollout(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
@@ -113,16 +133,28 @@ def rollout(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Arr
 
 def draws(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
     """A function of a key that draws what `rollout` draws, and plays nothing."""
+    has_chance = uses_key(env)
 
     def play(key: jax.Array) -> jax.Array:
         def body(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             env_keys, actions = step_draws(env, key, num_envs)
-            return total + sum_of((jax.random.key_data(env_keys), actions)), None
+            drawn = (jax.random.key_data(env_keys), actions) if has_chance else actions
+            return total + sum_of(drawn), None
 
         keys = jax.random.split(key, episodes * env.num_inner_steps)
         return jax.lax.scan(body, jnp.float32(0), keys)[0]
 
     return play
+
+
+def uses_key(env: Environment) -> bool:
+    """Whether a step of a game depends on chance."""
+    key = jax.random.key(0)
+    _, state = jax.eval_shape(env.reset, key, env.default_params)
+    actions = tuple(env.action_space(player).zeros() for player in range(env.num_players))
+    jaxpr = jax.make_jaxpr(env.step)(key, state, actions, env.default_params).jaxpr
+    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return used[0]
 
 
 def step_draws(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -204,7 +205,7 @@ def _init(part: Part, key: jax.Array) -> Params:
         width += part.patches[0] * part.patches[2]
     for _ in range(part.stacks):
         sizes = [width, *part.layers, *([3 * part.hidden] if part.hidden else [])]
-        params["stacks"].append([kernel(n, m) for n, m in zip(sizes, sizes[1:], strict=False)])
+        params["stacks"].append([kernel(n, m) for n, m in itertools.pairwise(sizes)])
     params["recurrent"] = [kernel(part.hidden, 3 * part.hidden) for _ in range(part.cells)]
     last = part.hidden or (part.layers[-1] if part.layers else width)
     params["output"] = kernel(last, part.outputs)

@@ -1,4 +1,4 @@
-"""A matrix game as a plain compiled loop: what its rules, a policy's table and random numbers cost at least."""
+"""A matrix game as a plain compiled loop: what rules, a policy's table and random numbers cost at least."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-WHAT = "two tables of P(cooperate), a random number per player and the payoffs, in a loop of numba on all cores"
+WHAT = "tables of P(cooperate), a random number per player and payoffs, in a loop of numba on all cores"
+
+TIT_FOR_TAT, RANDOM = (1.0, 0.0, 1.0, 0.0, 1.0), (0.5,) * 5
 
 
-def matrix_game(num_envs: int, num_steps: int) -> Callable[[int], float]:
+def matrix_game(
+    num_envs: int, num_steps: int, opponent: tuple[float, ...] = TIT_FOR_TAT
+) -> Callable[[int], float]:
     """A function of a seed: episodes of the iterated prisoner's dilemma, and the sum of all rewards.
+
+    Args:
+        num_envs: environments, spread over the cores.
+        num_steps: of each.
+        opponent: P(C) of the second player after CC, CD, DC, DD as it sees it, and at the start; the first
+            one acts at random.
 
     Raises:
         ImportError: without numba.
@@ -18,8 +28,7 @@ def matrix_game(num_envs: int, num_steps: int) -> Callable[[int], float]:
     import numba
 
     payoffs = np.array([[-1.0, -1.0], [-3.0, 0.0], [0.0, -3.0], [-2.0, -2.0]], np.float32)
-    # P(C) after CC, CD, DC, DD as each player sees it, and at the start.
-    policies = np.array([[0.5] * 5, [1.0, 0.0, 1.0, 0.0, 1.0]], np.float32)
+    policies = np.array([RANDOM, opponent], np.float32)
 
     @numba.njit(parallel=True, fastmath=True)
     def play(seed: int, payoffs: np.ndarray, policies: np.ndarray) -> float:

@@ -15,7 +15,29 @@ from launch.benchmark_timing import Row, Sizes, compile_spread, rates, take_turn
 
 # What is computed by series or tables, in many operations each.
 FUNCTIONS = frozenset(
-    ["exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "erf", "erf_inv", "erfc", "pow", "cbrt", "lgamma", "digamma"]
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log1p",
+        "tanh",
+        "logistic",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "pow",
+        "cbrt",
+        "lgamma",
+        "digamma",
+    ]
 )
 DRAWS = frozenset({"random_bits", "random_split", "random_fold_in"})
 BOUNDS = {

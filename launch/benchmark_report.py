@@ -125,12 +125,14 @@ def fraction(row: Mapping[str, Any]) -> str:
 
 
 def plain(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Names, speeds, and what they are of."""
     return table(
         ("", "speed", "what"), [(r["name"], f"{ranged(r)} {r['unit']}", r["what"]) for r in rows]
     )
 
 
 def envs(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Steps per second of games."""
     lines = [
         (
             row["name"],
@@ -143,13 +145,12 @@ def envs(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     columns = ("game", "steps/s", "limit", "fraction of limit", "compile, s", "")
-    return (
-        table(columns, lines)
-        + f"\n\nSteps are {rows[0]['details']['steps_are']}. The limit: {rows[0]['limit']['what']}."
-    )
+    notes = [f"Steps are {rows[0]['details']['steps_are']}.", *limit_notes(rows)]
+    return "\n\n".join([table(columns, lines), *notes])
 
 
 def training(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Steps per second of settings, with what they need."""
     lines = []
     for row in rows:
         details = row["details"]
@@ -169,13 +170,18 @@ def training(rows: Sequence[Mapping[str, Any]]) -> str:
         *("setting", "steps/s", "aim", "limit", "fraction of limit"),
         *("compile, s", "peak memory, MiB", "temporaries, MiB"),
     )
-    limits = dict.fromkeys(row["limit"]["what"] for row in rows if row["limit"])
-    names = {
-        what: [r["name"] for r in rows if r["limit"] and r["limit"]["what"] == what]
-        for what in limits
-    }
-    notes = [f"Limit of {', '.join(names[what])}: {what}." for what in limits]
-    return "\n\n".join([table(columns, lines), *notes])
+    return "\n\n".join([table(columns, lines), *limit_notes(rows)])
+
+
+def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each limit computes."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row["limit"]:
+            names.setdefault(row["limit"]["what"], []).append(row["name"])
+    return [
+        f"Limit{' of ' + who[0] if len(who) == 1 else ''}: {what}." for what, who in names.items()
+    ]
 
 
 def bounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -200,11 +206,13 @@ def bounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def startup(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Seconds."""
     lines = [(r["name"], f"{ranged(r)} s", f"{r['details']['aim']:g} s", r["what"]) for r in rows]
     return table(("", "time", "aim", "what"), lines)
 
 
 def peers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Ours and theirs."""
     lines = [
         (
             row["name"],

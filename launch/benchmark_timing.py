@@ -34,7 +34,7 @@ class Sizes:
     num_steps: int = 100
     """Steps of each of them, at least, in one call."""
     min_seconds: float = 0.2
-    """A repeat calls often enough to take about as long: short ones tell more of the load than of the work."""
+    """A repeat calls often enough to take about as long: short ones tell more of the load."""
     quick: bool = False
     """A small part of the work, to see that it runs."""
 
