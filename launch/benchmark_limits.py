@@ -216,6 +216,8 @@ def _encode(
     part: Part, params: Params, seen: jax.Array, images: jax.Array | None = None
 ) -> jax.Array:
     """All that does not depend on the memory, `[B, stacks x width]`."""
+    if part.distinct and not part.layers and not part.hidden:
+        return params["output"][seen]
     features = jax.nn.one_hot(seen, part.distinct) if part.distinct else seen
     if images is not None:
         maps = jax.nn.relu((images + features[:, None, :1]) @ params["convolution"])
