@@ -103,6 +103,9 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
             # The others are worth having.
             results["failed"].append(name)
             print_error(f"{name} could not be measured: {e}", 1)
+        if given.output:
+            # All so far: an interruption costs the rest.
+            pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
     show_progress(len(calls), len(calls), started, "")
     results["seconds"] = time.monotonic() - started
     text = benchmark_report.to_markdown(results)

@@ -66,9 +66,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
                 suite, plain
             )(own)
             parts.append(f"### {title}\n\n{body}")
-    bounds = bounds_table(rows)
-    if bounds:
-        parts.append(bounds)
+    parts += bounds(rows)
     slower = [row for row in rows if row["peer"] and ratio(row) < 1.0]
     parts += [
         f"Slower than {row['peer']['name']}: {row['name']}, at {ratio(row):.2f} times its speed."
@@ -184,25 +182,53 @@ def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def bounds_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Which of the machine's bounds is nearest to a setting, and how far it is."""
+def bounds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which of the machine's bounds is nearest to each setting: a table, and a section per setting."""
     machine = {row["name"]: row["median"] for row in rows if row["suite"] == "machine"}
     settings = [r for r in rows if r["suite"] == "training" and r["details"].get("per_step")]
     if not settings or not set(BOUNDS) <= set(machine):
-        return ""
-    lines = []
+        return []
+    lines, sections = [], []
     for row in settings:
         per_step = row["details"]["per_step"]
-        seconds = seconds_for(per_step, machine)
-        nearest = max(seconds, key=seconds.__getitem__)
-        shares = [f"{value * row['median']:.1%}" for value in seconds.values()]
+        shares = {
+            name: seconds * row["median"]
+            for name, seconds in seconds_for(per_step, machine).items()
+        }
+        nearest = max(shares, key=shares.__getitem__)
+        away = f"{short(1.0 / max(shares[nearest], 1e-12))} times away"
         counts = [short(per_step[name]) for name in BOUNDS]
-        far = 1.0 / max(seconds[nearest] * row["median"], 1e-12)
-        lines.append((row["name"], *counts, *shares, f"{nearest}, {short(far)} times away"))
+        percent = [f"{share:.1%}" for share in shares.values()]
+        lines.append((row["name"], *counts, *percent, f"{nearest}, {away}"))
+        sections.append(section(row, f"{nearest}, {away}", 1.0 - sum(shares.values())))
     columns = ["setting", *(f"{name} per step" for name in BOUNDS)]
     columns += [*(f"time for {name}" for name in BOUNDS), "nearest bound"]
     meaning = "; ".join(f"{name}: {what}" for name, what in BOUNDS.items())
-    return f"### Which bound is near\n\n{table(columns, lines)}\n\n{meaning}."
+    return [
+        f"### Which bound is near\n\n{table(columns, lines)}\n\nTimes are shares of the time of a "
+        f"step, as the machine would need them at its measured speeds. {meaning[0].upper()}{meaning[1:]}.",
+        *sections,
+    ]
+
+
+def section(row: Mapping[str, Any], nearest: str, rest: float) -> str:
+    """What there is to say of one setting."""
+    sentences = [f"{row['what']}: {ranged(row)} steps/s."]
+    aim = row["details"]["aim"]
+    if aim:
+        verdict = (
+            "reached" if row["median"] >= aim else f"missed by {aim / row['median']:.1f} times"
+        )
+        sentences.append(f"The aim, {short(aim)}, is {verdict}.")
+    if row["limit"]:
+        sentences.append(
+            f"That is {fraction(row)} of its limit, {short(row['limit']['median'])}: {row['limit']['what']}."
+        )
+    sentences.append(
+        f"The nearest bound of the machine is {nearest}; {max(rest, 0.0):.0%} of the time goes into none "
+        "of them: reading and writing memory, small operations, and starting them."
+    )
+    return f"### {row['name']}\n\n{' '.join(sentences)}"
 
 
 def startup(rows: Sequence[Mapping[str, Any]]) -> str:

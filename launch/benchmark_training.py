@@ -22,8 +22,9 @@ from typing import Any
 import jax
 
 from launch import benchmark_loop
-from launch.benchmark_limits import bare_iteration, parts_of
+from launch.benchmark_limits import bare_iteration
 from launch.benchmark_machine import count
+from launch.benchmark_parts import parts_of
 from launch.benchmark_timing import Row, Sizes, compile_spread, rates, take_turns
 from pax.build import build_trainer
 from pax.config_list import load_config

@@ -1,7 +1,6 @@
 """The benchmark program: what it measures is what it says, its file, comparisons, and errors."""
 
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,9 @@ from absl import flags
 
 from launch import benchmark as program
 from launch import benchmark_envs, benchmark_report, benchmark_training
-from launch.benchmark_limits import bare_iteration, parts_of
+from launch.benchmark_limits import bare_iteration
 from launch.benchmark_machine import count
+from launch.benchmark_parts import parts_of
 from launch.benchmark_timing import Row, Sizes, take_turns
 from pax.envs import ENVS, IteratedMatrixGame
 from pax.errors import ConfigError
@@ -161,7 +161,18 @@ def test_a_limit_does_no_more_than_the_program(name):
     assert 0 <= bare["products"] * trainer.placement.num_devices <= 1.3 * whole["products"] + 1e4
 
 
-def test_the_sections_of_the_document_name_what_there_is():
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "performance.md").read_text()
-    for name in benchmark_training.SETTINGS:
-        assert f"\n### {name}\n" in text, name
+def test_a_setting_has_a_section_that_tells_its_bound():
+    machine = [
+        Row("machine", name, "G/s", [speed]).to_json()
+        for name, speed in (("products", 100.0), ("functions", 1.0), ("draws", 1.0))
+    ]
+    details = {"per_step": {"products": 1000.0, "functions": 40.0, "draws": 1.0}, "aim": 5e6}
+    details |= {"compile_seconds": 1.0, "peak_memory_mib": 1.0, "temporary_mib": 1.0}
+    limit = Row("training", "it: bare", "steps/s", [8e6], "its networks")
+    row = Row("training", "it", "steps/s", [2e6], "config", limit=limit, details=details)
+    results = {"rows": [*machine, row.to_json()], "skipped": []}
+    results["machine"] = program.describe_machine()
+    text = benchmark_report.to_markdown(results)
+    # 1000 products at 1e11 a second are 10 ns, 40 functions 40 ns, of the 500 ns of a step.
+    assert "| it | 1 k | 40 | 1 | 2.0% | 8.0% | 0.2% | functions, 12.5 times away |" in text
+    assert "### it\n\n" in text and "is missed by 2.5 times. That is 0.25 of its limit, 8 M" in text
