@@ -30,7 +30,6 @@ class FirstIteration(Callback):
 
     def __init__(self, path: str = ""):
         self.path = path
-        self.every = 0
 
     def on_chunk_end(self, trainer: Any, state: Any, step: int, metrics: Mapping[str, Any]) -> None:
         now = time.time()

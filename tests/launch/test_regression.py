@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from pax import Callback, MetaTrainer, Role
-from pax.agents import PPO, PPOMemory, Shaper, Tabular, TitForTat
+from pax.agents import PPO, Naive, PPOMemory, Shaper, Tabular, TitForTat
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.learners import Evolution
 from tests.device_runs import computations, reachable
@@ -45,19 +45,20 @@ EXPECTED = {
 }
 
 
-def ppo_trainer(env=None, **settings):
+def ppo_trainer(env=None, learner=PPO, **settings):
     env = env or IteratedMatrixGame(num_inner_steps=STEPS)
     return MetaTrainer(
-        env, [PPO.for_env(env), TitForTat.for_env(env, seat=1)], num_envs=20, **settings
+        env, [learner.for_env(env), TitForTat.for_env(env, seat=1)], num_envs=20, **settings
     )
 
 
-def shaper_trainer(num_outer_steps=3, **settings):
+def shaper_trainer(num_outer_steps=3, other=Tabular, **settings):
     env = IteratedMatrixGame(num_inner_steps=STEPS)
     shaper = Shaper.for_env(env)
+    agent = other.for_env(env, 1, **({"num_minibatches": 4} if other is Tabular else {}))
     roles = [
         Role("shaper", shaper, (0,), Evolution(shaper, popsize=8)),
-        Role("other", Tabular.for_env(env, 1, num_minibatches=4), (1,), learns_in_trial=True),
+        Role("other", agent, (1,), learns_in_trial=agent.learns),
     ]
     return MetaTrainer(
         env, roles, num_envs=2, num_opps=2, num_outer_steps=num_outer_steps, **settings
@@ -124,9 +125,9 @@ class Trajectories(Callback):
 
 
 def test_trajectories_that_are_kept_are_noticed():
-    many = measure(shaper_trainer(num_outer_steps=30, callbacks=[Trajectories()]))
+    found = measure(shaper_trainer(300, TitForTat, callbacks=[Trajectories()]))
     with pytest.raises(AssertionError, match="temporaries were"):
-        assert_no_larger(many, program("shaper"))
+        assert_no_larger(found, EXPECTED["shaper"])
 
 
 class Talking(IteratedMatrixGame):
@@ -138,14 +139,14 @@ class Talking(IteratedMatrixGame):
 
 
 def test_calls_of_the_host_are_noticed():
-    found = measure(ppo_trainer(Talking(num_inner_steps=STEPS)))
+    found = measure(ppo_trainer(Talking(num_inner_steps=STEPS), Naive))
     assert found.callbacks
     with pytest.raises(AssertionError, match="the host is called"):
-        assert_no_larger(found, program("ppo"))
+        assert_no_larger(found, EXPECTED["ppo"])
 
 
 def test_a_larger_loop_is_noticed():
-    expected = program("ppo")
+    expected = EXPECTED["ppo"]
     larger = dataclasses.replace(expected, instructions=round(1.2 * expected.instructions))
     with pytest.raises(AssertionError, match="instructions were"):
         assert_no_larger(larger, expected)
@@ -160,7 +161,7 @@ def test_one_compilation_serves_all_chunks():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        trainer = ppo_trainer(chunk=2)
+        trainer = ppo_trainer(learner=Naive, chunk=2)
         trainer.fit(2)
         first = len(seconds)
         assert first > 0
