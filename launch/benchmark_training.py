@@ -118,8 +118,10 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     limit_steps, what = steps, BARE
     if with_limit and setting.loop:
         try:
-            calls["limit"], what = benchmark_loop.matrix_game(100, 150), benchmark_loop.WHAT
-            limit_steps = 100 * 150
+            # As many steps in one call: starting the threads would count for more than so short a game.
+            envs = batch["num_envs"]
+            calls["limit"] = benchmark_loop.matrix_game(envs, steps // envs)
+            what = benchmark_loop.WHAT
         except ImportError:
             details["no_limit"] = 'numba is not installed: pip install -e ".[benchmark]"'
     elif with_limit:

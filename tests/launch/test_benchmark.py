@@ -151,7 +151,7 @@ def test_a_setting_counts_steps_as_the_trainer_does_and_has_a_limit():
     assert again == row
 
 
-@pytest.mark.parametrize("name", ["ipd tabular", "ipd m-fos", "coin game ppo_memory", "rice ppo"])
+@pytest.mark.parametrize("name", ["ipd tabular", "ipd m-fos", "rice ppo"])
 def test_a_limit_does_no_more_than_the_program(name):
     """Products of the bare networks are no more than those of the whole program."""
     trainer, batch = benchmark_training.make_trainer(benchmark_training.SETTINGS[name], QUICK)
