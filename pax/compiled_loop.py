@@ -45,7 +45,7 @@ class CompiledLoop:
             lambda state: self._loop.run(state, size),
             donate_argnums=0,
             in_shardings=(where,),
-            out_shardings=(where, self._placement.whole),
+            out_shardings=(where, self._placement.of_metrics),
         )
         self._programs[size] = run.lower(self.abstract_state()).compile()
         seconds = time.monotonic() - started

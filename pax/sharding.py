@@ -107,6 +107,12 @@ class Placement:
         )
 
     @property
+    def of_metrics(self) -> NamedSharding:
+        """Where the metrics `[iterations, S]` are: with their seeds, so that no device waits for another."""
+        alone = self.axis == "seeds" and self._processes == 1
+        return self._sharding(None, AXIS) if alone else self.whole
+
+    @property
     def whole(self) -> NamedSharding:
         """The same on every device."""
         return self._sharding()

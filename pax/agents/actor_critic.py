@@ -83,7 +83,6 @@ class ActorCritic(Agent):
                         optax.linear_schedule(1.0, 0.0, self.learning_rate_horizon)
                     )
                 )
-            # As one vector: a few operations per step instead of a few per layer.
             return optax.chain(*steps, optax.scale_by_learning_rate(learning_rate))
 
         # Injected, so that a task may draw it: opt_state.hyperparams["learning_rate"].
