@@ -53,7 +53,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_float(
         "scale",
         1.0,
-        "Factor on environments, candidates and seeds; an accelerator needs 16 or more.",
+        "Factor on environments, candidates and seeds, for machines that larger batches are needed to fill.",
         lower_bound=1e-3,
         **own,
     )

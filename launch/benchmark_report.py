@@ -66,7 +66,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
                 suite, plain
             )(own)
             parts.append(f"### {title}\n\n{body}")
-    parts += bounds(rows)
+    parts += bounds(rows, results["machine"])
     slower = [row for row in rows if row["peer"] and ratio(row) < 1.0]
     parts += [
         f"Slower than {row['peer']['name']}: {row['name']}, at {ratio(row):.2f} times its speed."
@@ -75,19 +75,19 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *results["skipped"]])
 
 
+def is_busy(machine: Mapping[str, Any]) -> bool:
+    """Whether others were using it."""
+    return machine["load_at_start"] / machine["cores"] > BUSY
+
+
 def machine_text(machine: Mapping[str, Any]) -> str:
     """One paragraph."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    load = machine["load_at_start"]
-    busy = (
-        " The machine was busy: figures are lower than on an idle one."
-        if (load / machine["cores"] > BUSY)
-        else ""
-    )
+    busy = " The machine was busy: figures are lower than on an idle one." * is_busy(machine)
     return (
         f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['num_devices']} "
         f"devices ({machine['device']}), Python {machine['python']}, {versions}; load at the start "
-        f"{load:.2f}.{busy} Medians, with the range in brackets."
+        f"{machine['load_at_start']:.2f}.{busy} Medians, with the range in brackets."
     )
 
 
@@ -182,8 +182,10 @@ def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def bounds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def bounds(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> list[str]:
     """Which of the machine's bounds is nearest to each setting: a table, and a section per setting."""
+    # Aims are those of two idle cores.
+    has_aims = where["platform"] == "cpu" and not is_busy(where)
     machine = {row["name"]: row["median"] for row in rows if row["suite"] == "machine"}
     settings = [r for r in rows if r["suite"] == "training" and r["details"].get("per_step")]
     if not settings or not set(BOUNDS) <= set(machine):
@@ -200,7 +202,7 @@ def bounds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         counts = [short(per_step[name]) for name in BOUNDS]
         percent = [f"{share:.1%}" for share in shares.values()]
         lines.append((row["name"], *counts, *percent, f"{nearest}, {away}"))
-        sections.append(section(row, f"{nearest}, {away}", 1.0 - sum(shares.values())))
+        sections.append(section(row, f"{nearest}, {away}", 1.0 - sum(shares.values()), has_aims))
     columns = ["setting", *(f"{name} per step" for name in BOUNDS)]
     columns += [*(f"time for {name}" for name in BOUNDS), "nearest bound"]
     meaning = "; ".join(f"{name}: {what}" for name, what in BOUNDS.items())
@@ -211,11 +213,11 @@ def bounds(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def section(row: Mapping[str, Any], nearest: str, rest: float) -> str:
+def section(row: Mapping[str, Any], nearest: str, rest: float, has_aims: bool) -> str:
     """What there is to say of one setting."""
     sentences = [f"{row['what']}: {ranged(row)} steps/s."]
     aim = row["details"]["aim"]
-    if aim:
+    if aim and has_aims:
         verdict = (
             "reached" if row["median"] >= aim else f"missed by {aim / row['median']:.1f} times"
         )
@@ -225,8 +227,8 @@ def section(row: Mapping[str, Any], nearest: str, rest: float) -> str:
             f"That is {fraction(row)} of its limit, {short(row['limit']['median'])}: {row['limit']['what']}."
         )
     sentences.append(
-        f"The nearest bound of the machine is {nearest}; {max(rest, 0.0):.0%} of the time goes into none "
-        "of them: reading and writing memory, small operations, and starting them."
+        f"The nearest bound of the machine is {nearest}; {max(rest, 0.0):.0%} of the time is for what none "
+        "of them counts."
     )
     return f"### {row['name']}\n\n{' '.join(sentences)}"
 
@@ -244,12 +246,24 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> str:
             row["name"],
             f"{ranged(row)} {row['unit']}",
             f"{row['peer']['name']}: {ranged(row['peer'])}",
-            f"{ratio(row):.2f}" + (" (slower)" if ratio(row) < 1.0 else ""),
+            f"{ratio(row):.2f}" + verdict(row),
             row["what"],
         )
         for row in rows
     ]
     return table(("", "ours", "peer", "ours / peer", "what"), lines)
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Whether the difference to the peer is one, and whose it is."""
+    if overlap(row, row["peer"]):
+        return " (ranges overlap)"
+    return " (slower)" if ratio(row) < 1.0 else ""
+
+
+def overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the ranges of two measurements do."""
+    return one["low"] <= other["high"] and other["low"] <= one["high"]
 
 
 def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
@@ -263,13 +277,12 @@ def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
         better = row["median"] / other["median"]
         if row["unit"] == "s":
             better = 1.0 / better
-        overlap = row["low"] <= other["high"] and other["low"] <= row["high"]
         lines.append(
             (
                 f"{row['suite']}: {row['name']}",
                 short(other["median"]),
                 short(row["median"]),
-                f"{better:.2f}" + (" (ranges overlap)" if overlap else ""),
+                f"{better:.2f}" + (" (ranges overlap)" if overlap(row, other) else ""),
             )
         )
     if not lines:

@@ -171,8 +171,26 @@ def test_a_setting_has_a_section_that_tells_its_bound():
     limit = Row("training", "it: bare", "steps/s", [8e6], "its networks")
     row = Row("training", "it", "steps/s", [2e6], "config", limit=limit, details=details)
     results = {"rows": [*machine, row.to_json()], "skipped": []}
-    results["machine"] = program.describe_machine()
+    results["machine"] = {**program.describe_machine(), "load_at_start": 0.0, "platform": "cpu"}
     text = benchmark_report.to_markdown(results)
     # 1000 products at 1e11 a second are 10 ns, 40 functions 40 ns, of the 500 ns of a step.
     assert "| it | 1 k | 40 | 1 | 2.0% | 8.0% | 0.2% | functions, 12.5 times away |" in text
     assert "### it\n\n" in text and "is missed by 2.5 times. That is 0.25 of its limit, 8 M" in text
+    # What is missed on a busy machine tells nothing.
+    results["machine"]["load_at_start"] = 100.0
+    assert "is missed" not in benchmark_report.to_markdown(results)
+
+
+def test_who_is_slower_is_told_unless_ranges_overlap():
+    def text(ours, theirs):
+        peer = Row("peers", "other", "steps/s", theirs)
+        row = Row("peers", "it", "steps/s", ours, peer=peer)
+        machine = program.describe_machine()
+        results = {"rows": [row.to_json()], "skipped": [], "machine": machine}
+        return benchmark_report.to_markdown(results)
+
+    assert "Slower than other: it, at 0.50 times its speed." in text(
+        [1.0, 1.1, 0.9], [2.0, 2.1, 1.9]
+    )
+    assert "| 0.67 (ranges overlap) |" in text([2.0, 1.0, 3.5], [3.0, 2.0, 4.0])
+    assert "| 2.00 |" in text([2.0], [1.0])
