@@ -114,15 +114,15 @@ def ppo(sizes: Sizes) -> Row:
 
     trainer, _ = make_trainer(SETTINGS["cartpole ppo"], Sizes(quick=sizes.quick))
     updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
-    trainer._compiled.compile(updates)
-    state = trainer._compiled.initial_state()
+    trainer.compiled_loop.compile(updates)
+    state = trainer.compiled_loop.initial_state()
     init, train = make_train(updates, num_steps=num_steps)
     other = jax.jit(init)(jax.random.key(0))
     compiled = jax.jit(train, donate_argnums=0).lower(other).compile()
 
     def ours(_: int) -> Any:
         nonlocal state
-        state, metrics = trainer._compiled.run(state, updates)
+        state, metrics = trainer.compiled_loop.run(state, updates)
         return metrics
 
     def theirs(_: int) -> Any:

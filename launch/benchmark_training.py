@@ -93,7 +93,7 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     setting = SETTINGS[name]
     trainer, batch = make_trainer(setting, sizes)
     iterations = 1 if sizes.quick else setting.iterations
-    loop = trainer._compiled
+    loop = trainer.compiled_loop
     loop.compile(iterations)
     program = loop._programs[iterations]
     state = loop.initial_state()

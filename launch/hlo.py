@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text."""
+"""What a compiled program consists of, and what it sends between devices: read from its text."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ def collectives(hlo: str) -> list[Collective]:
 def loops(hlo: str) -> list[int]:
     """Rounds of every loop of which the program tells them."""
     return [int(n) for n in re.findall(r'"known_trip_count":\{"n":"(\d+)"\}', hlo)]
+
+
+def instructions(hlo: str, rounds: int) -> int:
+    """How many there are within loops of so many rounds, those of fused operations included."""
+    bodies, entry = _computations(hlo)
+    return sum(rounds in around and " = " in line for line, around in _lines(bodies, entry, ()))
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:

@@ -12,11 +12,11 @@ import re
 import jax
 import pytest
 
+from launch.hlo import instructions
 from pax import Callback, MetaTrainer, Role
 from pax.agents import PPO, Naive, PPOMemory, Shaper, Tabular, TitForTat
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.learners import Evolution
-from tests.device_runs import computations, reachable
 
 TOLERANCE = 0.15
 """Other CPUs make other programs: within this, a count may differ."""
@@ -75,16 +75,9 @@ TRAINERS = {"ppo": ppo_trainer, "shaper": shaper_trainer, "coin game": coin_trai
 
 
 def measure(trainer):
-    trainer._compiled.compile(2)
-    compiled = trainer._compiled._programs[2]
+    compiled = trainer.compiled_loop.compile(2)
     hlo = compiled.as_text()
-    bodies, lines = computations(hlo), 0
-    for body in bodies.values():
-        for line in body:
-            loop = re.search(r" while\(.*body=%?([\w.\-]+)", line)
-            rounds = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-            if loop and rounds and int(rounds[1]) == STEPS:
-                lines += sum(" = " in inner for inner in reachable(bodies, loop[1]))
+    lines = instructions(hlo, STEPS)
     callbacks = len(re.findall(r'custom_call_target="[^"]*callback', hlo))
     return Program(lines, compiled.memory_analysis().temp_size_in_bytes / 1024, callbacks)
 
