@@ -19,12 +19,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-from absl import app, flags, logging
+from absl import app, flags
 
-from launch.run_arguments import parse
-from pax.command_line import one_line, parse_flags, print_error
-from pax.errors import ConfigError, PaxError
+from launch.run_arguments import launching, parse
+from pax.command_line import parse_flags
+from pax.errors import ConfigError
 
 PORT = 8476
 """Where the first host coordinates the others; JAX's own choice on Kubernetes."""
@@ -242,16 +241,9 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
-    logging.set_verbosity(logging.WARNING)
-    # What is checked here needs no accelerator.
-    jax.config.update("jax_platforms", "cpu")
-    try:
+    """The entry point."""
+    with launching():
         launch(argv[1:], flags.FLAGS)
-    except flags.Error as e:
-        sys.exit(print_error(one_line(e), 2))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from absl import flags
+import jax
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from pax.command_line import read_flags
-from pax.errors import CheckpointError, ConfigError
+from pax.command_line import one_line, print_error, read_flags
+from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.sweep import as_flags, check_run
+
+
+@contextlib.contextmanager
+def launching() -> Iterator[None]:
+    """Around a program that sends a run elsewhere: what users can mend is one sentence and an exit code."""
+    logging.set_verbosity(logging.WARNING)
+    # What is checked here needs no accelerator.
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        yield
+    except flags.Error as e:
+        sys.exit(print_error(one_line(e), 2))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import jax
-from absl import app, flags, logging
+from absl import app, flags
 
 from launch import slurm_job
-from launch.run_arguments import RunArguments, parse
+from launch.run_arguments import RunArguments, launching, parse
 from launch.sweep_folder import runs_of
-from pax.command_line import one_line, parse_flags, print_error
-from pax.errors import ConfigError, PaxError
+from pax.command_line import parse_flags
+from pax.errors import ConfigError
 from pax.run_directory import default_workdir
 from pax.sweep import check_sweep, load_sweep
 
@@ -82,16 +81,9 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
-    logging.set_verbosity(logging.WARNING)
-    # What is checked here needs no accelerator.
-    jax.config.update("jax_platforms", "cpu")
-    try:
+    """The entry point."""
+    with launching():
         sys.exit(launch(argv[1:], flags.FLAGS))
-    except flags.Error as e:
-        sys.exit(print_error(one_line(e), 2))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
 
 
 if __name__ == "__main__":
