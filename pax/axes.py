@@ -20,7 +20,7 @@ def over(
     """`function` over an axis of `size` entries, which every leaf of its result then has in front.
 
     With one entry it is taken out and the axis put back: each `vmap` around a scan has JAX go through all
-    of its body twice, which is most of the time of tracing.
+    of its body twice, which is most of the time of tracing. The result is the same up to rounding.
     """
     if size > 1:
         return jax.vmap(function, tuple(in_axes), axis_size=size)

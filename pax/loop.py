@@ -125,7 +125,9 @@ class Loop:
 
         # Keys and tasks are not mapped over candidates: all of them face the same luck.
         trials = over(play, self.num_opps, in_axes=(0, opponent_axes, 0))
-        trials = over(trials, self.num_candidates, in_axes=(None, candidate_axes, None))
+        trials = jax.vmap(
+            trials, in_axes=(None, candidate_axes, None), axis_size=self.num_candidates
+        )
         trial, inner, probed = trials(trial_keys, states, tasks)
 
         metrics = self._metrics(trial, tasks, probed)
