@@ -45,8 +45,10 @@ def rollout(
 ) -> Episode:
     """Plays T steps of E environments from their start."""
     reset_key, step_key, act_key = jax.random.split(key, 3)
-    reset = jax.vmap(env.reset, in_axes=(0, None))
-    env_step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+    # Functions of their own in the program: a game is the largest part of it, and transformed once then,
+    # instead of whenever a scan around it is.
+    reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
+    env_step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
     observations, env_state = reset(jax.random.split(reset_key, num_envs), task.env_params)
     first = reseat(task.seats, observations)
     inverse = None if task.seats is None else jnp.argsort(task.seats)
