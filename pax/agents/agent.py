@@ -81,10 +81,22 @@ class Agent:
             extras={"log_probs": jnp.zeros(batch), "values": jnp.zeros(batch)},
         )
 
+    def draw(self, key: jax.Array, num_envs: int) -> PyTree:
+        """What `policy` draws at random in one step, for a batch of `num_envs`; it takes that for a key.
+
+        The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
+        ones. Left alone, it is the key.
+        """
+        del num_envs
+        return key
+
     def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: PyTree
     ) -> tuple[jax.Array, MemoryState]:
-        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory)."""
+        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory).
+
+        `key` is one, or what `draw` made of it.
+        """
         raise NotImplementedError
 
     def update(

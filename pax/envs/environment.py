@@ -49,10 +49,22 @@ class Environment:
         """Starts an episode; returns (observations, state)."""
         raise NotImplementedError
 
+    def draw(self, key: jax.Array, params: Any) -> Any:
+        """What a `step` draws at random, as far as that depends on nothing else; it takes it for a key.
+
+        The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
+        ones. Left alone, it is the key.
+        """
+        del params
+        return key
+
     def step(
-        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        """Plays one joint action; returns (observations, state, rewards, done, info)."""
+        """Plays one joint action; returns (observations, state, rewards, done, info).
+
+        `key` is one, or what `draw` made of it.
+        """
         raise NotImplementedError
 
     def observation_space(self, player: int) -> Space:
