@@ -112,7 +112,7 @@ def ppo(sizes: Sizes) -> Row:
     """CartPole by PPO, against one file that does nothing else."""
     from launch.benchmark_ppo import make_train
 
-    trainer, _ = make_trainer(SETTINGS["cartpole ppo"], Sizes(quick=sizes.quick))
+    trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
     updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
     trainer.compiled_loop.compile(updates)
     state = trainer.compiled_loop.initial_state()

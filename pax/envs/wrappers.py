@@ -83,7 +83,7 @@ class Noise(Wrapper):
     def step(
         self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        flips, key = key if isinstance(key, tuple) else self.draw(key, params)
+        flips, key = key if isinstance(key, tuple) else Noise.draw(self, key, params)
         played = tuple(
             jnp.where(flip, 1 - jnp.asarray(action), action)
             for flip, action in zip(flips, actions, strict=True)
@@ -122,6 +122,8 @@ class Continuation(Wrapper):
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], Counted]:
         observations, state = self.env.reset(key, params)
         return observations, Counted(state, jnp.int32(0))
+
+    draw = Wrapper.draw
 
     def step(
         self, key: Any, state: Counted, actions: tuple[Any, ...], params: Any

@@ -49,7 +49,9 @@ def test_flips_drawn_ahead_are_those_of_the_key():
     for one in jax.random.split(key, 8):
         expected = env.step(one, state, actions, PARAMS)[:3]
         ahead = env.step(env.draw(one, PARAMS), state, actions, PARAMS)[:3]
-        assert jax.tree.map(float, jax.tree.leaves(ahead)) == [*map(float, jax.tree.leaves(expected))]
+        assert jax.tree.map(float, jax.tree.leaves(ahead)) == [
+            *map(float, jax.tree.leaves(expected))
+        ]
 
 
 def test_rewards_count_as_likely_as_their_step_is_played():
