@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import Any
 
 import jax
 
@@ -26,7 +27,7 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def compiler_options(*, runs_once: bool = False) -> dict[str, int]:
+def compiler_options(*, runs_once: bool = False) -> dict[str, Any]:
     """What XLA is asked for, but for what the environment's XLA_FLAGS names.
 
     On CPUs, wide vectors where there are any, and LLVM's -O2: -O3 takes a fifth longer to compile, and what
