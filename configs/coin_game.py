@@ -64,10 +64,9 @@ def _family(env_settings) -> games.Family:
         ppo={
             "learning_rate": 0.005,
             "entropy_coeff": 0.02,
-            "num_epochs": 4,
-            "num_minibatches": 10,
+            "num_epochs": 2,
+            "num_minibatches": 8,
         },
-        co_player={"num_epochs": 2, "num_minibatches": 8},
         strategies=STRATEGIES,
         independent={"num_envs": 100, "num_iters": 500},
         meta={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
@@ -124,8 +123,6 @@ def _aligned(argument, family):
             alignment={"weight": 20.0 if learner == "loqa" else 5.0},
             hidden_size=32,
             sequence_length=10,
-            num_epochs=2,
-            num_minibatches=8,
             discount=0.96,
             # Longer estimates make them cooperate with everybody, defectors as well.
             gae_lambda=0.5,

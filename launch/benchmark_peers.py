@@ -19,6 +19,7 @@ from pax.agents.agent import Agent
 from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
 from pax.envs.spaces import Discrete
 from pax.learners import Evolution
+from pax.process import compiler_options
 from pax.types import TrainingState
 
 DIMENSIONS, POPSIZE = 100, 128
@@ -112,13 +113,13 @@ def ppo(sizes: Sizes) -> Row:
     """CartPole by PPO, against one file that does nothing else."""
     from launch.benchmark_ppo import make_train
 
-    trainer, _ = make_trainer(SETTINGS["cartpole ppo"], Sizes(quick=sizes.quick))
+    trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
     updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
     trainer.compiled_loop.compile(updates)
     state = trainer.compiled_loop.initial_state()
     init, train = make_train(updates, num_steps=num_steps)
     other = jax.jit(init)(jax.random.key(0))
-    compiled = jax.jit(train, donate_argnums=0).lower(other).compile()
+    compiled = jax.jit(train, donate_argnums=0).lower(other).compile(compiler_options())
 
     def ours(_: int) -> Any:
         nonlocal state
@@ -189,7 +190,10 @@ def evolution(sizes: Sizes) -> Row:
         state = strategy.init(key, jnp.full(DIMENSIONS, 2.0), params)
         return jax.lax.scan(generation, state, jax.random.split(key, generations))[1]
 
-    programs = {"ours": jax.jit(ours), "peer": jax.jit(theirs)}
+    programs = {
+        name: jax.jit(run, compiler_options=compiler_options())
+        for name, run in (("ours", ours), ("peer", theirs))
+    }
     calls = {
         name: lambda seed, run=run: run(jax.random.key(seed)) for name, run in programs.items()
     }

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pax.process import compiler_options
+
 AXIS = "devices"
 NUM_KEYS = 16
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "jaxmarl", "numba", "numpy")
@@ -146,7 +148,7 @@ def compile_spread(
         for seed in range(NUM_KEYS)
     ]
     started = time.perf_counter()
-    compiled = spread.lower(keys[0]).compile()
+    compiled = spread.lower(keys[0]).compile(compiler_options())
     seconds = time.perf_counter() - started
     return lambda number: compiled(keys[number % NUM_KEYS]), seconds
 

@@ -64,8 +64,14 @@ SETTINGS: dict[str, Setting] = {
     ),
     "coin game shaper": Setting("coin_game.py:shaper,small", aim=2e6),
     "in the matrix shaper": Setting("ipditm.py:shaper,small", aim=0.15e6),
-    "3 players, 2 shapers": Setting("nplayer_ipd.py:shaper,shapers=2,small", aim=4e6),
-    "cartpole ppo": Setting("sarl.py:cartpole", iterations=10, aim=0.4e6),
+    # The one that is shaped keeps a table, as in ipd shaper.
+    "3 players, 2 shapers": Setting("nplayer_ipd.py:shaper,shapers=2,small,opponent=ppo", aim=4e6),
+    "3 players, 2 shapers, ppo_memory": Setting("nplayer_ipd.py:shaper,shapers=2,small"),
+    # The config takes twice as many epochs, with which it learns from a third of the steps.
+    "cartpole ppo, 4 epochs": Setting(
+        "sarl.py:cartpole", {"agent1.num_epochs": 4}, iterations=10, aim=0.4e6
+    ),
+    "cartpole ppo, 8 epochs": Setting("sarl.py:cartpole", iterations=10),
     "fishery ppo": Setting("fishery.py:ppo", iterations=10, aim=3e6),
     "rice ppo": Setting("rice.py:ppo", iterations=10, aim=0.06e6),
 }

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from absl import logging
 
 from pax.loop import Loop
+from pax.process import compiler_options
 from pax.sharding import Placement
 from pax.types import Metrics, TrainState
 
@@ -47,7 +48,8 @@ class CompiledLoop:
             in_shardings=(where,),
             out_shardings=(where, self._placement.of_metrics),
         )
-        self._programs[size] = run.lower(self.abstract_state()).compile()
+        lowered = run.lower(self.abstract_state())
+        self._programs[size] = lowered.compile(compiler_options=compiler_options())
         seconds = time.monotonic() - started
         self.compile_seconds += seconds
         logging.info("Compiled %d iterations in %.1f s.", size, seconds)
@@ -56,7 +58,8 @@ class CompiledLoop:
     def initial_state(self) -> TrainState:
         """The state before the first iteration, where it belongs."""
         where = self._placement.of_state(jax.eval_shape(self._init_state))
-        return jax.jit(self._init_state, out_shardings=where)()
+        lowered = jax.jit(self._init_state, out_shardings=where).lower()
+        return lowered.compile(compiler_options=compiler_options(runs_once=True))()
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and places of the state."""

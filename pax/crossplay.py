@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pax.agents.agent import Agent
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
+from pax.process import compiler_options
 from pax.roles import Role
 from pax.trial import TrialRunner
 from pax.types import MemoryState, PyTree, Task, TrainingState
@@ -232,7 +233,7 @@ def _compiled(
         assert trial.env_rewards is not None
         return trial.env_rewards.mean(axis=0), trial.episode_rewards.T
 
-    return jax.jit(jax.vmap(play, (0, 0, None, None, None)))
+    return jax.jit(jax.vmap(play, (0, 0, None, None, None)), compiler_options=compiler_options())
 
 
 def _batches(

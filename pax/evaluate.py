@@ -16,6 +16,7 @@ from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
+from pax.process import compiler_options
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
 from pax.types import Task, TrainingState, TrainState
@@ -78,9 +79,10 @@ class Evaluator:
             num_opps=num_opps,
             num_outer_steps=num_outer_steps,
         )
-        self._run = jax.jit(self._evaluate)
-        self._record = jax.jit(self._play_one)
-        self._learn = jax.jit(self._play_trials, static_argnums=1)
+        options = compiler_options()
+        self._run = jax.jit(self._evaluate, compiler_options=options)
+        self._record = jax.jit(self._play_one, compiler_options=options)
+        self._learn = jax.jit(self._play_trials, static_argnums=1, compiler_options=options)
         self._num_envs = num_envs
 
     def _without_training(self, task: Task) -> Task:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pax.axes import over
 from pax.envs.environment import Environment
 from pax.learners.learner import World
 from pax.roles import Role
@@ -79,7 +80,7 @@ class Loop:
         """`num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-            per_seed = jax.vmap(self._iteration, in_axes=(None, 0, 0, 0))
+            per_seed = over(self._iteration, len(state.keys), in_axes=(None, 0, 0, 0))
             learners, inner, metrics = per_seed(state.step, state.keys, state.learners, state.inner)
             state = dataclasses.replace(state, step=state.step + 1, learners=learners, inner=inner)
             return state, metrics
@@ -123,7 +124,7 @@ class Loop:
             )
 
         # Keys and tasks are not mapped over candidates: all of them face the same luck.
-        trials = jax.vmap(play, in_axes=(0, opponent_axes, 0))
+        trials = over(play, self.num_opps, in_axes=(0, opponent_axes, 0))
         trials = jax.vmap(
             trials, in_axes=(None, candidate_axes, None), axis_size=self.num_candidates
         )

@@ -45,24 +45,26 @@ def rollout(
 ) -> Episode:
     """Plays T steps of E environments from their start."""
     reset_key, step_key, act_key = jax.random.split(key, 3)
-    reset = jax.vmap(env.reset, in_axes=(0, None))
-    env_step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+    # Functions of their own in the program: a game is the largest part of it, and transformed once then,
+    # instead of whenever a scan around it is.
+    reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
+    env_step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
     observations, env_state = reset(jax.random.split(reset_key, num_envs), task.env_params)
     first = reseat(task.seats, observations)
     inverse = None if task.seats is None else jnp.argsort(task.seats)
 
-    def step(carry: Any, keys: tuple[jax.Array, jax.Array]) -> Any:
+    def step(carry: Any, drawn: tuple[PyTree, list[PyTree]]) -> Any:
         seen, env_state, memories = carry
-        env_keys, role_keys = keys
+        for_env, for_roles = drawn
         actions: list[Any] = [None] * env.num_players
         chosen, after, samples = {}, {}, {}
         taken_over: dict[int, Any] = {}
-        for role, role_key in zip(roles, role_keys, strict=True):
+        for role, for_role in zip(roles, for_roles, strict=True):
             name, seats = role.name, playable_seats(role, task)
             own = join_seats([seen[seat] for seat in seats])
             own = blindfold(task, name, own, [first[seat] for seat in seats])
             chosen[name], after[name] = role.agent.policy(
-                states[name], own, memories[name], role_key
+                states[name], own, memories[name], for_role
             )
             for seat, action in zip(seats, split_seats(chosen[name], len(seats)), strict=True):
                 (taken_over if seat in role.self_play_seats else actions)[seat] = action
@@ -71,7 +73,7 @@ def rollout(
             for seat, action in taken_over.items():
                 actions[seat] = select(task.self_play, action, actions[seat])
         observations, env_state_after, rewards, done, info = env_step(
-            env_keys, env_state, reseat(inverse, tuple(actions)), task.env_params
+            for_env, env_state, reseat(inverse, tuple(actions)), task.env_params
         )
         observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
         final: tuple[PyTree, ...] = ()
@@ -108,12 +110,20 @@ def rollout(
         return (observations, env_state_after, after), outputs
 
     num_steps = env.num_inner_steps
-    keys = (
-        jax.random.split(step_key, (num_steps, num_envs)),
-        jax.random.split(act_key, (num_steps, len(roles))),
+    # All of it before the scan: what a step draws, it would draw in a loop of many small operations.
+    env_draw = jax.vmap(jax.vmap(env.draw, in_axes=(0, None)), in_axes=(0, None))
+    act_keys = jax.random.split(act_key, (num_steps, len(roles)))
+
+    def role_draw(role: Role, keys: jax.Array) -> PyTree:
+        size = len(playable_seats(role, task)) * num_envs
+        return jax.vmap(lambda key: role.agent.draw(key, size))(keys)
+
+    drawn = (
+        env_draw(jax.random.split(step_key, (num_steps, num_envs)), task.env_params),
+        [role_draw(role, act_keys[:, index]) for index, role in enumerate(roles)],
     )
     (observations, _, memories), outputs = jax.lax.scan(
-        step, (first, env_state, dict(memories)), keys
+        step, (first, env_state, dict(memories)), drawn
     )
     rollouts, seen, actions, rewards, infos, env_states = outputs
 

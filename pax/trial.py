@@ -54,9 +54,12 @@ class TrialRunner:
             batch = len(playable_seats(role, task)) * self.num_envs
             memories[role.name] = role.agent.initial_memory(role.agent.initial_hidden(batch))
 
+        # Traced once, for the shapes and for the scan.
+        play_episode = jax.jit(self._episode)
+
         def episode(carry: tuple[States, Memories, Totals], index: jax.Array) -> Any:
             states, memories, totals = carry
-            states, totals_k, outputs = self._episode(
+            states, totals_k, outputs = play_episode(
                 jax.random.fold_in(key, index), index, states, memories, task
             )
             memories = {
@@ -67,7 +70,7 @@ class TrialRunner:
             }
             return (states, memories, jax.tree.map(jnp.add, totals, totals_k)), outputs
 
-        shapes = jax.eval_shape(self._episode, key, jnp.int32(0), states, memories, task)[1]
+        shapes = jax.eval_shape(play_episode, key, jnp.int32(0), states, memories, task)[1]
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         (states, _, totals), episodes = jax.lax.scan(
             episode, (states, memories, zeros), jnp.arange(self.num_outer_steps)

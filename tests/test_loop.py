@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import AGENTS, Agent
+from pax.agents import AGENTS, Agent, Tabular
 from pax.envs import IteratedMatrixGame
+from pax.envs.wrappers import Noise
 from pax.learners import Frozen, Gradient
 from pax.loop import Loop
 from pax.roles import Role
@@ -654,3 +655,22 @@ def test_memory_does_not_grow_with_the_episodes_of_a_trial_if_nobody_reads_them(
     few, many = temporaries(4), temporaries(40)
     assert few > 0
     assert many == pytest.approx(few, rel=0.05)
+
+
+def test_a_policy_of_its_own_gets_a_key_where_the_base_class_draws_numbers():
+    class Own(Tabular):
+        def policy(self, state, observations, memory, key):
+            assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+            return super().policy(state, observations, memory, jax.random.fold_in(key, 1))
+
+    class OwnGame(Noise):
+        def step(self, key, state, actions, params):
+            assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+            return super().step(key, state, actions, params)
+
+    env = OwnGame(IteratedMatrixGame(num_inner_steps=4), 0.5)
+    roles = [Role("own", Own.for_env(env), (0,)), Role("other", Tabular.for_env(env, 1), (1,))]
+    runner = TrialRunner(env, roles, num_envs=3, num_outer_steps=1)
+    states = {role.name: role.agent.init(jax.random.key(0)) for role in roles}
+    trial, _ = runner.play(jax.random.key(1), states, Task(env_params=env.default_params))
+    assert trial.episode_rewards.shape == (1, 2)

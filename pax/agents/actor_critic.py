@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from pax.agents.agent import Agent
-from pax.agents.distributions import Distribution, make_distribution, num_outputs
+from pax.agents.distributions import Distribution, draw, make_distribution, num_outputs
 from pax.agents.networks import GRU, MLP, HeadInit, Table, Torso, is_image
 from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
@@ -203,6 +203,9 @@ class ActorCritic(Agent):
 
         outputs, values = self._apply(params, hidden, observations, dones, method="unroll")
         return self._distribution(outputs), values
+
+    def draw(self, key: jax.Array, num_envs: int) -> jax.Array:
+        return draw(key, self.action_space, num_envs)
 
     def policy(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array

@@ -36,6 +36,12 @@ class Agent:
     """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
     `[T, O, B]` and keeps those of one opponent together."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "policy" in vars(cls) and "draw" not in vars(cls):
+            # Who acts in its own way expects a key, whatever its base class draws.
+            cls.draw = Agent.draw  # type: ignore[method-assign]
+
     @classmethod
     def for_env(
         cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
@@ -81,10 +87,22 @@ class Agent:
             extras={"log_probs": jnp.zeros(batch), "values": jnp.zeros(batch)},
         )
 
+    def draw(self, key: jax.Array, num_envs: int) -> PyTree:
+        """What `policy` draws at random in one step, for a batch of `num_envs`; it takes that for a key.
+
+        The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
+        ones. Left alone, it is the key; so it is for a class with a `policy` of its own and no `draw`.
+        """
+        del num_envs
+        return key
+
     def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: PyTree
     ) -> tuple[jax.Array, MemoryState]:
-        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory)."""
+        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory).
+
+        `key` is one, or what `draw` made of it.
+        """
         raise NotImplementedError
 
     def update(

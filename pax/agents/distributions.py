@@ -30,10 +30,13 @@ class Categorical:
         return cls(jax.nn.log_softmax(logits))
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One int32 draw per distribution, by inversion: one random number each, however many actions."""
+        """One int32 draw per distribution, by inversion: one random number each, however many actions.
+
+        `key` is one, or these numbers, `[...]`: see `draw`.
+        """
         cumulative = jnp.cumsum(jnp.exp(self.log_probs[..., :-1]), axis=-1)
-        uniform = jax.random.uniform(key, (*self.log_probs.shape[:-1], 1))
-        return (uniform >= cumulative).sum(axis=-1, dtype=jnp.int32)
+        uniform = key if _is_drawn(key) else jax.random.uniform(key, self.log_probs.shape[:-1])
+        return (uniform[..., None] >= cumulative).sum(axis=-1, dtype=jnp.int32)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
         # Not indexed: the gradient of that is a scatter, one number after the other.
@@ -54,8 +57,9 @@ class Gaussian:
     """`[..., D]`."""
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One float32 draw `[..., D]` per distribution."""
-        return self.mean + self.std * jax.random.normal(key, self.mean.shape)
+        """One float32 draw `[..., D]` per distribution; `key` is one, or standard normal numbers."""
+        normal = key if _is_drawn(key) else jax.random.normal(key, self.mean.shape)
+        return self.mean + self.std * normal
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
         z = (actions - self.mean) / self.std
@@ -66,6 +70,18 @@ class Gaussian:
 
 
 Distribution = Categorical | Gaussian
+
+
+def draw(key: jax.Array, space: Space, batch: int) -> jax.Array:
+    """The random numbers that `sample` takes for a key, for `batch` distributions over `space`."""
+    if isinstance(space, Discrete):
+        return jax.random.uniform(key, (batch,))
+    assert isinstance(space, Box)
+    return jax.random.normal(key, (batch, *space.shape))
+
+
+def _is_drawn(key: jax.Array) -> bool:
+    return bool(jnp.issubdtype(key.dtype, jnp.floating))
 
 
 def num_outputs(space: Space) -> int:

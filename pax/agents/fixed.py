@@ -60,6 +60,13 @@ class Reactive(Agent):
                 "this seat"
             )
 
+    @property
+    def _draws(self) -> bool:
+        return not set(self.cooperation) <= {0.0, 1.0}
+
+    def draw(self, key: jax.Array, num_envs: int) -> jax.Array:
+        return jax.random.uniform(key, (num_envs,)) if self._draws else key
+
     def policy(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
@@ -70,10 +77,11 @@ class Reactive(Agent):
             cooperation = jnp.full(observations.shape, self.cooperation[0])
         else:
             cooperation = jnp.array(self.cooperation)[observations]
-        if set(self.cooperation) <= {0.0, 1.0}:
+        if not self._draws:
             actions = 1 - cooperation.astype(jnp.int32)
         else:
-            uniform = jax.random.uniform(key, observations.shape)
+            drawn = jnp.issubdtype(key.dtype, jnp.floating)
+            uniform = key if drawn else jax.random.uniform(key, observations.shape)
             actions = (uniform >= cooperation).astype(jnp.int32)
         return actions, memory
 

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pax.agents.initializers import orthogonal
+
 Gates = tuple[jax.Array, jax.Array, jax.Array]
 Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
@@ -134,6 +136,6 @@ unroll.defvjp(_forwards, _backwards)
 def _orthogonal_gates(key: jax.Array, shape: Sequence[int]) -> jax.Array:
     """An orthogonal matrix per gate, side by side, `[H, 3 H]`."""
     size, width = shape
-    make = nn.initializers.orthogonal()
-    kernels = [make(one, (size, size)) for one in jax.random.split(key, width // size)]
-    return jnp.concatenate(kernels, axis=-1)
+    keys = jax.random.split(key, width // size)
+    kernels = jax.vmap(lambda one: orthogonal()(one, (size, size)))(keys)
+    return jnp.concatenate(list(kernels), axis=-1)

@@ -57,6 +57,8 @@ class MemoryOne(Reactive):
     def cooperation(self) -> tuple[float, ...]:  # type: ignore[override]
         return self.probabilities
 
+    draw = Reactive.draw
+
     def policy(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
     ) -> tuple[jax.Array, MemoryState]:

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.gru import GRUCell
+from pax.agents.initializers import orthogonal
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree
 
-orthogonal = nn.initializers.orthogonal
 HeadInit = Literal["constant", "orthogonal"]
 HEAD_INITS = {
     "constant": (nn.initializers.constant(0.5), nn.initializers.constant(0.5)),

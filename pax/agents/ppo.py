@@ -115,18 +115,18 @@ class PPO(ActorCritic):
         size = batch.actions.shape[0]
         shape = (self.num_minibatches, size // self.num_minibatches)
 
-        def minibatch_step(carry: tuple[PyTree, PyTree], minibatch: Sequences) -> Any:
+        def minibatch_step(carry: tuple[PyTree, PyTree], chosen: jax.Array) -> Any:
             params, opt_state = carry
+            minibatch = jax.tree.map(lambda leaf: leaf[chosen], batch)
             gradients, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, entropy_coeff)
             metrics["gradient_norm"] = optax.tree.norm(gradients)
             return self.apply_gradients(gradients, params, opt_state), metrics
 
         def epoch(carry: tuple[PyTree, PyTree], key: jax.Array) -> Any:
+            # What a scan goes over is in memory. Shuffled before it, the permutation was computed anew for
+            # every leaf, as a part of its gather.
             order = random_permutation(key, size)
-            minibatches = jax.tree.map(
-                lambda leaf: leaf[order].reshape(shape + leaf.shape[1:]), batch
-            )
-            return jax.lax.scan(minibatch_step, carry, minibatches)
+            return jax.lax.scan(minibatch_step, carry, order.reshape(shape))
 
         (params, opt_state), metrics = jax.lax.scan(
             epoch, (state.params, state.opt_state), jax.random.split(key, self.num_epochs)

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 Int = Any
@@ -88,7 +89,12 @@ def union(sets: Iterable[Int]) -> Int:
 
 def where(condition: jax.Array, one: Int, other: Int = 0) -> jax.Array:
     """An int32, whatever numbers are given."""
-    return jnp.where(condition, jnp.int32(one), jnp.int32(other))
+    return jnp.where(condition, _int32(one), _int32(other))
+
+
+def _int32(number: Int) -> Any:
+    # An array for every constant would take most of the time of tracing.
+    return np.int32(number) if isinstance(number, int) else number.astype(jnp.int32)
 
 
 def heading(direction: Int) -> tuple[Int, Int]:
@@ -120,9 +126,10 @@ def window_cell(ahead: Int, left: Int) -> jax.Array:
 
     Rows of a window lead ahead, the first of them two cells to the right.
     """
-    inside = (ahead >= 0) & (ahead < WINDOW_SIZE) & (left >= -SIDE) & (left <= SIDE)
-    bit = (left + SIDE) * WINDOW_SIZE + ahead
-    return where(inside, 1 << where(inside, bit))
+    row = left + SIDE
+    # As unsigned numbers, negative ones are too large.
+    inside = jnp.maximum(ahead.astype(jnp.uint32), row.astype(jnp.uint32)) < WINDOW_SIZE
+    return inside.astype(jnp.int32) << (row * WINDOW_SIZE + ahead & 31)
 
 
 def window_coins(player: Player, coins: Int, among: Iterable[int] = range(NUM_COINS)) -> jax.Array:

@@ -10,10 +10,45 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
 
 UNBOUNDED = 1e30
+MAX_DRAWN = 64
+"""Numbers in the observations and the state of a start, up to which starts are drawn ahead: a rollout's are
+kept, one for every step."""
+
+
+@struct.dataclass
+class StepDraw:
+    """What a step draws."""
+
+    key: jax.Array
+    """For the step itself."""
+    start: tuple[tuple[Any, ...], Any]
+    """The episode that begins if this one is over, as `reset` gives it."""
+
+    @classmethod
+    def now(cls, env: Environment, key: Any, params: Any) -> StepDraw:
+        """What `ahead` or this draws from `key`, or `key` if it is that."""
+        if isinstance(key, cls):
+            return key
+        key, reset_key = jax.random.split(key)
+        return cls(key, env.reset(reset_key, params))
+
+    @classmethod
+    def ahead(cls, env: Environment, key: jax.Array, params: Any) -> StepDraw | jax.Array:
+        """What `Environment.draw` returns: the key where starts are large."""
+        start = jax.tree.leaves(jax.eval_shape(env.reset, key, params))
+        return cls.now(env, key, params) if sum(leaf.size for leaf in start) <= MAX_DRAWN else key
+
+    def unless(self, over: jax.Array, observations: tuple[Any, ...], state: Any) -> tuple[Any, Any]:
+        """(observations, state), or those of the start if the episode is `over`."""
+        first, fresh = self.start
+        return jax.tree.map(
+            lambda new, old: jnp.where(over, new, old), (first, fresh.inner), (observations, state)
+        )
 
 
 @struct.dataclass

@@ -28,6 +28,12 @@ class Environment:
     render_mode = ""
     """What `render` makes: `rgb_array` of a single state, `figure` of a whole episode, or nothing."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in vars(cls) and "draw" not in vars(cls):
+            # Who steps in its own way expects a key, whatever its base class draws.
+            cls.draw = Environment.draw  # type: ignore[method-assign]
+
     @property
     def default_params(self) -> Any:
         """The parameters of the game as it is usually played."""
@@ -49,10 +55,22 @@ class Environment:
         """Starts an episode; returns (observations, state)."""
         raise NotImplementedError
 
+    def draw(self, key: jax.Array, params: Any) -> Any:
+        """What a `step` draws at random, as far as that depends on nothing else; it takes it for a key.
+
+        The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
+        ones. Left alone, it is the key; so it is for a class with a `step` of its own and no `draw`.
+        """
+        del params
+        return key
+
     def step(
-        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        """Plays one joint action; returns (observations, state, rewards, done, info)."""
+        """Plays one joint action; returns (observations, state, rewards, done, info).
+
+        `key` is one, or what `draw` made of it.
+        """
         raise NotImplementedError
 
     def observation_space(self, player: int) -> Space:

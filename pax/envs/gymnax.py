@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.config import nearest
-from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, fixed_types, to_space
+from pax.envs.auto_reset import (
+    EpisodeTotals,
+    StepDraw,
+    episode_info,
+    episode_metrics,
+    fixed_types,
+    to_space,
+)
 from pax.envs.environment import Environment
 from pax.envs.spaces import Space
 from pax.errors import ConfigError
@@ -76,26 +83,32 @@ class Gymnax(Environment):
         state = EnvState(fixed_types(inner), EpisodeTotals.zeros(1), jnp.int32(0))
         return (self._observation(observation),), state
 
+    def draw(self, key: jax.Array, params: Any) -> Any:
+        return StepDraw.ahead(self, key, params)
+
     def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        # step, not step_env: what it adds is the beginning of the next episode.
-        observation, inner, reward, terminated, truncated, info = self._env.step(
-            key, state.inner, actions[0], params
+        drawn = StepDraw.now(self, key, params)
+        observation, inner, reward, terminated, _ = self._env.step_env(
+            drawn.key, state.inner, actions[0], params
         )
+        truncated = self._env.is_truncated(inner, params)
         reward = jnp.asarray(reward, jnp.float32)
         terminated, truncated = (jnp.asarray(end, bool) for end in (terminated, truncated))
-        episode, finished = state.episode.add((reward,), terminated | truncated)
+        over = terminated | truncated
+        final = (self._observation(observation),)
+        observations, inner = drawn.unless(over, final, fixed_types(inner))
+        episode, finished = state.episode.add((reward,), over)
         inner_t = state.inner_t + 1
         info = {
             "terminated": terminated,
             "truncated": truncated,
-            "final_observations": (self._observation(info["final_observation"]),),
+            "final_observations": final,
             **finished,
         }
-        state = EnvState(fixed_types(inner), episode, inner_t)
         done = inner_t >= self.num_inner_steps
-        return (self._observation(observation),), state, (reward,), done, info
+        return observations, EnvState(inner, episode, inner_t), (reward,), done, info
 
     def _observation(self, observation: Any) -> jax.Array:
         return jnp.asarray(observation, self._spaces[0].dtype)

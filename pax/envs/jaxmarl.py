@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.config import nearest
-from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, strong_types, to_space
+from pax.envs.auto_reset import (
+    EpisodeTotals,
+    StepDraw,
+    episode_info,
+    episode_metrics,
+    strong_types,
+    to_space,
+)
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError
@@ -89,23 +96,20 @@ class JaxMARL(Environment):
         totals = EpisodeTotals.zeros(self.num_players)
         return self._observations(shown), EnvState(strong_types(inner), totals, jnp.int32(0))
 
+    def draw(self, key: jax.Array, params: Any) -> Any:
+        return StepDraw.ahead(self, key, params)
+
     def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del params
-        step_key, reset_key = jax.random.split(key)
+        drawn = StepDraw.now(self, key, params)
         # Where agents are numbers, some environments take actions in that order and some by number.
         numbered = all(isinstance(agent, int) for agent in self._agents)
         joint: Any = actions if numbered else dict(zip(self._agents, actions, strict=True))
-        shown, inner, rewards, dones, _ = self._env.step_env(step_key, state.inner, joint)
+        shown, inner, rewards, dones, _ = self._env.step_env(drawn.key, state.inner, joint)
         over = jnp.asarray(dones["__all__"], bool)
-        first, fresh = self._env.reset(reset_key)
         final = self._observations(shown)
-        observations, inner = jax.tree.map(
-            lambda new, old: jnp.where(over, new, old),
-            (self._observations(first), strong_types(fresh)),
-            (final, strong_types(inner)),
-        )
+        observations, inner = drawn.unless(over, final, strong_types(inner))
         earned = tuple(jnp.asarray(reward, jnp.float32) for reward in self._by_player(rewards))
         episode, finished = state.episode.add(earned, over)
         inner_t = state.inner_t + 1

@@ -39,8 +39,11 @@ class Wrapper(Environment):
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], Any]:
         return self.env.reset(key, params)
 
+    def draw(self, key: jax.Array, params: Any) -> Any:
+        return self.env.draw(key, params)
+
     def step(
-        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         return self.env.step(key, state, actions, params)
 
@@ -72,11 +75,15 @@ class Noise(Wrapper):
                 )
         self.probability = probability
 
-    def step(
-        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
-    ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+    def draw(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         noise_key, key = jax.random.split(key)
         flips = jax.random.bernoulli(noise_key, self.probability, (self.num_players,))
+        return flips, self.env.draw(key, params)
+
+    def step(
+        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        flips, key = key if isinstance(key, tuple) else Noise.draw(self, key, params)
         played = tuple(
             jnp.where(flip, 1 - jnp.asarray(action), action)
             for flip, action in zip(flips, actions, strict=True)
@@ -116,8 +123,10 @@ class Continuation(Wrapper):
         observations, state = self.env.reset(key, params)
         return observations, Counted(state, jnp.int32(0))
 
+    draw = Wrapper.draw
+
     def step(
-        self, key: jax.Array, state: Counted, actions: tuple[Any, ...], params: Any
+        self, key: Any, state: Counted, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Counted, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         observations, inner, rewards, done, info = self.env.step(key, state.state, actions, params)
         w, num_steps = self.probability, self.num_inner_steps

@@ -206,6 +206,14 @@ def test_policy(case):
     assert_same((case.rollout.actions[0], take(case.after, 0)), (actions, memory))
 
 
+def test_what_was_drawn_ahead_stands_for_the_key(case):
+    key = case.policy_keys[0]
+    drawn = case.agent.draw(key, NUM_ENVS)
+    arguments = (case.state, case.observations[0], case.memory)
+    expected = case.agent.policy(*arguments, key)
+    assert_same(case.agent.policy(*arguments, drawn), expected, exactly=True)
+
+
 def test_the_same_play_from_the_same_keys(case):
     again = case.play(case.state, case.memory, case.observations, case.policy_keys)
     assert_same(again, (case.before, case.after, case.rollout), exactly=True)

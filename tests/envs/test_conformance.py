@@ -189,6 +189,15 @@ def test_the_same_from_the_same_key(game):
         np.testing.assert_array_equal(a, b)
 
 
+def test_what_was_drawn_ahead_stands_for_the_key(game):
+    def step(key, state, joint, params):
+        return game.env.step(game.env.draw(key, params), state, joint, params)
+
+    key = jax.random.key(7)
+    ahead = play(game, key, game.reset, jax.jit(step))
+    assert_same(ahead, play(game, key, game.reset, game.step), game.tolerance)
+
+
 def test_a_batch_is_as_many_environments_played_one_by_one(game):
     keys = jax.random.split(jax.random.key(5), NUM_ENVS)
     step_keys = jax.random.split(jax.random.key(6), (NUM_ENVS, STEPS))

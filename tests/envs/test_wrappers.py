@@ -42,6 +42,18 @@ def test_each_action_goes_wrong_on_its_own():
     assert (abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / num)).all()
 
 
+def test_flips_drawn_ahead_are_those_of_the_key():
+    env, key = Noise(ENV, 0.5), jax.random.key(2)
+    _, state = env.reset(key, PARAMS)
+    actions = (jnp.int32(0), jnp.int32(1))
+    for one in jax.random.split(key, 8):
+        expected = env.step(one, state, actions, PARAMS)[:3]
+        ahead = env.step(env.draw(one, PARAMS), state, actions, PARAMS)[:3]
+        assert jax.tree.map(float, jax.tree.leaves(ahead)) == [
+            *map(float, jax.tree.leaves(expected))
+        ]
+
+
 def test_rewards_count_as_likely_as_their_step_is_played():
     w = 0.5
     env = Continuation(ENV, w)

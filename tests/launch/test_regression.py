@@ -39,9 +39,9 @@ class Program:
 
 
 EXPECTED = {
-    "ppo": Program(instructions=549, temporaries=26.3, callbacks=0),
-    "shaper": Program(instructions=903, temporaries=191.7, callbacks=0),
-    "coin game": Program(instructions=1574, temporaries=108.0, callbacks=0),
+    "ppo": Program(instructions=268, temporaries=26.2, callbacks=0),
+    "shaper": Program(instructions=381, temporaries=193.4, callbacks=0),
+    "coin game": Program(instructions=1149, temporaries=88.8, callbacks=0),
 }
 
 
