@@ -29,7 +29,7 @@ from launch import (
     benchmark_startup,
     benchmark_training,
 )
-from launch.benchmark_timing import Row, Sizes, describe_machine
+from launch.benchmark_timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.command_line import one_line, parse_flags, print_error
 from pax.config import nearest
 from pax.errors import ConfigError, PaxError
@@ -94,7 +94,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if old is not None:
         for sentence in benchmark_report.differences(results, old):
             print(f"Warning: {sentence} Ratios to --compare tell little.", file=sys.stderr)
-    started = time.monotonic()
+    started, stolen = time.monotonic(), stolen_seconds()
     for index, (name, call) in enumerate(calls):
         show_progress(index, len(calls), started, name)
         try:
@@ -108,6 +108,8 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
             pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
     show_progress(len(calls), len(calls), started, "")
     results["seconds"] = time.monotonic() - started
+    cores = results["machine"]["cores"]
+    results["machine"]["stolen"] = (stolen_seconds() - stolen) / cores / results["seconds"]
     text = benchmark_report.to_markdown(results)
     if old is not None:
         text += f"\n\n### Beside {given.compare}\n\n{benchmark_report.compared(results, old)}"

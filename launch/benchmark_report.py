@@ -15,6 +15,8 @@ SAME = ("cpu", "cores", "device", "num_devices", "platform")
 """What must agree if two files are to be compared."""
 BUSY = 0.5
 """A load per core above which a table says that the machine was busy."""
+STOLEN = 0.1
+"""A share of the time of its cores that others had, above which it says so too."""
 
 
 def read(path: str) -> dict[str, Any]:
@@ -76,18 +78,21 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:
-    """Whether others were using it."""
-    return machine["load_at_start"] / machine["cores"] > BUSY
+    """Whether others were using it, or the host that it is a part of."""
+    return machine["load_at_start"] / machine["cores"] > BUSY or machine.get("stolen", 0.0) > STOLEN
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
     """One paragraph."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    stolen = ""
+    if machine.get("stolen"):
+        stolen = f" Its host gave {machine['stolen']:.1%} of its cores' time to others."
     busy = " The machine was busy: figures are lower than on an idle one." * is_busy(machine)
     return (
         f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['num_devices']} "
         f"devices ({machine['device']}), Python {machine['python']}, {versions}; load at the start "
-        f"{machine['load_at_start']:.2f}.{busy} Medians, with the range in brackets."
+        f"{machine['load_at_start']:.2f}.{stolen}{busy} Medians, with the range in brackets."
     )
 
 

@@ -175,6 +175,16 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def stolen_seconds() -> float:
+    """What the host of a virtual machine has given to others, summed over cores, since it started; 0 if
+    nobody tells."""
+    try:
+        ticks = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]
+    except (OSError, IndexError):
+        return 0.0
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def _cpu_model() -> str:
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():

@@ -179,6 +179,10 @@ def test_a_setting_has_a_section_that_tells_its_bound():
     # What is missed on a busy machine tells nothing.
     results["machine"]["load_at_start"] = 100.0
     assert "is missed" not in benchmark_report.to_markdown(results)
+    results["machine"] |= {"load_at_start": 0.0, "stolen": 0.25}
+    text = benchmark_report.to_markdown(results)
+    assert "Its host gave 25.0% of its cores' time to others. The machine was busy" in text
+    assert "is missed" not in text
 
 
 def test_who_is_slower_is_told_unless_ranges_overlap():
