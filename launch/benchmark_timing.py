@@ -176,8 +176,10 @@ def describe_machine() -> dict[str, Any]:
 
 
 def stolen_seconds() -> float:
-    """What the host of a virtual machine has given to others, summed over cores, since it started; 0 if
-    nobody tells."""
+    """What the host of a virtual machine has given to others since its start, summed over cores.
+
+    0 where nobody tells.
+    """
     try:
         ticks = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]
     except (OSError, IndexError):
