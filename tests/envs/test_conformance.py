@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.envs import ENVS
+from pax.envs import ENVS, Environment
 from pax.envs.jaxmarl import JaxMARL
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
@@ -190,6 +190,9 @@ def test_the_same_from_the_same_key(game):
 
 
 def test_what_was_drawn_ahead_stands_for_the_key(game):
+    if type(game.env).draw is Environment.draw:
+        return  # It is the key.
+
     def step(key, state, joint, params):
         return game.env.step(game.env.draw(key, params), state, joint, params)
 
