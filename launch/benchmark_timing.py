@@ -17,8 +17,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pax.process import compiler_options
-
 AXIS = "devices"
 NUM_KEYS = 16
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "jaxmarl", "numba", "numpy")
@@ -126,11 +124,14 @@ def rates(amount: float, seconds: Sequence[float]) -> list[float]:
 
 
 def compile_spread(
-    run: Callable[[jax.Array], jax.Array], num_devices: int | None = None
+    run: Callable[[jax.Array], jax.Array],
+    num_devices: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[[int], jax.Array], float]:
     """A call of `run(key) -> number` on every device at once, each with its own key, and its compile time.
 
     The keys are arguments and the numbers results, so that nothing can be computed beforehand or left out.
+    `options` are those of XLA.
     """
     devices = jax.devices()[:num_devices]
     mesh, part = Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS)
@@ -148,7 +149,7 @@ def compile_spread(
         for seed in range(NUM_KEYS)
     ]
     started = time.perf_counter()
-    compiled = spread.lower(keys[0]).compile(compiler_options())
+    compiled = spread.lower(keys[0]).compile(compiler_options=dict(options or {}))
     seconds = time.perf_counter() - started
     return lambda number: compiled(keys[number % NUM_KEYS]), seconds
 

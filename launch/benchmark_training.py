@@ -28,7 +28,7 @@ from launch.benchmark_parts import parts_of
 from launch.benchmark_timing import Row, Sizes, compile_spread, rates, take_turns
 from pax.build import build_trainer
 from pax.config_list import load_config
-from pax.process import use_all_cores
+from pax.process import compiler_options, use_all_cores
 from pax.trainer import MetaTrainer
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -132,7 +132,9 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
             details["no_limit"] = 'numba is not installed: pip install -e ".[benchmark]"'
     elif with_limit:
         parts = parts_of(trainer, batch)
-        calls["limit"], _ = compile_spread(bare_iteration(parts), trainer.placement.num_devices)
+        calls["limit"], _ = compile_spread(
+            bare_iteration(parts), trainer.placement.num_devices, compiler_options()
+        )
         limit_steps = steps // iterations
     seconds = take_turns(calls, sizes.repeats, sizes.min_seconds)
     if with_limit:
