@@ -35,7 +35,7 @@ class Categorical:
         `key` is one, or these numbers, `[...]`: see `draw`.
         """
         cumulative = jnp.cumsum(jnp.exp(self.log_probs[..., :-1]), axis=-1)
-        uniform = key if _is_drawn(key) else jax.random.uniform(key, self.log_probs.shape[:-1])
+        uniform = key if is_drawn(key) else jax.random.uniform(key, self.log_probs.shape[:-1])
         return (uniform[..., None] >= cumulative).sum(axis=-1, dtype=jnp.int32)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
@@ -58,7 +58,7 @@ class Gaussian:
 
     def sample(self, key: jax.Array) -> jax.Array:
         """One float32 draw `[..., D]` per distribution; `key` is one, or standard normal numbers."""
-        normal = key if _is_drawn(key) else jax.random.normal(key, self.mean.shape)
+        normal = key if is_drawn(key) else jax.random.normal(key, self.mean.shape)
         return self.mean + self.std * normal
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
@@ -80,7 +80,8 @@ def draw(key: jax.Array, space: Space, batch: int) -> jax.Array:
     return jax.random.normal(key, (batch, *space.shape))
 
 
-def _is_drawn(key: jax.Array) -> bool:
+def is_drawn(key: jax.Array) -> bool:
+    """Whether these are random numbers that were drawn ahead, and no key."""
     return bool(jnp.issubdtype(key.dtype, jnp.floating))
 
 

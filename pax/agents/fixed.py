@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
+from pax.agents.distributions import is_drawn
 from pax.envs.iterated_tensor_game import MAX_PLAYERS
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -80,8 +81,7 @@ class Reactive(Agent):
         if not self._draws:
             actions = 1 - cooperation.astype(jnp.int32)
         else:
-            drawn = jnp.issubdtype(key.dtype, jnp.floating)
-            uniform = key if drawn else jax.random.uniform(key, observations.shape)
+            uniform = key if is_drawn(key) else jax.random.uniform(key, observations.shape)
             actions = (uniform >= cooperation).astype(jnp.int32)
         return actions, memory
 
