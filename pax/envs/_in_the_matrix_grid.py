@@ -135,9 +135,14 @@ def window_cell(ahead: Int, left: Int) -> jax.Array:
 def window_coins(player: Player, coins: Int, among: Iterable[int] = range(NUM_COINS)) -> jax.Array:
     """The cells of the window in which the set `coins` lies at home; only those `among` are looked for."""
     return union(
-        where(coins >> coin & 1 == 1, window_cell(*relative(player, *COIN_CELLS[coin])))
-        for coin in among
+        _shown(player, coins >> coin & 1, *map(np.int32, COIN_CELLS[coin])) for coin in among
     )
+
+
+@jax.jit
+def _shown(player: Player, there: Int, x: Int, y: Int) -> jax.Array:
+    """The cell of the window that (x, y) is, if something is `there`."""
+    return where(there == 1, window_cell(*relative(player, x, y)))
 
 
 def window_beam(ahead: Int, left: Int, turn: Int) -> Int:

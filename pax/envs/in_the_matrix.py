@@ -242,43 +242,12 @@ class InTheMatrix(Environment):
 
     def _observations(self, state: EnvState) -> tuple[dict[str, jax.Array], ...]:
         players = [grid.unpack(number) for number in state.players]
-        type_1 = self._type_1(state)
         at_home = grid.ALL_COINS & ~grid.union(player.coins for player in players)
-        observations = []
-        for index, player in enumerate(players):
-            others = players[index + 1 :] + players[:index]
-            observations.append(
-                {
-                    "inventory": _inventory(player, others, type_1),
-                    "window": _image(self._planes(player, others, at_home, type_1)),
-                }
-            )
-        return tuple(observations)
-
-    def _planes(
-        self, player: Player, others: list[Player], at_home: jax.Array, type_1: Any
-    ) -> list[Any]:
-        """The planes of a window, each the set of cells that are 1."""
-        coins: list[jax.Array] = []
-        for members in (~type_1, type_1):
-            among = [
-                coin
-                for coin in range(grid.NUM_COINS)
-                if not self.fixed_coin_location or members >> coin & 1
-            ]
-            coins.append(grid.window_coins(player, at_home & members, among))
-        walls = grid.window_walls(player)
-        beams = where(player.fires == 1, grid.OWN_BEAM)
-        looks: list[Any] = [0] * 4
-        for other in others:
-            ahead, left = grid.relative(player, other.x, other.y)
-            cell = grid.window_cell(ahead, left)
-            turn = (other.direction - player.direction) & 3
-            beams |= where(other.fires == 1, grid.window_beam(ahead, left, turn))
-            looks = [look | where(turn == way, cell) for way, look in enumerate(looks)]
-        seen = grid.union(looks)
-        beams &= ~(grid.OWN_CELL | seen | coins[0] | coins[1] | walls)
-        return [jnp.int32(grid.OWN_CELL), seen, *coins, walls, beams, *looks]
+        type_1 = None if self.fixed_coin_location else state.type_1
+        return tuple(
+            _observe(player, players[index + 1 :] + players[:index], at_home, type_1)
+            for index, player in enumerate(players)
+        )
 
     def _type_1(self, state: EnvState) -> Any:
         """The coins of type 1, a Python int where it is always the same."""
@@ -293,6 +262,43 @@ def _half_of_the_coins(key: jax.Array) -> jax.Array:
         (numbers == numbers[:, None]) & (coins < coins[:, None])
     )
     return jnp.where(lower.sum(axis=1) < grid.COINS_PER_TYPE, 1 << coins, 0).sum(dtype=jnp.int32)
+
+
+# A function of its own in the program, as all players see in the same way, at the start and later: it is most
+# of what there is to trace.
+@jax.jit
+def _observe(
+    player: Player, others: list[Player], at_home: jax.Array, type_1: jax.Array | None
+) -> dict[str, jax.Array]:
+    """What a player sees; `type_1` is None where it is always the same."""
+    fixed = type_1 is None
+    known = grid.FIXED_TYPE_1 if fixed else type_1
+    return {
+        "inventory": _inventory(player, others, known),
+        "window": _image(_planes(player, others, at_home, known, fixed)),
+    }
+
+
+def _planes(
+    player: Player, others: list[Player], at_home: jax.Array, type_1: Any, fixed: bool
+) -> list[Any]:
+    """The planes of a window, each the set of cells that are 1."""
+    coins: list[jax.Array] = []
+    for members in (~type_1, type_1):
+        among = [coin for coin in range(grid.NUM_COINS) if not fixed or members >> coin & 1]
+        coins.append(grid.window_coins(player, at_home & members, among))
+    walls = grid.window_walls(player)
+    beams = where(player.fires == 1, grid.OWN_BEAM)
+    looks: list[Any] = [0] * 4
+    for other in others:
+        ahead, left = grid.relative(player, other.x, other.y)
+        cell = grid.window_cell(ahead, left)
+        turn = (other.direction - player.direction) & 3
+        beams |= where(other.fires == 1, grid.window_beam(ahead, left, turn))
+        looks = [look | where(turn == way, cell) for way, look in enumerate(looks)]
+    seen = grid.union(looks)
+    beams &= ~(grid.OWN_CELL | seen | coins[0] | coins[1] | walls)
+    return [jnp.int32(grid.OWN_CELL), seen, *coins, walls, beams, *looks]
 
 
 def _by_type(coins: jax.Array, type_1: Any) -> tuple[jax.Array, jax.Array]:
