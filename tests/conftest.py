@@ -1,24 +1,21 @@
-"""What several test modules share."""
+"""What all tests share: compiled programs."""
+
+import os
 
 import jax
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 
-@pytest.fixture(scope="module")
-def compilation_cache(tmp_path_factory):
-    """For modules whose trainers mostly run the same program: it is compiled once."""
-    names = (
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-        "jax_persistent_cache_min_entry_size_bytes",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    directory = str(tmp_path_factory.getbasetemp() / "compilation_cache")
-    for name, value in zip(names, (directory, 0.0, -1), strict=True):
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled programs, for the next test, the other process, what tests start, and the next run.
+
+    Compiling is most of the time, and many tests compile the same. `pytest --cache-clear` forgets them.
+    """
+    settings = {
+        "jax_compilation_cache_dir": str(config.cache.mkdir("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
         jax.config.update(name, value)
-    reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    reset_cache()
+        os.environ[name.upper()] = str(value)

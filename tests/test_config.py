@@ -339,7 +339,6 @@ def check_quicktest(name, workdir, with_evaluation):
 @pytest.mark.parametrize(
     "name",
     [
-        "ipd.py:ppo",
         "imp.py:ppo_memory,opponent=self",
         "ipd.py:tabular,opponent=defect",
         "imp.py:naive,opponent=tabular",

@@ -80,7 +80,15 @@ def test_naive_gradients_are_finite_differences(game, seat):
 
 @pytest.mark.parametrize("form", ["taylor", "full"])
 @pytest.mark.parametrize("number", [1, 3])
-@pytest.mark.parametrize(("game", "seat"), [("ipd", 0), ("imp", 1), ("odd", 0), ("odd", 1)])
+@pytest.mark.parametrize(
+    ("game", "seat"),
+    [
+        ("ipd", 0),
+        pytest.param("imp", 1, marks=pytest.mark.slow),
+        pytest.param("odd", 0, marks=pytest.mark.slow),
+        ("odd", 1),
+    ],
+)
 def test_lola_gradients_are_finite_differences(game, seat, number, form):
     settings = {"look_ahead_rate": 0.3, "look_ahead_steps": number, "form": form}
     direction = jax.jit(agent(LOLAExact, game, seat, **settings).direction)

@@ -79,7 +79,9 @@ def test_the_gradient_of_a_sequence_is_that_of_its_steps(batch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("space", [Discrete(6), Box((2, 3))], ids=str)
+@pytest.mark.parametrize(
+    "space", [Discrete(6), pytest.param(Box((2, 3)), marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize(
     ("agent", "options"),
     [(PPOMemory, {}), (MFOS, {}), *((Shaper, {"context": c}) for c in ("none", "avg", "att"))],

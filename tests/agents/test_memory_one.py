@@ -176,8 +176,8 @@ def axelrod_scores(first, second, num_steps, num_matches):
     ("first", "second"),
     (
         ((0.9, 0.2, 0.7, 0.3, 1.0), (0.6, 0.1, 0.8, 0.4, 0.0)),
-        (WSLS, (0.95, 0.05, 0.9, 0.1, 1.0)),
-        (RANDOM, GRIM),
+        pytest.param(WSLS, (0.95, 0.05, 0.9, 0.1, 1.0), marks=pytest.mark.slow),
+        pytest.param(RANDOM, GRIM, marks=pytest.mark.slow),
     ),
 )
 def test_matches_of_the_axelrod_library_have_the_same_means(first, second):

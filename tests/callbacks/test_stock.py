@@ -26,8 +26,6 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.trainer import CHECKPOINTS
 from pax.types import TrainingState
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
 MONITOR = "evaluation/nice/reward_per_timestep/player_1"

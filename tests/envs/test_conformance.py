@@ -45,6 +45,7 @@ class Game:
         self.params = self.env.default_params
         self.tolerance = TOLERANCES.get(name, 1e-5)
         self.reset = jax.jit(self.env.reset)
+        self.reset_batch = jax.jit(jax.vmap(self.env.reset, (0, None)))
         self.step = jax.jit(self.env.step)
         self.scan = jax.jit(self._scan)
         self.scan_batch = jax.jit(jax.vmap(self._scan, (0, 0, 0, None)))
@@ -80,10 +81,21 @@ def sample(key, space, num):
     return jax.random.normal(key, shape, space.dtype)
 
 
+# Of the games that take longest to compile, what they have in common is enough.
+SLOW = ("Rice", "ClubRice", "SarlRice", "InTheMatrix")
 make = functools.cache(lambda case: Game(*CASES[case]))
 
 
-@pytest.fixture(params=range(len(CASES)), ids=[f"{name}{variant or ''}" for name, variant in CASES])
+@pytest.fixture(
+    params=[
+        pytest.param(
+            case,
+            id=f"{name}{variant or ''}",
+            marks=pytest.mark.slow if variant and name in SLOW else (),
+        )
+        for case, (name, variant) in enumerate(CASES)
+    ]
+)
 def game(request):
     return make(request.param)
 
@@ -205,7 +217,7 @@ def test_a_batch_is_as_many_environments_played_one_by_one(game):
     keys = jax.random.split(jax.random.key(5), NUM_ENVS)
     step_keys = jax.random.split(jax.random.key(6), (NUM_ENVS, STEPS))
     actions = stack([game.random_actions(key) for key in keys])
-    starts = jax.vmap(game.env.reset, (0, None))(keys, game.params)
+    starts = game.reset_batch(keys, game.params)
     batch = game.scan_batch(step_keys, starts[1], actions, game.params)
     one_by_one = []
     for index, key in enumerate(keys):
@@ -257,7 +269,7 @@ def test_statistics_of_two_batches_add_up_to_those_of_both(game):
     def episodes(key):
         keys = jax.random.split(key, NUM_ENVS)
         actions = stack([game.random_actions(key) for key in keys])
-        starts = jax.vmap(game.env.reset, (0, None))(keys, game.params)
+        starts = game.reset_batch(keys, game.params)
         step_keys = jax.random.split(key, (NUM_ENVS, STEPS))
         _, (later, _, _, infos) = game.scan_batch(step_keys, starts[1], actions, game.params)
         seen = jax.tree.map(

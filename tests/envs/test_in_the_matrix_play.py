@@ -59,7 +59,8 @@ def agents(state, index):
 
 
 @pytest.mark.parametrize(
-    ("num_players", "fixed", "num_envs"), ((2, True, 24), (2, False, 24), (4, False, 6))
+    ("num_players", "fixed", "num_envs"),
+    ((2, True, 24), pytest.param(2, False, 24, marks=pytest.mark.slow), (4, False, 6)),
 )
 def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
     num_steps = 200

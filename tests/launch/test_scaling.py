@@ -9,7 +9,7 @@ from launch import scaling, scaling_worker
 from launch.hlo import Collective, collectives, loops
 
 ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
-QUICK_ROWS = (1, 5)  # Opponents of the shaper, environments of PPO.
+QUICK_ROWS = (1,)  # Opponents of the shaper.
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_past_advantages_are_those_of_the_formula():
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
-def learned(make_learner, agents=(PPOMemory, PPO)):
+def learned(make_learner, agents):
     """Every parameter of both players after three iterations of two episodes."""
     roles = []
     for seat, cls in enumerate(agents):
@@ -61,10 +61,13 @@ def same(first, second):
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_weight_0_is_ppo_and_others_are_not():
-    plain = learned(Gradient)
-    assert same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=0.0)))
-    assert not same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=5.0)))
+@pytest.mark.parametrize(
+    "agents", [(PPO, PPO), pytest.param((PPOMemory, PPO), marks=pytest.mark.slow)]
+)
+def test_weight_0_is_ppo_and_others_are_not(agents):
+    plain = learned(Gradient, agents)
+    assert same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=0.0), agents))
+    assert not same(plain, learned(lambda agent: AdvantageAlignment(agent, weight=5.0), agents))
 
 
 def test_loqa_counts_steps_as_far_as_the_others_action_was_unlikely():
@@ -75,7 +78,9 @@ def test_loqa_counts_steps_as_far_as_the_others_action_was_unlikely():
     np.testing.assert_allclose(learner.influence(theirs), [[0.75, 0.0], [0.5, 0.99]], atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", ("advantage_alignment", "loqa"))
+@pytest.mark.parametrize(
+    "variant", ("advantage_alignment", pytest.param("loqa", marks=pytest.mark.slow))
+)
 def test_players_learn_to_reciprocate_in_the_prisoners_dilemma(variant):
     config = load_config(f"{ROOT}/configs/ipd.py:{variant}")
     config.num_iters, config.seed = 400, 5

@@ -76,7 +76,7 @@ def evolve_by_evosax(strategy, cost, params, start):
     return run(state, jax.random.split(key, GENERATIONS))
 
 
-@pytest.mark.parametrize("cost", [quadratic, rastrigin])
+@pytest.mark.parametrize("cost", [pytest.param(quadratic, marks=pytest.mark.slow), rastrigin])
 @pytest.mark.parametrize("name", ["Open_ES", "CMA_ES", "PGPE", "SNES"])
 def test_distributions_move_as_evosax_moves_them(name, cost):
     learner = Evolution(
