@@ -37,7 +37,7 @@ TABULAR = f"{IPD}:tabular,quicktest"
 # Importing takes much longer than refusing a command line, so one process imports, and a fork of it
 # runs each command line: it reads a line of JSON with one, and answers with what came of it.
 SERVER = """
-    import json, os, pathlib, sys, warnings
+    import json, os, pathlib, sys, traceback, warnings
 
     from pax import main
     from pax.loop import Loop
@@ -60,7 +60,17 @@ SERVER = """
         if not pid:
             for stream, name in ((1, "stdout"), (2, "stderr")):
                 os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), stream)
-            run(request)
+            code = 1
+            try:
+                run(request)
+            except SystemExit as end:
+                code = end.code
+            except BaseException:
+                traceback.print_exc()
+            # What there is to tidy up takes longer than all the rest, and is the parent's.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else code is not None)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 """

@@ -133,12 +133,13 @@ def one_hot(request):
     return make(request.param, True)
 
 
+# By NumPy, as each operation of JAX is compiled for every shape.
 def stack(trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
 
 
 def take(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[index]), tree)
 
 
 def shapes(tree):
@@ -169,11 +170,12 @@ def assert_memory(memory, width):
 
 
 def test_initial_state(discrete):
-    state, memory = discrete.agent.make_initial_state(discrete.keys[0], discrete.hidden)
+    init = jax.jit(discrete.agent.make_initial_state)
+    state, memory = init(discrete.keys[0], discrete.hidden)
     assert isinstance(state, TrainingState)
     assert (state.updates.dtype, int(state.updates)) == (jnp.int32, 0)
     assert_memory(memory, discrete.agent.hidden_size_in_memory)
-    # Compiled, one of a population, it is the same; and so it is once more.
+    # As one of a population, it is the same; and so it is once more.
     assert_same(take(discrete.population, 0), (state, memory))
     again = discrete.init_batch(discrete.keys, discrete.hidden)
     assert_same(again, discrete.population, exactly=True)
@@ -195,14 +197,14 @@ def test_initial_states_of_a_batch_share_the_training_state(discrete):
 
 def test_policy(case):
     arguments = (case.state, case.observations[0], case.memory, case.policy_keys[0])
-    actions, memory = case.agent.policy(*arguments)
+    actions, memory = jax.jit(case.agent.policy)(*arguments)
     space = case.agent.action_space
     assert (actions.shape, actions.dtype) == ((NUM_ENVS, *space.shape), space.dtype)
     if isinstance(space, Discrete):
         assert ((actions >= 0) & (actions < space.n)).all()
     assert_memory(memory, case.agent.hidden_size_in_memory)
     assert (memory.extras["log_probs"] <= 0).all()
-    # Compiled, as the first step of a scan, it is the same.
+    # As the first step of a scan, it is the same.
     assert_same((case.rollout.actions[0], take(case.after, 0)), (actions, memory))
 
 
@@ -212,8 +214,8 @@ def test_what_was_drawn_ahead_stands_for_the_key(case):
     key = case.policy_keys[0]
     drawn = case.agent.draw(key, NUM_ENVS)
     arguments = (case.state, case.observations[0], case.memory)
-    expected = case.agent.policy(*arguments, key)
-    assert_same(case.agent.policy(*arguments, drawn), expected, exactly=True)
+    policy = jax.jit(case.agent.policy)
+    assert_same(policy(*arguments, drawn), policy(*arguments, key))
 
 
 def test_the_same_play_from_the_same_keys(case):
@@ -223,7 +225,7 @@ def test_the_same_play_from_the_same_keys(case):
 
 def test_policy_under_scan_and_vmap_is_a_loop(case):
     """All steps of the play at once, each from its memory; they share a training state."""
-    policy = jax.vmap(case.agent.policy, (None, 0, 0, 0))
+    policy = jax.jit(jax.vmap(case.agent.policy, (None, 0, 0, 0)))
     actions, after = policy(case.state, case.observations, case.before, case.policy_keys)
     assert_same((actions, after), (case.rollout.actions, case.after))
     assert_same(case.rollout.hiddens, case.before.hidden)
@@ -234,11 +236,11 @@ def test_policy_under_scan_and_vmap_is_a_loop(case):
 
 
 def test_update(discrete):
-    """Compiled, in a scan, it does what it does without, under vmap over states and memories."""
+    """In a scan, it does what it does under vmap over states and memories."""
     case = discrete
     first, second = ((case.state, case.last[1]), take(case.updates[:2], 0))
     states, memories = stack([first, second])
-    update = jax.vmap(case.agent.update, (None, None, 0, 0, 0))
+    update = jax.jit(jax.vmap(case.agent.update, (None, None, 0, 0, 0)))
     assert_same(update(case.rollout, case.last[0], states, memories, case.keys), case.updates)
 
 
@@ -298,6 +300,7 @@ def test_memory_is_zero_at_the_next_episode(discrete):
 
 
 def test_reset_memory_under_vmap_and_scan_is_a_loop(discrete):
+    @jax.jit
     def reset(memory):
         return discrete.agent.reset_memory(memory, False, discrete.state)
 

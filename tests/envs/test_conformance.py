@@ -100,6 +100,12 @@ def game(request):
     return make(request.param)
 
 
+@pytest.fixture(params=[case for case, (_, variant) in enumerate(CASES) if not variant], ids=ENVS)
+def plain_game(request):
+    """As it is by default: for what depends on little else."""
+    return make(request.param)
+
+
 def assert_same(actual, expected, tolerance=1e-5):
     """Equal structure, shapes, dtypes and values: floats to `tolerance`, everything else exactly."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
@@ -131,15 +137,16 @@ def shapes(tree):
     return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
 
 
+# By NumPy, as each operation of JAX is compiled for every shape.
 def stack(trees):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
 
 
 def play(game, key, reset, step):
     """An episode of random actions in a plain loop; returns (states, one tuple per step)."""
     reset_key, step_key, action_key = jax.random.split(key, 3)
     observations, state = reset(reset_key, game.params)
-    actions = game.random_actions(action_key)
+    actions = jax.tree.map(np.asarray, game.random_actions(action_key))
     states, seen = [state], [observations]
     outputs = []
     for t in range(STEPS):
@@ -189,10 +196,12 @@ def test_shapes_and_dtypes_of_the_state_never_change(game):
         )
 
 
-def test_the_same_without_jit(game):
+def test_the_same_without_jit(plain_game):
     key = jax.random.key(3)
-    plain = play(game, key, game.env.reset, game.env.step)
-    assert_same(play(game, key, game.reset, game.step), plain, game.tolerance)
+    plain = play(plain_game, key, plain_game.env.reset, plain_game.env.step)
+    assert_same(
+        play(plain_game, key, plain_game.reset, plain_game.step), plain, plain_game.tolerance
+    )
 
 
 def test_the_same_from_the_same_key(game):
@@ -227,33 +236,33 @@ def test_a_batch_is_as_many_environments_played_one_by_one(game):
     assert_same((starts, batch), stack(one_by_one), game.tolerance)
 
 
-def test_parameters_may_differ_between_environments(game):
+def test_parameters_may_differ_between_environments(plain_game):
     """A batch of parameters is one more axis, whatever they are."""
-    params = stack([jax.tree.map(jnp.asarray, game.params)] * NUM_ENVS)
+    params = stack([jax.tree.map(jnp.asarray, plain_game.params)] * NUM_ENVS)
     keys = jax.random.split(jax.random.key(7), NUM_ENVS)
     step_keys = jax.random.split(jax.random.key(8), (NUM_ENVS, STEPS))
-    actions = stack([game.random_actions(key) for key in keys])
-    starts = jax.vmap(game.env.reset)(keys, params)
-    batch = jax.vmap(game._scan)(step_keys, starts[1], actions, params)
-    shared = game.scan_batch(step_keys, starts[1], actions, game.params)
-    assert_same(batch, shared, game.tolerance)
+    actions = stack([plain_game.random_actions(key) for key in keys])
+    starts = jax.vmap(plain_game.env.reset)(keys, params)
+    batch = jax.vmap(plain_game._scan)(step_keys, starts[1], actions, params)
+    shared = plain_game.scan_batch(step_keys, starts[1], actions, plain_game.params)
+    assert_same(batch, shared, plain_game.tolerance)
 
 
-def test_six_steps_are_three_and_three(game):
+def test_six_steps_are_three_and_three(plain_game):
     keys = jax.random.split(jax.random.key(9), STEPS)
-    actions = game.random_actions(jax.random.key(10))
-    _, start = game.reset(jax.random.key(11), game.params)
+    actions = plain_game.random_actions(jax.random.key(10))
+    _, start = plain_game.reset(jax.random.key(11), plain_game.params)
     half = STEPS // 2
     first, second = (
         (keys[part], jax.tree.map(lambda leaf, part=part: leaf[part], actions))
         for part in (slice(None, half), slice(half, None))
     )
-    whole, outputs = game.scan(keys, start, actions, game.params)
-    middle, early = game.scan(first[0], start, first[1], game.params)
-    end, late = game.scan(second[0], middle, second[1], game.params)
-    assert_same(end, whole, game.tolerance)
+    whole, outputs = plain_game.scan(keys, start, actions, plain_game.params)
+    middle, early = plain_game.scan(first[0], start, first[1], plain_game.params)
+    end, late = plain_game.scan(second[0], middle, second[1], plain_game.params)
+    assert_same(end, whole, plain_game.tolerance)
     joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, late)
-    assert_same(joined, outputs, game.tolerance)
+    assert_same(joined, outputs, plain_game.tolerance)
 
 
 def test_default_parameters_are_valid_and_what_empty_settings_make(game):
