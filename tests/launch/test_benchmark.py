@@ -1,6 +1,9 @@
 """The benchmark program: what it measures is what it says, its file, comparisons, and errors."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from launch.benchmark_timing import Row, Sizes, take_turns
 from pax.envs import ENVS, IteratedMatrixGame
 from pax.errors import ConfigError
 
+ROOT = pathlib.Path(__file__).parents[2]
 QUICK = Sizes(repeats=2, num_envs=4, num_steps=8, min_seconds=0.0, quick=True)
 
 
@@ -198,3 +202,13 @@ def test_who_is_slower_is_told_unless_ranges_overlap():
     )
     assert "| 0.67 (ranges overlap) |" in text([2.0, 1.0, 3.5], [3.0, 2.0, 4.0])
     assert "| 2.00 |" in text([2.0], [1.0])
+
+
+def test_the_peak_of_a_process_is_not_that_of_who_started_it():
+    code = "from launch.benchmark_training import peak_of_process; print(peak_of_process())"
+    ballast = np.ones(200 << 20)  # 1.6 GiB, all of it touched.
+    assert benchmark_training.peak_of_process() > ballast.nbytes
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert 50 << 20 < int(result.stdout) < ballast.nbytes / 2
