@@ -64,3 +64,16 @@ def test_sizes_of_outputs_and_spaces_that_no_policy_acts_in():
     for space in (Box((2, 2)), Box(()), Dict((("a", Discrete(2)),))):
         with pytest.raises(ConfigError, match="a policy needs Discrete ones, or a Box of one axis"):
             num_outputs(space)
+
+
+def test_standard_deviations_are_softplus_however_large_the_outputs():
+    spreads = jnp.array([-1e4, -90.0, -20.0, -1.0, 0.0, 1.0, 20.0, 90.0, 1e4])
+
+    def std(spread):
+        outputs = jnp.stack([jnp.zeros_like(spread), spread], axis=-1)
+        return make_distribution(outputs, Box((1,))).std[..., 0]
+
+    np.testing.assert_allclose(std(spreads), jax.nn.softplus(spreads) + MIN_STD, rtol=1e-4)
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(std))(spreads), jax.nn.sigmoid(spreads), rtol=1e-5, atol=1e-7
+    )
