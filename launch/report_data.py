@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pax.errors import ConfigError
+from pax.evaluation_results import ABOUT, EVALUATION_FILE, parse_row
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.run_directory import RUN_FILE, read_run
 
-EVALUATION_FILE = "evaluation.jsonl"
 NOT_SET = "not set"
 STEPS = "environment steps"
 
@@ -145,18 +145,19 @@ def read_evaluations(
     found = {}
     lines = path.read_bytes().splitlines() if path.exists() else []
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            name, iteration = row.pop("evaluation"), int(row.pop("iteration"))
-            metrics = {
-                str(key): tuple(map(as_float, value if isinstance(value, list) else [value]))
-                for key, value in row.items()
-            }
-        except (ValueError, TypeError, KeyError, AttributeError):
+        row = parse_row(line)
+        metrics = {key: _per_seed(row[key]) for key in row or {} if key not in ABOUT}
+        if row is None or None in metrics.values():
             problems.append(f"{path}, line {number} is no evaluation, so it is passed over")
         else:
-            found[str(name)] = (iteration, metrics)
+            found[row["evaluation"]] = (row["iteration"], metrics)
     return found
+
+
+def _per_seed(value: Any) -> tuple[float, ...] | None:
+    """A metric of each seed; None if it is no metric."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(map(as_float, values)) if all(map(is_number, values)) else None
 
 
 def is_number(value: Any) -> bool:

@@ -10,47 +10,40 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from launch.report_data import Experiment, Run, is_deviation
-from pax.metrics.bootstrap import bootstrap_interval, interquartile_mean, t_interval
+from pax.metrics.bootstrap import (
+    INTERQUARTILE_MEAN,
+    MEAN,
+    Estimate,
+    estimate_over_seeds,
+    t_interval,
+)
 
 EVALUATION = "evaluation/"
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """Along a curve `[T]`, or of one number `[]`; NaN where nothing is known."""
-
-    middle: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @property
-    def is_known(self) -> bool:
-        """Whether any point of it is."""
-        return bool(np.isfinite(self.middle).any())
-
-
 def of_seeds(values: np.ndarray) -> Estimate:
-    """The inter-quartile mean of seeds, `[N, ...]`, with its bootstrap interval.
+    """Estimates each point of `[N, ...]` from the seeds in which it is defined.
 
-    Points that are undefined in some seeds are those of the others.
+    Points of a curve that are defined in fewer than `LEAST_SEEDS` seeds are means, also where the others, and
+    so the method of the curve, are not.
     """
     num_seeds = len(values)
     columns = values.reshape(num_seeds, -1)
-    middle, low, high = np.full((3, columns.shape[1]), np.nan)
+    parts, methods = np.full((3, columns.shape[1]), np.nan), {MEAN}
     is_defined = np.isfinite(columns)
     for pattern in np.unique(is_defined, axis=1).T:
         if not pattern.any():
             continue
         at = (is_defined == pattern[:, None]).all(axis=0)
-        chosen = columns[np.ix_(pattern, at)]
-        middle[at] = interquartile_mean(chosen, axis=0)
-        low[at], high[at] = bootstrap_interval(chosen[:, None])
-    shape = values.shape[1:]
-    return Estimate(middle.reshape(shape), low.reshape(shape), high.reshape(shape))
+        found = estimate_over_seeds(columns[np.ix_(pattern, at)])
+        parts[:, at] = found.middle, found.low, found.high
+        methods.add(found.method)
+    method = INTERQUARTILE_MEAN if INTERQUARTILE_MEAN in methods else MEAN
+    return Estimate(*parts.reshape(3, *values.shape[1:]), method)
 
 
 def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) -> Estimate:
-    """The mean over all seeds of several runs, with a t interval, from what is known of each run.
+    """Estimates the mean over all seeds of several runs, with a t interval, from what is known of each run.
 
     Args:
         means: over the seeds of each run, `[R, ...]`.
@@ -59,11 +52,11 @@ def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) ->
     """
     size, num = sizes[0], sum(sizes)
     if len(means) == 1:
-        return Estimate(means[0], *t_interval(means[0], deviations[0], num))
+        return Estimate(means[0], *t_interval(means[0], deviations[0], num), MEAN)
     mean = means.mean(axis=0)
     within = (size - 1) * np.square(deviations).sum(axis=0) if size > 1 else 0.0
     between = size * np.square(means - mean).sum(axis=0)
-    return Estimate(mean, *t_interval(mean, np.sqrt((within + between) / (num - 1)), num))
+    return Estimate(mean, *t_interval(mean, np.sqrt((within + between) / (num - 1)), num), MEAN)
 
 
 def estimate(experiment: Experiment, tables: Mapping[str, np.ndarray], key: str) -> Estimate:
@@ -85,7 +78,7 @@ def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Es
     )
     if not iterations:
         nothing = np.empty(0)
-        return nothing, Estimate(nothing, nothing, nothing)
+        return nothing, Estimate(nothing, nothing, nothing, MEAN)
     bins = np.array_split(np.array(iterations), min(points, len(iterations)))
     tables = {
         name: np.array([[_mean(run, part, name) for part in bins] for run in experiment.runs])
@@ -207,10 +200,13 @@ def _result(run: Run, name: str) -> _Result | None:
 
 
 def over_all(found: Mapping[str, Evaluated], key: str) -> Estimate | None:
-    """Seeds and evaluations pooled, by the stratified bootstrap; None unless each seed has each of them."""
+    """Estimates the mean over evaluations; None unless each seed has each of them.
+
+    A seed's results in different evaluations are those of one policy, and depend on each other: its mean over
+    evaluations is one sample.
+    """
     columns = [evaluated.per_seed.get(key) for evaluated in found.values()]
     known = [column for column in columns if column is not None and np.isfinite(column).all()]
     if len(known) < 2 or len(known) < len(columns) or len({len(column) for column in known}) > 1:
         return None
-    scores = np.stack(known, axis=1)
-    return Estimate(interquartile_mean(scores.ravel()), *bootstrap_interval(scores))
+    return estimate_over_seeds(np.mean(known, axis=0))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from launch.report_data import Experiment
 from launch.report_estimates import Evaluated, evaluations, over_all
-from launch.report_html import estimate_cell, labelled, plain, table, text
+from launch.report_html import estimate_cell, labelled, method_cell, plain, table, text
+from pax.metrics.bootstrap import Estimate
 
 
 def evaluation_tables(experiments: Sequence[Experiment]) -> str:
@@ -24,6 +25,7 @@ def evaluation_tables(experiments: Sequence[Experiment]) -> str:
             "Evaluation",
             "Iteration",
             *(plain(key.rpartition("/")[2]) for key in rewards),
+            "Estimate",
         ],
         _evaluation_rows(experiments, found, rewards),
         "Rewards of evaluations",
@@ -45,14 +47,16 @@ def _evaluation_rows(
         for name, evaluated in results.items():
             at = sorted(set(evaluated.iterations))
             told = " to ".join(dict.fromkeys(f"{number:,}" for number in (at[0], at[-1])))
-            cells = [estimate_cell(evaluated.metrics.get(key)) for key in keys]
-            rows.append([label, text(name), told, *cells])
+            estimates = [evaluated.metrics.get(key) for key in keys]
+            rows.append([label, text(name), told, *_cells(estimates)])
         overall = [over_all(results, key) for key in keys]
         if any(overall):
-            rows.append(
-                [label, "<i>all evaluations together</i>", "", *map(estimate_cell, overall)]
-            )
+            rows.append([label, "<i>mean of all evaluations</i>", "", *_cells(overall)])
     return rows
+
+
+def _cells(estimates: Sequence[Estimate | None]) -> list[str]:
+    return [*map(estimate_cell, estimates), method_cell(estimates)]
 
 
 def _statistics(experiment: Experiment, results: dict[str, Evaluated]) -> str:

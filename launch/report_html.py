@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from launch.report_data import Experiment
-from launch.report_estimates import Estimate
+from pax.metrics.bootstrap import Estimate
 
 
 def text(value: Any) -> str:
@@ -52,6 +52,12 @@ def estimate_cell(estimate: Estimate | None) -> str:
     middle, low, high = (float(part) for part in (estimate.middle, estimate.low, estimate.high))
     interval = f" <small>[{decimal(low)}, {decimal(high)}]</small>" if np.isfinite(low) else ""
     return f"{decimal(middle)}{interval}"
+
+
+def method_cell(estimates: Iterable[Estimate | None]) -> str:
+    """What the numbers of a row are; empty if nothing is known."""
+    known = [one.method for one in estimates if one is not None and one.is_known]
+    return f"<small>{text(', '.join(dict.fromkeys(known)))}</small>"
 
 
 def labelled(experiments: Sequence[Experiment], index: int) -> str:

@@ -11,7 +11,7 @@ from launch.report_curves import LEARNING, MAX_CHARTS, sections
 from launch.report_data import NOT_SET, Experiment, differences
 from launch.report_estimates import at_the_end
 from launch.report_evaluations import evaluation_tables
-from launch.report_html import estimate_cell, labelled, long_cell, plain, table, text
+from launch.report_html import estimate_cell, labelled, long_cell, method_cell, plain, table, text
 from launch.report_pictures import pictures
 from launch.report_words import explanation
 
@@ -80,12 +80,12 @@ def _results(experiments: Sequence[Experiment]) -> str:
     )
     if not keys:
         return ""
-    head = ["Experiment", "Seeds", *(plain(key.removeprefix(REWARD)) for key in keys)]
-    rows = [
-        [labelled(experiments, index), _seeds(experiment)]
-        + [estimate_cell(at_the_end(experiment, key)) for key in keys]
-        for index, experiment in enumerate(experiments)
-    ]
+    head = ["Experiment", "Seeds", *(plain(key.removeprefix(REWARD)) for key in keys), "Estimate"]
+    rows = []
+    for index, experiment in enumerate(experiments):
+        estimates = [at_the_end(experiment, key) for key in keys]
+        cells = [*map(estimate_cell, estimates), method_cell(estimates)]
+        rows.append([labelled(experiments, index), _seeds(experiment), *cells])
     note = (
         "<p>Averaged over the last tenth of each run; in brackets, a 95 % interval over seeds.</p>"
     )

@@ -7,30 +7,31 @@ from collections.abc import Sequence
 
 from launch.report_curves import POINTS
 from launch.report_data import Experiment
-from pax.metrics.bootstrap import REPETITIONS
+from pax.metrics.bootstrap import LEAST_SEEDS, REPETITIONS
 
 SEEDS = (
-    "Runs that differ in their seed only are seeds of one experiment. Lines and numbers are inter-quartile "
-    "means over seeds: of n seeds the n // 4 lowest and highest are left out at each point, so that of up to "
-    "three seeds it is the plain mean. Bands and brackets are 95 % intervals of it by the percentile "
-    f"bootstrap over seeds, with {REPETITIONS} draws that are the same whenever the page is made (Agarwal et "
-    "al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice). With few seeds, say "
-    "fewer than ten, such intervals tend to be too narrow; one seed has none."
+    "Runs that differ in their seed only are seeds of one experiment. Lines and numbers are means over "
+    "seeds, and bands and brackets 95 % intervals of the mean by Student's t, which takes seeds to be "
+    f"normally distributed. With {LEAST_SEEDS} seeds or more they are inter-quartile means (of n seeds the "
+    "n // 4 lowest and highest are left out at each point) with 95 % intervals by the percentile bootstrap "
+    f"over seeds, with {REPETITIONS} draws that are the same whenever the page is made (Agarwal et al. 2021, "
+    "Deep Reinforcement Learning at the Edge of the Statistical Precipice). With fewer seeds such intervals "
+    "cover far less than 95 %: two seeds 50 %, three 73 %, five 89 %. One seed has no interval. The column "
+    "Estimate says what a row shows. A point that is undefined in some seeds is that of the others."
 )
 MEANS = (
     "A run with num_seeds > 1 records the mean and the standard deviation of its seeds, not each one's own "
-    "numbers. There, lines and numbers are plain means, and bands and brackets 95 % intervals of the mean by "
-    "Student's t, which takes seeds to be normally distributed; where a statistic was undefined in some "
-    "seeds, the interval still counts all of them. Only results of --mode=evaluate have each seed's own "
-    "numbers, and are treated as said above."
+    "numbers. There, lines and numbers are means with t intervals, however many seeds there are; where a "
+    "statistic was undefined in some seeds, the interval still counts all of them. Only results of "
+    "--mode=evaluate have each seed's own numbers, and are treated as said above."
 )
 NO_RECORD = (
     "A run without run.json was made from Python: its settings and the number of its seeds are not known, "
     "and it has no intervals."
 )
 POOLED = (
-    "All evaluations together: the inter-quartile mean of seeds and evaluations pooled; for its interval "
-    "seeds are drawn for each evaluation anew (the stratified bootstrap)."
+    "Mean of all evaluations: results of one seed in different evaluations depend on each other, so its mean "
+    "over evaluations is one sample."
 )
 CURVES = (
     f"A curve of more than {POINTS} points shows averages of neighbouring ones, and fewer points on a page "

@@ -52,7 +52,7 @@ class Results:
             seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if seen != self._seen:
                 self._rows = {
-                    _key(row): row for row in map(_parse, _lines(self._path.read_bytes())) if row
+                    _key(row): row for row in map(parse_row, _lines(self._path.read_bytes())) if row
                 }
                 self._seen = seen
         except FileNotFoundError:
@@ -70,7 +70,7 @@ class Results:
             with _locked(self._workdir, wait=True):
                 before = self._path.read_bytes() if self._path.exists() else b""
                 lines = _lines(before)
-                rows = [_parse(line) for line in lines]
+                rows = [parse_row(line) for line in lines]
                 replaced = {_key(row) for row in new}
                 kept = [
                     line
@@ -195,8 +195,8 @@ def _lines(text: bytes) -> list[bytes]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _parse(line: bytes) -> Row | None:
-    """The row that a line holds, or None if it holds none."""
+def parse_row(line: bytes) -> Row | None:
+    """Returns the row that a line of `evaluation.jsonl` holds, or None if it holds none."""
     try:
         row = json.loads(line)
     except ValueError:

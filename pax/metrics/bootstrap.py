@@ -1,22 +1,29 @@
-"""What a few seeds say of a method: inter-quartile means and intervals over seeds.
+"""What a few seeds tell about a method: means, inter-quartile means, and intervals over seeds.
 
 Source: Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice (rliable).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 COVERAGE = 0.95
 REPETITIONS = 2000
+LEAST_SEEDS = 6
+"""The fewest seeds of which the bootstrap interval is shown: its measured coverage is 91 % for normal samples
+and at least 90 % for uniform, bimodal, Student's t (3 degrees of freedom) and log-normal ones."""
+INTERQUARTILE_MEAN = "inter-quartile mean, bootstrap interval"
+MEAN = "mean, t interval"
 # Quantiles at 97.5 % of Student's t distribution, for 1, 2, ... degrees of freedom.
 _T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL_QUANTILE = 1.959964
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> np.ndarray:
-    """The mean of what is left when a quarter of the values is cut off at either end.
+    """Computes the mean of what is left when a quarter of the values is cut off at either end.
 
     Of n values, `n // 4` are cut at each end: up to three values it is the plain mean. NaN if one of them is.
     """
@@ -31,39 +38,73 @@ def interquartile_mean(values: ArrayLike, axis: int = -1) -> np.ndarray:
 
 
 def bootstrap_interval(
-    scores: ArrayLike, *, repetitions: int = REPETITIONS, seed: int = 0
+    samples: ArrayLike, *, repetitions: int = REPETITIONS, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A 95 % interval of the inter-quartile mean by the stratified, percentile bootstrap.
+    """Computes a 95 % interval of the inter-quartile mean over seeds by the percentile bootstrap.
 
-    Seeds are drawn with replacement, for each task anew; then seeds and tasks are pooled. A drawn seed
-    brings all of its points, so that an interval does not jitter along a curve.
+    It is too narrow with few seeds: see `LEAST_SEEDS`. A drawn seed brings all of its points, so that an
+    interval does not jitter along a curve.
 
     Args:
-        scores: `[N, M, ...]`, of N seeds on M tasks; further axes (points of a curve) are kept.
-        repetitions: how many times to draw.
-        seed: of the draws, fixed, so that equal scores have equal intervals.
+        samples: `[N, ...]`, of N seeds; further axes (points of a curve) are kept.
+        repetitions: how many times to draw N seeds with replacement.
+        seed: of the draws, fixed, so that equal samples have equal intervals.
 
     Returns:
         The lower and the upper end, `[...]`; NaN at both with one seed, of which nothing can be drawn.
     """
-    array = np.asarray(scores, np.float64)
-    if array.ndim < 2 or 0 in array.shape:
-        raise ValueError(f"scores have shape {array.shape}: expected seeds x tasks, none of them 0")
-    num_seeds, num_tasks, *rest = array.shape
+    array = np.asarray(samples, np.float64)
+    if array.ndim < 1 or 0 in array.shape:
+        raise ValueError(
+            f"samples have shape {array.shape}: expected seeds first, and none of them 0"
+        )
+    num_seeds, *rest = array.shape
     if num_seeds == 1:
         nothing = np.full(rest, np.nan)
         return nothing, nothing.copy()
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(num_seeds, size=(repetitions, num_seeds, num_tasks))
-    samples = array[drawn, np.arange(num_tasks)]
-    means = interquartile_mean(samples.reshape(repetitions, num_seeds * num_tasks, *rest), axis=1)
+    drawn = np.random.default_rng(seed).integers(num_seeds, size=(repetitions, num_seeds))
+    means = interquartile_mean(array[drawn], axis=1)
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(means, (tail, 1 - tail), axis=0)
     return low, high
 
 
+class Estimate(NamedTuple):
+    """What some seeds tell about a quantity, `[...]`; NaN where nothing is known."""
+
+    middle: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    method: str
+    """Which estimate it is: `MEAN` or `INTERQUARTILE_MEAN`."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any point of it is known."""
+        return bool(np.isfinite(self.middle).any())
+
+
+def estimate_over_seeds(samples: ArrayLike) -> Estimate:
+    """Estimates a quantity from one sample per seed, with a 95 % interval.
+
+    From `LEAST_SEEDS` on, it is the inter-quartile mean with its bootstrap interval. With fewer, such
+    intervals cover far less than they say (two seeds: 50 %, three: 73 %, five: 89 %), so it is the mean with
+    Student's t interval.
+
+    Args:
+        samples: `[N, ...]`, one per seed.
+    """
+    array = np.asarray(samples, np.float64)
+    if len(array) >= LEAST_SEEDS:
+        low, high = bootstrap_interval(array)
+        return Estimate(interquartile_mean(array, axis=0), low, high, INTERQUARTILE_MEAN)
+    mean = array.mean(axis=0)
+    std = array.std(axis=0, ddof=1) if len(array) > 1 else np.full(mean.shape, np.nan)
+    return Estimate(mean, *t_interval(mean, std, len(array)), MEAN)
+
+
 def t_interval(mean: ArrayLike, std: ArrayLike, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """A 95 % interval of the mean of `num` normally distributed values, by Student's t.
+    """Computes a 95 % interval of the mean of `num` normally distributed values, by Student's t.
 
     Args:
         mean: theirs, `[...]`.
@@ -79,7 +120,7 @@ def t_interval(mean: ArrayLike, std: ArrayLike, num: int) -> tuple[np.ndarray, n
 
 
 def t_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, right to three digits after the point."""
+    """Returns the 97.5 % quantile of Student's t, right to three digits after the point."""
     if degrees <= len(_T_QUANTILES):
         return _T_QUANTILES[degrees - 1]
     # Fisher's expansion in 1 / degrees, Abramowitz and Stegun 26.7.5.

@@ -1,6 +1,7 @@
 """A report is one page that holds what was run; what cannot be read is said."""
 
 import html.parser
+import json
 import pathlib
 import re
 import subprocess
@@ -78,11 +79,11 @@ def test_one_page_holds_it_all(runs, tmp_path):
     page = Page(out)
     assert out.stat().st_size < 3e6
     results, what, settings, partly, rewards, statistics, speed = page.tables
-    # The ends of the seeds, of which the middle three count; each is the mean over its last tenth.
+    # The mean over the last tenth of each seed.
     ends = [np.linspace(-2.0, -1.0 + seed / 10, 300)[270:].mean() for seed in range(5)]
     assert results[1][1:3][0] == "5 (0 to 4)"
-    assert results[1][2].startswith(f"{np.mean(ends[1:4]):.3f} [")
-    assert results[2][1:] == ["1 (0)", "-1.500", "-1.000"]
+    assert results[1][2].startswith(f"{np.mean(ends):.3f} [")
+    assert results[2][1:] == ["1 (0)", "-1.500", "-1.000", "mean, t interval"]
     assert what[1][1:] == [
         "IteratedMatrixGame",
         "5 (0 to 4)",
@@ -94,17 +95,16 @@ def test_one_page_holds_it_all(runs, tmp_path):
     assert settings[1:] == [["agent1.learning_rate", "0.1", "0.01"], ["num_iters", "3000", "20"]]
     assert partly[1:] == [["agent1.decay", "not set", "true"]]
     assert [row[1:] for row in rewards[1:]] == [
-        ["defect", "3,000", "-3.000 [-3.000, -3.000]"],
-        ["self", "3,000", "-1.000 [-1.000, -1.000]"],
-        # Five of -3 and five of -1: the middle six hold three of each.
-        ["all evaluations together", "", "-2.000 [-2.000, -2.000]"],
+        ["defect", "3,000", "-3.000 [-3.000, -3.000]", "mean, t interval"],
+        ["self", "3,000", "-1.000 [-1.000, -1.000]", "mean, t interval"],
+        ["mean of all evaluations", "", "-2.000 [-2.000, -2.000]", "mean, t interval"],
     ]
     assert statistics == [["Statistic", "defect", "self"], ["x/CC", "0.500 [0.500, 0.500]", ""]]
     assert speed[1][1:] == ["3,000", "60,000", "1,500", "2,505"]
     for title in ("reward per timestep player 1", "cooperation probability CC", "entropy agent1"):
         assert title in page.text
     assert "state visitation" not in page.text
-    assert "inter-quartile means" in page.text and "Student" not in page.text
+    assert "With 6 seeds or more they are inter-quartile means" in page.text
     # Only the latest picture of an evaluation, and none that would make the page large.
     (picture,) = page.images
     assert "defect, iteration 3,000" in picture["alt"]
@@ -151,8 +151,36 @@ def test_means_over_seeds_are_said_to_be_means(tmp_path):
         "4 (0 to 3)",
         "2.000 [1.364, 2.636]",
         "-1.000 [-1.636, -0.364]",
+        "mean, t interval",
     ]
-    assert "Student's t" in page.text
+    assert "records the mean and the standard deviation of its seeds" in page.text
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of two seeds, trained and evaluated from the shell."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    config = "--config=configs/ipd.py:ppo,quicktest"
+    sizes = ["--config.num_seeds=2", "--config.callbacks.checkpoint.enabled=True"]
+    for arguments in ([config, *sizes], ["--mode=evaluate"]):
+        command = [sys.executable, "-m", "pax.main", *arguments, f"--workdir={folder}"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def test_what_the_app_writes_can_be_reported(trained, tmp_path):
+    assert report([str(trained)], tmp_path / "page.html") == []
+    rows = list(map(json.loads, (trained / "evaluation.jsonl").read_text().splitlines()))
+    (evaluations,) = (
+        table for table in Page(tmp_path / "page.html").tables if table[0][1] == "Evaluation"
+    )
+    shown = {row[1]: row[3] for row in evaluations[1:]}
+    assert rows and {row["evaluation"] for row in rows} <= set(shown)
+    for row in rows:
+        one, other = row["reward_per_timestep/player_1"]
+        assert shown[row["evaluation"]].startswith(f"{(one + other) / 2:.3f}")
+    # What a row says about itself is no metric.
+    assert "seconds" not in Page(tmp_path / "page.html").text.partition("How to read it")[0].split()
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path, capsys):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from launch.report_data import differences, group, read_runs
-from launch.report_estimates import at_the_end, curve, evaluations, of_means, over_all
+from launch.report_estimates import (
+    Evaluated,
+    at_the_end,
+    curve,
+    evaluations,
+    of_means,
+    over_all,
+)
 from pax.metrics.bootstrap import bootstrap_interval
 from tests.launch.report_runs import REWARD, add_evaluation, make_run
 
@@ -47,22 +54,43 @@ def test_a_run_made_from_python_stands_alone(tmp_path):
     assert [one.label for one in group(read(*paths))] == ["a", "b"]
 
 
-def test_seeds_are_summarised_by_inter_quartile_means(tmp_path):
-    ends = [0.0, 1.0, 3.0, 7.0, 20.0]
+def test_few_seeds_are_summarised_by_means_and_more_by_inter_quartile_means(tmp_path):
+    ends = [0.0, 1.0, 3.0, 7.0, 20.0, 6.0]
     paths = [
-        make_run(tmp_path / f"s{seed}", [0.0, None if seed == 4 else 1.0, end], seed=seed)
+        make_run(tmp_path / f"s{seed}", [0.0, None if seed == 4 else 1.0 * seed, end], seed=seed)
         for seed, end in enumerate(ends)
     ]
     (experiment,) = group(read(*paths))
     x, found = curve(experiment, PLAYER_1, points=150)
     np.testing.assert_array_equal(x, [10, 20, 30])
-    np.testing.assert_allclose(found.middle, [0.0, 1.0, (1 + 3 + 7) / 3])
-    low, high = bootstrap_interval(np.array(ends)[:, None])
+    # In the middle, one of the six is undefined: 0, 1, 2, 3 and 5 have a mean, with four degrees of freedom.
+    np.testing.assert_allclose(found.middle, [0.0, 2.2, (1 + 3 + 7 + 6) / 4])
+    half = 2.776 * np.std([0, 1, 2, 3, 5], ddof=1) / np.sqrt(5)
+    np.testing.assert_allclose([found.low[1], found.high[1]], [2.2 - half, 2.2 + half])
+    low, high = bootstrap_interval(ends)
     np.testing.assert_allclose([found.low[2], found.high[2]], [low, high])
     assert 0 <= low < found.middle[2] < high <= 20
-    np.testing.assert_allclose(at_the_end(experiment, PLAYER_1).middle, 11 / 3)
+    last = at_the_end(experiment, PLAYER_1)
+    assert last.middle == 17 / 4 and last.method == "inter-quartile mean, bootstrap interval"
+    (fewer,) = group(read(*paths[:3]))
+    last = at_the_end(fewer, PLAYER_1)
+    half = 4.303 * np.std(ends[:3], ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose([last.middle, last.high - last.middle], [4 / 3, half])
+    assert last.method == "mean, t interval"
     # A statistic that is undefined throughout.
     assert not curve(experiment, "cooperation_probability/CD", 150)[1].is_known
+
+
+def test_the_mean_of_evaluations_covers_the_truth():
+    # Five seeds, each evaluated eight times: what differs between seeds is the same in all evaluations.
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(1000):
+        seeds, tasks = rng.normal(size=5), rng.normal(size=8)
+        results = seeds + tasks[:, None] + 0.3 * rng.normal(size=(8, 5))
+        found = {str(i): Evaluated((1,), {}, {"reward": row}) for i, row in enumerate(results)}
+        overall = over_all(found, "reward")
+        covered.append(overall.low <= tasks.mean() <= overall.high)
+    assert 0.92 < np.mean(covered) < 0.98
 
 
 def test_long_curves_are_averages_of_neighbours(tmp_path):
@@ -113,10 +141,10 @@ def test_evaluations_take_each_seeds_own_numbers_where_there_are_any(tmp_path):
     (experiment,) = group(read(path))
     found = evaluations(experiment)
     assert found["defect"].iterations == (10,)
-    assert found["defect"].metrics["reward"].middle == 1.5
+    assert found["defect"].metrics["reward"].middle == 3.0
     assert found["defect"].metrics["prob"].middle == 1.0
-    # 0 1 2 4 4 4 4 9: the middle four are 2 4 4 4.
-    assert over_all(found, "reward").middle == 3.5
+    # Means of 0 4, 1 4, 2 4 and 9 4.
+    assert over_all(found, "reward").middle == np.mean([2.0, 2.5, 3.0, 6.5])
     assert over_all(found, "prob") is None
 
 
