@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from pax.crossplay import Player
@@ -35,9 +36,9 @@ def estimate(samples: np.ndarray) -> Estimate:
     return Estimate(mean, error * quantile(num - 1))
 
 
-def quantile(degrees: float) -> float:
-    """How many standard errors half of a confidence interval is."""
-    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, degrees))
+def quantile(degrees: ArrayLike) -> np.ndarray:
+    """Returns how many standard errors half of a confidence interval is, `[...]`."""
+    return stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)
 
 
 class Group(NamedTuple):

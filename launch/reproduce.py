@@ -26,6 +26,7 @@ from absl import app, flags, logging
 from launch.tables import TABLES, Cell, Table
 from pax.config import nearest
 from pax.errors import ConfigError, PaxError
+from pax.metrics.bootstrap import t_quantile
 from pax.process import enable_compilation_cache, use_all_cores
 
 
@@ -166,18 +167,18 @@ def write_csv(table: Table, results: Sequence[dict[str, object]], path: pathlib.
 
 
 def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
-    """Means with intervals of two standard errors, and crosses where something was published."""
+    """Draws means with 95 % t intervals over seeds, and crosses where something was published."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.2 + 0.28 * len(table.cells)), layout="constrained")
     axes = figure.subplots()
     for row, (cell, result) in enumerate(zip(table.cells, results, strict=True)):
-        means, errors, _ = summary(result)
+        means, errors, num = summary(result)
         for column, (mean, error) in enumerate(zip(means, errors, strict=True)):
             axes.errorbar(
                 mean,
                 -row + 0.12 - 0.24 * column,
-                xerr=0.0 if np.isnan(error) else 2 * error,
+                xerr=0.0 if np.isnan(error) else t_quantile(num - 1) * error,
                 fmt="o",
                 markersize=4,
                 color=f"C{column}",
@@ -187,7 +188,7 @@ def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path)
             if known is not None:
                 axes.plot(known, -row + 0.12 - 0.24 * column, "kx", markersize=7)
     axes.set_yticks(-np.arange(len(table.cells)), [cell.label for cell in table.cells])
-    axes.set_xlabel(f"{table.unit} (crosses: published)")
+    axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds (crosses: published)")
     axes.set_title(table.title)
     axes.legend(loc="best", fontsize="small")
     figure.savefig(path, dpi=120)

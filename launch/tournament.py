@@ -151,11 +151,28 @@ def evaluate(rewards: np.ndarray, generations: int) -> Outcome:
     half = np.hypot(apart[0].half, apart[1].half) / 2
     np.fill_diagonal(half, np.diagonal(pooled.half))
     payoffs = Estimate(pooled.mean, half)
-    width = quantile(rewards.shape[-1] - 1) if rewards.shape[-1] > 1 else np.nan
-    errors = half / width
-    total = np.sqrt((errors**2).sum(axis=1)) / num * quantile(np.inf)
+    total = half_of_sum(half, rewards.shape[-1]) / num
     times, shares = replicator(payoffs.mean, generations)
     return Outcome(payoffs, Estimate(payoffs.mean.mean(axis=1), total), times, shares)
+
+
+def half_of_sum(half: np.ndarray, num_envs: int) -> np.ndarray:
+    """Returns half the width of the interval of a sum of independent means, along the last axis.
+
+    Degrees of freedom are those of Welch and Satterthwaite, (sum v)^2 / sum(v^2 / d) for squared errors v
+    with d = `num_envs` - 1 degrees each: with few environments, a normal interval would be too narrow.
+
+    Args:
+        half: half widths of the means' own intervals, `[..., N]`.
+        num_envs: samples behind each mean.
+    """
+    if num_envs < 2:
+        return np.full(half.shape[:-1], np.nan)
+    squares = np.square(half / quantile(num_envs - 1))
+    total = squares.sum(axis=-1)
+    # Without any spread it does not matter how many there are.
+    degrees = (num_envs - 1) * total**2 / np.maximum((squares**2).sum(axis=-1), 1e-300)
+    return np.sqrt(total) * quantile(np.maximum(degrees, num_envs - 1))
 
 
 def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.ndarray]:

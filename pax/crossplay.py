@@ -17,6 +17,7 @@ from pax.agents.agent import Agent
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.process import compiler_options
+from pax.random_streams import Stream, stream
 from pax.roles import Role
 from pax.trial import TrialRunner
 from pax.types import MemoryState, PyTree, Task, TrainingState
@@ -255,10 +256,10 @@ def _over_devices(size: int) -> NamedSharding:
 
 
 def _keys(seed: int, at: np.ndarray) -> jax.Array:
-    """A key per pair and trial, from their places `[P, 3]`."""
+    """Returns a key per pair and trial, from their places `[P, 3]`."""
 
     def fold(row: jax.Array) -> jax.Array:
-        key = jax.random.key(seed)
+        key = stream(jax.random.key(seed), Stream.CROSS_PLAY)
         for number in row:
             key = jax.random.fold_in(key, number)
         return key

@@ -17,6 +17,7 @@ from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
 from pax.process import compiler_options
+from pax.random_streams import Stream, stream
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
 from pax.types import Task, TrainingState, TrainState
@@ -117,7 +118,7 @@ class Evaluator:
     def _start(self, state: TrainState) -> TrainState:
         """The first state of the evaluating loop."""
         # The same luck in every evaluation of a run, and none that training has.
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(state.keys)
+        keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION))(state.keys)
         start = self._loop.init(keys)
         frozen = {
             name: jax.tree.map(lambda leaf: leaf[:, None], deployed(role, state))
@@ -126,21 +127,24 @@ class Evaluator:
         return dataclasses.replace(start, learners=start.learners | frozen)
 
     def _play_trials(self, state: TrainState, num_trials: int) -> jax.Array:
+        keys, learners, inner = self._first_seed(state, num_trials)
+        play = self._loop.single_trial(self._num_envs)
+        trials, _ = jax.vmap(play, (0, None, None))(keys, learners, inner)
+        return trials.episode_rewards.mean(axis=0)
+
+    def _play_one(self, state: TrainState) -> tuple[Any, Any]:
+        keys, learners, inner = self._first_seed(state, 1)
+        trial, task = self._loop.single_trial(num_envs=1)(keys[0], learners, inner)
+        return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
+
+    def _first_seed(self, state: TrainState, num_trials: int) -> tuple[jax.Array, Any, Any]:
+        """Returns keys of single trials `[num_trials]`, learners and carried co-players of the first seed."""
         start = self._start(state)
         key, learners, inner = jax.tree.map(
             lambda leaf: leaf[0], (start.keys, start.learners, start.inner)
         )
-        play = self._loop.single_trial(self._num_envs)
-        trials, _ = jax.vmap(play, (0, None, None))(
-            jax.random.split(key, num_trials), learners, inner
-        )
-        return trials.episode_rewards.mean(axis=0)
-
-    def _play_one(self, state: TrainState) -> tuple[Any, Any]:
-        start = self._start(state)
-        first = jax.tree.map(lambda leaf: leaf[0], (start.keys, start.learners, start.inner))
-        trial, task = self._loop.single_trial(num_envs=1)(*first)
-        return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
+        keys = jax.random.split(stream(key, Stream.SINGLE_TRIALS), num_trials)
+        return keys, learners, inner
 
 
 def deployed(role: Role, state: TrainState) -> TrainingState:

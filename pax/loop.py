@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from pax.axes import over
 from pax.envs.environment import Environment
 from pax.learners.learner import World
+from pax.random_streams import Stream, stream
 from pax.roles import Role
 from pax.rollout import select
 from pax.sharding import Placement
@@ -65,8 +66,7 @@ class Loop:
         def init_seed(key: jax.Array) -> Any:
             learners, inner = {}, {}
             for index, role in enumerate(self.roles):
-                # The first fold keeps these apart from the keys of the iterations.
-                role_key = jax.random.fold_in(jax.random.fold_in(key, 0), index)
+                role_key = jax.random.fold_in(stream(key, Stream.INITIAL_STATE), index)
                 if role.learner:
                     learners[role.name] = role.learner.init(role_key)
                 elif role.carried:
@@ -96,7 +96,7 @@ class Loop:
     ) -> tuple[dict[str, PyTree], dict[str, TrainingState], Metrics]:
         # Derived from the run's key and the step alone, so that resuming, or cutting the run into other
         # chunks, changes nothing.
-        key = jax.random.fold_in(jax.random.fold_in(key, 1), step)
+        key = jax.random.fold_in(stream(key, Stream.ITERATIONS), step)
         task_key, trial_key, role_key, update_key = jax.random.split(key, 4)
         opponent_key, generation_key = jax.random.split(task_key)
         tasks = jax.vmap(self.sample_task, in_axes=(0, None, None))(

@@ -173,7 +173,18 @@ def test_both_seats_count():
     # Against itself, what one seat wins the other loses: there is no spread.
     assert outcome.payoffs.half[0, 0] == 0.0
     np.testing.assert_allclose(outcome.scores.mean, [2.5, 7.5])
-    np.testing.assert_allclose(outcome.scores.half[0], 1.959964 * error / np.sqrt(2) / 2, rtol=1e-6)
+    # Nothing else varies, so the sum has the degrees of freedom of this one mean.
+    np.testing.assert_allclose(outcome.scores.half[0], 3.182446 * error / np.sqrt(2) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_envs", (2, 5))
+def test_intervals_of_scores_cover_the_truth(num_envs):
+    rng = np.random.default_rng(num_envs)
+    covered = []
+    for _ in range(400):
+        scores = evaluate(rng.normal(size=(3, 3, 2, num_envs)), generations=1).scores
+        covered += list(np.abs(scores.mean) <= scores.half)
+    assert np.mean(covered) > 0.93
 
 
 def test_an_advantage_grows_exponentially():
