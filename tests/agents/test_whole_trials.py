@@ -177,7 +177,7 @@ class Start(Callback):
 
 
 def check_every_parameter_moves(name):
-    """In a few iterations of the short form; 1e-3 is much more than rounding, and a part of one step of Adam."""
+    """In a few iterations of the short form; 1e-3 is more than rounding, and less than a step of Adam."""
     config = load_config(f"{ROOT}/{name},quicktest")
     config.num_iters = config.chunk = 5
     for callback in config.callbacks:
