@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from configs._trials import learn_from_trials
 from pax.config import base_config, parse_variant, role
 from pax.errors import ConfigError
 
@@ -113,6 +114,7 @@ def get_config(argument: str, family: Family, default_opponent: str = "self") ->
         _meta(config, family, variant, given)
     if "quicktest" in given:
         make_quick(config)
+    learn_from_trials(config)
     return config
 
 

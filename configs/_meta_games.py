@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from configs._trials import learn_from_trials
 from pax.config import base_config, parse_variant, role
 from pax.errors import ConfigError
 
@@ -118,7 +119,7 @@ def get_config(
             "fitness_shaping": "centered_rank" if strategy == "Open_ES" else "default",
         }
     else:
-        settings |= {"learning_rate": 3e-3, "num_minibatches": 4, "sequence_length": 100}
+        settings |= {"learning_rate": 3e-3, "num_minibatches": 4}
     config.agent1 = role(agent, 0, learner=learner, **settings)
     opponent = given.get("opponent", "tabular")
     if "persistent" in given and opponent not in CO_PLAYERS:
@@ -147,6 +148,7 @@ def get_config(
             config.num_iters = 120
     if "quicktest" in given:
         _make_quick(config)
+    learn_from_trials(config)
     _add_training(config, given)
     _add_evaluations(config, given)
     for name in ("scalars", "checkpoint", "evaluation"):
@@ -197,4 +199,4 @@ def _make_quick(config: ConfigDict) -> None:
         if config[name].learner == "evolution":
             config[name].evolution.popsize = 8
         elif "sequence_length" in config[name]:
-            config[name].sequence_length = 10 if config[name].learner == "gradient" else 5
+            config[name].sequence_length = 5

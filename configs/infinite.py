@@ -10,6 +10,7 @@ Exact learners learn within an episode, one learner per environment, and start a
 from ml_collections import ConfigDict
 
 from configs import _games as games
+from configs._trials import learn_from_trials
 from pax.config import base_config, defaults, parse_variant, role
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import PAYOFFS
@@ -95,6 +96,7 @@ def get_config(argument: str = "ppo"):
         config.num_inner_steps, config.num_outer_steps = 100, 1
         if "quicktest" in parts:
             config.num_inner_steps = 8
+        learn_from_trials(config)
     return config
 
 

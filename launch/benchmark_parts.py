@@ -84,7 +84,8 @@ def _part(
         cells = (3 if getattr(agent, "critic", True) else 2) if isinstance(agent, MFOS) else 1
     steps = None
     if learns and isinstance(agent, PPO):
-        length = agent.sequence_length if agent.recurrent else 1
+        rollout = trainer.env.num_inner_steps * (sizes["num_outer_steps"] if role.learner else 1)
+        length = (agent.sequence_length or rollout) if agent.recurrent else 1
         steps = (agent.num_epochs, agent.num_minibatches, length)
     choices = actions.n if isinstance(actions, Discrete) else 0
     return Part(

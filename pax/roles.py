@@ -77,6 +77,12 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                 f"role {role.name} plays seats {playable}, whose players observe or act differently: give "
                 "each of them a role of its own"
             )
+        if role.learns_in_trial and role.agent.learns_between_episodes:
+            raise ConfigError(
+                f"learns_in_trial is True in role {role.name}, and {type(role.agent).__name__} learns from "
+                "several episodes at once what to carry from one to the next: let it learn across trials, by "
+                "learner gradient or evolution"
+            )
         if role.agent.groups_environments and len(playable) > 1:
             raise ConfigError(
                 f"role {role.name} plays seats {playable} and mixes its memory over environments, so that "

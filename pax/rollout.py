@@ -105,6 +105,8 @@ def rollout(
                 dones=jnp.tile(done, len(role.seats)),
                 hiddens=hidden,
                 ends=ends,
+                num_seats=len(role.seats),
+                num_envs=num_envs,
             )
         outputs = (rollouts, seen, tuple(actions), rewards, info, env_state)
         return (observations, env_state_after, after), outputs

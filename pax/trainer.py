@@ -131,6 +131,8 @@ class MetaTrainer:
                 role.learner.check(
                     num_candidates * num_opps, num_outer_steps, env.num_inner_steps, batch
                 )
+                others = [other for other in self.roles if other is not role]
+                role.learner.check_others(role, others, num_outer_steps)
         self.num_outer_steps = num_outer_steps
         self.num_iters = num_iters
         self.num_seeds = num_seeds

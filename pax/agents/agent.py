@@ -30,6 +30,8 @@ class Agent:
     """Width H of the recurrent carry."""
     remembers_trial = False
     """Whether its memory outlives an episode, for which a trial needs several."""
+    learns_between_episodes = False
+    """Whether it learns what to carry from an episode to the next, for which it needs whole trials."""
     learns_within_episode = False
     """Whether what it remembers is what it learned, so that others can shape it within one episode."""
     groups_environments = False
@@ -138,6 +140,18 @@ class Agent:
         del new_trial, state
         return jax.tree.map(jnp.zeros_like, memory)
 
-    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
-        """Raises ConfigError unless `update` can take rollouts of this size."""
-        del num_steps, num_envs, num_opps
+    def check_rollout(
+        self, num_steps: int, num_envs: int, num_opps: int = 1, num_episodes: int = 1
+    ) -> None:
+        """Checks that `update` can take rollouts of this size.
+
+        Args:
+            num_steps: T, of all episodes together.
+            num_envs: environments per opponent, side by side for each seat.
+            num_opps: opponents, whose environments are side by side.
+            num_episodes: episodes of the same trial, end to end.
+
+        Raises:
+            ConfigError: if it cannot.
+        """
+        del num_steps, num_envs, num_opps, num_episodes

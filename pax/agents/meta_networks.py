@@ -113,5 +113,37 @@ class MFOSNetwork(Recurrent):
         forgotten = [jnp.zeros_like(state) for state in states]
         return jnp.concatenate([*forgotten, nn.sigmoid(self.theta(states[-1]))], axis=-1)
 
+    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
+        *states, theta = self._split(hidden)
+
+        def remember(encoded: jax.Array) -> jax.Array:
+            # No state needs theta, so that it can be had afterwards.
+            parts = jnp.split(encoded, len(states), axis=-1)
+            after = [
+                cell.unroll(state, part, dones)
+                for cell, state, part in zip(self.cells, states, parts, strict=True)
+            ]
+            following = nn.sigmoid(self.theta(after[-1]))
+            thetas = _hold(theta, following, dones)
+            return jnp.concatenate([thetas * state for state in after[:-1]], axis=-1)
+
+        return self._around(remember, observations, dones)
+
     def _split(self, hidden: jax.Array) -> list[jax.Array]:
         return jnp.split(hidden, 4 if self.critic else 3, axis=-1)
+
+
+def _hold(first: jax.Array, following: jax.Array, dones: jax.Array) -> jax.Array:
+    """Returns what holds at each of L steps, `[L, ..., H]`.
+
+    Args:
+        first: at the first step, `[..., H]`.
+        following: what holds after a step if that is done, `[L, ..., H]`.
+        dones: `[L, ...]`.
+    """
+
+    def step(held: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        candidate, done = inputs
+        return jnp.where(done[..., None], candidate, held), held
+
+    return jax.lax.scan(step, first, (following, dones))[1]

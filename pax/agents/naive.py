@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from pax.agents.actor_critic import ActorCritic
+from pax.seats import mean_of_others
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
 
@@ -16,9 +17,9 @@ from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 class Naive(ActorCritic):
     """REINFORCE (Williams 1992) with a leave-one-out baseline; one gradient step per rollout.
 
-    loss = -mean_{t,b} log pi(a_tb) (G_tb - mean_{b' != b} G_tb') - entropy_coeff H, where
-    G_t = r_t + gamma (1 - d_t) G_{t+1} is the return from step t on, d_t the end of an episode. A single
-    environment has no baseline.
+    loss = -mean_{t,b} log pi(a_tb) (G_tb - mean_{b'} G_tb') - entropy_coeff H, where
+    G_t = r_t + gamma (1 - d_t) G_{t+1} is the return from step t on, d_t the end of an episode, and b' are
+    the rows of other environments. A single environment has no baseline.
     """
 
     learning_rate: float = 0.1
@@ -41,10 +42,8 @@ class Naive(ActorCritic):
     def loss(self, params: PyTree, rollout: Sample) -> tuple[jax.Array, Metrics]:
         """The REINFORCE loss of a rollout `[T, B]`, and its parts."""
         returns = discounted_returns(rollout.rewards, rollout.dones, self.discount)
-        batch = returns.shape[1]
         # The mean of the *other* environments, which keeps the estimate unbiased.
-        others = (returns.sum(axis=1, keepdims=True) - returns) / max(batch - 1, 1)
-        advantages = returns - others
+        advantages = returns - mean_of_others(returns, rollout)
         distribution, _ = self.unroll(
             params, rollout.hiddens[0], rollout.observations, rollout.dones
         )

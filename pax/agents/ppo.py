@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from flax import struct
 
 from pax.agents.actor_critic import ActorCritic, Network
@@ -42,9 +44,12 @@ class PPO(ActorCritic):
     L_value = mean max((target - V)^2, (target - V_b - clip(V - V_b, -eps, eps))^2).
 
     A recurrent network learns by back-propagation through time, truncated to `sequence_length` steps, from
-    the memory that was stored at the first of them.
+    the memory that was stored at the first of them. Where the memory outlives an episode, so must the
+    sequences: what happens between two episodes gets its gradient from the steps that follow it.
     """
 
+    reward_scale: float = 1.0
+    """Factor of the rewards that are learned from, for values of a size that a network learns quickly."""
     gae_lambda: float = 0.95
     clip_epsilon: float = 0.2
     value_coeff: float = 0.5
@@ -57,27 +62,40 @@ class PPO(ActorCritic):
     num_epochs: int = 4
     num_minibatches: int = 10
     sequence_length: int = 10
-    """Steps per sequence of a recurrent network; others learn from single steps."""
+    """Steps per sequence of a recurrent network, 0 for the whole rollout; others learn from single steps."""
     bootstrap_on_time_limit: bool = True
     """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
     the next episode of the trial, or else with the value of the last observation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in ("num_epochs", "num_minibatches", "sequence_length"):
+        for field in ("num_epochs", "num_minibatches"):
             if getattr(self, field) < 1:
                 raise ConfigError(
                     f"{field} is {getattr(self, field)} in {type(self).__name__}: give at least 1"
                 )
+        if not 0.0 < self.reward_scale < math.inf:
+            raise ConfigError(
+                f"reward_scale is {self.reward_scale} in {type(self).__name__}: give more than 0"
+            )
+        if self.sequence_length < 0:
+            raise ConfigError(
+                f"sequence_length is {self.sequence_length} in {type(self).__name__}: give steps, or 0 for "
+                "the whole rollout"
+            )
 
-    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
+    def check_rollout(
+        self, num_steps: int, num_envs: int, num_opps: int = 1, num_episodes: int = 1
+    ) -> None:
         batch_size = num_opps if self.groups_environments else num_opps * num_envs
-        name, length = type(self).__name__, self._length
+        name, length = type(self).__name__, self._length(num_steps)
         if num_steps % length:
             raise ConfigError(
                 f"sequence_length is {length} in {name} and does not divide the {num_steps} steps of a "
                 f"rollout: change sequence_length to {_nearest_divisor(num_steps, length)}, or the steps"
             )
+        if self.remembers_trial and num_episodes > 1:
+            self._check_trial(num_steps, num_episodes)
         sequences = num_steps // length * batch_size
         if sequences % self.num_minibatches:
             what = (
@@ -89,9 +107,35 @@ class PPO(ActorCritic):
                 "num_envs, num_opps or num_inner_steps"
             )
 
-    @property
-    def _length(self) -> int:
-        return self.sequence_length if self.recurrent else 1
+    def _check_trial(self, num_steps: int, num_episodes: int) -> None:
+        """Checks that what happens between the episodes of a trial is learned, and that it counts."""
+        name, episode = type(self).__name__, num_steps // num_episodes
+        if self._length(num_steps) <= episode:
+            spans = [steps for steps in _divisors(num_steps) if steps > episode]
+            raise ConfigError(
+                f"sequence_length is {self.sequence_length} in {name}, whose memory outlives the episodes of "
+                f"{episode} steps, and what it keeps between them is learned from sequences that span "
+                f"their ends: use {spans[0]} or more steps that divide {num_steps}, or 0 for the whole trial"
+            )
+        reach = self.discount**episode if self.bootstrap_on_time_limit else 0.0
+        if reach < 0.01:
+            logging.warning(
+                "discount is %g and bootstrap_on_time_limit %s in %s, and the next episode begins %d steps "
+                "later, so that a reward there counts %.1g of one now: with so little of it, %s does not "
+                "learn to shape others; take a discount nearer 1.",
+                self.discount,
+                self.bootstrap_on_time_limit,
+                name,
+                episode,
+                reach,
+                name,
+            )
+
+    def _length(self, num_steps: int) -> int:
+        """Steps per sequence of a rollout of `num_steps`."""
+        if not self.recurrent:
+            return 1
+        return self.sequence_length or num_steps
 
     def update(
         self,
@@ -186,7 +230,7 @@ class PPO(ActorCritic):
         """Generalised advantages and targets `[T, B]` of a rollout."""
         _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
-        rewards = rollout.rewards
+        rewards = self.reward_scale * rollout.rewards
         if rollout.ends is not None:
             # What would have followed a cut is worth its value, and joins the last reward.
             cut_off = rollout.ends.truncated & ~rollout.ends.terminated
@@ -212,7 +256,8 @@ class PPO(ActorCritic):
 
         def cut(leaf: jax.Array) -> jax.Array:
             steps, envs = leaf.shape[:2]
-            leaf = leaf.reshape(steps // self._length, self._length, envs, *leaf.shape[2:])
+            length = self._length(steps)
+            leaf = leaf.reshape(steps // length, length, envs, *leaf.shape[2:])
             return jax.lax.collapse(jnp.swapaxes(leaf, 1, 2), 0, 2)
 
         return Sequences(
@@ -255,5 +300,8 @@ class Tabular(PPO):
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:
-    divisors = [divisor for divisor in range(1, number + 1) if number % divisor == 0]
-    return min(divisors, key=lambda divisor: (abs(divisor - wanted), divisor))
+    return min(_divisors(number), key=lambda divisor: (abs(divisor - wanted), divisor))
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

@@ -22,9 +22,14 @@ from pax.errors import ConfigError
 
 @dataclasses.dataclass
 class TrialMemory(PPO):
-    """PPO with a recurrent network whose memory lasts for a trial."""
+    """PPO with a recurrent network whose memory lasts for a trial, and which learns from whole trials.
+
+    A `sequence_length` of fewer steps than a trial, but more than an episode, truncates back-propagation and
+    takes less time: there are more sequences side by side, and fewer steps after one another.
+    """
 
     network: Network = "gru"
+    sequence_length: int = 0
     remembers_trial = True
 
     def __post_init__(self) -> None:
@@ -61,6 +66,8 @@ class Shaper(TrialMemory):
 class MFOS(TrialMemory):
     """Model-free opponent shaping: a memory of its own for each episode, and theta for the trial."""
 
+    learns_between_episodes = True
+
     critic: bool = True
     """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
 
@@ -76,7 +83,9 @@ class MFOS(TrialMemory):
     def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
         return MFOSNetwork(torso, num_outputs, self.hidden_size, self.head_init, self.critic)
 
-    def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
+    def check_rollout(
+        self, num_steps: int, num_envs: int, num_opps: int = 1, num_episodes: int = 1
+    ) -> None:
         if not self.critic:
             raise ConfigError("critic is False in MFOS, and PPO learns with one: use True")
-        super().check_rollout(num_steps, num_envs, num_opps)
+        super().check_rollout(num_steps, num_envs, num_opps, num_episodes)

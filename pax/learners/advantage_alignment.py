@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 
@@ -10,7 +13,11 @@ from pax.agents.ppo import PPO
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import World
+from pax.seats import by_environment, by_row
 from pax.types import Metrics, Sample, TrainingState, Trial
+
+if TYPE_CHECKING:
+    from pax.roles import Role
 
 
 class AdvantageAlignment(Gradient):
@@ -19,7 +26,8 @@ class AdvantageAlignment(Gradient):
     A are the player's own advantages in this episode and B the other's, from its own critic. An action that
     is good for the other counts for more after steps that were good for oneself, and for less after those
     that were not: reciprocity (Duque et al. 2024, arxiv.org/abs/2406.14662, equation 11). Sums are divided by
-    the steps in them, so that late steps do not drown early ones.
+    the steps in them, so that late steps do not drown early ones. With several others, B is their mean; other
+    seats of the same role are others too.
 
     In the tabular prisoner's dilemma it wants advantages that tell who did what, `gae_lambda` = 0: with long
     estimates, which credit a step with all the noise after it, players cooperate and defect in turns.
@@ -60,24 +68,29 @@ class AdvantageAlignment(Gradient):
         others = {
             name: agent
             for name, agent in world.agents.items()
-            if name != role and isinstance(agent, PPO)
+            if name != role and _has_critic(agent)
         }
-        if not others:
-            raise ConfigError(
-                f"{role} takes the advantages of others into account, and nobody else here has a critic: "
-                "let another role play PPO, PPO_memory or Tabular, or learn by gradient"
-            )
 
         def shape(advantages: jax.Array) -> jax.Array:
-            shaped = advantages
+            # Players by seat, `[T, N]` each: their advantages, and how far an own gain is put down to them.
+            own = _by_player(advantages, self.influence(rollout), rollout)
+            theirs = []
             for name, agent in others.items():
-                theirs, last_seen, remembered = join_trials(trial, name, agent)
+                played, last_seen, remembered = join_trials(trial, name, agent)
                 first = (0,) * world.axes[name]
-                own = jax.tree.map(lambda leaf, first=first: leaf[first], world.states[name])
-                their_advantages, _ = agent.advantages(theirs, last_seen, own, remembered)
-                past = past_advantages(advantages * self.influence(theirs), rollout.dones, discount)
-                shaped += self.weight / len(others) * discount * past * their_advantages
-            return shaped
+                state = jax.tree.map(lambda leaf, first=first: leaf[first], world.states[name])
+                found, _ = agent.advantages(played, last_seen, state, remembered)
+                theirs += _by_player(found, self.influence(played), played)
+            dones = by_environment(rollout.dones, rollout)[..., 0]
+            shaped = []
+            for seat, (gains, _) in enumerate(own):
+                players = [*own[:seat], *own[seat + 1 :], *theirs]
+                total = gains
+                for found, influence in players:
+                    past = past_advantages(gains * influence, dones, discount)
+                    total += self.weight / len(players) * discount * past * found
+                shaped.append(total)
+            return by_row(jnp.stack(shaped, axis=-1), rollout)
 
         state, _, metrics = self.agent.update(
             rollout, last_observations, state, memory, key, shape_advantages=shape
@@ -85,9 +98,16 @@ class AdvantageAlignment(Gradient):
         return state, metrics
 
     def influence(self, theirs: Sample) -> jax.Array:
-        """How far an own gain at each step is put down to the other, `[T, B]` or a scalar."""
-        del theirs
-        return jnp.float32(1.0)
+        """How far an own gain at each step is put down to the other, `[T, B]`."""
+        return jnp.ones_like(theirs.rewards)
+
+    def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
+        del num_outer_steps
+        if len(role.seats) == 1 and not any(_has_critic(other.agent) for other in others):
+            raise ConfigError(
+                f"role {role.name} takes the advantages of others into account, and nobody else here has a "
+                "critic: let another role play PPO, PPO_memory or Tabular, or learn by gradient"
+            )
 
 
 class LOQA(AdvantageAlignment):
@@ -102,6 +122,19 @@ class LOQA(AdvantageAlignment):
 
     def influence(self, theirs: Sample) -> jax.Array:
         return 1.0 - jnp.exp(theirs.log_probs)
+
+
+def _has_critic(agent: Agent) -> bool:
+    return isinstance(agent, PPO) and getattr(agent, "critic", True)
+
+
+def _by_player(
+    advantages: jax.Array, influence: jax.Array, rollout: Sample
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Advantages and influence of each seat of a role, `[T, N]`."""
+    seats = range(rollout.num_seats)
+    advantages, influence = (by_environment(part, rollout) for part in (advantages, influence))
+    return [(advantages[..., seat], influence[..., seat]) for seat in seats]
 
 
 def past_advantages(advantages: jax.Array, dones: jax.Array, discount: float) -> jax.Array:

@@ -49,7 +49,7 @@ class Gradient(Learner):
         return state
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
-        self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps)
+        self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps, num_outer_steps)
 
 
 def join_trials(trial: Trial, role: str, agent: Agent) -> tuple[Sample, PyTree, MemoryState]:

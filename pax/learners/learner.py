@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from pax.agents.agent import Agent
 from pax.types import Metrics, PyTree, Task, TrainingState, Trial
+
+if TYPE_CHECKING:
+    from pax.roles import Role
 
 
 class World(NamedTuple):
@@ -66,3 +69,7 @@ class Learner:
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         """Raises ConfigError unless it can learn from trials of this size."""
         del num_opps, num_outer_steps, num_steps, num_envs
+
+    def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
+        """Raises ConfigError unless it can improve `role` beside the other roles of the game."""
+        del role, others, num_outer_steps

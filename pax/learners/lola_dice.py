@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,11 @@ from pax.agents.agent import Agent
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
+from pax.seats import by_environment
 from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
+
+if TYPE_CHECKING:
+    from pax.roles import Role
 
 Params = dict[str, PyTree]
 
@@ -31,7 +36,8 @@ class LOLADiCE(Gradient):
     environments at that step. Its derivatives of every order estimate those of the expected return. The
     others are moved `look_ahead_steps` times by `look_ahead_rate` times the gradient of their own objectives,
     each time in newly drawn episodes, and the derivative of their moves is part of the gradient. The agent's
-    own optimiser takes the step. With 0 steps ahead this is a naive learner.
+    own optimiser takes the step. With 0 steps ahead this is a naive learner. A role on several seats has the
+    mean of their rewards, and all their actions.
     """
 
     def __init__(
@@ -134,6 +140,28 @@ class LOLADiCE(Gradient):
                 f"num_envs is {num_envs}, and lola_dice compares environments: give at least 2"
             )
 
+    def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
+        if not self.look_ahead_steps:
+            return
+        ahead = [other for other in others if isinstance(other.agent, ActorCritic)]
+        if not ahead:
+            raise ConfigError(
+                f"role {role.name} looks ahead at how others learn, by lola_dice, and nobody else here has a "
+                "policy that can be differentiated: let another role play Naive, PPO, PPO_memory or Tabular, "
+                "or use look_ahead_steps=0"
+            )
+        for other in ahead:
+            if other.agent.groups_environments:
+                raise ConfigError(
+                    f"role {other.name} mixes its memory over environments, and lola_dice compares them: use "
+                    "context none"
+                )
+            if other.learns_in_trial and num_outer_steps > 1:
+                raise ConfigError(
+                    f"role {other.name} learns in the trial, of {num_outer_steps} episodes, while "
+                    f"{role.name} looks ahead at how it learns, by lola_dice: use num_outer_steps=1"
+                )
+
 
 def dice_objective(
     params: Params,
@@ -146,15 +174,16 @@ def dice_objective(
     Args:
         params: by role, of those whose policy can be differentiated.
         agents: the same roles.
-        rollouts: by role, `[T, B]`, of the same episodes.
+        rollouts: by role, `[T, B]`, of the same environments.
         role: whose rewards and discount count.
     """
-    log_probs = jnp.zeros_like(rollouts[role].rewards)
+    # By environment, `[T, N]`: all seats of a role act in it, and are paid their mean.
+    rewards = by_environment(rollouts[role].rewards, rollouts[role]).mean(axis=-1)
+    log_probs = jnp.zeros_like(rewards)
     for name, own in params.items():
         part = rollouts[name]
         distribution, _ = agents[name].unroll(own, part.hiddens[0], part.observations, part.dones)
-        log_probs += distribution.log_prob(part.actions)
-    rewards = rollouts[role].rewards
+        log_probs += by_environment(distribution.log_prob(part.actions), part).sum(axis=-1)
     weights = agents[role].discount ** jnp.arange(len(rewards))[:, None]
     batch = rewards.shape[1]
     others = (rewards.sum(axis=1, keepdims=True) - rewards) / max(batch - 1, 1)

@@ -267,9 +267,9 @@ def test_a_trial_replayed_from_a_stored_memory_is_the_one_played(played, first):
 def update(played, learning_rate, **options):
     """One update from the whole trials, as the learner across trials does it: (largest move, metrics)."""
     cls = type(played.agent)
-    options |= OPTIONS[cls] | {"learning_rate": learning_rate, "sequence_length": 3}
+    options |= OPTIONS[cls] | {"learning_rate": learning_rate, "sequence_length": 6}
     agent, start = at_random_of(cls, **options)
-    agent.check_rollout(K * T, E, O)
+    agent.check_rollout(K * T, E, O, K)
     fields = (played.trial.rollouts, played.trial.last_observations, played.trial.last_memories)
     parts = [jax.tree.map(lambda leaf: leaf[None], part) for part in fields]  # One candidate.
     trial = Trial(*parts, {}, None, None, {}, {})
@@ -288,7 +288,7 @@ def assert_found_the_policy_that_acted(metrics):
 
 
 def test_before_its_first_step_an_update_finds_the_policy_that_acted(played):
-    """Sequences of 3 steps begin, and end, anywhere in episodes of 4."""
+    """Sequences of 6 steps begin, and end, anywhere in episodes of 4."""
     moved, metrics = update(played, learning_rate=0.01, num_epochs=1, num_minibatches=1)
 
     assert_found_the_policy_that_acted(metrics)

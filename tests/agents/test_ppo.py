@@ -225,6 +225,7 @@ class Reference:
         agent = self.agent
         last_values = self.table[LAST_OBSERVATIONS[: rollout["rewards"].shape[1]], -1]
         ends = not agent.bootstrap_on_time_limit
+        rollout = {**rollout, "rewards": agent.reward_scale * rollout["rewards"]}
         return gae(rollout, last_values, agent.discount, agent.gae_lambda, ends)
 
     def step(self, rollout, advantages, targets, cells, entropy_coeff):
@@ -251,12 +252,15 @@ class Reference:
         ]
 
 
-@pytest.mark.parametrize(("clip_value", "bootstrap"), ((True, True), (False, False)))
-def test_three_updates_are_those_of_numpy(clip_value, bootstrap):
+@pytest.mark.parametrize(
+    ("clip_value", "bootstrap", "scale"), ((True, True, 1.0), (False, False, 0.7))
+)
+def test_three_updates_are_those_of_numpy(clip_value, bootstrap, scale):
     """Losses, gradient, its clipping and Adam, from one update to the next."""
     agent = agent_of(
         clip_value=clip_value,
         bootstrap_on_time_limit=bootstrap,
+        reward_scale=scale,
         learning_rate=0.05,
         entropy_coeff=0.1,
         value_coeff=0.7,
@@ -638,9 +642,11 @@ def test_sequences_that_do_not_divide_name_a_length_that_does(steps, length):
 
 
 def test_hyperparameters_out_of_range_are_refused():
-    for name in ("num_epochs", "num_minibatches", "sequence_length", "hidden_size"):
+    for name in ("num_epochs", "num_minibatches", "hidden_size"):
         with pytest.raises(ConfigError, match=f"^{name} is 0 in PPO: give at least 1"):
             agent_of(PPO, **{name: 0})
+    with pytest.raises(ConfigError, match="^sequence_length is -1 in PPO: give steps, or 0"):
+        agent_of(PPO, sequence_length=-1)
     for discount in (-0.1, 1.5, math.nan):
         with pytest.raises(ConfigError, match=f"^discount is {discount} in Tabular: give 0 to 1"):
             agent_of(discount=discount)

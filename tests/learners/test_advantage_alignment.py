@@ -110,6 +110,5 @@ def test_somebody_else_must_have_a_critic():
         Role("agent1", own, (0,), AdvantageAlignment(own)),
         Role("agent2", TitForTat.for_env(ENV, 1), (1,)),
     ]
-    trainer = MetaTrainer(ENV, roles, num_envs=8, num_iters=1, chunk=1)
     with pytest.raises(ConfigError, match="nobody else here has a critic"):
-        trainer.fit()
+        MetaTrainer(ENV, roles, num_envs=8, num_iters=1, chunk=1)

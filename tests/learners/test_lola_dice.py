@@ -80,8 +80,29 @@ def game():
         }
         return dice_objective(params, agents, rollouts, str(player))
 
+    both = jax.tree.map(lambda *seats: jnp.concatenate(seats, axis=1), *rollouts.values())
+    both = {"0": both.replace(num_seats=2, num_envs=batch)}
+
+    def shared(logits):
+        params = {"0": {"table": jnp.stack([logits, *[jnp.zeros(5)] * 2], axis=-1)}}
+        return dice_objective(params, {"0": agents["0"]}, both, "0")
+
+    objective.shared = shared
     # Compared with the mean of all *other* courses, rewards differ by that much more.
     return objective, batch / (batch - 1)
+
+
+def test_a_role_on_both_seats_has_the_mean_of_both_returns(game):
+    objective, scale = game
+
+    def mean_value(logits):
+        return np.mean([exact_value(logits, logits, player) for player in range(2)])
+
+    value, gradient = jax.value_and_grad(objective.shared)(jnp.zeros(5))
+    np.testing.assert_allclose(value, mean_value(np.zeros(5)), rtol=1e-5)
+    expected = differences(mean_value, np.zeros(5))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(gradient, scale * expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("player", [0, 1])
