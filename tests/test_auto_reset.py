@@ -1,19 +1,24 @@
 """Games whose episodes end within a rollout: memories, advantages, statistics."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import sarl
 from pax.agents import PPO, PPOMemory
-from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics
+from pax.build import build_trainer
+from pax.envs import ENVS
+from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, to_action_space
 from pax.envs.environment import Environment
 from pax.envs.gymnax import Gymnax
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
 from pax.roles import Role
+from pax.trainer import MetaTrainer
 from pax.trial import TrialRunner
 from pax.types import Ends, Sample, Task
 
@@ -206,3 +211,79 @@ def test_what_gymnax_does_not_have_is_told():
     with pytest.raises(ConfigError, match="^gravity is 'x': give a number"):
         env.make_params(gravity="x")
     assert env.make_params(gravity=1).gravity == 1.0
+
+
+CONTINUOUS = {
+    "Pendulum-v1": ([-2.0], [2.0]),
+    "MountainCarContinuous-v0": ([-1.0], [1.0]),
+    "PointRobot-misc": ([-0.1, -0.1], [0.1, 0.1]),
+    "Reacher-misc": ([-1.0, -1.0], [1.0, 1.0]),
+    "Swimmer-misc": ([-1.0, -1.0], [1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_games_of_others_never_see_an_action_outside_its_bounds(name):
+    env = Gymnax(name)
+    low, high = (np.float32(bound) for bound in CONTINUOUS[name])
+    assert env.action_space(0) == Box(low.shape, *CONTINUOUS[name])
+    step = jax.jit(lambda *args: env.step(*args, env.default_params))
+    _, state = env.reset(jax.random.key(0), env.default_params)
+    key = jax.random.key(1)
+    for beyond, bound in ((5 * high, high), (-3 * high, low)):
+        outside, at_bound = (step(key, state, (jnp.asarray(a),)) for a in (beyond, bound))
+        jax.tree.map(np.testing.assert_array_equal, outside, at_bound)
+    if name == "MountainCarContinuous-v0":
+        assert outside[2][0] == pytest.approx(-0.1)  # The cost of full force, in gymnax' rules.
+
+
+def test_bounds_that_are_parameters_follow_them():
+    env = Gymnax("Pendulum-v1")
+    params = env.make_params(max_torque=5.0)
+    assert env.for_params(params).action_space(0) == Box((1,), -5.0, 5.0)
+    assert env.action_space(0) == Box((1,), -2.0, 2.0)
+    with pytest.raises(ConfigError, match=r"make agents and trainer for env.for_params\(params\)"):
+        MetaTrainer(env, [PPO.for_env(env)], env_params=params, num_envs=10)
+    config = sarl.get_config("pendulum,quicktest")
+    config.env.max_torque = 5.0
+    trainer = build_trainer(config, None)
+    assert trainer.roles[0].agent.action_space == Box((1,), -5.0, 5.0)
+
+
+@pytest.mark.filterwarnings("ignore:max_dist_to_goal")
+def test_jaxnav_keeps_the_bounds_of_each_number():
+    jaxnav = pytest.importorskip("jaxmarl").make("jaxnav")
+    expected = Box((2,), (0.0, -math.pi / 6), (1.0, math.pi / 6))
+    space = to_action_space(jaxnav.action_space(jaxnav.agents[0]), "jaxnav")
+    np.testing.assert_allclose(space.bounds, expected.bounds, rtol=1e-6)
+
+
+def test_whole_numbers_of_a_box_are_no_actions():
+    from gymnax.environments import spaces
+
+    box = spaces.Box(0, 3, (2,), jnp.int32)
+    with pytest.raises(ConfigError, match="some game takes whole numbers of a Box .2,. as actions"):
+        to_action_space(box, "some game")
+    unbounded = spaces.Box(-jnp.finfo(jnp.float32).max, jnp.array([1.0, jnp.inf]), (2,))
+    assert to_action_space(unbounded, "another") == Box((2,), -math.inf, (1.0, math.inf))
+    with pytest.raises(ConfigError, match="another has a Tuple space"):
+        to_action_space(spaces.Tuple([box]), "another")
+
+
+BOXES = {name: ENVS[name] for name in ("Fishery", "SarlRice", "InfiniteMatrixGame")}
+
+
+@pytest.mark.parametrize("name", [*BOXES, "MountainCarContinuous-v0"])
+def test_policies_stay_within_bounds_from_the_start(name):
+    env = BOXES[name]() if name in BOXES else Gymnax(name)
+    agent = PPO.for_env(env)
+    memory = agent.initial_memory(agent.initial_hidden(500))
+    seen = env.observation_space(0).zeros(500)
+    actions, after = jax.jit(agent.policy)(
+        agent.init(jax.random.key(0)), seen, memory, jax.random.key(1)
+    )
+    low, high = env.action_space(0).bounds
+    assert actions.shape == (500, *low.shape) and ((actions >= low) & (actions <= high)).all()
+    at_bound = ((actions == low) | (actions == high)).mean()
+    assert (at_bound > 0.1) == bool(np.isfinite([low, high]).any())
+    assert np.isfinite(after.extras["log_probs"]).all()
