@@ -69,7 +69,7 @@ class Gaussian:
     space: Box = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One float32 draw `[..., *space.shape]` per distribution; `key` is one, or standard normal numbers."""
+        """One draw `[..., *space.shape]` per distribution; `key` is one, or standard normal numbers."""
         normal = key if is_drawn(key) else jax.random.normal(key, self.mean.shape)
         return self.space.clip(self.mean + self.std * normal)
 
@@ -88,16 +88,16 @@ class Gaussian:
 
     def entropy(self) -> jax.Array:
         """The mean of -log_prob, `[...]`: of densities between the bounds, and of probabilities at them."""
-        inside, entropy = 1.0, 0.0
+        inside, entropy = jnp.ones_like(self.mean), jnp.zeros_like(self.mean)
         # The integral of z^2 times the normal density is the probability inside, and this.
-        edges: Any = 0.0
+        edges = jnp.zeros_like(self.mean)
         for bound, sign in zip(self.space.bounds, (1.0, -1.0), strict=True):
             exists = np.isfinite(bound)
             if not exists.any():
                 continue
-            z = sign * (np.where(exists, bound, 0.0) - self.mean) / self.std
             # Tails of 1e-23 are none. Smaller ones have no logarithm, and CPUs are slow with them.
-            z = jnp.clip(z, -10.0, 10.0)
+            edge = np.where(exists, bound, np.float32(0.0))
+            z = jnp.clip(sign * (edge - self.mean) / self.std, -10.0, 10.0)
             tail = 0.5 * jax.lax.erfc(-z / math.sqrt(2.0))
             inside -= jnp.where(exists, tail, 0.0)
             entropy -= jnp.where(exists, tail * jnp.log(tail), 0.0)
@@ -158,20 +158,13 @@ def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> D
         part.reshape(*part.shape[:-1], *space.shape) for part in jnp.split(outputs, 2, axis=-1)
     )
     bounded = np.isfinite(low) & np.isfinite(high)
-    if bounded.all():
-        mean, unit = low + (high - low) * jax.nn.sigmoid(mean), (high - low) / 2
-    else:
-        origin = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0.0))
-        width = np.where(bounded, high, 0.0) - np.where(bounded, low, 0.0)
-        unit = np.where(bounded, width / 2, scale)
-        free = origin + scale * mean
-        mean = (
-            jnp.where(bounded, origin + width * jax.nn.sigmoid(mean), free)
-            if bounded.any()
-            else free
-        )
+    origin = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, np.float32(0.0)))
+    width = np.where(bounded, high, 0.0) - np.where(bounded, low, 0.0)
+    within, beyond = origin + width * jax.nn.sigmoid(mean), origin + scale * mean
+    unit = jnp.where(bounded, width / 2, scale)
     # Added, not a maximum: that would have no gradient where it is most needed.
-    return Gaussian(mean, unit * (softplus(spread) + MIN_STD), space)
+    std = unit * (softplus(spread) + MIN_STD)
+    return Gaussian(jnp.where(bounded, within, beyond), std, space)
 
 
 @jax.custom_jvp
@@ -186,7 +179,7 @@ softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
 
 @jax.custom_jvp
 def log_normal_cdf(z: jax.Array) -> jax.Array:
-    """log P(x <= z) of a standard normal x; its gradient is right to 1e-3 however far z is from 0.
+    """Computes log P(x <= z) of a standard normal x; its gradient is right to 1e-3 however far z is from 0.
 
     Below -5, by the asymptotic series of the tail. The gradient of `jax.scipy.special.log_ndtr` is that of a
     difference of large numbers there, and wrong in float32 from -3000 on.

@@ -21,7 +21,7 @@ from pax.envs.auto_reset import (
     to_space,
 )
 from pax.envs.environment import Environment
-from pax.envs.spaces import Space
+from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 
@@ -90,7 +90,7 @@ class Gymnax(Environment):
         other._spaces = self._spaces_for(params)
         return other
 
-    def _spaces_for(self, params: Any) -> tuple[Space, Space]:
+    def _spaces_for(self, params: Any) -> tuple[Discrete | Box, Discrete | Box]:
         """Of observations and actions, whose bounds may be parameters."""
         observations, actions = self._env.observation_space(params), self._env.action_space(params)
         return to_space(observations, self.name), to_action_space(actions, self.name)

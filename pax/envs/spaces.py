@@ -27,8 +27,8 @@ class Discrete:
         return jnp.zeros(batch, self.dtype)
 
 
-Bound = float | tuple[Any, ...]
-"""One number for all entries of an array, or nested tuples of its shape."""
+Bound = float | tuple[Any, ...] | np.ndarray
+"""One number for all entries of an array, or as many as it has, in its shape."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Box:
                     f"{name} has shape {bound.shape} in a Box of shape {self.shape}: give one number, or one "
                     "for each entry"
                 )
-            if bound.size and (bound == bound.flat[0]).all():
-                bound = bound.flat[0]
-            object.__setattr__(self, name, _as_tuples(bound.tolist()))
+            alike = bound.size and (bound == bound.flat[0]).all()
+            numbers = bound.flat[0].item() if alike else bound.tolist()
+            object.__setattr__(self, name, _as_tuples(numbers))
         low, high = self.bounds
         if not (low <= high).all():
             raise ConfigError(
