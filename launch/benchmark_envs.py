@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters import partial_eval
 
 from launch import benchmark_loop
@@ -181,9 +182,10 @@ def random_actions(key: jax.Array, space: Space, num: int) -> Any:
         # One number per action: jax.random.randint draws two.
         uniform = jax.random.uniform(key, shape)
         return jnp.minimum((uniform * space.n).astype(space.dtype), space.n - 1)
-    if math.isfinite(space.low) and math.isfinite(space.high):
-        return jax.random.uniform(key, shape, space.dtype, space.low, space.high)
-    return jax.random.normal(key, shape, space.dtype)
+    low, high = space.bounds
+    if np.isfinite([low, high]).all():
+        return jax.random.uniform(key, shape, space.dtype, low, high)
+    return space.clip(jax.random.normal(key, shape, space.dtype))
 
 
 def sum_of(tree: Any) -> jax.Array:

@@ -117,7 +117,8 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
     check_section("env", settings, env.make_params, known=own)
     try:
-        return env, env.make_params(**settings)
+        params = env.make_params(**settings)
+        return env.for_params(params), params
     except ConfigError as e:
         raise ConfigError(f"env: {e}") from e
 

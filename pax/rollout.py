@@ -80,6 +80,8 @@ def rollout(
         if env.auto_resets:
             final = reseat(task.seats, info["final_observations"])
             over = info["terminated"] | info["truncated"]
+            # The next rollout of the trial begins anew, wherever this one is.
+            cut = (info["truncated"] | done) & ~info["terminated"]
             done = done | over
             for role in roles:
                 forgets = role.agent.reset_memory(after[role.name], False, states[role.name])
@@ -93,7 +95,7 @@ def rollout(
             if env.auto_resets:
                 ends = Ends(
                     terminated=jnp.tile(info["terminated"], len(role.seats)),
-                    truncated=jnp.tile(info["truncated"], len(role.seats)),
+                    truncated=jnp.tile(cut, len(role.seats)),
                     final_observations=join_seats([final[seat] for seat in role.seats]),
                 )
             rollouts[role.name] = Sample(

@@ -38,9 +38,10 @@ class Ends:
     terminated: jax.Array
     """Nothing follows: no reward after this step counts, bool."""
     truncated: jax.Array
-    """Cut off: what would have followed has the value of the final observation, bool."""
+    """Cut off, and not `terminated`: what would have followed has the value of the final observation, bool.
+    So is the last step of every rollout, as the next rollout begins anew."""
     final_observations: PyTree
-    """After the step, before the next episode began; of no meaning where none ended."""
+    """After the step, before the next episode began; of no meaning where none was over or cut off."""
 
 
 @struct.dataclass

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 MIN_STD = 1e-3
+HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
+FAR_TAIL = -5.0
+"""Where the probability of a normal tail is that of its series."""
 
 
 @struct.dataclass
@@ -49,24 +54,61 @@ class Categorical:
 
 @struct.dataclass
 class Gaussian:
-    """Over vectors of independent numbers. A game clips what it cannot take."""
+    """Over arrays of independent normal numbers, each clipped to the bounds of a space.
+
+    A sample beyond a bound is the bound itself, which therefore has a probability of its own, that of the
+    normal tail behind it; between the bounds there is the normal density (Fujita and Maeda 2018, "Clipped
+    action policy gradient", arxiv.org/abs/1802.07564). So log-probabilities are those of the actions that
+    the game gets. Without bounds this is the normal distribution.
+    """
 
     mean: jax.Array
-    """`[..., D]`."""
+    """Before clipping, `[..., *space.shape]`."""
     std: jax.Array
-    """`[..., D]`."""
+    """Before clipping, `[..., *space.shape]`."""
+    space: Box = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One float32 draw `[..., D]` per distribution; `key` is one, or standard normal numbers."""
+        """One draw `[..., *space.shape]` per distribution; `key` is one, or standard normal numbers."""
         normal = key if is_drawn(key) else jax.random.normal(key, self.mean.shape)
-        return self.mean + self.std * normal
+        return self.space.clip(self.mean + self.std * normal)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
+        """Of actions within the bounds, `[...]`."""
         z = (actions - self.mean) / self.std
-        return -(0.5 * jnp.square(z) + jnp.log(self.std) + 0.5 * jnp.log(2 * jnp.pi)).sum(axis=-1)
+        log_probs = -(0.5 * jnp.square(z) + jnp.log(self.std) + HALF_LOG_2_PI)
+        low, high = self.space.bounds
+        if np.isfinite([low, high]).any():
+            at_low = np.isfinite(low) & (actions <= low)
+            at_high = np.isfinite(high) & (actions >= high)
+            # One tail at most, and none where it is not needed: there it would have no finite gradient.
+            tail = log_normal_cdf(jnp.where(at_low, z, jnp.where(at_high, -z, 0.0)))
+            log_probs = jnp.where(at_low | at_high, tail, log_probs)
+        return log_probs.sum(axis=self._entries)
 
     def entropy(self) -> jax.Array:
-        return (jnp.log(self.std) + 0.5 * jnp.log(2 * jnp.pi * jnp.e)).sum(axis=-1)
+        """The mean of -log_prob, `[...]`: of densities between the bounds, and of probabilities at them."""
+        inside, entropy = jnp.ones_like(self.mean), jnp.zeros_like(self.mean)
+        # The integral of z^2 times the normal density is the probability inside, and this.
+        edges = jnp.zeros_like(self.mean)
+        for bound, sign in zip(self.space.bounds, (1.0, -1.0), strict=True):
+            exists = np.isfinite(bound)
+            if not exists.any():
+                continue
+            # Tails of 1e-23 are none. Smaller ones have no logarithm, and CPUs are slow with them.
+            edge = np.where(exists, bound, np.float32(0.0))
+            z = jnp.clip(sign * (edge - self.mean) / self.std, -10.0, 10.0)
+            tail = 0.5 * jax.lax.erfc(-z / math.sqrt(2.0))
+            inside -= jnp.where(exists, tail, 0.0)
+            entropy -= jnp.where(exists, tail * jnp.log(tail), 0.0)
+            edges += jnp.where(exists, z * jnp.exp(-0.5 * jnp.square(z) - HALF_LOG_2_PI), 0.0)
+        entropy += inside * (jnp.log(self.std) + HALF_LOG_2_PI) + 0.5 * (inside + edges)
+        return entropy.sum(axis=self._entries)
+
+    @property
+    def _entries(self) -> tuple[int, ...]:
+        """The axes of an action."""
+        return tuple(range(-len(self.space.shape), 0))
 
 
 Distribution = Categorical | Gaussian
@@ -93,28 +135,36 @@ def num_outputs(space: Space) -> int:
     """
     if isinstance(space, Discrete):
         return space.n
-    if isinstance(space, Box) and len(space.shape) == 1:
-        return 2 * space.shape[0]
-    raise ConfigError(f"actions are {space}: a policy needs Discrete ones, or a Box of one axis")
+    if isinstance(space, Box):
+        low, high = space.bounds
+        if (low < high).all():
+            return 2 * low.size
+        raise ConfigError(f"actions are {space}: a policy needs bounds that differ, low < high")
+    raise ConfigError(f"actions are {space}: a policy needs Discrete ones, or a Box")
 
 
 def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> Distribution:
     """The distribution over `space` that the outputs `[..., num_outputs(space)]` of a network describe.
 
-    Logits, or means and then what makes standard deviations. Where both bounds are finite, the mean lies
-    between them. `scale` is the unit of an action without bounds.
+    Logits, or means and then what makes standard deviations. Between two finite bounds, the mean lies
+    between them, and half their distance is the unit of the standard deviation. Elsewhere `scale` is the
+    unit, and means count from the finite bound, if there is one.
     """
     if isinstance(space, Discrete):
         return Categorical.from_logits(outputs)
     assert isinstance(space, Box)
-    mean, spread = jnp.split(outputs, 2, axis=-1)
-    if math.isfinite(space.low) and math.isfinite(space.high):
-        mean = space.low + (space.high - space.low) * jax.nn.sigmoid(mean)
-        unit = (space.high - space.low) / 2
-    else:
-        mean, unit = scale * mean, scale
+    low, high = space.bounds
+    mean, spread = (
+        part.reshape(*part.shape[:-1], *space.shape) for part in jnp.split(outputs, 2, axis=-1)
+    )
+    bounded = np.isfinite(low) & np.isfinite(high)
+    origin = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, np.float32(0.0)))
+    width = np.where(bounded, high, 0.0) - np.where(bounded, low, 0.0)
+    within, beyond = origin + width * jax.nn.sigmoid(mean), origin + scale * mean
+    unit = jnp.where(bounded, width / 2, scale)
     # Added, not a maximum: that would have no gradient where it is most needed.
-    return Gaussian(mean, unit * (softplus(spread) + MIN_STD))
+    std = unit * (softplus(spread) + MIN_STD)
+    return Gaussian(jnp.where(bounded, within, beyond), std, space)
 
 
 @jax.custom_jvp
@@ -125,3 +175,33 @@ def softplus(x: jax.Array) -> jax.Array:
 
 # Written down, as the parts have no derivative at 0, where untrained policies are.
 softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
+
+
+@jax.custom_jvp
+def log_normal_cdf(z: jax.Array) -> jax.Array:
+    """Computes log P(x <= z) of a standard normal x; its gradient is right to 1e-3 however far z is from 0.
+
+    Below -5, by the asymptotic series of the tail. The gradient of `jax.scipy.special.log_ndtr` is that of a
+    difference of large numbers there, and wrong in float32 from -3000 on.
+    """
+    far = z < FAR_TAIL
+    near = jnp.log(0.5 * jax.lax.erfc(-jnp.where(far, 0.0, z) / math.sqrt(2.0)))
+    distant = jnp.where(far, z, FAR_TAIL)
+    tail = -0.5 * jnp.square(distant) - HALF_LOG_2_PI + jnp.log(_mills_ratio(distant))
+    return jnp.where(far, tail, near)
+
+
+@log_normal_cdf.defjvp
+def _log_normal_cdf_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> Any:
+    z, value = primals[0], log_normal_cdf(primals[0])
+    far = z < FAR_TAIL
+    near = jnp.exp(jnp.where(far, 0.0, -0.5 * jnp.square(z) - HALF_LOG_2_PI - value))
+    slope = jnp.where(far, 1.0 / _mills_ratio(jnp.where(far, z, FAR_TAIL)), near)
+    return value, slope * tangents[0]
+
+
+def _mills_ratio(z: jax.Array) -> jax.Array:
+    """P(x <= z) divided by the density at z, for z far below 0."""
+    inverse = 1.0 / jnp.square(z)
+    series = 1.0 - inverse * (1.0 - 3.0 * inverse * (1.0 - 5.0 * inverse * (1.0 - 7.0 * inverse)))
+    return -series / z

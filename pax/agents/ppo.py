@@ -65,7 +65,12 @@ class PPO(ActorCritic):
     """Steps per sequence of a recurrent network, 0 for the whole rollout; others learn from single steps."""
     bootstrap_on_time_limit: bool = True
     """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
-    the next episode of the trial, or else with the value of the last observation."""
+    the next episode of the trial, or else with the value of the last observation. What is done in one episode
+    matters in the next where others learn in between, whether one remembers it or not.
+
+    Games that begin anew within a rollout tell themselves what an end is, so that it does not concern them:
+    nothing follows what they terminated, and what was cut off, by them or by the end of a rollout, is worth
+    the value of what was last seen in it. Only agents that remember whole trials count all that follows."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -231,7 +236,7 @@ class PPO(ActorCritic):
         _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
         rewards = self.reward_scale * rollout.rewards
-        if rollout.ends is not None:
+        if rollout.ends is not None and not self.remembers_trial:
             # What would have followed a cut is worth its value, and joins the last reward.
             cut_off = rollout.ends.truncated & ~rollout.ends.terminated
             following = self._value_of_final(rollout, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from flax import struct
 
 from pax.envs.environment import Environment
-from pax.envs.spaces import Box, Discrete
+from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 UNBOUNDED = 1e30
@@ -108,15 +109,43 @@ def to_space(space: Any, name: str) -> Discrete | Box:
     if hasattr(space, "n"):
         return Discrete(int(space.n))
     if hasattr(space, "low") and hasattr(space, "high"):
-        low, high = (np.asarray(bound, np.float32) for bound in (space.low, space.high))
+        # The shortest digits of a float32, not those of the double next to it.
+        low, high = (
+            np.array([float(str(number)) for number in np.asarray(bound, np.float32).flat]).reshape(
+                np.shape(bound)
+            )
+            for bound in (space.low, space.high)
+        )
         # Others write the largest float32 where there is no bound.
-        lowest, highest = float(low.min()), float(high.max())
         return Box(
             tuple(space.shape),
-            lowest if lowest > -UNBOUNDED else -math.inf,
-            highest if highest < UNBOUNDED else math.inf,
+            np.where(low > -UNBOUNDED, low, -math.inf),
+            np.where(high < UNBOUNDED, high, math.inf),
         )
     raise ConfigError(f"{name} has a {type(space).__name__} space, and Pax plays Discrete and Box")
+
+
+def to_action_space(space: Any, name: str) -> Discrete | Box:
+    """The same for actions, which a policy draws from the numbers between two bounds.
+
+    Raises:
+        ConfigError: if it is neither, or if only whole numbers of a Box are actions.
+    """
+    converted = to_space(space, name)
+    if isinstance(converted, Box) and not jnp.issubdtype(space.dtype, jnp.floating):
+        raise ConfigError(
+            f"{name} takes whole numbers of a Box {converted.shape} as actions, and Pax plays Discrete ones "
+            "and Boxes of real numbers"
+        )
+    return converted
+
+
+def clip_actions(actions: tuple[Any, ...], spaces: Sequence[Space]) -> tuple[Any, ...]:
+    """Actions within their spaces: not every game of others clips all uses of what is outside."""
+    return tuple(
+        space.clip(action) if isinstance(space, Box) else action
+        for action, space in zip(actions, spaces, strict=True)
+    )
 
 
 def fixed_types(tree: Any) -> Any:

@@ -51,6 +51,11 @@ class Environment:
         """Raises ConfigError, naming the field, unless `params` (concrete numbers) make a valid game."""
         del params
 
+    def for_params(self, params: Any) -> Environment:
+        """Returns the game with the spaces that `params` give it: itself, unless spaces depend on them."""
+        del params
+        return self
+
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], Any]:
         """Starts an episode; returns (observations, state)."""
         raise NotImplementedError

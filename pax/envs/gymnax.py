@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import jax
@@ -12,13 +13,15 @@ from pax.config import nearest
 from pax.envs.auto_reset import (
     EpisodeTotals,
     StepDraw,
+    clip_actions,
     episode_info,
     episode_metrics,
     fixed_types,
+    to_action_space,
     to_space,
 )
 from pax.envs.environment import Environment
-from pax.envs.spaces import Space
+from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 
@@ -60,10 +63,7 @@ class Gymnax(Environment):
         except OSError as e:
             raise ConfigError(f"name is {name!r}, whose data cannot be fetched: {e}") from e
         self._params = params
-        self._spaces = tuple(
-            to_space(space(params), name)
-            for space in (self._env.observation_space, self._env.action_space)
-        )
+        self._spaces = self._spaces_for(params)
 
     @property
     def default_params(self) -> Any:
@@ -78,6 +78,23 @@ class Gymnax(Environment):
                 raise ConfigError(f"{key} is {value!r}: give a number")
         return fixed_types(self._params.replace(**settings))
 
+    def check_params(self, params: Any) -> None:
+        if self._spaces_for(params)[1] != self.action_space(0):
+            raise ConfigError(
+                f"with these parameters, actions of {self.name} are {self._spaces_for(params)[1]}, and those "
+                f"of this game are {self.action_space(0)}: make agents and trainer for env.for_params(params)"
+            )
+
+    def for_params(self, params: Any) -> Environment:
+        other = copy.copy(self)
+        other._spaces = self._spaces_for(params)
+        return other
+
+    def _spaces_for(self, params: Any) -> tuple[Discrete | Box, Discrete | Box]:
+        """Of observations and actions, whose bounds may be parameters."""
+        observations, actions = self._env.observation_space(params), self._env.action_space(params)
+        return to_space(observations, self.name), to_action_space(actions, self.name)
+
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], EnvState]:
         observation, inner = self._env.reset_env(key, params)
         state = EnvState(fixed_types(inner), EpisodeTotals.zeros(1), jnp.int32(0))
@@ -91,7 +108,7 @@ class Gymnax(Environment):
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         drawn = StepDraw.now(self, key, params)
         observation, inner, reward, terminated, _ = self._env.step_env(
-            drawn.key, state.inner, actions[0], params
+            drawn.key, state.inner, clip_actions(actions, self._spaces[1:])[0], params
         )
         truncated = self._env.is_truncated(inner, params)
         reward = jnp.asarray(reward, jnp.float32)

@@ -12,10 +12,11 @@ from pax.config import nearest
 from pax.envs.auto_reset import (
     EpisodeTotals,
     StepDraw,
+    clip_actions,
     episode_info,
     episode_metrics,
     strong_types,
-    to_space,
+    to_action_space,
 )
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
@@ -76,7 +77,7 @@ class JaxMARL(Environment):
         )
         self._observation_spaces = [_observation_space(part, name) for part in shown]
         self._action_spaces = [
-            to_space(self._env.action_space(agent), name) for agent in self._agents
+            to_action_space(self._env.action_space(agent), name) for agent in self._agents
         ]
 
     @property
@@ -103,6 +104,7 @@ class JaxMARL(Environment):
         self, key: Any, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         drawn = StepDraw.now(self, key, params)
+        actions = clip_actions(actions, self._action_spaces)
         # Where agents are numbers, some environments take actions in that order and some by number.
         numbered = all(isinstance(agent, int) for agent in self._agents)
         joint: Any = actions if numbered else dict(zip(self._agents, actions, strict=True))

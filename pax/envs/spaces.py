@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from pax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +27,58 @@ class Discrete:
         return jnp.zeros(batch, self.dtype)
 
 
+Bound = float | tuple[Any, ...] | np.ndarray
+"""One number for all entries of an array, or as many as it has, in its shape."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """float32 arrays of one shape, each entry within [low, high]."""
+    """float32 arrays of one shape, each entry within its bounds, which are part of it.
+
+    Bounds may be given as one number or as an array of the shape; arrays are kept as nested tuples, and as
+    one number where all entries are the same, so that equal spaces compare equal.
+
+    Raises:
+        ConfigError: if bounds have another shape, or a low one is not below or at the high one.
+    """
 
     shape: tuple[int, ...]
-    low: float = -math.inf
-    high: float = math.inf
+    low: Bound = -math.inf
+    high: Bound = math.inf
 
     dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        for name in ("low", "high"):
+            bound = np.asarray(getattr(self, name), np.float64)
+            if bound.shape not in ((), self.shape):
+                raise ConfigError(
+                    f"{name} has shape {bound.shape} in a Box of shape {self.shape}: give one number, or one "
+                    "for each entry"
+                )
+            alike = bound.size and (bound == bound.flat[0]).all()
+            numbers = bound.flat[0].item() if alike else bound.tolist()
+            object.__setattr__(self, name, _as_tuples(numbers))
+        low, high = self.bounds
+        if not (low <= high).all():
+            raise ConfigError(
+                f"low is {self.low} and high is {self.high} in a Box: give low <= high"
+            )
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest value of each entry, float32 arrays of the shape."""
+        low, high = (
+            np.broadcast_to(np.asarray(bound, np.float32), self.shape)
+            for bound in (self.low, self.high)
+        )
+        return low, high
+
+    def clip(self, values: jax.Array) -> jax.Array:
+        """The nearest values `[..., *shape]` within the bounds."""
+        low, high = self.bounds
+        return values if np.isinf([low, high]).all() else jnp.clip(values, low, high)
 
     def zeros(self, *batch: int) -> jax.Array:
         """Zeros with the axes `batch` in front."""
@@ -50,3 +97,7 @@ class Dict:
 
 
 Space = Discrete | Box | Dict
+
+
+def _as_tuples(bound: Any) -> Bound:
+    return tuple(_as_tuples(part) for part in bound) if isinstance(bound, list) else float(bound)

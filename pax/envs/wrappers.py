@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -35,6 +36,11 @@ class Wrapper(Environment):
 
     def check_params(self, params: Any) -> None:
         self.env.check_params(params)
+
+    def for_params(self, params: Any) -> Environment:
+        other = copy.copy(self)
+        other.env = self.env.for_params(params)
+        return other
 
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], Any]:
         return self.env.reset(key, params)

@@ -33,7 +33,8 @@ class LOLADiCE(Gradient):
         mean_b sum_t gamma^t (box(sum_{k <= t} l_k) (r_t - m_t) + m_t),  box(x) = exp(x - stop(x)),
 
     with l_t the log-probability of all players' actions at step t, and m_t the mean reward of the *other*
-    environments at that step. Its derivatives of every order estimate those of the expected return. The
+    environments at that step. In games that begin anew within a rollout, k and t count within their episodes.
+    Its derivatives of every order estimate those of the expected return. The
     others are moved `look_ahead_steps` times by `look_ahead_rate` times the gradient of their own objectives,
     each time in newly drawn episodes, and the derivative of their moves is part of the gradient. The agent's
     own optimiser takes the step. With 0 steps ahead this is a naive learner. A role on several seats has the
@@ -184,10 +185,18 @@ def dice_objective(
         part = rollouts[name]
         distribution, _ = agents[name].unroll(own, part.hiddens[0], part.observations, part.dones)
         log_probs += by_environment(distribution.log_prob(part.actions), part).sum(axis=-1)
-    weights = agents[role].discount ** jnp.arange(len(rewards))[:, None]
+    steps = jnp.arange(len(rewards))[:, None]
+    so_far = jnp.cumsum(log_probs, axis=0)
+    if rollouts[role].ends is not None:
+        dones = by_environment(rollouts[role].dones, rollouts[role])[..., 0]
+        begins = jnp.concatenate([jnp.ones_like(dones[:1]), dones[:-1]])
+        first = jax.lax.cummax(jnp.where(begins, steps, 0))
+        so_far -= jnp.take_along_axis(so_far - log_probs, first, axis=0)
+        steps = steps - first
+    weights = agents[role].discount ** steps
     batch = rewards.shape[1]
     others = (rewards.sum(axis=1, keepdims=True) - rewards) / max(batch - 1, 1)
-    box = _box(jnp.cumsum(log_probs, axis=0))
+    box = _box(so_far)
     return (weights * (box * (rewards - others) + others)).sum(axis=0).mean()
 
 

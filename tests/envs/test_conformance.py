@@ -1,7 +1,6 @@
 """What every game keeps to. A new one is tested as soon as it is in `ENVS`."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -76,8 +75,9 @@ def sample(key, space, num):
     shape = (num, *space.shape)
     if isinstance(space, Discrete):
         return jax.random.randint(key, shape, 0, space.n, space.dtype)
-    if math.isfinite(space.low) and math.isfinite(space.high):
-        return jax.random.uniform(key, shape, space.dtype, space.low, space.high)
+    low, high = space.bounds
+    if np.isfinite([low, high]).all():
+        return jax.random.uniform(key, shape, space.dtype, low, high)
     return jax.random.normal(key, shape, space.dtype)
 
 
@@ -128,7 +128,8 @@ def assert_in_space(value, space):
     value = np.asarray(value)
     if isinstance(space, Box):
         assert np.isfinite(value).all()
-        assert (value >= space.low).all() and (value <= space.high).all()
+        low, high = space.bounds
+        assert (value >= low).all() and (value <= high).all()
     else:
         assert 0 <= value < space.n
 
