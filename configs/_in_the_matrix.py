@@ -33,22 +33,21 @@ def family(payoff: str) -> games.Family:
     )
 
 
-def variants(self_play: str, shaping: str) -> Mapping[str, str]:
+def variants(self_play: str, shaping: str, small: str) -> Mapping[str, str]:
     """One line per variant.
 
     Args:
         self_play: what becomes of independent learners.
-        shaping: what becomes of those that shape them.
+        shaping: what is expected of those that shape them.
+        small: what was measured of the small one.
     """
     independent = {"self": self_play, "shared": f"one policy for both: {self_play}"}
+    not_run = f"not run (expected: {shaping})"
     meta = {
-        "shaper": shaping,
-        "shaper,context=avg": shaping,
-        "shaper,context=att": shaping,
-        "gs": shaping,
-        "mfos_es": shaping,
-        "mfos_rl": "about as much as its opponents",
-        "marl2": "about as much as its opponents",
-        "shaper,small": f"for two cores, to see that it works: {shaping}",
+        **dict.fromkeys(
+            ("shaper", "shaper,context=avg", "shaper,context=att", "gs", "mfos_es"), not_run
+        ),
+        **dict.fromkeys(("mfos_rl", "marl2"), "not run (expected: about as much as its opponents)"),
+        "shaper,small": f"for two cores, to see that it works: {small}",
     }
     return games.variants(family("ipd"), independent, meta)

@@ -27,14 +27,14 @@ INDEPENDENT = {
     "stay": "takes every coin, 1 per coin",
 }
 META = {
-    "shaper": "earns more than its opponents, which learn to leave coins to it",
-    "shaper,context=avg": "the same, with the memory mixed over environments",
-    "shaper,context=att": "the same, with attention over environments",
-    "gs": "earns more than its opponents",
-    "mfos_es": "earns more than its opponents",
-    "mfos_rl": "about as much as its opponents",
-    "marl2": "about as much as its opponents",
-    "shaper,small": "for two cores: catches up with its opponents, who learn much faster",
+    "shaper": "not run (expected: earns more than its opponents, which learn to leave coins to it)",
+    "shaper,context=avg": "the same, with the memory mixed over environments: not run (expected: the same)",
+    "shaper,context=att": "the same, with attention over environments: not run (expected: the same)",
+    "gs": "not run (expected: earns more than its opponents)",
+    "mfos_es": "not run (expected: earns more than its opponents)",
+    "mfos_rl": "not run (expected: about as much as its opponents)",
+    "marl2": "not run (expected: about as much as its opponents)",
+    "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
 }
 ALIGNED = {
     "advantage_alignment": "one coin at a time, against itself: each takes its own, .3 per step",
@@ -79,7 +79,8 @@ VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
-    "shaper,opponent=tabular": "Shaper by evolution against Tabular: earns more than its opponents",
+    "shaper,opponent=tabular": "Shaper by evolution against Tabular: "
+    "not run (expected: earns more than its opponents)",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
     **{name: f"PPO_memory by {name}, {outcome}" for name, outcome in ALIGNED.items()},
 }

@@ -15,10 +15,10 @@ INDEPENDENT = {
     "shared": "one policy for both, each for itself: the Nash equilibrium",
 }
 META = {
-    "shaper": "sells more than its opponents, which learn to sell less",
-    "gs": "sells more than its opponents, which learn to sell less",
-    "mfos_es": "sells more than its opponents, which learn to sell less",
-    "mfos_rl": "about the Nash equilibrium",
+    "shaper": "not run (expected: sells more than its opponents, which learn to sell less)",
+    "gs": "not run (expected: sells more than its opponents, which learn to sell less)",
+    "mfos_es": "not run (expected: sells more than its opponents, which learn to sell less)",
+    "mfos_rl": "not run (expected: about the Nash equilibrium)",
     "shaper,small": "the same for two cores and a few minutes",
 }
 

@@ -15,10 +15,10 @@ INDEPENDENT = {
     "shared": "one policy for both, each for itself: they overfish as well",
 }
 META = {
-    "shaper": "earns more than its opponents",
-    "gs": "earns more than its opponents",
-    "mfos_es": "earns more than its opponents",
-    "mfos_rl": "about as much as its opponents",
+    "shaper": "not run (expected: earns more than its opponents)",
+    "gs": "not run (expected: earns more than its opponents)",
+    "mfos_es": "not run (expected: earns more than its opponents)",
+    "mfos_rl": "not run (expected: about as much as its opponents)",
     "shaper,small": "the same for two cores and a few minutes",
 }
 

@@ -10,7 +10,9 @@ from configs import _games as games
 from configs import _in_the_matrix as in_the_matrix
 
 VARIANTS = in_the_matrix.variants(
-    "neither wins for long: 0 per step over time", "wins more than 0 per step"
+    "neither wins for long: 0 per step over time",
+    "wins more than 0 per step",
+    "wins 0 per step after 25 generations",
 )
 
 

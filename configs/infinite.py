@@ -38,9 +38,9 @@ INDEPENDENT = {
     "altruistic": "defects, 0 per step; the opponent gets -3",
 }
 META = {
-    "shaper": "better than -1 per step",
-    "mfos_es": "better than -1 per step",
-    "shaper,small": "the same for two cores and a few minutes",
+    "shaper": "not run (expected: better than -1 per step)",
+    "mfos_es": "not run (expected: better than -1 per step)",
+    "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
 }
 
 

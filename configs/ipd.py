@@ -30,17 +30,18 @@ STRATEGIES = {
     "zero_determinant": "ZeroDeterminant",
     "memory_one": "MemoryOne",
 }
+# As measured at the small size: see docs/experiments.md.
 META_EXPECTED = {
     "shaper": "extorts them: better than -1 per step, they get less than -1.5",
     "avg": "extorts them: better than -1 per step, they get less than -1.5",
     "att": "two environments tell it little: still near mutual defection after 100 generations",
-    "gs": "extorts them, as far as a policy without memory can",
+    "gs": "they get less, -1.1 / -1.3, but it no more than cooperation pays",
     "mfos_es": "extorts them: better than -1 per step, they get less than -1.5",
     "mfos_rl": "seldom gets beyond mutual defection, -2 per step",
     "marl2": "does not extort",
     "hardstop": "opponents stop learning at a random episode: still better than mutual defection",
-    "mixed_lr": "opponents learn at random rates: extorts those that learn fast",
-    "mixed_payoff": "a random game per opponent: better than playing at random",
+    "mixed_lr": "opponents learn at random rates: gets more than they do, -1.4 / -2.3",
+    "mixed_payoff": "a random game per opponent: -4.4 per step, where random play gets -4.5",
     "mixed_payoff_per_generation": "a random game per generation: better than playing at random",
     "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
     "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
@@ -64,6 +65,9 @@ ALIGNED = {
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
 }
 VARIANTS = matrix_games.variants(EXPECTED) | LOLA | ALIGNED | meta_games.describe(META_EXPECTED)
+VARIANTS["tabular,opponent=shared"] = (
+    "Tabular, one policy for both seats: both cooperate, -1 per step each"
+)
 
 
 def get_config(argument: str = "ppo"):

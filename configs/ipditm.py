@@ -10,7 +10,9 @@ from configs import _games as games
 from configs import _in_the_matrix as in_the_matrix
 
 VARIANTS = in_the_matrix.variants(
-    "both learn to defect: interactions pay 1", "earns more than its opponents"
+    "both learn to defect: interactions pay 1",
+    "earns more than its opponents",
+    "earns as much as its opponents, 0.007 per step, after 8 generations",
 )
 
 

@@ -29,12 +29,13 @@ INDEPENDENT = {
     "altruistic": "defects, 5 per step; the others get 2",
 }
 META = {
-    "shaper": "one shaper and two learners: more than 1 per step",
-    "shaper,shapers=2": "two shapers, paired by candidate, and one learner: it is exploited",
-    "gs": "one shaper without memory and two learners: more than 1 per step",
-    "mfos_es": "one shaper and two learners: more than 1 per step",
-    "mfos_rl": "about 1 per step",
-    "marl2": "about 1 per step",
+    "shaper": "one shaper and two learners: not run (expected: more than 1 per step)",
+    "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
+    "not run (expected: it is exploited)",
+    "gs": "one shaper without memory and two learners: not run (expected: more than 1 per step)",
+    "mfos_es": "one shaper and two learners: not run (expected: more than 1 per step)",
+    "mfos_rl": "not run (expected: about 1 per step)",
+    "marl2": "not run (expected: about 1 per step)",
     "shaper,shapers=2,small": "the same for two cores and a few minutes",
 }
 
