@@ -210,7 +210,9 @@ def test_who_does_not_look_ahead_needs_nobody():
 
 def test_shared_lola_is_refused_from_the_shell():
     with pytest.raises(ConfigError, match="looks ahead at how others learn, by lola_dice"):
-        build_trainer(load_config(f"{ROOT}/configs/ipd.py:lola_dice,opponent=shared,quicktest"), None)
+        build_trainer(
+            load_config(f"{ROOT}/configs/ipd.py:lola_dice,opponent=shared,quicktest"), None
+        )
 
 
 def test_shared_alignment_learns():

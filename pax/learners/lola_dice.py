@@ -15,7 +15,7 @@ from pax.agents.agent import Agent
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
-from pax.seats import by_environment
+from pax.seats import by_environment, mean_of_other_environments
 from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
 
 if TYPE_CHECKING:
@@ -185,8 +185,7 @@ def dice_objective(
         distribution, _ = agents[name].unroll(own, part.hiddens[0], part.observations, part.dones)
         log_probs += by_environment(distribution.log_prob(part.actions), part).sum(axis=-1)
     weights = agents[role].discount ** jnp.arange(len(rewards))[:, None]
-    batch = rewards.shape[1]
-    others = (rewards.sum(axis=1, keepdims=True) - rewards) / max(batch - 1, 1)
+    others = mean_of_other_environments(rewards[..., None])[..., 0]
     box = _box(jnp.cumsum(log_probs, axis=0))
     return (weights * (box * (rewards - others) + others)).sum(axis=0).mean()
 
