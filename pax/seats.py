@@ -29,7 +29,17 @@ def mean_of_others(values: jax.Array, rollout: Sample) -> jax.Array:
     what would have come without it.
     """
     seats = by_environment(values, rollout)
-    own = seats.sum(axis=2, keepdims=True)
-    number = seats.shape[1] * seats.shape[2] - seats.shape[2]
-    others = (own.sum(axis=1, keepdims=True) - own) / max(number, 1)
-    return by_row(jnp.broadcast_to(others, seats.shape), rollout)
+    return by_row(jnp.broadcast_to(mean_of_other_environments(seats), seats.shape), rollout)
+
+
+def mean_of_other_environments(values: jax.Array) -> jax.Array:
+    """Returns the mean `[T, N, 1]` of values `[T, N, S]` over the other environments, 0 if there is none.
+
+    Where all values are equal, so is their mean, to the last bit.
+    """
+    _, environments, seats = values.shape
+    if environments == 1:
+        return jnp.zeros_like(values[..., :1])
+    some = values[:, :1, :1]
+    own = (values - some).sum(axis=2, keepdims=True)
+    return some + (own.sum(axis=1, keepdims=True) - own) / ((environments - 1) * seats)

@@ -17,6 +17,7 @@ from pax.agents.actor_critic import ActorCritic, Network
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
 from pax.errors import ConfigError
+from pax.standardise import standardise
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
 
@@ -40,7 +41,7 @@ class PPO(ActorCritic):
     """PPO with a clipped ratio and a clipped value loss (Schulman et al. 2017, arxiv.org/abs/1707.06347).
 
     total = L_policy + value_coeff L_value - entropy_coeff H, where with ratio = pi / pi_behaviour
-    L_policy = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A), A normalised within the minibatch, and
+    L_policy = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A), A standardised within the minibatch, and
     L_value = mean max((target - V)^2, (target - V_b - clip(V - V_b, -eps, eps))^2).
 
     A recurrent network learns by back-propagation through time, truncated to `sequence_length` steps, from
@@ -98,6 +99,15 @@ class PPO(ActorCritic):
             raise ConfigError(
                 f"sequence_length is {length} in {name} and does not divide the {num_steps} steps of a "
                 f"rollout: change sequence_length to {_nearest_divisor(num_steps, length)}, or the steps"
+            )
+        samples = batch_size * num_steps // self.num_minibatches
+        if self.groups_environments:
+            samples *= num_envs
+        if samples < 2:
+            raise ConfigError(
+                f"num_minibatches is {self.num_minibatches} in {name} and leaves 1 step in each, whose "
+                "advantage, standardised within the minibatch, is always 0, so that nothing is learned: "
+                "use fewer minibatches, or more environments or steps"
             )
         if self.remembers_trial and num_episodes > 1:
             self._check_trial(num_steps, num_episodes)
@@ -204,7 +214,7 @@ class PPO(ActorCritic):
         distribution, values = self.unroll(params, batch.hidden, observations, dones)
         log_ratio = distribution.log_prob(actions) - log_probs
         ratio = jnp.exp(log_ratio)
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantages = standardise(advantages, jnp.abs(targets).mean() + jnp.abs(values_b).mean())
         clipped = jnp.clip(ratio, 1.0 - self.clip_epsilon, 1.0 + self.clip_epsilon)
         loss_policy = -jnp.minimum(ratio * advantages, clipped * advantages).mean()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,7 @@ class LOQA(AdvantageAlignment):
         return 1.0 - jnp.exp(theirs.log_probs)
 
 
-def _has_critic(agent: Agent) -> bool:
+def _has_critic(agent: Agent) -> TypeGuard[PPO]:
     return isinstance(agent, PPO) and getattr(agent, "critic", True)
 
 

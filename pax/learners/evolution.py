@@ -17,6 +17,7 @@ from pax.agents.agent import Agent
 from pax.config import nearest
 from pax.errors import ConfigError
 from pax.learners.learner import Learner, World
+from pax.standardise import standardise
 from pax.types import Metrics, PyTree, TrainingState, Trial
 
 FITNESS_SHAPINGS = ("default", "centered_rank", "z_score", "none")
@@ -88,6 +89,12 @@ class Evolution(Learner):
                 raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
         if self.popsize < 1:
             raise ConfigError(f"popsize is {self.popsize} in evolution: give at least 1")
+        compares = self.mean_removal or self.fitness_shaping in ("centered_rank", "z_score")
+        if self.popsize == 1 and compares:
+            raise ConfigError(
+                "popsize is 1 in evolution, and fitness_shaping and mean_removal compare candidates, so that "
+                "nothing would be learned: give at least 2"
+            )
         if not 1 <= self.top_k <= self.popsize:
             raise ConfigError(
                 f"top_k is {self.top_k} in evolution: give 1 to the popsize, {self.popsize}"
@@ -209,7 +216,7 @@ class Evolution(Learner):
         shaping = {
             "default": default,
             "centered_rank": fitness_shaping.centered_rank_fitness_shaping_fn,
-            "z_score": fitness_shaping.standardize_fitness_shaping_fn,
+            "z_score": _z_score,
             "none": fitness_shaping.identity_fitness_shaping_fn,
         }[self.fitness_shaping]
         if self.mean_removal:
@@ -234,6 +241,12 @@ class Evolution(Learner):
                 )
         sigma = {"std_init": self.sigma} if "std_init" in numbers else {}
         return params.replace(**{**sigma, **self.params})
+
+
+def _z_score(population: PyTree, fitness: jax.Array, state: PyTree, params: PyTree) -> jax.Array:
+    """The fitness, standardised; evosax adds 1e-8 to the variance, whatever the size of the fitness."""
+    del population, state, params
+    return standardise(fitness, jnp.abs(fitness).mean())
 
 
 def strategies() -> dict[str, Any]:

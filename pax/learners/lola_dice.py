@@ -15,7 +15,7 @@ from pax.agents.agent import Agent
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
-from pax.seats import by_environment
+from pax.seats import by_environment, mean_of_other_environments
 from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ def dice_objective(
         so_far -= jnp.take_along_axis(so_far - log_probs, first, axis=0)
         steps = steps - first
     weights = agents[role].discount ** steps
-    batch = rewards.shape[1]
-    others = (rewards.sum(axis=1, keepdims=True) - rewards) / max(batch - 1, 1)
+    others = mean_of_other_environments(rewards[..., None])[..., 0]
     box = _box(so_far)
     return (weights * (box * (rewards - others) + others)).sum(axis=0).mean()
 

@@ -1,0 +1,22 @@
+"""Values of mean 0 and standard deviation 1, unless they differ by rounding alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+RELATIVE_ROUNDING = 3e-6
+"""What sums of float32 numbers may be off by, as a share of their size: fifty units of the last place."""
+
+
+def standardise(values: jax.Array, size: jax.Array) -> jax.Array:
+    """Returns (values - mean) / (standard deviation + 1e-8), and zeros if nothing differs.
+
+    Args:
+        values: of any shape, all of them together.
+        size: that of the numbers that the values are differences of. Values that deviate by less than
+            `RELATIVE_ROUNDING` of it are taken for equal: scaled up, their rounding would be all there is.
+    """
+    deviation = values.std()
+    standard = (values - values.mean()) / (deviation + 1e-8)
+    return jnp.where(deviation > RELATIVE_ROUNDING * size, standard, 0.0)
