@@ -1,23 +1,7 @@
-"""What ships with Pax. A config names a callback by its dotted path: these, or your own."""
+"""The callbacks that ship with Pax, for configs and scripts that call them `callbacks.Video` and so on.
 
-from callbacks.checkpoint import Checkpoint
-from callbacks.early_stop import EarlyStop
-from callbacks.evaluation import Evaluation
-from callbacks.pictures import Pictures
-from callbacks.profile import Profile
-from callbacks.progress import Progress
-from callbacks.scalars import Scalars
-from callbacks.video import Video
-from callbacks.wandb import WandB
+They are in `pax.callbacks`; nothing in `pax` imports this package.
+"""
 
-__all__ = [
-    "Checkpoint",
-    "EarlyStop",
-    "Evaluation",
-    "Pictures",
-    "Profile",
-    "Progress",
-    "Scalars",
-    "Video",
-    "WandB",
-]
+from pax.callbacks import *  # noqa: F403
+from pax.callbacks import __all__  # noqa: F401

@@ -171,7 +171,12 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
             "nobody is named: give runs or exported policies, or --config and --strategies=all"
         )
     setup = matches.set_up(
-        paths, given.strategies, given.config, num_steps=given.num_steps, any_game=given.any_game
+        paths,
+        given.strategies,
+        given.config,
+        num_steps=given.num_steps,
+        any_game=given.any_game,
+        allow_imports=given.allow_imports,
     )
     names = [field.name for field in dataclasses.fields(Options)]
     crossplay(setup, Options(**{name: given[name].value for name in names}), given.workdir)

@@ -19,6 +19,7 @@ from pax.command_line import one_line, print_error
 from pax.config_list import load_config
 from pax.crossplay import Player
 from pax.errors import ConfigError, PaxError
+from pax.imports import config_of_run, leave_path
 from pax.process import enable_compilation_cache
 
 
@@ -73,6 +74,12 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         "Let policies of other games or stakes play, if they observe and act in the same way.",
         **own,
     )
+    flags.DEFINE_list(
+        "allow_imports",
+        [],
+        "Modules that are not of Pax and that the game of the first run may have imported.",
+        **own,
+    )
 
 
 def set_up(
@@ -83,6 +90,7 @@ def set_up(
     default_config: str = "",
     num_steps: int = 0,
     any_game: bool = False,
+    allow_imports: Sequence[str] = (),
 ) -> Setup:
     """The game, and who plays it.
 
@@ -93,16 +101,21 @@ def set_up(
         default_config: a config file and variant.
         num_steps: steps per episode; 0: those of the game.
         any_game: see `load_policies`.
+        allow_imports: modules that the first run's game may have imported: see `pax.imports.config_of_run`.
 
     Raises:
         ConfigError: if there is no game of two players, or nobody to play it.
     """
     files, errors = find_policies(paths)
+    for file in files:
+        if file.run is not None:
+            leave_path(file.run)
     run = next((file for file in files if file.config is not None), None)
     if config is not None:
         game = Game.of(config, "--config", num_steps)
     elif run is not None:
-        game = Game.of(ConfigDict(run.config), f"run {run.run}", num_steps)
+        own = config_of_run(run.run, allow_imports, part="env")
+        game = Game.of(own, f"run {run.run}", num_steps)
     elif default_config and not files:
         game = Game.of(load_config(default_config), default_config, num_steps)
     else:

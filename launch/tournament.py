@@ -292,6 +292,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         default_config=GAME,
         num_steps=num_steps,
         any_game=given.any_game,
+        allow_imports=given.allow_imports,
     )
     names = [field.name for field in dataclasses.fields(Options)]
     tournament(setup, Options(**{name: given[name].value for name in names}), given.workdir)

@@ -15,6 +15,7 @@ from pax.config import ROLE, base_config, check_section, check_type, nearest
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluate import Evaluation, load_agent_state
+from pax.imports import find_class
 from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
 from pax.roles import Role, check_roles
 from pax.tasks import TASKS, Sampler
@@ -109,9 +110,7 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     settings = {**config.env, "num_inner_steps": config.num_inner_steps}
     name = settings.pop("type", "")
     check_type("env.type", name, "")
-    if name not in ENVS:
-        raise ConfigError(f"env.type is {name!r}, which no game is called: {nearest(name, ENVS)}")
-    cls = ENVS[name]
+    cls = find_class("env.type", name, Environment, "pax.envs.Environment", ENVS)
     own = inspect.signature(cls).parameters
     check_section("env", {key: settings[key] for key in settings if key in own}, cls)
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
@@ -284,12 +283,9 @@ def build_agent(
     env_params: Any = None,
 ) -> Agent:
     """An agent by name, for one seat of a game."""
-    if kind not in AGENTS:
-        raise ConfigError(
-            f"{where}.type is {kind!r}, which no agent is called: {nearest(kind, AGENTS)}"
-        )
-    check_section(where, settings, AGENTS[kind])
+    cls = find_class(f"{where}.type", kind, Agent, "pax.agents.Agent", AGENTS)
+    check_section(where, settings, cls)
     try:
-        return AGENTS[kind].for_env(env, seat, env_params, **settings)
+        return cls.for_env(env, seat, env_params, **settings)
     except ConfigError as e:
         raise ConfigError(f"{where}: {e}") from e

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 from pax.callback import Callback
 from pax.config import check_section, check_type
 from pax.errors import ConfigError
+from pax.imports import find_class
 
 
 def build_callbacks(config: ConfigDict) -> list[Callback]:
@@ -38,19 +38,7 @@ def build_callbacks(config: ConfigDict) -> list[Callback]:
 
 def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
     """A callback by its dotted path."""
-    module_name, _, class_name = str(path).rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except Exception as e:
-        # It is the user's module: anything may happen in it.
-        raise ConfigError(
-            f"{where} is {path!r}, which cannot be imported ({type(e).__name__}: {e}): give "
-            "'module.Class' of a module that Python finds from here"
-        ) from e
-    if not (isinstance(cls, type) and issubclass(cls, Callback)):
-        raise ConfigError(
-            f"{where} is {path!r}, which is no callback: give a subclass of pax.Callback"
-        )
+    cls = find_class(where, path, Callback, "pax.Callback", {})
     check_section(where, settings, cls)
     try:
         return cls(**settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 
@@ -9,7 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pax.config import find_setting, wrong_type
-from pax.config_list import load_config
+from pax.config_list import load_config, siblings_of
 from pax.errors import ConfigError, PaxError
 
 
@@ -32,9 +33,10 @@ def read_flags(argv: list[str], defined: flags.FlagValues, known_only: bool = Fa
     """
     # A word for a number that nobody would guess.
     argv = [re.sub(r"^(--?config\.num_devices=)all$", r"\g<1>-1", argument) for argument in argv]
-    config = _check_config_flags(argv)
+    config, path = _check_config_flags(argv)
     try:
-        return defined(argv, known_only=known_only)
+        with siblings_of(path) if path else contextlib.nullcontext():
+            return defined(argv, known_only=known_only)
     except flags.IllegalFlagValueError as e:
         flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
         if config is None or not flag:
@@ -53,12 +55,12 @@ def flag_values(argv: list[str], name: str) -> list[str]:
     return values
 
 
-def _check_config_flags(argv: list[str]) -> ConfigDict | None:
-    """The config that `--config` names, once it is clear that it has the settings to override.
+def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
+    """The config that `--config` names, and its file, once it is clear that it has the settings to override.
 
     `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
     """
-    config = None
+    config, file = None, ""
     for index, argument in enumerate(argv):
         flag, is_assigned, value = argument.partition("=")
         if flag in ("--config", "-config"):
@@ -66,7 +68,7 @@ def _check_config_flags(argv: list[str]) -> ConfigDict | None:
                 value = "".join(argv[index + 1 : index + 2])
             if not value:
                 raise ConfigError("--config has no value: give one of those that --list shows")
-            config = load_config(value)
+            config, file = load_config(value), value.partition(":")[0]
         elif override := re.fullmatch(r"--?(?:no)?config\.(.+)", flag):
             if config is None:
                 raise ConfigError(
@@ -74,7 +76,7 @@ def _check_config_flags(argv: list[str]) -> ConfigDict | None:
                     "before it"
                 )
             find_setting(config, override[1])
-    return config
+    return config, file
 
 
 def print_error(sentence: str, code: int) -> int:

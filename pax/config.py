@@ -73,11 +73,18 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
 
 
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
-    """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters."""
-    from pax.agents import AGENTS
+    """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters.
+
+    Args:
+        agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
+        seat: the player (from 0) that it plays.
+        **settings: of the role (see `ROLE`) and of the agent.
+    """
+    from pax.agents import AGENTS, Agent
+    from pax.imports import find_class
     from pax.learners import SHAPING
 
-    cls = AGENTS[agent]
+    cls = find_class("the agent of a role", agent, Agent, "pax.agents.Agent", AGENTS)
     by_default = "gradient" if cls.learns else "none"
     config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": by_default})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
@@ -105,7 +112,7 @@ def evolution(strategy: str = "Open_ES", **settings: Any) -> ConfigDict:
 
 def base_config() -> ConfigDict:
     """The settings of a run that do not depend on the game."""
-    import callbacks
+    from pax import callbacks
 
     config = ConfigDict()
     config.seed = 0
@@ -132,7 +139,7 @@ def base_config() -> ConfigDict:
     config.evaluation = ConfigDict()
 
     def callback(cls: type, **overrides: Any) -> ConfigDict:
-        path = f"callbacks.{cls.__name__}"
+        path = f"pax.callbacks.{cls.__name__}"
         return ConfigDict({"type": path, "enabled": True, **defaults(cls, **overrides)})
 
     config.callbacks = ConfigDict(

@@ -81,14 +81,50 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
 def user_code(file: str | pathlib.Path) -> Iterator[None]:
     """What fails within is the fault of a config file, and becomes a ConfigError that names the line."""
     try:
-        yield
+        with siblings_of(file):
+            yield
     except ConfigError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise _broken(pathlib.Path(file), e) from e
 
 
-def _broken(path: pathlib.Path, error: Exception) -> ConfigError:
+@contextlib.contextmanager
+def siblings_of(file: str | pathlib.Path) -> Iterator[None]:
+    """While it lasts, the folder of a config file is the package of that name.
+
+    So `from configs import _games` in `configs/ipd.py` means the file beside it, also where the current
+    folder has a `configs` of its own. Names of installed modules stay theirs.
+    """
+    folder = pathlib.Path(file).absolute().parent
+    name = folder.name
+    before = sys.modules.get(name)
+    if not name or str(folder) in getattr(before, "__path__", ()) or _is_installed(name):
+        yield
+        return
+    hidden = _take_away(name)
+    package = ModuleType(name)
+    package.__path__ = [str(folder)]
+    sys.modules[name] = package
+    try:
+        yield
+    finally:
+        # Afterwards the name means what Python finds from here.
+        _take_away(name)
+        sys.modules.update(hidden)
+
+
+def _is_installed(name: str) -> bool:
+    origin = getattr(sys.modules.get(name), "__file__", None) or ""
+    return name == "pax" or name in sys.stdlib_module_names or "site-packages" in origin
+
+
+def _take_away(name: str) -> dict[str, ModuleType]:
+    names = [key for key in sys.modules if key == name or key.startswith(f"{name}.")]
+    return {key: sys.modules.pop(key) for key in names}
+
+
+def _broken(path: pathlib.Path, error: BaseException) -> ConfigError:
     """Names the line of a config file that an error comes from."""
     lines = [
         frame.lineno

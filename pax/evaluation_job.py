@@ -14,7 +14,8 @@ from pax.config import nearest
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluation_results import ABOUT, Results, mirroring
 from pax.follower import Follower, Waiting, evaluate
-from pax.run_directory import RUN_FILE, read_run
+from pax.imports import config_of_run
+from pax.run_directory import RUN_FILE
 from pax.trainer import MetaTrainer
 from pax.training_status import STATUS_FILE
 
@@ -24,6 +25,7 @@ def evaluate_checkpoint(
     config: ConfigDict | None = None,
     step: int | None = None,
     names: Sequence[str] | None = None,
+    allow_imports: Sequence[str] = (),
 ) -> None:
     """Evaluates one checkpoint; prints the metrics and records them in the run directory.
 
@@ -32,12 +34,13 @@ def evaluate_checkpoint(
         config: of the run; None: the one that the run has recorded.
         step: the iteration of the checkpoint; None for the newest that is not damaged.
         names: the evaluations to run; None for all of the config.
+        allow_imports: modules that the recorded config may have imported: see `pax.imports.config_of_run`.
 
     Raises:
         ConfigError: if there is no such run or evaluation.
         CheckpointError: if there is no such checkpoint, or it is damaged.
     """
-    trainer = _build(workdir, config)
+    trainer = _build(workdir, config, allow_imports)
     names = choose(names, trainer.evaluations)
     if not trainer.restore(step):
         raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
@@ -58,6 +61,7 @@ def follow(
     config: ConfigDict | None = None,
     names: Sequence[str] | None = None,
     poll_seconds: float = 5.0,
+    allow_imports: Sequence[str] = (),
 ) -> None:
     """Evaluates every checkpoint once, as it appears, until training says in the folder that it is done.
 
@@ -69,6 +73,7 @@ def follow(
         config: of the run; None: the one that the run has recorded.
         names: the evaluations to run; None for all of the config.
         poll_seconds: between looks at the folder.
+        allow_imports: modules that the recorded config may have imported: see `pax.imports.config_of_run`.
 
     Raises:
         ConfigError: if the folder holds no run, there is no such evaluation, or another process follows.
@@ -79,7 +84,7 @@ def follow(
     signs = (RUN_FILE,) if config is None else (RUN_FILE, STATUS_FILE)
     while not any((workdir / name).exists() for name in signs):
         waiting.for_("training to start: %s holds no run yet", workdir)
-    trainer = _build(workdir, config)
+    trainer = _build(workdir, config, allow_imports)
     print(Follower(trainer, choose(names, trainer.evaluations), waiting).run())
 
 
@@ -102,9 +107,11 @@ def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def _build(workdir: pathlib.Path, config: ConfigDict | None) -> MetaTrainer:
+def _build(
+    workdir: pathlib.Path, config: ConfigDict | None, allow_imports: Sequence[str]
+) -> MetaTrainer:
     if config is None:
-        config = ConfigDict(read_run(workdir)["config"])
+        config = config_of_run(workdir, allow_imports)
     # Where it is evaluated there may be fewer devices than where it is trained.
     if isinstance(config.get("num_devices"), int) and config.num_devices > jax.device_count():
         config = config.copy_and_resolve_references()

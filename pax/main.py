@@ -32,6 +32,7 @@ from pax.command_line import flag_values, one_line, parse_flags, print_error
 from pax.config_list import list_variants
 from pax.errors import ConfigError, PaxError
 from pax.evaluation_job import evaluate_checkpoint, follow
+from pax.imports import folders_to_record
 from pax.process import enable_compilation_cache, use_all_cores
 from pax.run_directory import default_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
@@ -73,6 +74,12 @@ _FOLLOW = flags.DEFINE_bool(
 _POLL_SECONDS = flags.DEFINE_float(
     "poll_seconds", 5.0, "With --follow: seconds between looks for checkpoints.", lower_bound=0.1
 )
+_ALLOW_IMPORTS = flags.DEFINE_list(
+    "allow_imports",
+    [],
+    "With --mode=evaluate: modules that are not of Pax and that the run may have imported, as in mygame. "
+    "If a run names any, an error tells which; a run from elsewhere may name anything.",
+)
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
     distributed.OFF,
@@ -110,8 +117,8 @@ def main(argv: Sequence[str]) -> None:
                 )
             evaluate()
         else:
-            for flag in (_STEP, _EVALUATIONS, _FOLLOW):
-                if flag.value not in (None, False):
+            for flag in (_STEP, _EVALUATIONS, _FOLLOW, _ALLOW_IMPORTS):
+                if flag.value not in (None, False, []):
                     raise ConfigError(
                         f"--{flag.name} is of no use in training: add --mode=evaluate"
                     )
@@ -158,7 +165,8 @@ def train() -> None:
     distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
-    distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path))
+    imports = folders_to_record(config.to_dict())
+    distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path, imports))
     logging.info("Run directory: %s", workdir)
     logging.info("Devices: %s", trainer.placement)
     try:
@@ -188,14 +196,18 @@ def evaluate() -> None:
         raise ConfigError("--workdir is missing: name the run to evaluate")
     workdir = pathlib.Path(_WORKDIR.value)
     if not _FOLLOW.value:
-        evaluate_checkpoint(workdir, _CONFIG.value, _STEP.value, _EVALUATIONS.value)
+        evaluate_checkpoint(
+            workdir, _CONFIG.value, _STEP.value, _EVALUATIONS.value, _ALLOW_IMPORTS.value
+        )
         return
     if _STEP.value is not None:
         raise ConfigError(
             f"--step={_STEP.value} is one checkpoint, and --follow all: give one flag"
         )
     try:
-        follow(workdir, _CONFIG.value, _EVALUATIONS.value, _POLL_SECONDS.value)
+        follow(
+            workdir, _CONFIG.value, _EVALUATIONS.value, _POLL_SECONDS.value, _ALLOW_IMPORTS.value
+        )
     except KeyboardInterrupt:
         logging.flush()
         print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)

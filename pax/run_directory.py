@@ -18,6 +18,8 @@ from typing import Any
 from pax.errors import ConfigError
 
 RUN_FILE = "run.json"
+IMPORTS = "imports"
+"""The key in it of what the config names that is not of Pax: top-level modules, and where they were."""
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "clu", "numpy")
 
 
@@ -32,8 +34,19 @@ def default_workdir(config_path: str) -> pathlib.Path:
     return next(path for path in itertools.chain([base], others) if not path.exists())
 
 
-def open_run(workdir: pathlib.Path, config: Mapping[str, Any], config_path: str) -> None:
+def open_run(
+    workdir: pathlib.Path,
+    config: Mapping[str, Any],
+    config_path: str,
+    imports: Mapping[str, str] | None = None,
+) -> None:
     """Makes the folder of a new run, or makes sure that an old one is the same run.
+
+    Args:
+        workdir: the folder.
+        config: what is run.
+        config_path: the file that it comes from, and the variant.
+        imports: by module that the config names and that is not of Pax, its folder.
 
     Raises:
         ConfigError: if the folder cannot be written, belongs to something else, or holds a run with
@@ -64,6 +77,7 @@ def open_run(workdir: pathlib.Path, config: Mapping[str, Any], config_path: str)
         "config_path": config_path,
         "command": shlex.join(["python", "-m", "pax.main", *sys.argv[1:]]),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        IMPORTS: dict(imports or {}),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},

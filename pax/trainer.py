@@ -311,7 +311,7 @@ class MetaTrainer:
     def save(self, *, best_metric: float | None = None) -> None:
         """Saves the current state with a `Checkpointer`, which the `Checkpoint` callback provides."""
         if self.checkpointer is None:
-            raise ConfigError("there is nowhere to save: add the callback callbacks.Checkpoint")
+            raise ConfigError("there is nowhere to save: add the callback pax.callbacks.Checkpoint")
         # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
         self.writer.flush()
         self.checkpointer.save(

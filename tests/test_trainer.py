@@ -601,7 +601,9 @@ def test_without_a_workdir_nothing_is_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     assert trainer.restore() is False
     assert trainer.export_policies() == []
-    with pytest.raises(ConfigError, match="nowhere to save: add the callback callbacks.Checkpoint"):
+    with pytest.raises(
+        ConfigError, match="nowhere to save: add the callback pax.callbacks.Checkpoint"
+    ):
         trainer.save()
 
 

@@ -9,8 +9,8 @@ import jax
 import matplotlib.image
 import numpy as np
 
-from callbacks.video import figure_to_array
 from pax.agents import PPO
+from pax.callbacks.video import figure_to_array
 from pax.envs import (
     CoinGame,
     Cournot,

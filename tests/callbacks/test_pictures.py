@@ -8,9 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from callbacks import Pictures, Scalars
-from callbacks.pictures import draw_history, names_of_states, policy_table
 from pax import MetaTrainer
 from pax.agents import PPO, Defect, Naive, PPOMemory, Tabular, TitForTat
+from pax.callbacks.pictures import draw_history, names_of_states, policy_table
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.metrics.tensorboard_layout import make_layout
 from pax.roles import Role

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from absl import logging as absl_logging
 
-import callbacks.progress
+import pax.callbacks.progress
 from callbacks import Checkpoint, EarlyStop, Evaluation, Profile, Progress, Scalars
 from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
@@ -444,7 +444,7 @@ def fake_run(monkeypatch, progress, times, *, is_lead=True, step=0):
     """Chunks of two iterations that end at the given times; the first time is the start."""
     clock = iter(times)
     monkeypatch.setattr(
-        callbacks.progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock))
+        pax.callbacks.progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock))
     )
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     trainer = types.SimpleNamespace(is_lead=is_lead, num_iters=10, step=step)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from callbacks.video import figure_to_array
 from pax.agents.actor_critic import ActorCritic
 from pax.agents.distributions import Categorical
 from pax.callback import Callback
+from pax.callbacks.video import figure_to_array
 from pax.envs.spaces import Discrete
 from pax.evaluate import deployed
 from pax.metrics.tensorboard_layout import write_layout

@@ -1,0 +1,23 @@
+"""What ships with Pax. A config names a callback by its dotted path: these, or your own."""
+
+from pax.callbacks.checkpoint import Checkpoint
+from pax.callbacks.early_stop import EarlyStop
+from pax.callbacks.evaluation import Evaluation
+from pax.callbacks.pictures import Pictures
+from pax.callbacks.profile import Profile
+from pax.callbacks.progress import Progress
+from pax.callbacks.scalars import Scalars
+from pax.callbacks.video import Video
+from pax.callbacks.wandb import WandB
+
+__all__ = [
+    "Checkpoint",
+    "EarlyStop",
+    "Evaluation",
+    "Pictures",
+    "Profile",
+    "Progress",
+    "Scalars",
+    "Video",
+    "WandB",
+]
