@@ -7,12 +7,16 @@ chunk, a callback defines `probe`, which becomes part of the compiled step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pax.errors import PaxError
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
+
+
+class Postponed(Exception):  # noqa: N818
+    """Raised by `on_chunk_end` that a signal cut short: it is called again when the run goes on."""
 
 
 class CallbackError(PaxError):
@@ -29,6 +33,9 @@ class Callback:
     Attributes:
         every: `on_chunk_end` runs when the iteration counter is a multiple of it, and once at the
           last iteration of a fit. Must be a multiple of the trainer's `chunk`; None: every chunk.
+        when_interrupted: What becomes of `on_chunk_end` when a signal ends the fit. "later": if it is
+          due, it is made up for when the run goes on, so that saving need not wait for it; "if_due":
+          it runs if it is due; "always": it runs, due or not, as what saves does.
         priority: Callbacks run in ascending order of it, ties in list order. Writers have 0,
           evaluation 50, early stopping 60, checkpoints 100.
         strict: Whether an error ends the run. If False it is logged, and after three in a row the
@@ -41,6 +48,7 @@ class Callback:
     """
 
     every: int | None = None
+    when_interrupted: Literal["later", "if_due", "always"] = "later"
     priority: int = 30
     strict: bool = True
     name: str = "Callback"
@@ -51,8 +59,11 @@ class Callback:
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
 
+    def check(self, trainer: MetaTrainer) -> None:
+        """Called before anything is written: raise a `ConfigError` if a setting does not fit the trainer."""
+
     def setup(self, trainer: MetaTrainer) -> None:
-        """Called first, before anything is compiled. Acquire resources here."""
+        """Called before anything is compiled. Acquire resources here."""
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
         """Called with the initial or restored state, before the first chunk."""

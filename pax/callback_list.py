@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from pax.callback import Callback, CallbackError
+from pax.callback import Callback, CallbackError, Postponed
 from pax.errors import ConfigError, PaxError
+from pax.files import is_full
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -63,6 +64,9 @@ class CallbackList:
             names.add(name)
             entries.append(_Entry(callback, name))
         self._entries = sorted(entries, key=lambda entry: entry.callback.priority)
+        self._calling: _Entry | None = None
+        # Those that are due at the current step and wait until the run goes on.
+        self._postponed: list[str] = []
 
     def __iter__(self) -> Iterator[Callback]:
         return (entry.callback for entry in self._entries)
@@ -102,6 +106,27 @@ class CallbackList:
                 f"callbacks run between chunks: use {nearest}."
             )
 
+    @property
+    def calling(self) -> str | None:
+        """The name of the callback that is being called, if one is."""
+        return self._calling.name if self._calling else None
+
+    def settings(self, name: str | None) -> dict[str, Any]:
+        """The public attributes of a callback that are numbers, texts or None; {} if there is none."""
+        return {
+            key: value
+            for entry in self._entries
+            if entry.name == name
+            for key, value in vars(entry.callback).items()
+            if not key.startswith("_") and (value is None or isinstance(value, (int, float, str)))
+        }
+
+    def check(self, trainer: MetaTrainer) -> None:
+        """Fires `check`."""
+        for entry in self._entries:
+            entry.is_off = False
+            self._call(entry, "check", None, trainer)
+
     def setup(self, trainer: MetaTrainer) -> None:
         """Sets up each callback. One whose setup fails is not torn down, nor called again."""
         for entry in self._entries:
@@ -133,6 +158,10 @@ class CallbackList:
         step. A callback may make it the last one by asking for a stop. Then those that were passed over
         are called first, so that the order holds: an evaluation still precedes the checkpoint.
 
+        Once a signal has asked for a stop, what saves comes first: of the others only those are called
+        that are due and say so (`Callback.when_interrupted`). The rest of those that are due are
+        `postponed`.
+
         Args:
             trainer: The trainer.
             state: The train state.
@@ -140,22 +169,79 @@ class CallbackList:
             metrics: Metrics of the chunk.
             is_last: Tells whether no chunk will follow; asked again after each callback.
         """
+        self._postponed = []
         restart = True
         while restart:
             restart = False
-            was_last = is_last()
-            for entry in self._entries:
-                every = entry.callback.every
-                # A fit may start at a step that is not a multiple of the chunk: then the chunk
-                # that passes a multiple of `every` counts.
-                is_due = was_last or every is None or step % every < trainer.chunk
-                if entry.last_step == step or not is_due:
+            was_last, was_interrupted = is_last(), trainer.is_interrupted
+            is_end = was_last and (not was_interrupted or step >= trainer.num_iters)
+            due = [entry for entry in self._entries if self._is_due(entry, trainer, step, is_end)]
+            calls = due
+            if was_interrupted:
+                calls = [e for e in self._entries if self._acts_at_once(e, e in due)]
+                waiting = [e.name for e in due if e not in calls and e.last_step != step]
+                # What is saved now will have to be saved again: as the best, perhaps.
+                saves = [e.name for e in due if e.callback.when_interrupted == "always"]
+                self._postponed = [*waiting, *saves] if waiting else []
+            for entry in calls:
+                if entry.last_step == step:
                     continue
                 entry.last_step = step
-                self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
-                if not was_last and is_last():
+                try:
+                    self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
+                except Postponed:
+                    entry.last_step = None
+                if (is_last(), trainer.is_interrupted) != (was_last, was_interrupted):
                     restart = True
                     break
+
+    @staticmethod
+    def _is_due(entry: _Entry, trainer: MetaTrainer, step: int, is_end: bool) -> bool:
+        """Whether a callback is to be called at a step, if that was not done yet."""
+        every = entry.callback.every
+        # A fit may start at a step that is not a multiple of the chunk: then the chunk that passes a
+        # multiple of `every` counts.
+        return is_end or every is None or step % every < trainer.chunk
+
+    @staticmethod
+    def _acts_at_once(entry: _Entry, is_due: bool) -> bool:
+        when = entry.callback.when_interrupted
+        return when == "always" or (when == "if_due" and is_due)
+
+    @property
+    def postponed(self) -> tuple[str, ...]:
+        """The names of the callbacks whose `on_chunk_end` waits until the run goes on."""
+        return tuple(self._postponed)
+
+    def make_up(
+        self,
+        names: Sequence[str],
+        trainer: MetaTrainer,
+        state: Any,
+        step: int,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """Fires `on_chunk_end` of callbacks that were postponed at a step, in order, up to a signal."""
+        self._postponed = list(names)
+        for entry in self._entries:
+            if entry.name not in names or trainer.is_interrupted:
+                continue
+            entry.last_step = step
+            # Before the call: what saves comes last, and saves that nothing is left.
+            self._postponed.remove(entry.name)
+            try:
+                self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
+            except Postponed:
+                self._postponed = [name for name in names if name in (entry.name, *self._postponed)]
+                return
+
+    def save_again(
+        self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
+    ) -> None:
+        """Fires `on_chunk_end` of what saves once more: something has changed since it saved this step."""
+        for entry in self._entries:
+            if entry.callback.when_interrupted == "always":
+                self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
 
     def on_evaluation_end(
         self, trainer: MetaTrainer, step: int, name: str, metrics: Mapping[str, Any]
@@ -270,14 +356,18 @@ class CallbackList:
         """Calls a hook; returns its result, or None if it failed or the callback is off."""
         if entry.is_off:
             return None
+        outer, self._calling = self._calling, entry
         try:
             result = getattr(entry.callback, hook)(*args)
             entry.errors[hook] = 0
             return result
-        except PaxError:
+        except (PaxError, Postponed):
             # Raised deliberately, here or by a callback further down: already says what to do.
             raise
         except Exception as e:
+            if is_full(e):
+                # Nothing that can be written from here on is worth going on for.
+                raise
             if entry.callback.strict:
                 raise _wrap(entry, hook, step, e) from e
             entry.errors[hook] += 1
@@ -291,6 +381,8 @@ class CallbackList:
                     _MAX_ERRORS_IN_A_ROW,
                 )
             return None
+        finally:
+            self._calling = outer
 
 
 def _describe(entry: _Entry, hook: str, step: int | None) -> str:

@@ -27,6 +27,7 @@ class CompiledLoop:
         self._seed = seed
         self._num_seeds = num_seeds
         self._programs: dict[int, jax.stages.Compiled] = {}
+        self._metric_names: list[str] | None = None
         self.compile_seconds = 0.0
 
     def run(self, state: TrainState, size: int) -> tuple[TrainState, Metrics]:
@@ -72,8 +73,12 @@ class CompiledLoop:
 
     def metric_names(self) -> list[str]:
         """What an iteration reports; found by tracing, without compiling."""
-        state = jax.eval_shape(self._init_state)
-        return sorted(jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1])
+        if self._metric_names is None:
+            state = jax.eval_shape(self._init_state)
+            self._metric_names = sorted(
+                jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1]
+            )
+        return self._metric_names
 
     def _init_state(self) -> TrainState:
         keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))

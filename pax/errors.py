@@ -17,6 +17,10 @@ class CheckpointError(PaxError):
     """A checkpoint or an exported policy is missing, damaged, misfit or cannot be written."""
 
 
+class OutputError(PaxError):
+    """A folder cannot be written to: it is in use, gone or full."""
+
+
 class TrainingError(PaxError):
     """Training cannot go on, for example because a loss is not a number."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,11 +12,15 @@ import numpy as np
 from absl import logging
 
 from pax.errors import CheckpointError
+from pax.files import write_whole
+from pax.locks import FOLLOWER_LOCK, RECORD_LOCK, FileLock, holding
 from pax.metrics.seeds import over_seeds
 from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
 
 EVALUATION_FILE = "evaluation.jsonl"
 FOLDER = "evaluation"
+SECONDS_TO_RECORD = 60.0
+"""How long to wait for another process that records; it takes a moment."""
 # What a row says besides metrics.
 ABOUT = ("iteration", "evaluation", "wall_time", "evaluated_at", "seconds")
 
@@ -67,7 +69,13 @@ class Results:
         """
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in new).encode()
         try:
-            with _locked(self._workdir, wait=True):
+            with holding(self._workdir / RECORD_LOCK, wait_seconds=SECONDS_TO_RECORD) as lock:
+                if lock is None:
+                    holder = FileLock(self._workdir / RECORD_LOCK).holder()
+                    raise CheckpointError(
+                        f"the evaluation could not be written to {self._workdir}: {holder} has had the "
+                        f"lock for {SECONDS_TO_RECORD:g} s; end it"
+                    )
                 before = self._path.read_bytes() if self._path.exists() else b""
                 lines = _lines(before)
                 rows = [parse_row(line) for line in lines]
@@ -83,9 +91,7 @@ class Results:
                     return
                 if None in rows[:-1]:
                     logging.warning("%s: dropping lines that are not rows.", self._path)
-                temporary = self._workdir / f".{EVALUATION_FILE}"
-                temporary.write_bytes(b"".join(line + b"\n" for line in kept) + text)
-                os.replace(temporary, self._path)
+                write_whole(self._path, b"".join(line + b"\n" for line in kept) + text)
         except OSError as e:
             raise CheckpointError(
                 f"the evaluation could not be written to {self._workdir}: {e}"
@@ -160,30 +166,12 @@ def mirroring(workdir: pathlib.Path, results: Results) -> Iterator[Mirror | None
         folder.mkdir(exist_ok=True)
     except OSError as e:
         raise CheckpointError(f"{folder} cannot be made: {e.strerror}") from e
-    with _locked(folder, wait=False) as is_ours:
-        if not is_ours:
+    with holding(workdir / FOLLOWER_LOCK) as lock:
+        if lock is None:
             yield None
             return
         with contextlib.closing(Mirror(workdir, results)) as mirror:
             yield mirror
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path, wait: bool) -> Iterator[bool]:
-    """Holds the lock of a folder, which ends with its process at the latest; False if another has it."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        except OSError as e:
-            # Some network file systems have no locks.
-            logging.warning("%s cannot be locked (%s): let one process evaluate.", folder, e)
-        yield True
-    finally:
-        os.close(descriptor)
 
 
 def _key(row: Row) -> Key:

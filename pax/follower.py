@@ -14,6 +14,7 @@ from absl import logging
 from pax.checkpoint_reader import CheckpointReader
 from pax.errors import ConfigError
 from pax.evaluation_results import Mirror, Results, Row, mirroring
+from pax.locks import FOLLOWER_LOCK, FileLock
 from pax.trainer import CHECKPOINTS, MetaTrainer
 from pax.training_status import Status, read_status
 
@@ -57,8 +58,10 @@ class Follower:
         """
         with mirroring(self._workdir, self._results) as mirror:
             if mirror is None:
+                holder = FileLock(self._workdir / FOLLOWER_LOCK).holder()
                 raise ConfigError(
-                    f"another process evaluates {self._workdir} already: end it first, or let it go on"
+                    f"another process evaluates {self._workdir} already ({holder}): end it first, or let it "
+                    "go on"
                 )
             while True:
                 # In this order: what was saved when training said that it is done is seen.

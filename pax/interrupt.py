@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: stop between two chunks instead of in the middle of one."""
+"""Signals that ask a program to end: stop between two chunks instead of in the middle of one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name)
+    # Ctrl-C; what clusters send; a terminal that is closed; what Slurm can send ahead of the end.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
+STOP_NAMES = tuple(number.name for number in STOP_SIGNALS)
+
+
+def heeded(numbers: tuple[signal.Signals, ...] = STOP_SIGNALS) -> tuple[signal.Signals, ...]:
+    """Returns those of the signals that this program may handle.
+
+    One that was ignored when the program started, by nohup or a shell that put it into the background, stays
+    ignored; and only Python's own handlers can be put back.
+    """
+    return tuple(
+        number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    )
+
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Within the context, the first SIGINT or SIGTERM calls `stop`; a SIGINT after it acts as usual.
+    """Within the context, the first of `STOP_SIGNALS` calls `stop`; a SIGINT after it acts as usual.
 
-    A SIGTERM after it does nothing: clusters send it to every process and to those that wait for them, who
-    pass it on, and once more before SIGKILL.
+    The others do nothing after it: clusters send them to every process and to those that wait for them, who
+    pass them on, and once more before SIGKILL.
 
     Only the main thread may handle signals: in any other, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = heeded()
     previous = {number: signal.getsignal(number) for number in numbers}
 
     def restore() -> None:
@@ -32,11 +51,14 @@ def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         restore()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for other in numbers:
+            if other != signal.SIGINT:
+                signal.signal(other, lambda *_: None)
         stop(signal.Signals(number))
         # Written at once: a log may be held back until the chunk has ended.
         name = signal.Signals(number).name
-        os.write(2, f"\n{name}: stopping after this chunk; Ctrl-C to leave at once.\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{name}: stopping after this chunk; Ctrl-C to leave at once.\n".encode())
 
     for number in numbers:
         signal.signal(number, handle)
@@ -44,3 +66,14 @@ def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def pass_on(name: str | None) -> None:
+    """Has a signal that was held back act as it would have: on Ctrl-C, KeyboardInterrupt is raised.
+
+    Args:
+        name: of one of `STOP_SIGNALS`; anything else, and a call from another than the main thread, does
+            nothing.
+    """
+    if name in STOP_NAMES and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.Signals[name])

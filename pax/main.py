@@ -34,7 +34,7 @@ from pax.errors import ConfigError, PaxError
 from pax.evaluation_job import evaluate_checkpoint, follow
 from pax.imports import folders_to_record
 from pax.process import enable_compilation_cache, use_all_cores
-from pax.run_directory import default_workdir, open_run
+from pax.run_directory import check_run, default_workdir, make_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -165,12 +165,33 @@ def train() -> None:
     distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
+    trainer.check()
+    distributed.by_lead(lambda: check_run(workdir, config.to_dict()))
+    if not _WORKDIR.value:
+        workdir = trainer.workdir = _make_workdir(workdir)
     imports = folders_to_record(config.to_dict())
-    distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path, imports))
-    logging.info("Run directory: %s", workdir)
-    logging.info("Devices: %s", trainer.placement)
+    with trainer.claim():
+        distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path, imports))
+        logging.info("Run directory: %s", workdir)
+        logging.info("Devices: %s", trainer.placement)
+        _fit(trainer, workdir)
+
+
+def _make_workdir(base: pathlib.Path) -> pathlib.Path:
+    """Makes a folder of its own for a new run; all processes get its name."""
+    made = base
+
+    def make() -> None:
+        nonlocal made
+        made = make_workdir(base)
+
+    distributed.by_lead(make)
+    return pathlib.Path(distributed.from_lead(str(made)))
+
+
+def _fit(trainer: MetaTrainer, workdir: pathlib.Path) -> None:
     try:
-        metrics = trainer.fit()
+        metrics = trainer.fit(pass_on_signals=False)
         # What is left takes a moment: one more Ctrl-C would only break it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
@@ -179,7 +200,8 @@ def train() -> None:
         sys.stderr.flush()
         # At once, as asked: an orderly end in the middle of compiling crashes.
         os._exit(128 + signal.SIGINT)
-    stopped_by = trainer.stop_reason if trainer.stop_reason in ("SIGINT", "SIGTERM") else None
+    # A signal that came when all was done has changed nothing.
+    stopped_by = trainer.stop_reason if trainer.is_interrupted and not trainer.is_done else None
     if trainer.is_lead:
         if stopped_by:
             _say_stopped(trainer, stopped_by, workdir)
@@ -229,7 +251,9 @@ def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:
 
 
 def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Path) -> None:
-    reason = f" early: {trainer.stop_reason}" if trainer.stop_reason else ""
+    is_early = trainer.step < trainer.num_iters and trainer.stop_reason
+    reason = f" early: {trainer.stop_reason}" if is_early else ""
+    nothing = "Nothing was left to do. " if trainer.step == trainer.first_step else ""
     rewards = [
         f"{name.rpartition('/')[2]} {value:.3f}"
         for name, value in metrics.items()
@@ -237,8 +261,8 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
     ]
     print(
         f"Done{reason} at iteration {trainer.step} after {trainer.wall_time:.1f} s. "
-        + (f"Reward per step: {', '.join(rewards)}. " if rewards else "Nothing was left to do. ")
-        + f"Look at it: tensorboard --logdir={workdir}"
+        + (f"Reward per step: {', '.join(rewards)}. " if rewards else "")
+        + f"{nothing}Look at it: tensorboard --logdir={workdir}"
     )
 
 

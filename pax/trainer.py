@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,10 +22,12 @@ from pax.checkpoint import Checkpointer
 from pax.checkpoint_reader import CheckpointReader
 from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
-from pax.errors import CheckpointError, ConfigError, TrainingError
+from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from pax.evaluate import Evaluation, Evaluator, export_policies
-from pax.interrupt import stop_on_signals
+from pax.files import is_full
+from pax.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.learners.gradient import Gradient
+from pax.locks import FileLock, lock_run
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
@@ -36,6 +39,7 @@ from pax.types import PyTree, TrainState
 CHECKPOINTS = "checkpoints"
 POLICIES = "policies"
 SECONDS_BETWEEN_LOG_LINES = 2.0
+SPEED = "env_steps_per_second"
 
 
 class MetaTrainer:
@@ -52,6 +56,7 @@ class MetaTrainer:
         workdir: the run's folder, or None: then nothing is written.
         writer: a CLU metric writer for whatever a callback reports.
         stop_reason: why the last `fit` ended early, or None.
+        first_step: iterations that were done when the last `fit` began.
     """
 
     def __init__(
@@ -182,13 +187,33 @@ class MetaTrainer:
         self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
+        self.first_step = 0
         self._asked_to_stop: str | None = None
+        self._asked_by: str | None = None
         self._status = StatusReport(self)
+        self._lock: FileLock | None = None
+        self._is_claimed = False
+        # Metrics of the last chunk.
+        self._metrics: SeedMetrics | None = None
+        # What the newest checkpoint says of its step besides the state.
+        self._saved: dict[str, Any] = {}
 
     @property
     def is_lead(self) -> bool:
         """Whether this process is the one that writes files."""
         return distributed.is_lead()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal has asked the fit to end."""
+        return self.stop_reason in STOP_NAMES
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do: the iterations are done, or a callback has ended the run."""
+        has_ended_early = self.stop_reason is not None and not self.is_interrupted
+        is_over = self.step >= self.num_iters or has_ended_early
+        return is_over and not self._saved.get("postponed")
 
     @property
     def env_steps_per_iteration(self) -> int:
@@ -209,30 +234,81 @@ class MetaTrainer:
         """The metrics of training that a callback gets, from tracing an iteration, before compiling."""
         names = self._compiled.metric_names()
         spreads = [f"{name}/std" for name in names] if self.num_seeds > 1 else []
-        return sorted([*names, *spreads, "env_steps_per_second"])
+        return sorted([*names, *spreads, SPEED])
 
     @property
     def wall_time(self) -> float:
         """Seconds that this run has taken so far, those before an interruption included."""
         return self._wall_time_before + time.monotonic() - self._started
 
-    def fit(self, num_iters: int | None = None) -> dict[str, float]:
+    def check(self) -> None:
+        """Has the callbacks check their settings; nothing is written.
+
+        Raises:
+            ConfigError: if a setting of a callback does not fit.
+        """
+        self.callbacks.check(self)
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Within the context, no other process and no other trainer can train in `workdir`, made if missing.
+
+        `fit` does so by itself; a program that writes there before claims it first. Every process of a run
+        must do so. There is nothing to claim without a workdir.
+
+        Raises:
+            OutputError: if somebody else trains there, or it cannot be written.
+        """
+        if self.workdir is None or self._is_claimed:
+            yield
+            return
+        workdir = self.workdir
+
+        def take() -> None:
+            self._lock = lock_run(workdir)
+
+        distributed.by_lead(take)
+        self._is_claimed = True
+        try:
+            yield
+        finally:
+            self._is_claimed = False
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def fit(
+        self, num_iters: int | None = None, *, pass_on_signals: bool = True
+    ) -> dict[str, float]:
         """Trains until `num_iters` iterations are done in all, and returns the metrics of the last one.
 
         Goes on from `state` if there is one, else from the newest checkpoint in `workdir`, else from
-        scratch. SIGINT (Ctrl-C) and SIGTERM end it after the current chunk, as does `request_stop`.
+        scratch. SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1 end it after the current chunk, as does
+        `request_stop`. What was saved when a callback had ended the run stays as it is, unless `num_iters`
+        or a setting of that callback has changed.
+
+        Args:
+            num_iters: those of the trainer if None.
+            pass_on_signals: whether a signal that ended it acts once all is saved, as it would have without
+                Pax: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the process, unless the program handles
+                it. If False, `stop_reason` tells.
 
         Raises:
             CallbackError: if a callback fails.
             TrainingError: if a metric of training is no longer finite.
+            OutputError: if `workdir` is in use, gone or full.
             ProcessError: if another process of the run is gone.
         """
         self.num_iters = self.num_iters if num_iters is None else num_iters
-        self.stop_reason = self._asked_to_stop = None
+        self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
+        self.check()
         # The last thing to happen is that it says so: by then the last checkpoint is on disk.
-        with StatusReport(self) as self._status:
-            return self._set_up_and_fit()
+        with self.claim(), StatusReport(self) as self._status:
+            metrics = self._set_up_and_fit()
+        if pass_on_signals:
+            pass_on(self.stop_reason)
+        return metrics
 
     @property
     def evaluations(self) -> tuple[str, ...]:
@@ -304,7 +380,8 @@ class MetaTrainer:
 
         Any process may ask, and all of them stop after the same chunk.
         """
-        self._asked_to_stop = self._asked_to_stop or reason
+        if self._asked_to_stop is None:
+            self._asked_to_stop, self._asked_by = reason, self.callbacks.calling
         if jax.process_count() == 1:
             self.stop_reason = self._asked_to_stop
 
@@ -314,11 +391,16 @@ class MetaTrainer:
             raise ConfigError("there is nowhere to save: add the callback pax.callbacks.Checkpoint")
         # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
         self.writer.flush()
+        self._saved = {"step": self.step, **self._progress()}
         self.checkpointer.save(
             self.step,
             self.state,
             callbacks=self.callbacks.state_dict(),
-            meta={"wall_time": self.wall_time},
+            meta={
+                "wall_time": self.wall_time,
+                "metrics": _as_json(self._metrics, whole=bool(self._saved["postponed"])),
+                **self._saved,
+            },
             best_metric=best_metric,
         )
         self._status.saved()
@@ -340,6 +422,9 @@ class MetaTrainer:
         self.callbacks.load_state_dict(restored.callbacks)
         self._wall_time_before = restored.meta["wall_time"]
         self._started = time.monotonic()
+        # Those of older versions lack all but the time.
+        self._saved = {"postponed": (), "ended": None, **restored.meta}
+        self._metrics = _from_json(restored.meta.get("metrics"))
         return True
 
     def export_policies(self) -> list[str]:
@@ -378,7 +463,8 @@ class MetaTrainer:
             with stop_on_signals(lambda number: self.request_stop(number.name)):
                 self.callbacks.setup(self)
                 resumed_at = self._begin()
-                if self.workdir is not None and self.is_lead:
+                self.stop_reason = distributed.agree(self._asked_to_stop)
+                if self.workdir is not None and self.is_lead and not self.is_done:
                     self.writer = create_writer(
                         self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
                     )
@@ -386,7 +472,7 @@ class MetaTrainer:
                 with metric_writers.ensure_flushes(self.writer):
                     return self._fit()
         except BaseException as e:
-            error = distributed.lost(e) if distributed.is_lost(e) else e
+            error = self._explain(e)
             if jax.process_count() > 1:
                 distributed.leave_soon(error)
             self.callbacks.on_exception(self, error)
@@ -395,36 +481,104 @@ class MetaTrainer:
             raise
         finally:
             self.callbacks.teardown(self, error)
-            self.writer.close()
+            _close(self.writer, error)
             self.writer = metric_writers.MultiWriter([])
+
+    def _explain(self, error: BaseException) -> BaseException:
+        """The error that says what to do about another one, or that one."""
+        if distributed.is_lost(error):
+            return distributed.lost(error)
+        if self.workdir is not None and not isinstance(error, OutputError):
+            if self._is_gone():
+                return self._gone()
+            if is_full(error):
+                return OutputError(
+                    f"there is no room left for workdir {self.workdir} (the disk or a quota is full): make "
+                    "room, and the same command goes on from the newest checkpoint"
+                )
+        return error
+
+    def _is_gone(self) -> bool:
+        return self._lock is not None and not self._lock.is_in_place()
+
+    def _gone(self) -> OutputError:
+        return OutputError(
+            f"workdir {self.workdir} was deleted or moved while this run wrote to it, so training stopped "
+            f"at iteration {self.step}: put it back to go on from its newest checkpoint, or start again"
+        )
+
+    def _check_folder(self) -> None:
+        if self._is_gone():
+            raise self._gone()
 
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""
         if self.state is not None:
+            self._saved["ended"] = None
             return self.step
         if self.checkpointer is not None and self.restore():
             logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
+            self._asked_to_stop = self._asked_to_stop or self._ended()
             return self.step
         self.state, self.step = self._compiled.initial_state(), 0
+        self._metrics, self._saved = None, {}
         return None
+
+    def _progress(self) -> dict[str, Any]:
+        """What is to be known of the current step besides the state, as JSON values."""
+        ended = None
+        if self.stop_reason is not None and not self.is_interrupted:
+            ended = {
+                "reason": self.stop_reason,
+                "num_iters": self.num_iters,
+                "by": self._asked_by,
+                "settings": self.callbacks.settings(self._asked_by),
+            }
+        return {"postponed": list(self.callbacks.postponed), "ended": ended}
+
+    def _ended(self) -> str | None:
+        """Why the run that was restored had ended early, unless it is asked for more now."""
+        ended = self._saved["ended"]
+        if ended is None or self.num_iters > ended["num_iters"]:
+            return None
+        is_same = self.callbacks.settings(ended["by"]) == ended["settings"]
+        return ended["reason"] if is_same else None
 
     def _fit(self) -> dict[str, float]:
         def is_over() -> bool:
             return self.step >= self.num_iters or self.stop_reason is not None
 
+        self.first_step = self.step
+        postponed = self._saved.get("postponed") or ()
         self.callbacks.on_fit_start(self, self.state)
-        metrics = None
+        self.stop_reason = distributed.agree(self._asked_to_stop)
+        if postponed and self._metrics is not None:
+            self.callbacks.make_up(postponed, self, self.state, self.step, self._metrics)
+            self.stop_reason = distributed.agree(self._asked_to_stop)
+            self._saved["postponed"] = list(self.callbacks.postponed)
         while not is_over():
-            metrics = self._run_chunk(min(self.chunk, self.num_iters - self.step))
+            # Up to a multiple of the chunk, should an earlier fit have ended between two of them.
+            size = self.chunk - self.step % self.chunk
+            self._metrics = self._run_chunk(min(size, self.num_iters - self.step))
+            self._check_folder()
             # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
             self.stop_reason = distributed.agree(self._asked_to_stop)
-            self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)
+            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
             self.stop_reason = distributed.agree(self._asked_to_stop)
-        if metrics is not None:
+        if self.step > self.first_step and self._metrics is not None:
             # For those that were passed over, should a signal have come after they were asked.
-            self.callbacks.on_chunk_end(self, self.state, self.step, metrics, is_over)
+            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
+            if self._saved.get("step") == self.step and not self._is_saved_as_it_is():
+                self.callbacks.save_again(self, self.state, self.step, self._metrics)
+            self._saved["postponed"] = list(self.callbacks.postponed)
+        self._check_folder()
         self.callbacks.on_fit_end(self, self.state, self.step)
-        return {name: float(value) for name, value in metrics.at(-1).items()} if metrics else {}
+        if self._metrics is None:
+            return {}
+        return {name: float(value) for name, value in self._metrics.at(-1).items()}
+
+    def _is_saved_as_it_is(self) -> bool:
+        return self._progress().items() <= self._saved.items()
 
     def _run_chunk(self, size: int) -> SeedMetrics:
         """Runs `size` iterations; the old state is donated to them."""
@@ -445,7 +599,7 @@ class MetaTrainer:
         self.state, self.step = state, last
         steps = self.num_seeds * self.env_steps_per_iteration * size
         metrics = SeedMetrics(per_seed)
-        metrics["env_steps_per_second"] = np.full(size, steps / seconds)
+        metrics[SPEED] = np.full(size, steps / seconds)
         return metrics
 
     def _last_good_checkpoint(self) -> str:
@@ -463,6 +617,35 @@ class MetaTrainer:
             evaluation = Evaluation(evaluation)
         sample_task = tasks.compose(self.env_params, (*self._samplers, *evaluation.samplers))
         return Evaluator(self.env, self.roles, sample_task, evaluation.replacements, **self._batch)
+
+
+def _close(writer: metric_writers.MetricWriter, error: BaseException | None) -> None:
+    """Closes a writer; what fails then hides no error."""
+    try:
+        writer.close()
+    except Exception as e:
+        if error is None:
+            raise
+        logging.warning("The metrics could not be written to the end: %s.", e)
+
+
+def _as_json(metrics: SeedMetrics | None, *, whole: bool) -> dict[str, Any] | None:
+    """Metrics of a chunk, or of its last iteration, as JSON values of the same bits."""
+    if metrics is None:
+        return None
+    first = 0 if whole else -1
+    arrays = {**metrics.per_seed, SPEED: metrics[SPEED]}
+    return {name: [str(a.dtype), a[first:].tolist()] for name, a in arrays.items()}
+
+
+def _from_json(metrics: Mapping[str, Any] | None) -> SeedMetrics | None:
+    if metrics is None:
+        return None
+    arrays = {name: np.asarray(values, dtype) for name, (dtype, values) in metrics.items()}
+    speed = arrays.pop(SPEED)
+    restored = SeedMetrics(arrays)
+    restored[SPEED] = speed
+    return restored
 
 
 def as_role(role: Role | Agent, seat: int) -> Role:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import TYPE_CHECKING, Any, cast
 
 from absl import logging
 
+from pax.files import write_whole
+
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
 
 STATUS_FILE = "training.json"
-_SIGNALS = ("SIGINT", "SIGTERM")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StatusReport:
         before = read_status(trainer.workdir)
         # What was saved after the point of resumption will be saved again.
         self._saved = [step for step in before.saved if step <= trainer.step] if before else []
-        if trainer.step < trainer.num_iters:
+        if not trainer.is_done:
             self._write("training")
 
     def saved(self) -> None:
@@ -71,11 +71,11 @@ class StatusReport:
             self._write("stopped", "SIGINT")
         elif error is not None:
             self._write("failed", " ".join(str(error).split()) or type(error).__name__)
-        elif trainer.step >= trainer.num_iters:
-            self._write("done")
+        elif trainer.is_done:
+            is_early = trainer.step < trainer.num_iters
+            self._write("done", trainer.stop_reason if is_early else None)
         else:
-            is_stopped = trainer.stop_reason in _SIGNALS
-            self._write("stopped" if is_stopped else "done", trainer.stop_reason)
+            self._write("stopped", trainer.stop_reason)
 
     def _write(self, state: str, reason: str | None = None) -> None:
         if not self._has_begun:
@@ -84,9 +84,7 @@ class StatusReport:
         workdir = cast(pathlib.Path, trainer.workdir)
         status = Status(state, trainer.step, trainer.num_iters, reason, tuple(self._saved))
         try:
-            temporary = workdir / f".{STATUS_FILE}"
-            temporary.write_text(json.dumps(dataclasses.asdict(status)) + "\n")
-            os.replace(temporary, workdir / STATUS_FILE)
+            write_whole(workdir / STATUS_FILE, json.dumps(dataclasses.asdict(status)) + "\n")
         except OSError as e:
             logging.warning("%s in %s could not be written: %s.", STATUS_FILE, workdir, e)
 

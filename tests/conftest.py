@@ -1,9 +1,12 @@
 """What all tests share: compiled programs."""
 
 import os
+import signal
 
 import jax
 import pytest
+
+from pax.interrupt import STOP_SIGNALS
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,3 +24,28 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name.upper()] = str(value)
     # Each process compiles on one core, as there is a process for each.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
+
+@pytest.fixture
+def signals_received():
+    """Signals that ask to stop, as they reach this process; whatever was done about them is undone.
+
+    What started the tests may have had some of them ignored, as nohup does, and as shells do in the
+    background.
+    """
+    received = []
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: received.append(signal.Signals(number)))
+    yield received
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def ctrl_c_works():
+    """What a test starts heeds SIGINT, and so does this process, also if it was started in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

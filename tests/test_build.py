@@ -26,6 +26,7 @@ from pax.run_directory import (
     default_workdir,
     describe_differences,
     jsonable,
+    make_workdir,
     open_run,
     read_run,
 )
@@ -298,16 +299,14 @@ def test_a_run_file_of_something_else(server, tmp_path, content, sentence):
 
 def test_another_config_is_refused_with_the_difference(server, finished_run):
     before = snapshot(finished_run)
-    for argument, difference in {
-        "--config.num_iters=4": "num_iters: 2 -> 4",
-        "--config.seed=3": "num_iters: 2 -> 4; seed: 0 -> 3",
-    }.items():
-        answer = server(TABULAR, f"--workdir={finished_run}", argument)
-        assert_refused(
-            answer,
-            f"workdir {finished_run} holds a run with another config \\({difference}\\): give another "
-            "workdir, or the old settings to go on with it",
-        )
+    # What may change is not what is wrong.
+    arguments = ("--config.seed=3", "--config.num_iters=4")
+    answer = server(TABULAR, f"--workdir={finished_run}", *arguments)
+    assert_refused(
+        answer,
+        f"workdir {finished_run} holds a run with another config \\(seed: 0 -> 3\\): give another "
+        "workdir, or the old settings to go on with it",
+    )
     assert snapshot(finished_run) == before
 
 
@@ -604,7 +603,7 @@ def test_two_runs_that_start_together_get_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = set()
     for _ in range(3):
-        workdir = default_workdir("ipd.py:ppo")
+        workdir = make_workdir(default_workdir("ipd.py:ppo"))
         open_run(workdir, {"seed": 0}, "ipd.py:ppo")
         folders.add(str(workdir))
     assert len(folders) == 3

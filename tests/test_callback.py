@@ -19,6 +19,7 @@ class Trainer:
         self.chunk = chunk
         self.num_iters = num_iters
         self.stop_reason = None
+        self.is_interrupted = False
 
     def request_stop(self, reason):
         self.stop_reason = reason

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training after the chunk; a second one ends it at once."""
+"""Signals end training after the chunk; a second Ctrl-C ends it at once."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ from callbacks import Checkpoint, Scalars
 from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
 from pax.envs import IteratedMatrixGame
-from pax.interrupt import stop_on_signals
+from pax.interrupt import STOP_SIGNALS, stop_on_signals
 from pax.metrics.writers import METRICS_FILE, read_metrics
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+pytestmark = pytest.mark.usefixtures("signals_received")
 
 
 class Send(Callback):
@@ -55,9 +55,11 @@ def trainer(tmp_path_factory, send):
     )
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_training_after_the_chunk(trainer, send, number):
-    before = [signal.getsignal(each) for each in SIGNALS]
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_ends_training_after_the_chunk_and_then_acts(
+    trainer, send, number, signals_received
+):
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
     start = trainer.step
     send.number, send.step = number, start + 4
     trainer.fit(num_iters=start + 100)
@@ -69,7 +71,9 @@ def test_a_signal_ends_training_after_the_chunk(trainer, send, number):
     assert read_metrics(trainer.workdir / METRICS_FILE)[-1]["iteration"] == start + 4
     saved = {path.name for path in (trainer.workdir / "checkpoints").iterdir()}
     assert str(start + 4) in saved
-    assert [signal.getsignal(each) for each in SIGNALS] == before
+    # And then what the program does about the signal.
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
+    assert signals_received == [number]
 
 
 def test_training_goes_on_after_an_interruption(trainer, send):
@@ -80,42 +84,64 @@ def test_training_goes_on_after_an_interruption(trainer, send):
     assert (trainer.step, trainer.stop_reason) == (goal, None)
 
 
-@pytest.mark.parametrize("first", SIGNALS)
-@pytest.mark.parametrize("second", SIGNALS)
-def test_after_the_first_signal_ctrl_c_acts_as_before_and_sigterm_does_nothing(first, second):
-    told, acted = [], []
-    originals = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
-        signal.signal(number, lambda *args: acted.append(args[0]))
-    try:
-        with stop_on_signals(told.append):
-            os.kill(os.getpid(), first)
-            assert (told, acted) == ([first], [])
-            os.kill(os.getpid(), second)
-            in_context = [second] if second == signal.SIGINT else []
-            assert (told, acted) == ([first], in_context)
+def test_ctrl_c_reaches_a_script_of_several_fits(trainer, send):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    start = trainer.step
+    send.number, send.step = signal.SIGINT, start + 4
+    fits = []
+    with pytest.raises(KeyboardInterrupt):
+        for num_iters in (start + 2, start + 8, start + 100):
+            trainer.fit(num_iters)
+            fits.append(num_iters)
+    send.step = None
+
+    assert fits == [start + 2]
+    assert trainer.step == start + 4
+    assert (trainer.workdir / "checkpoints" / str(start + 4)).is_dir()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_an_ignored_signal_stays_ignored(number, signals_received):
+    signal.signal(number, signal.SIG_IGN)
+    told = []
+    with stop_on_signals(told.append):
+        assert signal.getsignal(number) == signal.SIG_IGN
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == signal.SIG_IGN
+    assert told == signals_received == []
+
+
+@pytest.mark.parametrize("first", STOP_SIGNALS)
+@pytest.mark.parametrize("second", STOP_SIGNALS)
+def test_after_the_first_signal_ctrl_c_acts_as_before_and_others_do_nothing(
+    first, second, signals_received
+):
+    told = []
+    with stop_on_signals(told.append):
+        os.kill(os.getpid(), first)
+        assert (told, signals_received) == ([first], [])
         os.kill(os.getpid(), second)
-        assert (told, acted) == ([first], [*in_context, second])
-    finally:
-        for number, original in originals.items():
-            signal.signal(number, original)
+        in_context = [second] if second == signal.SIGINT else []
+        assert (told, signals_received) == ([first], in_context)
+    os.kill(os.getpid(), second)
+    assert (told, signals_received) == ([first], [*in_context, second])
 
 
 def test_handlers_come_back_after_an_error():
-    before = [signal.getsignal(number) for number in SIGNALS]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
     with pytest.raises(ValueError, match="oops"), stop_on_signals(lambda number: None):
-        assert [signal.getsignal(number) for number in SIGNALS] != before
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] != before
         raise ValueError("oops")
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
 def test_in_another_thread_nothing_changes():
-    before = [signal.getsignal(number) for number in SIGNALS]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
     seen = []
 
     def run():
         with stop_on_signals(lambda number: None):
-            seen.extend(signal.getsignal(number) for number in SIGNALS)
+            seen.extend(signal.getsignal(number) for number in STOP_SIGNALS)
 
     thread = threading.Thread(target=run)
     thread.start()

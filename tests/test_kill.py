@@ -9,9 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+
+pytestmark = pytest.mark.usefixtures("ctrl_c_works")
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("wall_time", "env_steps_per_second")
@@ -47,7 +50,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def start(folder):
+def start(folder, ctrl_c_works):
     """Starts a run, to be held up if `reached`, a file that it then makes, is given."""
 
     def start(*argv, reached=None):
@@ -191,6 +194,9 @@ def test_sigint(start, folder, uninterrupted):
 def test_a_second_sigint_does_not_wait(start, folder):
     workdir = folder / "impatient"
     process = start(*command(workdir), "--config.num_inner_steps=21")
+    # Whatever it says or does not say, it ends.
+    deadline = threading.Timer(120, process.kill)
+    deadline.start()
     for line in process.stderr:
         if "Compiling" in line:
             break
@@ -200,6 +206,7 @@ def test_a_second_sigint_does_not_wait(start, folder):
             break
     process.send_signal(signal.SIGINT)
     code, stdout, stderr = finish(process)
+    deadline.cancel()
     assert (code, stdout) == (128 + signal.SIGINT, "")
     # On a fast machine the first chunk may be done before the second signal comes, which is then
     # one too many.

@@ -154,6 +154,7 @@ def test_what_a_run_leaves(workdir):
     events = [path.name for path in workdir.glob("events.out.tfevents.*")]
     assert len(events) == 1
     assert {path.name for path in workdir.iterdir()} - set(events) == {
+        ".training.lock",
         "run.json",
         "training.json",
         "metrics.jsonl",
@@ -324,9 +325,16 @@ def test_flags_of_evaluation(monkeypatch, capsys, argv, message):
     assert capsys.readouterr().err.startswith(f"Error: {message}")
 
 
-def test_ctrl_c_ends_a_follower(monkeypatch, capsys, tmp_path):
-    # The process gets the signal while it waits for a run that is not there.
-    monkeypatch.setattr(time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGINT))
+def test_ctrl_c_ends_a_follower(monkeypatch, capsys, tmp_path, ctrl_c_works):
+    waits = []
+
+    def wait(seconds):
+        # The process gets the signal while it waits for a run that is not there.
+        waits.append(seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert len(waits) < 100, "the signal does nothing"
+
+    monkeypatch.setattr(time, "sleep", wait)
     argv = ["--mode=evaluate", "--follow", f"--workdir={tmp_path}/run"]
     assert main_with(monkeypatch, argv) == 130
     assert capsys.readouterr().err.splitlines()[-1] == (

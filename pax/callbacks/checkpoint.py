@@ -30,6 +30,7 @@ class Checkpoint(Callback):
     """
 
     priority = 100
+    when_interrupted = "always"
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Checkpoint(Callback):
                 f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "
                 f"give a multiple of {every}"
             )
-        self.every = every
+        self.every = self._every = every
         self.keep_latest = keep_latest
         self.keep_every = keep_every
         self.monitor = monitor
@@ -61,7 +62,7 @@ class Checkpoint(Callback):
         self._evaluated: dict[str, float] = {}
         self._evaluated_at: int | None = None
 
-    def setup(self, trainer: MetaTrainer) -> None:
+    def check(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
             raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
         # Every game has the default, which is not worth tracing an iteration.
@@ -72,6 +73,9 @@ class Checkpoint(Callback):
                     f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "
                     f"{', '.join(names)}, or one of an evaluation"
                 )
+
+    def setup(self, trainer: MetaTrainer) -> None:
+        assert trainer.workdir is not None
         trainer.checkpointer = Checkpointer(
             trainer.workdir / CHECKPOINTS,
             keep_latest=self.keep_latest,
@@ -90,7 +94,9 @@ class Checkpoint(Callback):
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        trainer.save(best_metric=self._monitored(step, metrics))
+        # A run that is never stopped would not have saved here, and judges what it saves only.
+        is_extra = trainer.is_interrupted and step % self._every >= trainer.chunk
+        trainer.save(best_metric=None if is_extra else self._monitored(step, metrics))
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
         trainer.export_policies()

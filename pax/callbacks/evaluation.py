@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pax.callback import Callback
+from pax.callback import Callback, Postponed
 from pax.metrics.seeds import over_seeds
 from pax.trainer import MetaTrainer
 
@@ -25,8 +25,13 @@ class Evaluation(Callback):
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        for name, results in trainer.evaluate().items():
-            scalars = over_seeds(results)
+        evaluated = {}
+        for name in trainer.evaluations:
+            if trainer.is_interrupted:
+                # Others wait to save, and what is done when the run goes on is the same.
+                raise Postponed
+            evaluated[name] = over_seeds(trainer.evaluate(names=[name])[name])
+        for name, scalars in evaluated.items():
             trainer.writer.write_scalars(
                 step, {f"evaluation/{name}/{key}": value for key, value in scalars.items()}
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,11 +46,12 @@ class Pictures(Callback):
     def __init__(self, every: int = 100, histograms: bool = True):
         self.every = every
         self.histograms = histograms
-        self._before: dict[str, PyTree] = {}
+        self._before: dict[str, list[np.ndarray]] = {}
         self._laid_out = False
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
-        self._before = first_policies(trainer, state) if self.histograms else {}
+        if self.histograms and (trainer.step == 0 or not self._before):
+            self._before = first_leaves(trainer, state)
         self._laid_out = False
 
     def on_chunk_end(
@@ -84,13 +86,39 @@ class Pictures(Callback):
         arrays = {}
         for role, params in policies.items():
             leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-            before = jax.tree.leaves(self._before[role])
-            for (path, leaf), old in zip(leaves, before, strict=True):
+            for (path, leaf), old in zip(leaves, self._before[role], strict=True):
                 name = f"{role}/{jax.tree_util.keystr(path, simple=True, separator='/')}"
                 arrays[f"parameters/{name}"] = leaf
                 arrays[f"updates/{name}"] = leaf - old
         trainer.writer.write_histograms(step, arrays)
-        self._before = dict(policies)
+        self._before = {role: jax.tree.leaves(params) for role, params in policies.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "before": {
+                role: [_encode(leaf) for leaf in leaves] for role, leaves in self._before.items()
+            }
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        before = state.get("before", {})
+        self._before = {role: [_decode(leaf) for leaf in leaves] for role, leaves in before.items()}
+
+
+def _encode(leaf: np.ndarray) -> list[Any]:
+    """An array as JSON values: its type, shape and bytes."""
+    return [str(leaf.dtype), list(leaf.shape), base64.b64encode(leaf.tobytes()).decode()]
+
+
+def _decode(encoded: Sequence[Any]) -> np.ndarray:
+    dtype, shape, text = encoded
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def first_leaves(trainer: MetaTrainer, state: Any) -> dict[str, list[np.ndarray]]:
+    """The arrays of `first_policies`."""
+    policies = first_policies(trainer, state)
+    return {role: jax.tree.leaves(params) for role, params in policies.items()}
 
 
 def first_policies(trainer: MetaTrainer, state: Any) -> dict[str, PyTree]:

@@ -32,7 +32,7 @@ class Profile(Callback):
         self._tracing = False
         self._done = False
 
-    def setup(self, trainer: MetaTrainer) -> None:
+    def check(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
             raise ConfigError("Profile has nowhere to write: give the trainer a workdir")
 
@@ -54,3 +54,9 @@ class Profile(Callback):
     def _stop(self) -> None:
         jax.profiler.stop_trace()
         self._tracing, self._done = False, True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self._done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._done = state["done"]

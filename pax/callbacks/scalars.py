@@ -24,16 +24,22 @@ class Scalars(Callback):
     """
 
     priority = 0
+    # A moment's work, and whoever stops a run wants to see it.
+    when_interrupted = "if_due"
 
     def __init__(self, every: int = 10, each_iteration: bool = False):
         self.every = every
         self.each_iteration = each_iteration
+        self._written: str | None = None
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
         settings = dict(trainer.hyperparameters)
-        trainer.writer.write_hparams(settings)
         text = "    " + json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
-        trainer.writer.write_texts(trainer.step, {"config": text})
+        # Once, and again if the run goes on with other settings.
+        if trainer.step == 0 or text != self._written:
+            trainer.writer.write_hparams(settings)
+            trainer.writer.write_texts(trainer.step, {"config": text})
+            self._written = text
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
@@ -48,3 +54,9 @@ class Scalars(Callback):
             }
             trainer.writer.write_scalars(iteration, scalars)
         trainer.writer.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self._written}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._written = state.get("written")

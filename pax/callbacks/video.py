@@ -31,7 +31,7 @@ class Video(Callback):
     def __init__(self, every: int = 100):
         self.every = every
 
-    def setup(self, trainer: MetaTrainer) -> None:
+    def check(self, trainer: MetaTrainer) -> None:
         if not trainer.env.render_mode:
             raise ConfigError(
                 f"callbacks.Video cannot draw {type(trainer.env).__name__}: leave it out"

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import logging
 
+from pax.files import write_whole
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 
 STEP_KEY = "iteration"
@@ -132,14 +133,10 @@ class JsonLinesWriter(ScalarWriter):
         if None in rows[:-1]:
             logging.warning("%s: dropping lines that are not rows.", self._path)
         kept = [row for row in rows if row is not None and row[STEP_KEY] <= step]
-        temporary = pathlib.Path(f"{self._path}.tmp")
-        with temporary.open("wb") as file:
-            for row in kept:
-                self._offset = self._end
-                self._end += file.write(_line(row))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        kept_lines = [_line(row) for row in kept]
+        self._end = sum(map(len, kept_lines))
+        self._offset = self._end - (len(kept_lines[-1]) if kept_lines else 0)
+        write_whole(self._path, b"".join(kept_lines))
         # The last row stays open: callbacks of `step` may write again what they wrote before.
         self._row = kept[-1] if kept else {}
 

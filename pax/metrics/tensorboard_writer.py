@@ -15,6 +15,7 @@ from tensorboard.plugins.histogram import summary_v2 as histogram_summary
 from tensorboard.plugins.hparams import summary_v2 as hparams_summary
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer import event_file_writer
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
@@ -30,6 +31,10 @@ else:
 GIF_FRAMES_PER_SECOND = 10
 # A bounded queue: when the disk is slower than training, training waits.
 _MAX_QUEUE_SIZE = 100
+# TensorBoard reads the event files of a folder in the order of their names, which end in this count: of two
+# files of one second, `.10` would come before `.9`.
+if event_file_writer._global_uid.get() < 10**6:
+    event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

@@ -282,7 +282,7 @@ def test_each_seed_has_a_policy_of_its_own(tmp_path):
 
 def test_early_stop_counts_good_looks_in_a_row():
     stops = []
-    trainer = types.SimpleNamespace(request_stop=stops.append)
+    trainer = types.SimpleNamespace(request_stop=stops.append, chunk=2, num_iters=100)
     stop = EarlyStop("reward", threshold=-1.0, patience=2)
 
     # The mean of the chunk counts, not its last iteration.
@@ -294,7 +294,7 @@ def test_early_stop_counts_good_looks_in_a_row():
 
 def test_early_stop_can_wait_for_something_small():
     stops = []
-    trainer = types.SimpleNamespace(request_stop=stops.append)
+    trainer = types.SimpleNamespace(request_stop=stops.append, chunk=2, num_iters=100)
     stop = EarlyStop("loss", threshold=0.5, mode="min", patience=1)
 
     stop.on_chunk_end(trainer, None, 0, {"loss": np.array([0.6])})

@@ -1,0 +1,86 @@
+"""Files that are written whole, and folders that are claimed by making them."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import pathlib
+import re
+
+FOREIGN = ("lost+found", ".gitkeep", ".gitignore", ".DS_Store", "Thumbs.db")
+"""What file systems and version control leave in folders that are empty otherwise."""
+
+_OURS = re.compile(r"\..+\.(tmp|lock)|\.(run|training)\.json|\.nfs[0-9a-f]+")
+"""Files that are in the middle of being written (NFS renames what is deleted while it is open), and locks."""
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a file that is either as it was or as it should be, whenever the process is killed.
+
+    Raises:
+        OSError: if it cannot be written; the file is as it was then.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        # On a full disk, part of it would take the place of what else is to be written.
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def contents(folder: pathlib.Path) -> list[str]:
+    """Returns the names of what a folder holds, without what a killed process or the system left there.
+
+    Raises:
+        OSError: if it cannot be read; a folder that does not exist holds nothing.
+    """
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return [name for name in names if name not in FOREIGN and not _OURS.fullmatch(name)]
+
+
+def make_new_folder(base: pathlib.Path) -> pathlib.Path:
+    """Makes `base`, or `base-2`, `base-3` ... if it exists, and returns the folder that it made.
+
+    Whoever makes a folder is the only one who did: programs that start at the same time get different ones.
+
+    Raises:
+        OSError: if none can be made.
+    """
+    base.parent.mkdir(parents=True, exist_ok=True)
+    others = (base.with_name(f"{base.name}-{number}") for number in itertools.count(2))
+    for path in itertools.chain([base], others):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("there are infinitely many names")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, says that there is no room left, or none for this user."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        # Orbax and TensorBoard raise the errors of their threads anew, some as text only.
+        if any(text in str(error) for text in _FULL_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = tuple(os.strerror(number) for number in _FULL)
