@@ -16,6 +16,7 @@ STRATEGIES = {
     "evil_greedy": "EvilGreedy",
     "random_greedy": "RandomGreedy",
     "own_coins": "OwnCoins",
+    "always_cooperate": "AlwaysCooperate",
     "stay": "Stay",
 }
 INDEPENDENT = {
@@ -128,7 +129,7 @@ def _aligned(argument, family):
             gae_lambda=0.5,
             entropy_coeff=0.1,
         )
-    for name in ("own_coins", "evil_greedy"):
+    for name in ("always_cooperate", "evil_greedy"):
         config.evaluation[name] = {"agent2": role(STRATEGIES[name], 1)}
     if "quicktest" in given:
         games.make_quick(config)
