@@ -33,8 +33,8 @@ META = {
     "shaper,context=att": "the same, with attention over environments",
     "gs": "earns more than its opponents",
     "mfos_es": "earns more than its opponents",
-    "mfos_rl": "about as much as its opponents",
-    "marl2": "about as much as its opponents",
+    "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
+    "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
     "shaper,small": "for two cores: catches up with its opponents, who learn much faster",
 }
 ALIGNED = {
