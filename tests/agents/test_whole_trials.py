@@ -122,6 +122,9 @@ def test_sequences_within_an_episode_are_refused(cls, length):
         "and what it keeps between them is learned from sequences that span their ends: use 12 or more "
         "steps that divide 60, or 0 for the whole trial"
     )
+    # What is proposed in place of a length that does not divide the trial spans episodes too.
+    with pytest.raises(ConfigError, match="change sequence_length to 12, or the steps"):
+        Gradient(agent(11)).check(**check)
     for enough in (12, 20, 60, 0):
         Gradient(agent(enough)).check(**check)
     # One episode has no other; and who forgets has nothing to learn between them.
