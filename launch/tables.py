@@ -239,7 +239,7 @@ def _coin_game(
         )
         config.seed = seed
         if not quick:
-            config.num_inner_steps = 50
+            config.num_inner_steps, config.num_envs = 50, 128
             for name in config.roles:
                 config[name].sequence_length = 10
         config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
