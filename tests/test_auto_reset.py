@@ -125,7 +125,7 @@ def test_advantages_cut_at_ends_and_bootstrap_where_cut_off(played):
     ends = {"truncated": rollout.ends.truncated, "terminated": rollout.ends.terminated}
     expected = numpy_advantages(rollout.rewards, rollout.values, last_value, ends, final_values)
 
-    length = agent._length
+    length = agent._length(T)
     as_sequences = expected.reshape(T // length, length, B).swapaxes(1, 2).reshape(-1, length)
     np.testing.assert_allclose(batch.advantages, as_sequences, rtol=1e-4, atol=1e-5)
     assert np.ptp(final_values) > 0.1
