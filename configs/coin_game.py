@@ -16,6 +16,7 @@ STRATEGIES = {
     "evil_greedy": "EvilGreedy",
     "random_greedy": "RandomGreedy",
     "own_coins": "OwnCoins",
+    "always_cooperate": "AlwaysCooperate",
     "stay": "Stay",
 }
 INDEPENDENT = {
@@ -32,8 +33,8 @@ META = {
     "shaper,context=att": "the same, with attention over environments: not run (expected: the same)",
     "gs": "not run (expected: earns more than its opponents)",
     "mfos_es": "not run (expected: earns more than its opponents)",
-    "mfos_rl": "not run (expected: about as much as its opponents)",
-    "marl2": "not run (expected: about as much as its opponents)",
+    "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
+    "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
     "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
 }
 ALIGNED = {
@@ -129,7 +130,7 @@ def _aligned(argument, family):
             gae_lambda=0.5,
             entropy_coeff=0.1,
         )
-    for name in ("own_coins", "evil_greedy"):
+    for name in ("always_cooperate", "evil_greedy"):
         config.evaluation[name] = {"agent2": role(STRATEGIES[name], 1)}
     if "quicktest" in given:
         games.make_quick(config)

@@ -74,8 +74,8 @@ def _family(game: str = "ipd") -> games.Family:
 VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
     "naive_exact": "Naive by exact gradients against itself: -1.98 per step over 100 updates",
     "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
-    "lola_exact": "LOLA by exact gradients against itself: -1.10 per step over 100 updates",
-    "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.29, and -1.52",
+    "lola_exact": "LOLA by exact gradients against itself: -1.09 per step over 100 updates",
+    "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.37, and -1.53",
     "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
     "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
     "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: about -0.6",

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pax.agents import AGENTS, LOLAExact, NaiveExact, Static
+from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.build import build_trainer
 from pax.config_list import load_config
 from pax.envs import InfiniteMatrixGame
@@ -59,14 +59,21 @@ GAMES: Mapping[str, tuple[tuple[tuple[float, float], ...], float]] = {
     "IMP": (((-1, 1), (1, -1), (1, -1), (-1, 1)), 0.96),
     "chicken": (((0, 0), (-1, 1), (1, -1), (-100, -100)), 0.0),
 }
-EXACT = {"static": Static, "NL": NaiveExact, "LOLA": LOLAExact}
+# By name, a class and its settings. The published tables of M-FOS differentiate the whole first-order term.
+EXACT: Mapping[str, tuple[type[Agent], Mapping[str, str]]] = {
+    "static": (Static, {}),
+    "NL": (NaiveExact, {}),
+    "LOLA (taylor)": (LOLAExact, {"form": "taylor"}),
+    "LOLA (stop_gradient)": (LOLAExact, {"form": "stop_gradient"}),
+    "LOLA (full)": (LOLAExact, {"form": "full"}),
+}
 # Recomputed from the definitions in float64, 4 x 8192 samples.
 MFOS_PUBLISHED = {
     ("IPD", "static", "static"): (-1.501, -1.499),
     ("IPD", "static", "NL"): (-2.454, -1.002),
     ("IPD", "NL", "static"): (-1.002, -2.454),
     ("IPD", "NL", "NL"): (-1.983, -1.983),
-    ("IPD", "LOLA", "LOLA"): (-1.095, -1.095),
+    ("IPD", "LOLA (taylor)", "LOLA (taylor)"): (-1.095, -1.095),
 }
 UPDATES = 100
 
@@ -78,10 +85,10 @@ def _play_exact(first: str, second: str, num_envs: int) -> Callable[[jax.Array, 
     env = InfiniteMatrixGame(num_inner_steps=UPDATES + 1)
 
     def play(key: jax.Array, env_params: PyTree) -> jax.Array:
-        roles = [
-            Role(str(seat), EXACT[name].for_env(env, seat, env_params), (seat,))
-            for seat, name in enumerate((first, second))
-        ]
+        roles = []
+        for seat, name in enumerate((first, second)):
+            cls, settings = EXACT[name]
+            roles.append(Role(str(seat), cls.for_env(env, seat, env_params, **settings), (seat,)))
         states = {role.name: role.agent.init(key) for role in roles}
         memories = {
             role.name: role.agent.initial_memory(role.agent.initial_hidden(num_envs))
@@ -114,13 +121,13 @@ def mfos(quick: bool) -> Table:
             lambda folder, pair=(game, first, second): _exact(*pair, *sizes),
         )
         for game in GAMES
-        for first, second in itertools.product(EXACT, EXACT)
+        for first, second in itertools.product(("static", "NL", "LOLA (taylor)"), repeat=2)
     ]
     seeds = 1 if quick else 3
     for label, variant, published in (
         ("IPD: Shaper - NL", "shaper,opponent=naive_exact,small", ()),
         ("IPD: M-FOS - NL", "mfos_es,opponent=naive_exact,small", (-0.56, -2.023)),
-        ("IPD: Shaper - LOLA", "shaper,opponent=lola_exact,small", ()),
+        ("IPD: Shaper - LOLA (stop_gradient)", "shaper,opponent=lola_exact,small", ()),
     ):
         cells.append(_trained(label, published, f"configs/infinite.py:{variant}", seeds, quick))
     return Table(
@@ -152,7 +159,12 @@ def shaper(quick: bool) -> Table:
 def lola(quick: bool) -> Table:
     """LOLA with exact values: both players naive, or both aware of each other's learning."""
     sizes = (2, 64) if quick else (4, 8192)
-    exact = (("naive", "NL", (-1.98, -1.98)), ("LOLA, 1 step", "LOLA", (-1.05, -1.05)))
+    exact = (
+        ("naive", "NL", (-1.98, -1.98)),
+        ("LOLA (stop_gradient), 1 step", "LOLA (stop_gradient)", (-1.05, -1.05)),
+        ("LOLA (taylor), 1 step", "LOLA (taylor)", ()),
+        ("LOLA (full), 1 step", "LOLA (full)", ()),
+    )
     cells = [
         Cell(
             f"exact: {label}",
@@ -193,7 +205,7 @@ COIN_PUBLISHED = {
     ("always cooperate", "itself"): (0.347, 0.347),
     ("always defect", "always cooperate"): (0.631, -0.269),
 }
-ALWAYS = {"always cooperate": "OwnCoins", "always defect": "EvilGreedy"}
+ALWAYS = {"always cooperate": "AlwaysCooperate", "always defect": "EvilGreedy"}
 
 
 def coin_game(quick: bool) -> Table:
@@ -227,7 +239,7 @@ def _coin_game(
         )
         config.seed = seed
         if not quick:
-            config.num_inner_steps = 50
+            config.num_inner_steps, config.num_envs = 50, 128
             for name in config.roles:
                 config[name].sequence_length = 10
         config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False

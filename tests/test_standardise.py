@@ -109,6 +109,9 @@ def test_minibatches_of_one_step_are_refused(cls):
     with pytest.raises(ConfigError, match=f"^num_minibatches is 12 in {cls.__name__} and leaves 1"):
         agent(12).check_rollout(6, 2)
     agent(6).check_rollout(6, 2)
+    # Nor is such a number proposed.
+    with pytest.raises(ConfigError, match="change it to 6, or change"):
+        agent(13).check_rollout(6, 2)
 
 
 def test_one_sequence_of_several_steps_is_enough():

@@ -1,7 +1,14 @@
 """Agents: what sits on a seat of a game. `AGENTS` names those that a config can ask for."""
 
 from pax.agents.agent import Agent
-from pax.agents.coin_players import EvilGreedy, GoodGreedy, OwnCoins, RandomGreedy, Stay
+from pax.agents.coin_players import (
+    AlwaysCooperate,
+    EvilGreedy,
+    GoodGreedy,
+    OwnCoins,
+    RandomGreedy,
+    Stay,
+)
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
 from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
@@ -37,6 +44,7 @@ AGENTS: dict[str, type[Agent]] = {
     "EvilGreedy": EvilGreedy,
     "RandomGreedy": RandomGreedy,
     "OwnCoins": OwnCoins,
+    "AlwaysCooperate": AlwaysCooperate,
     "Stay": Stay,
     "TitForTatStrictStay": TitForTatStrictStay,
     "TitForTatStrictSwitch": TitForTatStrictSwitch,

@@ -15,6 +15,8 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 TWO_COINS, ONE_COIN = Discrete(5), Discrete(4)
 """The actions of the two variants of the coin game."""
+MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0), (0, 0))
+"""Rows down and columns to the right, by action."""
 
 
 def size_of_grid(observations: Space, actions: Space) -> int | None:
@@ -130,8 +132,7 @@ class RandomGreedy(Greedy):
 class OwnCoins(Greedy):
     """Goes to the coin of its own colour, and while there is none keeps off the other's.
 
-    Of the game with one coin, this is the player that always cooperates, and the other greedy ones always
-    defect.
+    It leaves the row of the other's coin, or stays out of it: a deterministic relative of `AlwaysCooperate`.
     """
 
     def policy(
@@ -147,6 +148,34 @@ class OwnCoins(Greedy):
     def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
         del other, key
         return jnp.ones(own.shape, bool)
+
+
+@dataclasses.dataclass
+class AlwaysCooperate(Greedy):
+    """Makes the move that leads nearest to its own coin, or, while there is none, farthest from the other's.
+
+    Of moves that lead as far it draws one. In the game with one coin this is the published player that always
+    cooperates (Aghajohari et al. 2024, arxiv.org/abs/2405.01035), where the greedy ones always defect.
+    """
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        del state
+        own, own_coin, other_coin = self._cells(observations)
+        num_moves = 4 if self.action_space == ONE_COIN else 5
+        down, right = jnp.array(MOVES[:num_moves]).T[..., None]
+        row, column = divmod(own, self.size)
+        after = (row + down) % self.size * self.size + (column + right) % self.size
+        own_distances, other_distances = (
+            self._way(after, jnp.broadcast_to(coin, after.shape))[1]
+            for coin in (own_coin, other_coin)
+        )
+        # Less than a move, it decides between those that are equally far.
+        tie_break = jax.random.uniform(key, after.shape)
+        away = (other_distances + tie_break).argmax(axis=0)
+        towards = (own_distances + tie_break).argmin(axis=0)
+        return jnp.where(own_coin == NO_COIN, away, towards).astype(jnp.int32), memory
 
 
 @dataclasses.dataclass

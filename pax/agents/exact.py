@@ -21,6 +21,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 # What is seen of the other player is a probability in float32: no logit beyond this can be told from it.
 MAX_LOGIT = 16.0
+LOLA_FORMS = ("stop_gradient", "taylor", "full")
 # In the memory, after the logits: nothing learned yet, an episode begins, or the last step was seen.
 NEW, BEGINS, GOES_ON = 0.0, 1.0, 2.0
 
@@ -140,19 +141,23 @@ class LOLAExact(ExactLearner):
     Looks `look_ahead_steps` naive steps of the other player ahead, other' = other + look_ahead_rate times
     dV_other / d other, and differentiates through them. `form`:
 
-    `taylor`: d/d own [V(own, other) + dV / d other . (other' - other)], all of it differentiated: with one
-    step and equal rates, that of the published tables of M-FOS.
-    `full`: d/d own V(own, other'(own)).
+    `stop_gradient`: d/d own [V(own, other) + stop(dV / d other) . (other' - other)], the update of that
+    paper, dV / d own + rate (d2V_other / d own d other) dV / d other with one step.
+    `taylor`: the same, and dV / d other is differentiated as well: with one step and equal rates, that of the
+    published tables of M-FOS.
+    `full`: d/d own V(own, other'(own)), without the approximation.
     """
 
     look_ahead_rate: float = 1.0
     look_ahead_steps: int = 1
-    form: str = "taylor"
+    form: str = "stop_gradient"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in ("taylor", "full"):
-            raise ConfigError(f"form is {self.form!r} in LOLAExact: choose one of taylor, full")
+        if self.form not in LOLA_FORMS:
+            raise ConfigError(
+                f"form is {self.form!r} in LOLAExact: choose one of {', '.join(LOLA_FORMS)}"
+            )
         if self.look_ahead_steps < 1:
             raise ConfigError(
                 f"look_ahead_steps is {self.look_ahead_steps} in LOLAExact: give at least 1"
@@ -179,9 +184,12 @@ class LOLAExact(ExactLearner):
             ahead = self.slopes(own, other + moved)
             return ahead.mine_by_own + back(ahead.mine_by_other)
         here = self.slopes(own, other)
-        # dV / d other . move changes in two ways: the first is how dV / d own turns along the move.
+        shaped = here.mine_by_own + back(here.mine_by_other)
+        if self.form == "stop_gradient":
+            return shaped
+        # dV / d other . move changes in one more way, which is how dV / d own turns along the move.
         _, turned = jax.jvp(lambda y: self.slopes(own, y).mine_by_own, (other,), (moved,))
-        return here.mine_by_own + turned + back(here.mine_by_other)
+        return shaped + turned
 
 
 @dataclasses.dataclass

@@ -95,31 +95,34 @@ class PPO(ActorCritic):
     ) -> None:
         batch_size = num_opps if self.groups_environments else num_opps * num_envs
         name, length = type(self).__name__, self._length(num_steps)
+        spans = self.remembers_trial and num_episodes > 1
         if num_steps % length:
+            shortest = num_steps // num_episodes + 1 if spans else 1
+            lengths = [steps for steps in _divisors(num_steps) if steps >= shortest]
             raise ConfigError(
                 f"sequence_length is {length} in {name} and does not divide the {num_steps} steps of a "
-                f"rollout: change sequence_length to {_nearest_divisor(num_steps, length)}, or the steps"
+                f"rollout: change sequence_length to {_nearest(lengths, length)}, or the steps"
             )
-        samples = batch_size * num_steps // self.num_minibatches
-        if self.groups_environments:
-            samples *= num_envs
-        if samples < 2:
-            raise ConfigError(
-                f"num_minibatches is {self.num_minibatches} in {name} and leaves 1 step in each, whose "
-                "advantage, standardised within the minibatch, is always 0, so that nothing is learned: "
-                "use fewer minibatches, or more environments or steps"
-            )
-        if self.remembers_trial and num_episodes > 1:
+        if spans:
             self._check_trial(num_steps, num_episodes)
         sequences = num_steps // length * batch_size
+        samples = sequences * length * (num_envs if self.groups_environments else 1)
+        # One sample in a minibatch is nothing to be compared with.
+        numbers = [number for number in _divisors(sequences) if samples // number > 1]
         if sequences % self.num_minibatches:
             what = (
                 f"{sequences} sequences of {length} steps" if length > 1 else f"{sequences} steps"
             )
             raise ConfigError(
                 f"num_minibatches is {self.num_minibatches} in {name} and does not divide the {what} of "
-                f"a rollout: change it to {_nearest_divisor(sequences, self.num_minibatches)}, or change "
+                f"a rollout: change it to {_nearest(numbers or [1], self.num_minibatches)}, or change "
                 "num_envs, num_opps or num_inner_steps"
+            )
+        if self.num_minibatches not in numbers:
+            raise ConfigError(
+                f"num_minibatches is {self.num_minibatches} in {name} and leaves 1 step in each, whose "
+                "advantage, standardised within the minibatch, is always 0, so that nothing is learned: "
+                "use fewer minibatches, or more environments or steps"
             )
 
     def _check_trial(self, num_steps: int, num_episodes: int) -> None:
@@ -314,8 +317,8 @@ class Tabular(PPO):
     network: Network = "table"
 
 
-def _nearest_divisor(number: int, wanted: int) -> int:
-    return min(_divisors(number), key=lambda divisor: (abs(divisor - wanted), divisor))
+def _nearest(numbers: list[int], wanted: int) -> int:
+    return min(numbers, key=lambda number: (abs(number - wanted), number))
 
 
 def _divisors(number: int) -> list[int]:

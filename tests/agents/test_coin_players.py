@@ -8,11 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import AGENTS, EvilGreedy, GoodGreedy, OwnCoins, RandomGreedy, Stay
+from pax.agents import (
+    AGENTS,
+    AlwaysCooperate,
+    EvilGreedy,
+    GoodGreedy,
+    OwnCoins,
+    RandomGreedy,
+    Stay,
+)
 from pax.envs import IteratedMatrixGame
 from pax.envs.coin_game import STAY, CoinGame, EnvState
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
+from pax.roles import Role
+from pax.rollout import rollout
+from pax.types import Task
 
 KEY = jax.random.key(0)
 MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0), (0, 0))
@@ -65,11 +76,11 @@ def situations(size, one_coin, num=4000):
 
 @functools.cache
 def play_all(size, one_coin, form):
-    """What each strategy does in each situation in each seat, `[N]`; RandomGreedy from two keys, `[2, N]`."""
+    """What each strategy does in each situation in each seat, `[N]`, from two keys if it draws."""
     env = CoinGame(size=size, one_coin=one_coin, **dict.fromkeys(form, True))
     cells = situations(size, one_coin)
     num = cells.shape[1]
-    strategies = (*GREEDY, OwnCoins, *(() if one_coin else (Stay,)))
+    strategies = (*GREEDY, OwnCoins, AlwaysCooperate, *(() if one_coin else (Stay,)))
 
     @jax.jit
     def act(cells):
@@ -79,7 +90,7 @@ def play_all(size, one_coin, form):
         for strategy, seat in itertools.product(strategies, (0, 1)):
             agent = strategy.for_env(env, seat)
             state, memory = agent.make_initial_state(KEY, agent.initial_hidden(num))
-            num_draws = 2 if strategy is RandomGreedy else 1
+            num_draws = 2 if strategy in (RandomGreedy, AlwaysCooperate) else 1
             for draw in range(num_draws):
                 key = jax.random.key(draw)
                 actions, after = agent.policy(state, observations[seat], memory, key)
@@ -143,34 +154,49 @@ def test_a_player_of_own_coins_goes_straight_to_them_and_keeps_off_others(size, 
         assert present.all() or not one_coin or (~present).any()
 
 
+@pytest.mark.parametrize(("size", "one_coin", "form"), (*CASES, (2, True, ())), ids=str)
+def test_always_cooperate_leads_nearest_to_its_own_or_farthest_from_the_others(
+    size, one_coin, form
+):
+    steps, after = distances(size)
+    after = after[: 4 if one_coin else 5]
+    for seat in (0, 1):
+        own, mine, other, _, _ = far_from(size, situations(size, one_coin), seat)
+        # What each move leads to, [moves, N]: moves to its own coin, or less moves to the other's.
+        cost = np.where(mine >= 0, steps[after[:, own], mine], -steps[after[:, own], other])
+        drawn = [play_all(size, one_coin, form)["AlwaysCooperate", seat, draw] for draw in (0, 1)]
+        for actions in drawn:
+            chosen = np.take_along_axis(cost, actions[None], axis=0)[0]
+            np.testing.assert_array_equal(chosen, cost.min(axis=0))
+        ties = (cost == cost.min(axis=0)).sum(axis=0) > 1
+        # Two draws differ, between two or more that lead as far, at least in half of all cases.
+        assert (drawn[0] != drawn[1])[ties].mean() > 0.4
+        assert (drawn[0] == drawn[1])[~ties].all()
+
+
 @pytest.mark.parametrize(
-    ("pair", "published"),
-    (((OwnCoins, OwnCoins), (0.347, 0.347)), ((EvilGreedy, OwnCoins), (0.631, -0.269))),
+    ("pair", "expected"),
+    (
+        # Published: Aghajohari et al. 2024, table of the coin game's league.
+        ((AlwaysCooperate, AlwaysCooperate), (0.347, 0.347)),
+        ((EvilGreedy, AlwaysCooperate), (0.631, -0.269)),
+        # Measured once over 20,000 episodes, 10 standard errors from the published ones.
+        ((OwnCoins, OwnCoins), (0.338, 0.338)),
+    ),
 )
-def test_always_cooperate_and_always_defect_earn_what_is_published(pair, published):
-    """Aghajohari et al. 2024, table of the coin game's league: mean reward per step of 50."""
+def test_always_cooperate_and_always_defect_earn_what_is_published(pair, expected):
+    """Mean reward per step of 50; the means of 2000 episodes have standard errors up to .0023."""
     env, num_envs = CoinGame(num_inner_steps=50, one_coin=True), 2000
-    agents = [cls.for_env(env, seat) for seat, cls in enumerate(pair)]
-    states = [agent.make_initial_state(KEY, agent.initial_hidden(num_envs)) for agent in agents]
-    params = env.default_params
-
-    def step(carry, key):
-        observations, state = carry
-        actions = tuple(
-            agent.policy(states[seat][0], observations[seat], states[seat][1], key)[0]
-            for seat, agent in enumerate(agents)
-        )
-        keys = jax.random.split(key, num_envs)
-        observations, state, rewards, _, _ = jax.vmap(env.step, (0, 0, 0, None))(
-            keys, state, actions, params
-        )
-        return (observations, state), jnp.stack(rewards)
-
-    start = jax.vmap(env.reset, (0, None))(jax.random.split(KEY, num_envs), params)
-    _, rewards = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
-        start, jax.random.split(KEY, 50)
-    )
-    np.testing.assert_allclose(rewards.mean(axis=(0, 2)), published, atol=0.012)
+    roles = [Role(str(seat), cls.for_env(env, seat), (seat,)) for seat, cls in enumerate(pair)]
+    states = {role.name: role.agent.init(KEY) for role in roles}
+    memories = {
+        role.name: role.agent.initial_memory(role.agent.initial_hidden(num_envs)) for role in roles
+    }
+    task = Task(env.default_params)
+    play = jax.jit(lambda key: rollout(env, roles, num_envs, key, states, memories, task))
+    rewards = play(KEY).env_rewards / 50
+    tolerance = 0.009 if pair[0] is EvilGreedy else 0.004
+    np.testing.assert_allclose(rewards.mean(axis=1), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -276,6 +302,6 @@ def test_stay_refuses_games_in_which_it_could_not(env):
 
 
 def test_they_can_be_asked_for_by_name():
-    for strategy in (*GREEDY, OwnCoins, Stay):
+    for strategy in (*GREEDY, OwnCoins, AlwaysCooperate, Stay):
         assert AGENTS[strategy.__name__] is strategy
         assert strategy.for_env(CoinGame()).describe()["agent"] == strategy.__name__

@@ -23,6 +23,7 @@ GAMES = {
     **dict.fromkeys(("HyperAltruistic", "HyperDefect", "HyperTFT"), InfiniteMatrixGame),
     **dict.fromkeys(("NaiveExact", "LOLAExact", "SOSExact", "Static"), InfiniteMatrixGame),
     **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "OwnCoins", "Stay"), CoinGame),
+    "AlwaysCooperate": CoinGame,
 }
 # What they remember outlives an episode; all others forget.
 REMEMBER = {"Shaper", "MFOS", "NaiveExact", "LOLAExact", "SOSExact", "Static"}

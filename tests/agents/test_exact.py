@@ -55,7 +55,8 @@ def lola(own, other, game, seat, rate, number, form):
         following = steps_of_other(x, other, game, seat, rate, number)
         if form == "full":
             return value(x, following, game, seat)
-        slope = gradient(lambda y: value(x, y, game, seat), other)
+        at = own if form == "stop_gradient" else x
+        slope = gradient(lambda y: value(at, y, game, seat), other)
         return value(x, other, game, seat) + slope @ (following - other)
 
     return gradient(looked_ahead, own, h=1e-3)
@@ -78,7 +79,7 @@ def test_naive_gradients_are_finite_differences(game, seat):
         np.testing.assert_allclose(actual, naive(own, other, game, seat), **TOLERANCE)
 
 
-@pytest.mark.parametrize("form", ["taylor", "full"])
+@pytest.mark.parametrize("form", ["stop_gradient", "taylor", "full"])
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize(
     ("game", "seat"),
@@ -100,12 +101,27 @@ def test_lola_gradients_are_finite_differences(game, seat, number, form):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_two_forms_differ():
+def test_the_forms_differ():
     own, other = jnp.float32(logits(0))
-    one, other_form = (
-        agent(LOLAExact, "ipd", 0, form=form).direction(own, other) for form in ("taylor", "full")
-    )
-    assert np.abs(one - other_form).max() > 0.01
+    forms = [
+        agent(LOLAExact, "ipd", 0, form=form).direction(own, other)
+        for form in ("stop_gradient", "taylor", "full")
+    ]
+    for one, another in itertools.combinations(forms, 2):
+        assert np.abs(one - another).max() > 0.01
+
+
+@pytest.mark.parametrize(("game", "seat"), [("ipd", 0), ("odd", 1)])
+def test_the_default_is_the_published_update(game, seat):
+    """dV/d own + rate (d2V_other / d own d other) dV/d other (Foerster et al. 2018), term by term."""
+    for seed in range(3):
+        own, other = logits(seed)
+        mixed = hessian(lambda x, y: value(x, y, game, seat, of_other=True), own, other)
+        slope = gradient(lambda y: value(own, y, game, seat), other)  # noqa: B023
+        expected = naive(own, other, game, seat) + 0.3 * mixed @ slope
+        learner = agent(LOLAExact, game, seat, look_ahead_rate=0.3)
+        actual = learner.direction(jnp.float32(own), jnp.float32(other))
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
 def hessian(function, x, y, h=1e-4):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import MFOS, PPOMemory, Shaper
+from pax.agents import AGENTS, MFOS, PPO, Naive, PPOMemory, Shaper, Tabular
 from pax.build import build_trainer
 from pax.callback import Callback
 from pax.callback_list import CallbackList
@@ -122,6 +122,9 @@ def test_sequences_within_an_episode_are_refused(cls, length):
         "and what it keeps between them is learned from sequences that span their ends: use 12 or more "
         "steps that divide 60, or 0 for the whole trial"
     )
+    # What is proposed in place of a length that does not divide the trial spans episodes too.
+    with pytest.raises(ConfigError, match="change sequence_length to 12, or the steps"):
+        Gradient(agent(11)).check(**check)
     for enough in (12, 20, 60, 0):
         Gradient(agent(enough)).check(**check)
     # One episode has no other; and who forgets has nothing to learn between them.
@@ -153,6 +156,48 @@ def test_mfos_does_not_learn_within_a_trial():
     ]
     with pytest.raises(ConfigError, match="^learns_in_trial is True in role me, and MFOS learns"):
         check_roles(roles, ENV)
+
+
+# No part of a network is left out.
+
+NETWORKS = [
+    *((cls, {"network": network}) for cls in (PPO, Naive) for network in ("mlp", "table", "gru")),
+    (PPO, {"separate_critic": True}),
+    (PPOMemory, {"embed": True}),
+    *((Shaper, {"context": context}) for context in ("none", "avg", "att")),
+    (MFOS, {}),
+    (MFOS, {"critic": False}),
+]
+
+
+def test_every_agent_that_learns_is_among_them():
+    learn = {cls for cls in AGENTS.values() if cls.learns}
+    assert learn - {Tabular} <= {cls for cls, _ in NETWORKS}  # Tabular is PPO with a table.
+
+
+@pytest.mark.parametrize(("cls", "options"), NETWORKS, ids=str)
+def test_every_parameter_gets_a_gradient(cls, options):
+    """From what is done, and thought, over a trial of which everything is observed."""
+    # A layer norm of two features tells no more than which is larger.
+    agent = cls.for_env(ENV, 0, hidden_size=4, **options)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: jnp.float32(rng.normal(size=leaf.shape)), agent.init(jax.random.key(0)).params
+    )
+    observations, actions = rng.integers(0, 5, (8 * T, B)), rng.integers(0, 2, (8 * T, B))
+    dones = np.tile((np.arange(1, 8 * T + 1) % T == 0)[:, None], B)
+    weights = rng.normal(size=(2, 8 * T, B))
+
+    @jax.jit
+    @jax.grad
+    def gradient_of(params):
+        distribution, values = agent.unroll(params, agent.initial_hidden(B), observations, dones)
+        return (weights[0] * distribution.log_prob(actions) + weights[1] * values).sum()
+
+    # A softmax is the same whatever is added to all of its logits, as the bias of the keys is.
+    useless = "['key']['bias']"
+    for path, slopes in jax.tree_util.tree_flatten_with_path(gradient_of(params))[0]:
+        assert np.abs(slopes).max() > 1e-5 or jax.tree_util.keystr(path) == useless
 
 
 # What is shipped.
