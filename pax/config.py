@@ -72,11 +72,36 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
     return ConfigDict(parameters | overrides)
 
 
+def game(kind: str, **settings: Any) -> ConfigDict:
+    """The config of a game by name: what its class takes, and what its parameters are, some overridden.
+
+    The steps of an episode are no part of it: they are the run's `num_inner_steps`.
+
+    Raises:
+        ConfigError: if there is no such game, or it has no setting of the name of an override.
+    """
+    from pax.envs import ENVS
+
+    if kind not in ENVS:
+        raise ConfigError(f"there is no game {kind!r}: {nearest(kind, ENVS)}")
+    own = defaults(ENVS[kind])
+    if "num_inner_steps" in own:
+        del own.num_inner_steps
+    own.update({name: settings.pop(name) for name in list(settings) if name in own})
+    params = ENVS[kind](**own).param_settings()
+    for name in settings:
+        if name not in params:
+            raise ConfigError(f"{kind} has no setting {name!r}: {nearest(name, [*own, *params])}")
+    return ConfigDict({"type": kind, **own, **params, **settings})
+
+
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters."""
     from pax.agents import AGENTS
     from pax.learners import SHAPING
 
+    if agent not in AGENTS:
+        raise ConfigError(f"there is no agent {agent!r}: {nearest(agent, AGENTS)}")
     cls = AGENTS[agent]
     by_default = "gradient" if cls.learns else "none"
     config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": by_default})
