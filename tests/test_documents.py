@@ -13,6 +13,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+import pax
 from configs import ipd
 from pax import MetaTrainer, main
 from pax.agents import AGENTS, PPO
@@ -183,3 +184,23 @@ def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatc
         ConfigError, match="env.stake is no setting of make_params|stake is no setting"
     ):
         build_trainer(config, None)
+
+
+def test_the_notebook_code_and_the_callback_of_the_readme_run(monkeypatch, capsys):
+    (code,), (callback,) = python_blocks("In a notebook"), python_blocks("Write your own callback")
+    for before, after in (("fit(200)", "fit(2)"), ("fit(400)", "fit(4)")):
+        assert before in code
+        code = code.replace(before, after)
+    names = {"__name__": "my_module"}
+    exec(callback, names)
+    made = []
+
+    def with_callback(*args, **settings):
+        made.append(names["MyCallback"](threshold=2.0, every=2))
+        return MetaTrainer(*args, callbacks=made, chunk=2, num_envs=20, **settings)
+
+    monkeypatch.setattr(pax, "MetaTrainer", with_callback)
+    exec(code, {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert re.search(r"^iteration 4: \d+\.\d% mutual cooperation$", printed, re.MULTILINE)
+    assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
