@@ -7,8 +7,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from configs import _games as games
-from pax.config import defaults
-from pax.envs import ENVS
+from pax.config import game
 from pax.errors import ConfigError
 
 REGIONS = (5, 27)
@@ -27,11 +26,8 @@ MEDIATOR = "a mediator that wants the utility of all, and regions that share a p
 
 def family(kind: str, num_regions: int = 5, has_mediator: bool = False) -> games.Family:
     """Rice-N by the name of the game."""
-    env = defaults(ENVS[kind], num_regions=num_regions, has_mediator=has_mediator)
-    del env.num_inner_steps
-    env.type = kind
     return games.Family(
-        env=env,
+        env=game(kind, num_regions=num_regions, has_mediator=has_mediator),
         num_players=num_regions + has_mediator,
         steps=20,
         network={"hidden_size": 32, "head_init": "orthogonal", "symlog": True},

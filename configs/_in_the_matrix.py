@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 
 from configs import _games as games
-from pax.config import defaults
-from pax.envs.in_the_matrix import PAYOFFS, InTheMatrix
+from pax.config import game
+from pax.envs.in_the_matrix import PAYOFFS
 
 
 def family(payoff: str) -> games.Family:
     """In-the-matrix with a payoff by name, from `pax.envs.in_the_matrix.PAYOFFS`."""
-    env = defaults(InTheMatrix)
-    del env.num_inner_steps
-    env.type = "InTheMatrix"
-    env.payoff = PAYOFFS[payoff]
+    env = game("InTheMatrix", payoff=PAYOFFS[payoff])
     return games.Family(
         env=env,
         num_players=2,

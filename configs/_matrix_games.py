@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from configs import _meta_games as meta_games
-from pax.config import base_config, defaults, parse_variant, role
-from pax.envs.iterated_matrix_game import PAYOFFS, IteratedMatrixGame
+from pax.config import base_config, parse_variant, role
+from pax.config import game as game_config
+from pax.envs.iterated_matrix_game import PAYOFFS
 
 LEARNERS = {"ppo": "PPO", "ppo_memory": "PPO_memory", "tabular": "Tabular", "naive": "Naive"}
 SETTINGS = {
@@ -58,10 +59,8 @@ def get_config(
         strategies: fixed opponents by the name they have in this game.
     """
     opponents = [*strategies, "self", "shared", *LEARNERS]
-    env = ConfigDict({"type": "IteratedMatrixGame", **defaults(IteratedMatrixGame)})
-    del env.num_inner_steps  # It is a setting of the run.
+    env = game_config("IteratedMatrixGame", payoff=PAYOFFS[game])
     # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
-    env.payoff = PAYOFFS[game]
     if argument.partition(",")[0] in meta_games.VARIANTS:
         return meta_games.get_config(argument, env, strategies)
     options = {"opponent": opponents, "quicktest": None}

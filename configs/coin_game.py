@@ -8,8 +8,7 @@ pax.main --list` shows them all.
 """
 
 from configs import _games as games
-from pax.config import defaults, parse_variant, role
-from pax.envs.coin_game import CoinGame
+from pax.config import game, parse_variant, role
 
 STRATEGIES = {
     "good_greedy": "GoodGreedy",
@@ -50,10 +49,7 @@ OPTIONS = {
 
 
 def _family(env_settings) -> games.Family:
-    env = defaults(CoinGame, **{"egocentric": True, **env_settings})
-    del env.num_inner_steps
-    env.type = "CoinGame"
-    env.payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
+    env = game("CoinGame", **{"egocentric": True, **env_settings})
     cnn = {"conv_channels": (16, 16)} if env_settings.get("cnn") else {}
     return games.Family(
         env=env,

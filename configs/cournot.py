@@ -7,8 +7,7 @@ A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,oppone
 """
 
 from configs import _games as games
-from pax.config import defaults
-from pax.envs.cournot import Cournot
+from pax.config import game
 
 INDEPENDENT = {
     "self": "the Nash equilibrium, 60 in all at a price of 40",
@@ -24,12 +23,8 @@ META = {
 
 
 def _family(num_players: int = 2) -> games.Family:
-    env = defaults(Cournot, num_players=num_players)
-    del env.num_inner_steps
-    env.type = "Cournot"
-    env.a, env.b, env.marginal_cost = 100.0, 1.0, 10.0
     return games.Family(
-        env=env,
+        env=game("Cournot", num_players=num_players),
         num_players=num_players,
         steps=1,
         network={"head_init": "orthogonal", "symlog": True, "action_scale": 10.0},

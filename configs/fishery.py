@@ -7,8 +7,7 @@ A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,oppone
 """
 
 from configs import _games as games
-from pax.config import defaults
-from pax.envs.fishery import Fishery
+from pax.config import game
 
 INDEPENDENT = {
     "self": "they overfish: total effort some 6.4 where one owner would spend 4.2",
@@ -24,11 +23,8 @@ META = {
 
 
 def _family() -> games.Family:
-    env = defaults(Fishery, num_players=2)
-    del env.num_inner_steps
-    env.type = "Fishery"
     return games.Family(
-        env=env,
+        env=game("Fishery", num_players=2),
         num_players=2,
         steps=300,
         network={"head_init": "orthogonal"},

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from configs import _games as games
 from configs._trials import learn_from_trials
-from pax.config import base_config, defaults, parse_variant, role
-from pax.envs.infinite_matrix_game import InfiniteMatrixGame
+from pax.config import base_config, parse_variant, role
+from pax.config import game as game_config
 from pax.envs.iterated_matrix_game import PAYOFFS
 
 GAMES = ("ipd", "imp", "chicken")
@@ -45,10 +45,7 @@ META = {
 
 
 def _family(game: str = "ipd") -> games.Family:
-    env = defaults(InfiniteMatrixGame)
-    del env.num_inner_steps
-    env.type = "InfiniteMatrixGame"
-    env.payoff, env.gamma = PAYOFFS[game], 0.96
+    env = game_config("InfiniteMatrixGame", payoff=PAYOFFS[game])
     return games.Family(
         env=env,
         num_players=2,

@@ -7,8 +7,7 @@ with that many shapers and the others being shaped; `python -m pax.main --list` 
 """
 
 from configs import _games as games
-from pax.config import defaults
-from pax.envs.iterated_tensor_game import IteratedTensorGame
+from pax.config import game
 
 STRATEGIES = {
     "defect": "Defect",
@@ -41,9 +40,7 @@ META = {
 
 
 def _family() -> games.Family:
-    env = defaults(IteratedTensorGame, num_players=3)
-    del env.num_inner_steps
-    env.type = "IteratedTensorGame"
+    env = game("IteratedTensorGame", num_players=3)
     # A row per number of defectors; columns: for those who cooperate, and for those who defect.
     env.payoff = ((4.0, 0.0), (2.0, 5.0), (0.0, 3.0), (0.0, 1.0))
     return games.Family(

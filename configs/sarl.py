@@ -7,7 +7,7 @@ A variant is a name of gymnax, or one of those below; `,memory` adds a GRU, `,qu
 
 from ml_collections import ConfigDict
 
-from pax.config import base_config, nearest, role
+from pax.config import base_config, game, nearest, role
 from pax.errors import ConfigError
 
 NAMES = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "pendulum": "Pendulum-v1"}
@@ -52,7 +52,7 @@ def get_config(argument: str = "cartpole") -> ConfigDict:
                 f"variant {variant} has no option {option!r}: choose from {', '.join(OPTIONS)}"
             )
     config = base_config()
-    config.env = ConfigDict({"type": "Gymnax", "name": name})
+    config.env = game("Gymnax", name=name)
     config.num_inner_steps, config.num_envs = 500, 8
     config.num_iters = 40
     config.roles = ("agent1",)

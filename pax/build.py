@@ -107,13 +107,29 @@ def check_settings(config: ConfigDict) -> None:
 
 def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     """The game, and what is played for."""
-    settings = {**config.env, "num_inner_steps": config.num_inner_steps}
+    if "num_inner_steps" in config.env:
+        raise ConfigError(
+            f"env.num_inner_steps is {config.env.num_inner_steps}: the steps of an episode are a setting of "
+            f"the run, num_inner_steps ({config.num_inner_steps}), so take it out of env, as "
+            "pax.config.game() does"
+        )
+    settings = dict(config.env)
     name = settings.pop("type", "")
     check_type("env.type", name, "")
     cls = find_class("env.type", name, Environment, "pax.envs.Environment", ENVS)
     own = inspect.signature(cls).parameters
+    if "num_inner_steps" in own:
+        settings["num_inner_steps"] = config.num_inner_steps
     check_section("env", {key: settings[key] for key in settings if key in own}, cls)
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
+    if env.num_inner_steps != config.num_inner_steps:
+        if "num_inner_steps" in own:
+            raise ConfigError(
+                f"num_inner_steps is {config.num_inner_steps}, and {name} has {env.num_inner_steps}: have "
+                "it take what it is given"
+            )
+        # A class whose steps are an attribute plays as many as the run says.
+        env.num_inner_steps = config.num_inner_steps
     check_section("env", settings, env.make_params, known=own)
     try:
         params = env.make_params(**settings)

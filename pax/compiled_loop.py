@@ -28,6 +28,7 @@ class CompiledLoop:
         self._num_seeds = num_seeds
         self._programs: dict[int, jax.stages.Compiled] = {}
         self._metric_names: list[str] | None = None
+        self._finite = jax.jit(self._are_finite, out_shardings=placement.whole)
         self.compile_seconds = 0.0
 
     def run(self, state: TrainState, size: int) -> tuple[TrainState, Metrics]:
@@ -35,6 +36,10 @@ class CompiledLoop:
         if size not in self._programs:
             raise KeyError(f"{size} iterations have not been compiled")
         return self._programs[size](state)
+
+    def finite(self, state: TrainState) -> dict[str, bool]:
+        """Whether all parameters of a role are finite, by role that has some which outlive an iteration."""
+        return {name: bool(finite) for name, finite in jax.device_get(self._finite(state)).items()}
 
     def compile(self, size: int) -> jax.stages.Compiled:
         """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
@@ -79,6 +84,21 @@ class CompiledLoop:
                 jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1]
             )
         return self._metric_names
+
+    def _are_finite(self, state: TrainState) -> dict[str, jax.Array]:
+        # Not of all that a learner knows: the best fitness of evolution is infinite before there is one.
+        params = {name: inner.params for name, inner in state.inner.items()} | {
+            role.name: jax.vmap(role.learner.deploy)(state.learners[role.name]).params
+            for role in self._loop.roles
+            if role.learner
+        }
+        finite = jnp.bool_(True)
+        return {
+            name: jnp.stack(
+                [finite, *(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(own))]
+            ).all()
+            for name, own in params.items()
+        }
 
     def _init_state(self) -> TrainState:
         keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))

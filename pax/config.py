@@ -72,6 +72,33 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
     return ConfigDict(parameters | overrides)
 
 
+def game(kind: str, **settings: Any) -> ConfigDict:
+    """The config of a game by name: what its class takes, and what its parameters are, some overridden.
+
+    The steps of an episode are no part of it: they are the run's `num_inner_steps`.
+
+    Args:
+        kind: one of `pax.envs.ENVS`, or `module.Class` of your own.
+        **settings: of the class, or of its `make_params`.
+
+    Raises:
+        ConfigError: if there is no such game, or it has no setting of the name of an override.
+    """
+    from pax.envs import ENVS, Environment
+    from pax.imports import find_class
+
+    cls = find_class("the game", kind, Environment, "pax.envs.Environment", ENVS)
+    own = defaults(cls)
+    if "num_inner_steps" in own:
+        del own.num_inner_steps
+    own.update({name: settings.pop(name) for name in list(settings) if name in own})
+    params = cls(**own).param_settings()
+    for name in settings:
+        if name not in params:
+            raise ConfigError(f"{kind} has no setting {name!r}: {nearest(name, [*own, *params])}")
+    return ConfigDict({"type": kind, **own, **params, **settings})
+
+
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters.
 

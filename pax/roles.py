@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pax.agents.agent import Agent
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
+from pax.interface import check_spaces
 from pax.learners.learner import Learner
 
 
@@ -35,7 +36,7 @@ class Role:
 
 
 def check_roles(roles: Sequence[Role], env: Environment) -> None:
-    """Raises ConfigError unless every seat of the game has exactly one role."""
+    """Raises ConfigError unless every seat has exactly one role, whose agent was made for it."""
     names = [role.name for role in roles]
     for name in names:
         if names.count(name) > 1:
@@ -83,6 +84,7 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                 "several episodes at once what to carry from one to the next: let it learn across trials, by "
                 "learner gradient or evolution"
             )
+        check_spaces(role.agent, env, playable, role.name)
         if role.agent.groups_environments and len(playable) > 1:
             raise ConfigError(
                 f"role {role.name} plays seats {playable} and mixes its memory over environments, so that "

@@ -25,6 +25,7 @@ from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from pax.evaluate import Evaluation, Evaluator, export_policies
 from pax.files import is_full
+from pax.interface import check_agent, check_game
 from pax.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.learners.gradient import Gradient
 from pax.locks import FileLock, lock_run
@@ -120,6 +121,7 @@ class MetaTrainer:
         self.env_params = env.default_params if env_params is None else env_params
         env.check_params(self.env_params)
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
+        check_game(env, self.env_params)
         check_roles(self.roles, env)
         num_candidates = check_candidates(self.roles)
         for role in self.roles:
@@ -138,6 +140,7 @@ class MetaTrainer:
                 )
                 others = [other for other in self.roles if other is not role]
                 role.learner.check_others(role, others, num_outer_steps)
+            _check_role(role, env, batch, num_candidates * num_opps, num_outer_steps)
         self.num_outer_steps = num_outer_steps
         self.num_iters = num_iters
         self.num_seeds = num_seeds
@@ -295,7 +298,7 @@ class MetaTrainer:
 
         Raises:
             CallbackError: if a callback fails.
-            TrainingError: if a metric of training is no longer finite.
+            TrainingError: if a metric of training, or a parameter of a role, is no longer finite.
             OutputError: if `workdir` is in use, gone or full.
             ProcessError: if another process of the run is gone.
         """
@@ -596,6 +599,12 @@ class MetaTrainer:
                     f"{name} is {values[~np.isfinite(values)][0]} between iterations {first} and {last}, "
                     f"so training stopped: {self._last_good_checkpoint()}"
                 )
+        for name, finite in self._compiled.finite(state).items():
+            if not finite:
+                raise TrainingError(
+                    f"parameters of {name} are no longer finite after iteration {last}, though its metrics "
+                    f"are, so training stopped: {self._last_good_checkpoint()}"
+                )
         self.state, self.step = state, last
         steps = self.num_seeds * self.env_steps_per_iteration * size
         metrics = SeedMetrics(per_seed)
@@ -653,6 +662,18 @@ def as_role(role: Role | Agent, seat: int) -> Role:
     if isinstance(role, Role):
         return role
     return Role(f"agent{seat + 1}", role, (seat,), Gradient(role) if role.learns else None)
+
+
+def _check_role(
+    role: Role, env: Environment, batch: int, num_opps: int, num_outer_steps: int
+) -> None:
+    """Raises ConfigError unless its agent keeps to the interface."""
+    if type(role.agent).__module__.startswith("pax."):
+        return  # Tests have checked it, and tracing what it learns would take a while.
+    num_steps = env.num_inner_steps if role.learns_in_trial else None
+    if isinstance(role.learner, Gradient):
+        num_steps, batch = num_outer_steps * env.num_inner_steps, num_opps * batch
+    check_agent(role.agent, num_envs=batch, num_steps=num_steps, auto_resets=env.auto_resets)
 
 
 def iterations_for(total_timesteps: int, env_steps_per_iteration: int) -> int:

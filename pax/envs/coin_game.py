@@ -24,7 +24,7 @@ MAX_SIZE = 255
 """Cells are told apart by 16 bits."""
 
 Payoff = tuple[tuple[float, float, float], ...]
-PAYOFF: Payoff = ((1, 1, -2), (1, 1, -2))
+PAYOFF: Payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
 
 
 @struct.dataclass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from pax.envs.spaces import Space
+from pax.errors import ConfigError
 
 
 class Environment:
@@ -36,16 +38,32 @@ class Environment:
 
     @property
     def default_params(self) -> Any:
-        """The parameters of the game as it is usually played."""
-        raise NotImplementedError
+        """The parameters of the game as it is usually played; of one without any, `()`."""
+        return ()
 
     def make_params(self, **settings: Any) -> Any:
         """The parameters as a config gives them; what is not given keeps its default.
 
+        A game that does not say otherwise has its `default_params`, and no settings.
+
         Raises:
             ConfigError: if there is no such setting, or it does not make a valid game.
         """
-        raise NotImplementedError
+        for name in settings:
+            raise ConfigError(
+                f"{name} is no setting of {type(self).__name__}, which has no make_params of its own: leave "
+                "it out, or write one"
+            )
+        return self.default_params
+
+    def param_settings(self) -> dict[str, Any]:
+        """Returns what `make_params` takes, with its defaults, as values that a config can hold."""
+        parameters = inspect.signature(self.make_params).parameters.values()
+        return {
+            parameter.name: parameter.default
+            for parameter in parameters
+            if parameter.default is not parameter.empty
+        }
 
     def check_params(self, params: Any) -> None:
         """Raises ConfigError, naming the field, unless `params` (concrete numbers) make a valid game."""

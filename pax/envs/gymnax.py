@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from pax.config import nearest
@@ -70,13 +71,28 @@ class Gymnax(Environment):
         return self.make_params()
 
     def make_params(self, **settings: Any) -> Any:
-        known = vars(self._params)
+        known = self.param_settings()
         for key, value in settings.items():
             if key not in known:
                 raise ConfigError(f"{key} is no parameter of {self.name}: {nearest(key, known)}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"{key} is {value!r}: give a number")
+            shape, is_flag = np.shape(known[key]), isinstance(known[key], bool)
+            kinds = "b" if is_flag else "iuf"
+            if np.shape(value) != shape or np.asarray(value).dtype.kind not in kinds:
+                what = (
+                    "true or false" if is_flag else f"{shape[0]} numbers" if shape else "a number"
+                )
+                raise ConfigError(f"{key} is {value!r}: give {what}")
+        settings = {
+            key: jnp.asarray(value, vars(self._params)[key].dtype) if np.shape(value) else value
+            for key, value in settings.items()
+        }
         return fixed_types(self._params.replace(**settings))
+
+    def param_settings(self) -> dict[str, Any]:
+        return {
+            key: tuple(np.asarray(value).tolist()) if np.shape(value) else value
+            for key, value in vars(self._params).items()
+        }
 
     def check_params(self, params: Any) -> None:
         if self._spaces_for(params)[1] != self.action_space(0):

@@ -22,6 +22,9 @@ from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError
 
+PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
+"""Environments that show arrays of all players, and the axis which counts these, from their source."""
+
 
 @struct.dataclass
 class EnvState:
@@ -67,7 +70,7 @@ class JaxMARL(Environment):
         self.num_inner_steps = num_inner_steps
         try:
             self._env = jaxmarl.make(name, **dict(settings or {}))
-        except (TypeError, ImportError) as e:
+        except (TypeError, ValueError, ImportError) as e:
             raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings or {})}: {e}") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
@@ -112,7 +115,9 @@ class JaxMARL(Environment):
         over = jnp.asarray(dones["__all__"], bool)
         final = self._observations(shown)
         observations, inner = drawn.unless(over, final, strong_types(inner))
-        earned = tuple(jnp.asarray(reward, jnp.float32) for reward in self._by_player(rewards))
+        earned = tuple(
+            jnp.asarray(reward, jnp.float32) for reward in self._by_player("rewards", rewards)
+        )
         episode, finished = state.episode.add(earned, over)
         inner_t = state.inner_t + 1
         info = {
@@ -125,18 +130,42 @@ class JaxMARL(Environment):
         return observations, state, earned, inner_t >= self.num_inner_steps, info
 
     def _observations(self, shown: Any) -> tuple[Any, ...]:
+        if self.name in PLAYER_AXES:
+            shown = self._apart(shown, PLAYER_AXES[self.name])
         return tuple(
             jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), part)
-            for part in self._by_player(shown)
+            for part in self._by_player("observations", shown)
         )
 
-    def _by_player(self, values: Any) -> list[Any]:
-        """One entry per player of what is keyed by agent, or by other names in their order, or by none."""
-        if not hasattr(values, "keys"):
-            return [values[index] for index in range(self.num_players)]
-        if all(agent in values for agent in self._agents):
-            return [values[agent] for agent in self._agents]
-        return [value for key, value in values.items() if key != "__all__"]
+    def _apart(self, shown: Any, axes: Any) -> list[Any]:
+        """What each player sees, of arrays with an axis that counts players."""
+        return [
+            jax.tree.map(lambda axis, leaf, i=index: jnp.take(leaf, i, axis=axis), axes, shown)
+            for index in range(self.num_players)
+        ]
+
+    def _by_player(self, what: str, values: Any) -> list[Any]:
+        """One entry per player, of a dict by agent or of a sequence of as many.
+
+        Raises:
+            ConfigError: if it is neither: then nothing tells whose is what.
+        """
+        if hasattr(values, "keys"):
+            if all(agent in values for agent in self._agents):
+                return [values[agent] for agent in self._agents]
+            found = f"under {', '.join(map(str, values.keys()))}"
+        elif isinstance(values, tuple | list):
+            if len(values) == self.num_players:
+                return list(values)
+            found = f"as a {type(values).__name__} of {len(values)}"
+        else:
+            found = f"as an array of shape {jnp.shape(values)}"
+            if what == "rewards" and jnp.shape(values) == (self.num_players,):
+                return [values[index] for index in range(self.num_players)]
+        raise ConfigError(
+            f"{self.name} of JaxMARL gives {what} {found}, and its players are "
+            f"{', '.join(map(str, self._agents))}: Pax takes one entry per player, choose another environment"
+        )
 
     def observation_space(self, player: int) -> Space:
         return self._observation_spaces[player]

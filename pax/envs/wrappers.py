@@ -34,6 +34,9 @@ class Wrapper(Environment):
     def make_params(self, **settings: Any) -> Any:
         return self.env.make_params(**settings)
 
+    def param_settings(self) -> dict[str, Any]:
+        return self.env.param_settings()
+
     def check_params(self, params: Any) -> None:
         self.env.check_params(params)
 

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from pax.agents import PPO, PPOMemory, Tabular
-from pax.envs.spaces import Box, Discrete
+from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import Sample
 
@@ -658,9 +658,9 @@ def test_hyperparameters_out_of_range_are_refused():
 
 def test_spaces_that_do_not_fit_are_refused():
     with pytest.raises(
-        ConfigError, match=r"^PPO: actions are Box\(shape=\(2, 3\).*Box of one axis$"
+        ConfigError, match=r"^PPO: actions are Dict\(.*a policy needs Discrete ones, or a Box$"
     ):
-        PPO(Discrete(5), Box((2, 3)))
+        PPO(Discrete(5), Dict((("a", Box((2, 3))),)))
     with pytest.raises(
         ConfigError, match=r"^conv_channels is \(4,\) in PPO, and .* no image: use ()"
     ):

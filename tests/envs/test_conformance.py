@@ -9,8 +9,8 @@ import pytest
 
 from pax.envs import ENVS, Environment
 from pax.envs.jaxmarl import JaxMARL
-from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
+from pax.testing import assert_in_space, random_values
 
 STEPS = 6
 NUM_ENVS = 3
@@ -61,24 +61,9 @@ class Game:
     def random_actions(self, key, num_steps=STEPS):
         """One array `[num_steps, ...]` per player, uniform where the space is bounded."""
         return tuple(
-            sample(jax.random.fold_in(key, player), self.env.action_space(player), num_steps)
+            random_values(jax.random.fold_in(key, player), self.env.action_space(player), num_steps)
             for player in range(self.env.num_players)
         )
-
-
-def sample(key, space, num):
-    if isinstance(space, Dict):
-        return {
-            name: sample(jax.random.fold_in(key, index), part, num)
-            for index, (name, part) in enumerate(space.parts)
-        }
-    shape = (num, *space.shape)
-    if isinstance(space, Discrete):
-        return jax.random.randint(key, shape, 0, space.n, space.dtype)
-    low, high = space.bounds
-    if np.isfinite([low, high]).all():
-        return jax.random.uniform(key, shape, space.dtype, low, high)
-    return jax.random.normal(key, shape, space.dtype)
 
 
 # Of the games that take longest to compile, what they have in common is enough.
@@ -118,22 +103,6 @@ def assert_same(actual, expected, tolerance=1e-5):
             np.testing.assert_array_equal(a, b)
 
 
-def assert_in_space(value, space):
-    if isinstance(space, Dict):
-        assert list(value) == [name for name, _ in space.parts]
-        for name, part in space.parts:
-            assert_in_space(value[name], part)
-        return
-    assert (value.shape, value.dtype) == (space.shape, space.dtype)
-    value = np.asarray(value)
-    if isinstance(space, Box):
-        assert np.isfinite(value).all()
-        low, high = space.bounds
-        assert (value >= low).all() and (value <= high).all()
-    else:
-        assert 0 <= value < space.n
-
-
 def shapes(tree):
     return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
 
@@ -167,7 +136,8 @@ def test_observations_are_in_their_space_from_reset_to_the_last_step(game):
     for observations in seen:
         assert isinstance(observations, tuple) and len(observations) == game.env.num_players
         for player, observation in enumerate(observations):
-            assert_in_space(observation, game.env.observation_space(player))
+            space = game.env.observation_space(player)
+            assert_in_space(observation, space, f"what player {player + 1} sees")
 
 
 def test_rewards_are_finite_scalars_and_done_is_true_on_the_last_step_only(game):

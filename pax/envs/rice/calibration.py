@@ -161,23 +161,31 @@ def load_regions(num_regions: int) -> dict[str, tuple[float, ...]]:
     return {name: tuple(float(row[name]) for row in rows) for name in rows[0] if name != "region"}
 
 
+def default_settings(num_regions: int, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns every parameter by name, as published, and those of `defaults`."""
+    return {**GLOBALS, **load_regions(num_regions), **defaults}
+
+
 def make_params(
     cls: type[EnvParams], num_regions: int, defaults: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> EnvParams:
     """Parameters of class `cls` from `defaults` and `settings` together.
 
-    A single number for a parameter per region stands for all regions. Floats are of JAX's default type:
-    float32, or float64 if `jax_enable_x64` is set.
+    A single number for a parameter per region stands for all regions, also as `(number,)`. Floats are of
+    JAX's default type: float32, or float64 if `jax_enable_x64` is set.
 
     Raises:
         ConfigError: if there is no such setting, or it does not make a valid game.
     """
-    values = {**GLOBALS, **load_regions(num_regions), **defaults}
+    values = default_settings(num_regions, defaults)
     for name, value in settings.items():
         if name not in values:
             raise ConfigError(f"{name} is no parameter of this game: {nearest(name, values)}")
-        one_for_all = np.shape(values[name]) == (num_regions,) and isinstance(value, int | float)
-        values[name] = (value,) * num_regions if one_for_all else value
+        by_region = np.shape(values[name]) == (num_regions,)
+        if by_region and isinstance(value, int | float):
+            value = (value,)
+        one_for_all = by_region and isinstance(value, tuple | list) and len(value) == 1
+        values[name] = tuple(value) * num_regions if one_for_all else value
     params = cls(**values)
     check_params(params, num_regions)
     return jax.tree.map(

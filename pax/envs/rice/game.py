@@ -74,6 +74,9 @@ class ClimateGame(Environment):
             self.params_class, self.num_regions, self.params_defaults, settings
         )
 
+    def param_settings(self) -> dict[str, Any]:
+        return calibration.default_settings(self.num_regions, self.params_defaults)
+
     def check_params(self, params: Any) -> None:
         calibration.check_params(params, self.num_regions)
 

@@ -1,0 +1,242 @@
+"""Checks, by tracing alone, that games and agents return what the loop expects of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pax.agents.agent import Agent
+from pax.envs.environment import Environment
+from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.errors import ConfigError
+from pax.leaves import flatten_leaves
+from pax.types import Ends, MemoryState, PyTree, Sample, TrainingState
+
+STEP_RESULTS = "(observations, state, rewards, done, info)"
+
+
+def check_game(env: Environment, params: PyTree) -> None:
+    """Checks what `reset` and `step` of a game return: shapes, types, and entries per player.
+
+    Raises:
+        ConfigError: in one sentence, unless they keep to the interface of `Environment`.
+    """
+    name = type(env).__name__
+    for player in range(env.num_players):
+        for kind in ("observation_space", "action_space"):
+            space = _defined(f"{name}.{kind}", getattr(env, kind), player)
+            if not isinstance(space, Discrete | Box | Dict):
+                raise ConfigError(
+                    f"{name}.{kind}({player}) is {space!r}: give a Discrete, a Box or a Dict "
+                    "of pax.envs.spaces"
+                )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    start = jax.eval_shape(lambda key: _defined(f"{name}.reset", env.reset, key, params), key)
+    if not isinstance(start, tuple) or len(start) != 2:
+        raise ConfigError(f"{name}.reset returns {_describe(start)}: return (observations, state)")
+    observations, state = start
+    _check_observations(f"{name}.reset", env, observations)
+
+    def play(key: jax.Array, state: PyTree) -> Any:
+        actions = tuple(env.action_space(player).zeros() for player in range(env.num_players))
+        drawn = env.draw(key, params)
+        return _defined(f"{name}.step", env.step, drawn, state, actions, params)
+
+    result = jax.eval_shape(play, key, state)
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise ConfigError(f"{name}.step returns {_describe(result)}: return {STEP_RESULTS}")
+    observations, after, rewards, done, info = result
+    _check_observations(f"{name}.step", env, observations)
+    _check_unchanged(f"{name}.step", "the state", state, after)
+    _check_per_player(f"{name}.step", "rewards", env.num_players, rewards)
+    for player, reward in enumerate(rewards):
+        if _type(reward) != ((), jnp.float32):
+            raise ConfigError(
+                f"{name}.step pays player {player + 1} {_describe(reward)}: give a float32 scalar"
+            )
+    _check_flag(f"{name}.step", "done", done)
+    if not isinstance(info, dict):
+        raise ConfigError(f"{name}.step returns {_describe(info)} as its info: return a dict")
+    if env.auto_resets:
+        for flag in ("terminated", "truncated", "final_observations"):
+            if flag not in info:
+                raise ConfigError(
+                    f"{name} begins anew within a rollout, and the info of its step has no {flag!r}: add it"
+                )
+        for flag in ("terminated", "truncated"):
+            _check_flag(f"{name}.step", flag, info[flag])
+        _check_observations(f"{name}.step", env, info["final_observations"], "final_observations")
+
+
+def check_agent(
+    agent: Agent, *, num_envs: int = 2, num_steps: int | None = None, auto_resets: bool = False
+) -> None:
+    """Checks what `init`, `policy` and, if it learns, `update` of an agent return.
+
+    Args:
+        agent: who acts.
+        num_envs: environments that it plays at once.
+        num_steps: steps of the rollouts that it learns from; None: its `update` is not called.
+        auto_resets: whether its game begins anew within a rollout.
+
+    Raises:
+        ConfigError: in one sentence, unless they keep to the interface of `Agent`.
+    """
+    name = type(agent).__name__
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    space = agent.action_space
+
+    def act(key: jax.Array) -> Any:
+        state = agent.init(key)
+        memory = agent.initial_memory(agent.initial_hidden(num_envs))
+        seen, drawn = agent.observation_space.zeros(num_envs), agent.draw(key, num_envs)
+        return state, memory, _defined(f"{name}.policy", agent.policy, state, seen, memory, drawn)
+
+    state, memory, result = jax.eval_shape(act, key)
+    if not isinstance(state, TrainingState):
+        raise ConfigError(f"{name}.init returns {_describe(state)}: return a TrainingState")
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ConfigError(f"{name}.policy returns {_describe(result)}: return (actions, memory)")
+    actions, after = result
+    _check_value(f"{name}.policy", "actions", space, actions, (num_envs,))
+    if not isinstance(after, MemoryState):
+        raise ConfigError(
+            f"{name}.policy returns {_describe(after)} as its memory: return a MemoryState"
+        )
+    for part in ("log_probs", "values"):
+        if part not in after.extras:
+            raise ConfigError(
+                f"{name}.policy returns a memory without {part!r} in its extras: add it, 0 if there is none"
+            )
+    _check_unchanged(f"{name}.policy", "the memory", memory, after)
+    if num_steps is None:
+        return
+
+    def learn(key: jax.Array, state: TrainingState, memory: MemoryState) -> Any:
+        size = (num_steps, num_envs)
+        floats, flags = jnp.zeros(size), jnp.zeros(size, bool)
+        seen = agent.observation_space.zeros(*size)
+        rollout = Sample(
+            observations=seen,
+            actions=space.zeros(*size),
+            rewards=floats,
+            log_probs=floats,
+            values=floats,
+            dones=flags,
+            hiddens=jnp.zeros((*size, *memory.hidden.shape[1:])),
+            ends=Ends(flags, flags, seen) if auto_resets else None,
+        )
+        last = agent.observation_space.zeros(num_envs)
+        return agent.update(rollout, last, state, memory, key)
+
+    learned = jax.eval_shape(learn, key, state, memory)
+    if not isinstance(learned, tuple) or len(learned) != 3:
+        raise ConfigError(
+            f"{name}.update returns {_describe(learned)}: return (state, memory, metrics)"
+        )
+    new_state, _, metrics = learned
+    if not isinstance(new_state, TrainingState):
+        raise ConfigError(
+            f"{name}.update returns {_describe(new_state)} as its state: return a TrainingState"
+        )
+    _check_unchanged(f"{name}.update", "the state", state, new_state)
+    if not isinstance(metrics, dict):
+        raise ConfigError(
+            f"{name}.update returns {_describe(metrics)} as its metrics: return a dict"
+        )
+    for metric, value in metrics.items():
+        if _type(value)[0] != ():
+            raise ConfigError(
+                f"{name}.update reports {metric!r} as {_describe(value)}: report scalars, such as its mean"
+            )
+
+
+def check_spaces(agent: Agent, env: Environment, seats: Sequence[int], role: str) -> None:
+    """Raises ConfigError unless the agent was made for what the players on these seats see and do."""
+    for seat in seats:
+        for kind in ("observation_space", "action_space"):
+            own, of_game = getattr(agent, kind), getattr(env, kind)(seat)
+            if own != of_game:
+                raise ConfigError(
+                    f"role {role} was made for the {kind} {own}, and that of seat {seat} is {of_game}: make "
+                    f"its agent with {type(agent).__name__}.for_env(env, {seat})"
+                )
+
+
+def _defined(name: str, method: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return method(*args)
+    except NotImplementedError as e:
+        raise ConfigError(f"{name} is not defined: write it, as the interface says") from e
+
+
+def _check_observations(
+    where: str, env: Environment, observations: Any, what: str = "observations"
+) -> None:
+    _check_per_player(where, what, env.num_players, observations)
+    for player, observation in enumerate(observations):
+        space = env.observation_space(player)
+        _check_value(where, f"{what} of player {player + 1}", space, observation)
+
+
+def _check_per_player(where: str, what: str, num_players: int, values: Any) -> None:
+    if not isinstance(values, tuple) or len(values) != num_players:
+        raise ConfigError(
+            f"{where} returns {_describe(values)} as its {what}: return a tuple with one entry for each of "
+            f"the {num_players} player{'s' if num_players > 1 else ''}"
+        )
+
+
+def _check_value(
+    where: str, what: str, space: Space, value: Any, batch: tuple[int, ...] = ()
+) -> None:
+    expected = jax.eval_shape(lambda: space.zeros(*batch))
+    same = str(jax.tree.structure(value)) == str(jax.tree.structure(expected)) and all(
+        _type(a) == _type(b)
+        for a, b in zip(jax.tree.leaves(value), jax.tree.leaves(expected), strict=True)
+    )
+    if not same:
+        raise ConfigError(
+            f"{where} returns {_describe(value)} as {what}: the space is {space}, so return "
+            f"{_describe(expected)}"
+        )
+
+
+def _check_unchanged(where: str, what: str, before: PyTree, after: PyTree) -> None:
+    """Scans need carries that keep their types."""
+    old, new = (str(jax.tree.structure(tree)) for tree in (before, after))
+    if old != new:
+        raise ConfigError(f"{where} returns {what} as {new}, and it was {old}: keep its structure")
+    named = flatten_leaves(before)
+    for (name, a), b in zip(named.items(), jax.tree.leaves(after), strict=True):
+        if _type(a) != _type(b):
+            raise ConfigError(
+                f"{where} turns {name or 'it'} of {what} from {_describe(a)} into {_describe(b)}: keep its "
+                "shape and type"
+            )
+
+
+def _check_flag(where: str, what: str, value: Any) -> None:
+    if _type(value) != ((), jnp.bool_):
+        raise ConfigError(f"{where} returns {_describe(value)} as {what}: give a bool scalar")
+
+
+def _type(value: Any) -> tuple[Any, Any]:
+    return jnp.shape(value), jnp.result_type(value)
+
+
+def _describe(value: Any) -> str:
+    """A value by its type and shape."""
+    if isinstance(value, dict):
+        return "a dict of " + (
+            ", ".join(f"{k}: {_describe(v)}" for k, v in value.items()) or "nothing"
+        )
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shape = f" of shape {tuple(value.shape)}" if value.shape else " scalar"
+        return f"{'an' if str(value.dtype).startswith('i') else 'a'} {value.dtype}{shape}"
+    return f"a {type(value).__name__}"

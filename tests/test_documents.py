@@ -1,0 +1,211 @@
+"""What documents tell to run, runs: their commands are accepted, and README's code does what it says."""
+
+import math
+import pathlib
+import re
+import shlex
+import sys
+import types
+from unittest import mock
+
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+import pax
+from configs import ipd
+from pax import MetaTrainer, main
+from pax.agents import AGENTS, PPO
+from pax.build import build_env, build_trainer
+from pax.command_line import read_flags
+from pax.config import base_config, game, role
+from pax.envs import ENVS
+from pax.errors import ConfigError
+
+ROOT = pathlib.Path(main.__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# ml_collections loads modules in a way that Python will drop.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+PLACEHOLDER = re.compile(r"<|\.\.\.|HOST|my_module|=\$")
+
+
+def commands():
+    """Command lines of `pax.main` with a config, in code blocks, sentences and docstrings."""
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    texts += [module.read_text(encoding="utf-8") for module in (ROOT / "configs").glob("*.py")]
+    for text in texts:
+        for line in re.findall(r"python -m pax\.main([^`\n#&|]*)", text.replace("\\\n", " ")):
+            if "--config=configs" in line and not PLACEHOLDER.search(line):
+                yield " ".join(re.split(r"[,;:.]? +(?=[a-z])|[,;:.]$", line.strip())[0].split())
+
+
+COMMANDS = sorted(set(commands()))
+
+
+def read(command):
+    """The config of a command line, as the app reads it."""
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values)
+    argv = ["main", *shlex.split(command)]
+    # Where ml_collections looks for what is overridden.
+    with mock.patch.object(sys, "argv", argv):
+        read_flags(argv, values, known_only=True)
+    return config.value
+
+
+def test_documents_have_commands_and_their_parameters_are_found():
+    assert len(COMMANDS) >= 20
+    for page, config in (
+        ("others", "sarl.py:cartpole"),
+        ("rice", "rice.py:ppo"),
+        ("rice", "c_rice.py:ppo"),
+    ):
+        text = (ROOT / f"docs/environments/{page}.md").read_text(encoding="utf-8")
+        overrides = re.findall(r"`(--config\.env\.[^`]+)`", text)
+        assert overrides
+        for override in overrides:
+            changed = read(f"--config=configs/{config} {override}")
+            assert changed.env != read(f"--config=configs/{config}").env
+            build_env(changed)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_documents_are_accepted(command):
+    config = read(command)
+    if "path=" not in command:  # That of a policy which a run has yet to write.
+        build_trainer(config, None)
+
+
+CONFIGS = (
+    "fishery",
+    "cournot",
+    "rice",
+    "c_rice",
+    "ipd",
+    "coin_game",
+    "infinite",
+    "nplayer_ipd",
+    "ipditm",
+)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_of_a_game_is_in_its_config_with_its_default(name):
+    config = read(f"--config=configs/{name}.py:ppo")
+    env, params = build_env(config)
+    settings = env.param_settings()
+    assert set(settings) <= set(config.env)
+    for key in settings:
+        if isinstance(settings[key], float):
+            changed = read(
+                f"--config=configs/{name}.py:ppo --config.env.{key}={0.97 * settings[key]}"
+            )
+            before, after = (getattr(own, key, None) for own in (params, build_env(changed)[1]))
+            np.testing.assert_allclose(after, 0.97 * np.asarray(before), rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "name", ["pendulum", "acrobot", "PointRobot-misc", "DiscountingChain-bsuite"]
+)
+def test_every_parameter_of_gymnax_is_in_its_config(name):
+    config = read(f"--config=configs/sarl.py:{name}")
+    env, params = build_env(config)
+    assert set(vars(params)) <= set(config.env)
+    for key, default in env.param_settings().items():
+        if isinstance(default, bool):
+            config.env[key] = not default
+        elif isinstance(default, tuple):
+            config.env[key] = tuple(2 * number for number in default)
+    changed = vars(build_env(config)[1])
+    for key, default in env.param_settings().items():
+        factor = 2 if isinstance(default, tuple) else 1
+        expected = not default if isinstance(default, bool) else factor * np.asarray(default)
+        np.testing.assert_allclose(changed[key], expected, rtol=1e-6)
+
+
+def test_one_number_stands_for_all_regions_from_the_shell():
+    config = read("--config=configs/rice.py:ppo --config.env.damage_linear=(0.01,)")
+    np.testing.assert_allclose(build_env(config)[1].damage_linear, [0.01] * 5)
+
+
+def test_steps_of_an_episode_have_one_place():
+    config = ipd.get_config("ppo")
+    with config.unlocked():
+        config.env.num_inner_steps = 10
+    with pytest.raises(
+        ConfigError,
+        match=r"env.num_inner_steps is 10: .* num_inner_steps \(150\), so take it out of env",
+    ):
+        build_env(config)
+
+
+def test_what_config_helpers_do_not_know_is_told():
+    with pytest.raises(ConfigError, match="there is no agent 'Tabula': did you mean Tabular"):
+        role("Tabula", 0)
+    with pytest.raises(ConfigError, match="there is no game 'Fischery': did you mean Fishery"):
+        game("Fischery")
+    with pytest.raises(ConfigError, match="Fishery has no setting 'growth': choose one of P, e, g"):
+        game("Fishery", growth=1.0)
+
+
+def python_blocks(heading):
+    """The Python code of a section of README."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
+    return re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+
+
+def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatch):
+    """In a notebook, by the checks of `pax.testing`, and, once registered, from a config."""
+    names = {"__name__": "readme"}
+    (game_code,) = python_blocks("Write your own environment")
+    agent_code, checks = python_blocks("Write your own agent")
+    monkeypatch.setitem(sys.modules, "readme", types.ModuleType("readme"))
+    for code in (game_code, agent_code, checks):
+        exec(code, names)
+    kind, bandit = names["RockPaperScissors"], names["Bandit"]
+    env = kind()
+    MetaTrainer(env, [PPO.for_env(env), bandit.for_env(env, 1)], num_envs=10)
+
+    monkeypatch.setitem(ENVS, "RockPaperScissors", kind)
+    monkeypatch.setitem(AGENTS, "Bandit", bandit)
+    config = base_config()
+    config.env = game("RockPaperScissors")
+    config.num_inner_steps, config.num_envs, config.num_iters, config.chunk = 20, 10, 2, 1
+    config.roles = ("agent1", "agent2")
+    config.agent1, config.agent2 = role("PPO", 0), role("Bandit", 1, temperature=0.5)
+    config.callbacks = ConfigDict()
+    trainer = build_trainer(config, None)
+    assert (trainer.env.num_inner_steps, trainer.roles[1].agent.temperature) == (20, 0.5)
+    assert math.isfinite(trainer.fit()["train/agent2/best"])
+    with config.unlocked():
+        config.env.stake = 2.0
+    with pytest.raises(
+        ConfigError, match="env.stake is no setting of make_params|stake is no setting"
+    ):
+        build_trainer(config, None)
+
+
+def test_the_notebook_code_and_the_callback_of_the_readme_run(monkeypatch, capsys):
+    (code,), (callback,) = python_blocks("In a notebook"), python_blocks("Write your own callback")
+    small = {
+        "fit(200)": "fit(2)",
+        "fit(400)": "fit(4)",
+        "num_inner_steps=150": "num_inner_steps=10",
+    }
+    for before, after in small.items():
+        assert before in code
+        code = code.replace(before, after)
+    names = {"__name__": "my_module"}
+    exec(callback, names)
+    made = []
+
+    def with_callback(*args, **settings):
+        made.append(names["MyCallback"](threshold=2.0, every=2))
+        return MetaTrainer(*args, callbacks=made, chunk=2, num_envs=20, **settings)
+
+    monkeypatch.setattr(pax, "MetaTrainer", with_callback)
+    exec(code, {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert re.search(r"^iteration 4: \d+\.\d% mutual cooperation$", printed, re.MULTILINE)
+    assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
