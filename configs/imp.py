@@ -31,7 +31,7 @@ META_EXPECTED = {
     "gs": "loses 0.3 per step",
     "mfos_es": "0.0 per step after 20 generations",
     "mfos_rl": "not run (expected: about 0 per step)",
-    "marl2": "about 0 per step",
+    "marl2": "not run (expected: about 0 per step)",
     "hardstop": "opponents stop learning at a random episode: 0.1 per step after 20 generations",
     "mixed_lr": "opponents learn at random rates: -0.1 per step after 20 generations",
     "mixed_payoff": "a random game per opponent: -4.4 per step, where random play gets -4.5",
