@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from pax.callback import Callback, CallbackError
+from pax.checks import check_items, check_kind, check_limits
 from pax.errors import ConfigError, PaxError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        check_items("callbacks", callbacks, "a list of callbacks")
         names: set[str] = set()
         entries = []
         for i, callback in enumerate[Any](callbacks):
@@ -76,7 +78,7 @@ class CallbackList:
         return tuple(entry.name for entry in self._entries)
 
     def validate(self, chunk: int) -> None:
-        """Checks that `every` of each callback that uses it is a positive multiple of `chunk`.
+        """Checks the settings of each callback, and that `every` is a positive multiple of `chunk`.
 
         Args:
             chunk: Iterations per compiled call.
@@ -85,6 +87,9 @@ class CallbackList:
             ConfigError: With the nearest valid values.
         """
         for entry in self._entries:
+            check_limits(entry.callback, entry.name)
+            for name, like in entry.callback.kinds.items():
+                check_kind(name, getattr(entry.callback, name), like, entry.name)
             every = entry.callback.every
             if every is None or not entry.overrides("on_chunk_end"):
                 continue

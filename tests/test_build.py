@@ -266,7 +266,7 @@ def test_wrong_command_lines(server, finished_run, argument):
         ([TABULAR, "--workdir"], "Missing value for flag --workdir"),
         ([TABULAR, "--workdir=/proc/x"], "workdir /proc/x cannot be written \\(.*\\): give .*"),
         ([TABULAR, "--workdir=/etc/passwd"], "workdir is /etc/passwd, which is a file: .*"),
-        ([TABULAR, "--workdir=/etc/passwd/x"], "workdir /etc/passwd/x cannot be written .*"),
+        ([TABULAR, "--workdir=/etc/passwd/x"], "workdir is /etc/passwd/x, and /etc/passwd is a file: .*"),
         ([TABULAR, f"--workdir={ROOT}/pax"], "workdir .* is not empty and holds no run of Pax: .*"),
         (["--mode=evaluate"], "--workdir is missing: name the run to evaluate"),
         (["--mode=evaluate", "--workdir=/no/such"], "workdir /no/such holds no run of Pax: .*"),

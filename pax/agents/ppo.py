@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from flax import struct
 from pax.agents.actor_critic import ActorCritic, Network
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
+from pax.checks import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from pax.errors import ConfigError
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
@@ -62,13 +63,17 @@ class PPO(ActorCritic):
     """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
     the next episode of the trial, or else with the value of the last observation."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("num_epochs", "num_minibatches", "sequence_length"):
-            if getattr(self, field) < 1:
-                raise ConfigError(
-                    f"{field} is {getattr(self, field)} in {type(self).__name__}: give at least 1"
-                )
+    limits: ClassVar = ActorCritic.limits | {
+        "gae_lambda": SHARE,
+        "clip_epsilon": POSITIVE,
+        "value_coeff": NOT_NEGATIVE,
+        "entropy_coeff": NUMBER,
+        "entropy_coeff_end": NUMBER,
+        "entropy_coeff_horizon": COUNT_OR_NONE,
+        "num_epochs": COUNT,
+        "num_minibatches": COUNT,
+        "sequence_length": COUNT,
+    }
 
     def check_rollout(self, num_steps: int, num_envs: int, num_opps: int = 1) -> None:
         batch_size = num_opps if self.groups_environments else num_opps * num_envs

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pax.callback import Callback
 from pax.checkpoint import Checkpointer
+from pax.checks import COUNT, COUNT_OR_NONE, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
@@ -41,13 +42,10 @@ class Checkpoint(Callback):
     ):
         if mode not in ("max", "min"):
             raise ConfigError(f"mode is {mode!r} in Checkpoint: choose max or min")
-        for name, value, least in (
-            ("every", every, 1),
-            ("keep_latest", keep_latest, 1),
-            ("keep_every", keep_every, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"{name} is {value} in Checkpoint: give at least {least}")
+        check_kind("monitor", monitor, "", "Checkpoint")
+        check_number("every", every, COUNT, "Checkpoint")
+        check_number("keep_latest", keep_latest, COUNT, "Checkpoint")
+        check_number("keep_every", keep_every, COUNT_OR_NONE, "Checkpoint")
         if keep_every and keep_every % every:
             raise ConfigError(
                 f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "
