@@ -15,6 +15,7 @@ from pax.errors import ConfigError
 
 MAX_INT = 2**31 - 1
 """The largest number that arrays of int32 hold: of sizes, counters and seeds."""
+ANY_NUMBER = "a finite number"
 MAX_NAME = 100
 """Characters of a name that becomes part of a path."""
 
@@ -36,14 +37,13 @@ class Limit:
         return f"{self._range()} {self.unit}".rstrip()
 
     def _range(self) -> str:
-        noun = "a whole number" if self.whole else "a number"
         if math.isfinite(self.low) and math.isfinite(self.high):
-            words = f"more than {self.low:g}, up to {self.high:g}"
-            return words if self.is_open else f"{self.low:g} to {self.high:g}"
+            low, high = (int(end) if self.whole else f"{end:g}" for end in (self.low, self.high))
+            return f"more than {low}, up to {high}" if self.is_open else f"{low} to {high}"
         if self.is_open:
             return f"more than {self.low:g}"
         if math.isinf(self.low):
-            return noun
+            return ANY_NUMBER
         return "at least 1" if self.low == 1 else f"{self.low:g} or more"
 
     def __contains__(self, value: float) -> bool:
@@ -78,7 +78,7 @@ def check_number(name: str, value: Any, limit: Limit, where: str = "") -> None:
     told = f"{name} is {short(value)}{f' in {where}' if where else ''}"
     if not is_number:
         noun = "a whole number" if limit.whole else "a number"
-        range_ = "" if limit == NUMBER else f", {limit}"
+        range_ = "" if str(limit) == ANY_NUMBER else f", {limit}"
         raise ConfigError(f"{told}: give {noun}{range_}")
     if value not in limit:
         at_most = limit.whole and limit.high > MAX_INT and value > MAX_INT

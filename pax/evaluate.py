@@ -105,6 +105,11 @@ class Evaluator:
         metrics = jax.device_get(self._run(state))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
+    def metric_names(self, abstract_state: TrainState) -> list[str]:
+        """What an evaluation reports; found by tracing, without compiling."""
+        metrics = jax.eval_shape(self._evaluate, abstract_state)
+        return sorted(name.removeprefix("train/") for name in metrics)
+
     def record(self, state: TrainState) -> tuple[Any, Any]:
         """Plays a trial of the first seed in one environment.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ from absl import logging
 from pax.errors import CheckpointError
 from pax.metrics.seeds import over_seeds
 from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
+from pax.process import try_to_lock
 
 EVALUATION_FILE = "evaluation.jsonl"
 FOLDER = "evaluation"
@@ -174,14 +174,12 @@ def _locked(folder: pathlib.Path, wait: bool) -> Iterator[bool]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+            is_ours = try_to_lock(descriptor, wait)
         except OSError as e:
             # Some network file systems have no locks.
             logging.warning("%s cannot be locked (%s): let one process evaluate.", folder, e)
-        yield True
+            is_ours = True
+        yield is_ours
     finally:
         os.close(descriptor)
 

@@ -42,6 +42,7 @@ from pax.learners.gradient import Gradient
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
+from pax.process import check_jax_settings
 from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
 from pax.training_status import StatusReport
@@ -114,6 +115,7 @@ class MetaTrainer:
         Raises:
             ConfigError: if anything does not fit, in one sentence.
         """
+        check_jax_settings()
         sizes = {
             "num_envs": num_envs,
             "num_opps": num_opps,
@@ -259,6 +261,11 @@ class MetaTrainer:
         names = self._compiled.metric_names()
         spreads = [f"{name}/std" for name in names] if self.num_seeds > 1 else []
         return sorted([*names, *spreads, "env_steps_per_second"])
+
+    def evaluation_metric_names(self, name: str) -> list[str]:
+        """The metrics of an evaluation, by its name; found by tracing, without compiling."""
+        names = self._named_evaluators()[name].metric_names(self._compiled.abstract_state())
+        return names + [f"{key}/std" for key in names if self.num_seeds > 1]
 
     @property
     def wall_time(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pax.callback import Callback
 from pax.checkpoint import Checkpointer
-from pax.checks import COUNT, COUNT_OR_NONE, check_kind, check_number
+from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
@@ -62,6 +62,20 @@ class Checkpoint(Callback):
     def setup(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
             raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
+        if self.monitor.startswith("evaluation/"):
+            name, _, metric = self.monitor.removeprefix("evaluation/").partition("/")
+            check_choice(
+                "the evaluation of monitor",
+                name,
+                trainer.evaluations,
+                f"Checkpoint ({self.monitor})",
+            )
+            check_choice(
+                f"what monitor takes of evaluation {name!r}",
+                metric,
+                trainer.evaluation_metric_names(name),
+                "Checkpoint",
+            )
         # Every game has the default, which is not worth tracing an iteration.
         if self.monitor != MONITOR and not self.monitor.startswith("evaluation/"):
             names = trainer.metric_names()
