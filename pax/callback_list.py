@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from pax.callback import Callback, CallbackError
-from pax.checks import check_items, check_kind, check_limits
+from pax.checks import check_items, check_kind, check_limits, check_name
 from pax.errors import ConfigError, PaxError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class CallbackList:
                 raise ConfigError(
                     f"callbacks[{i}] is {callback!r}, which is not a pax.callback.Callback{hint}."
                 )
+            check_name("a callback", callback.name)
             name, count = callback.name, 1
             while name in names:
                 count += 1

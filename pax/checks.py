@@ -161,7 +161,7 @@ def folder(name: str, path: Any) -> pathlib.Path:
     """
     check_instance(name, path, (str, os.PathLike), "the path of a folder")
     text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text or not text.isprintable():
         raise ConfigError(f"{name} is {short(text)}: give the path of a folder")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ConfigError(

@@ -16,7 +16,7 @@ from absl import logging
 
 from pax.errors import ConfigError
 from pax.metrics import tensorboard_writer
-from pax.metrics.json_writer import JsonLinesWriter, read_metrics
+from pax.metrics.json_writer import METRICS_FILE, JsonLinesWriter, read_metrics
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.metrics.tensorboard_writer import SummaryWriter
 
@@ -38,7 +38,6 @@ __all__ = [
     "read_metrics",
 ]
 
-METRICS_FILE = "metrics.jsonl"
 _SPEED_KEY = "env_steps_per_second"
 
 
