@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pax.process import available_cores
+
 AXIS = "devices"
 NUM_KEYS = 16
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "jaxmarl", "numba", "numpy")
@@ -165,7 +167,7 @@ def describe_machine() -> dict[str, Any]:
             continue
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "platform": devices[0].platform,
         "device": devices[0].device_kind,

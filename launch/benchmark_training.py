@@ -162,7 +162,9 @@ def peak_of_process() -> int:
     try:
         status = pathlib.Path("/proc/self/status").read_text()
     except OSError:  # Not Linux.
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # In bytes on macOS, elsewhere in units of 1024.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # `ru_maxrss` begins with what the process had that started this one.
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 

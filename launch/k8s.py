@@ -63,6 +63,22 @@ def check(hosts: Hosts, workdir: str) -> None:
         raise ConfigError(
             f"--name={hosts.name}: give small letters, digits and dashes, at most {longest}, a letter first"
         )
+    for flag in ("image", "mount", "namespace", "claim"):
+        text = getattr(hosts, flag)
+        if text and (not text.isprintable() or " " in text):
+            raise ConfigError(f"--{flag}={text!r} has blanks or line breaks: give a name without")
+    for flag in ("namespace", "claim"):
+        text = getattr(hosts, flag)
+        if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text):
+            raise ConfigError(f"--{flag}={text}: give small letters, digits and dashes")
+    if hosts.cpus and not re.fullmatch(r"(?!0+(\.0*)?m?$)\d+(\.\d+)?|(?!0+m)\d+m", hosts.cpus):
+        raise ConfigError(f"--cpus={hosts.cpus}: give cores as in 16, 0.5 or 500m")
+    if hosts.memory and not re.fullmatch(
+        r"(?!0+(\.0*)?\D*$)\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", hosts.memory
+    ):
+        raise ConfigError(f"--memory={hosts.memory}: give memory as in 64Gi or 500M")
+    if ".." in pathlib.PurePosixPath(workdir).parts:
+        raise ConfigError(f"--workdir={workdir} has '..' in it: give a path without")
     if not hosts.mount.startswith("/"):
         raise ConfigError(f"--mount={hosts.mount} is no absolute path: give one, as in /exp")
     if hosts.claim and not pathlib.PurePosixPath(workdir).is_relative_to(hosts.mount):

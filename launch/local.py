@@ -27,6 +27,7 @@ from absl import app, flags
 
 from pax.command_line import one_line, print_error
 from pax.errors import ConfigError
+from pax.process import available_cores, is_told_devices
 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 2, "Processes to start.")
 _DEVICES_PER_PROCESS = flags.DEFINE_integer(
@@ -95,8 +96,8 @@ def plan(
             settings["JAX_LOCAL_DEVICE_IDS"] = ",".join(
                 str(first + i) for i in range(devices_per_process)
             )
-        elif "JAX_NUM_CPU_DEVICES" not in os.environ:
-            cores = len(os.sched_getaffinity(0))
+        elif not is_told_devices():
+            cores = available_cores()
             settings["JAX_NUM_CPU_DEVICES"] = str(max(1, cores // num_processes))
         command = [sys.executable, "-m", "pax.main"]
         command += [f"--distributed={HOST}:{port},{num_processes},{index}", *arguments]

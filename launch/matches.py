@@ -15,6 +15,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from launch.players import Game, find_policies, load_policies, load_strategies
+from pax import checks
 from pax.command_line import one_line, print_error
 from pax.config_list import load_config
 from pax.crossplay import Player
@@ -148,7 +149,8 @@ def open_folder(workdir: str | None, program: str) -> pathlib.Path:
     Raises:
         ConfigError: if it cannot be written.
     """
-    folder = pathlib.Path(workdir or f"exp/{program}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    default = f"exp/{program}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = checks.folder("--workdir", workdir or default)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()

@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from launch.tables import TABLES, Cell, Table
+from pax import checks
 from pax.config import nearest
 from pax.errors import ConfigError, PaxError
 from pax.metrics.bootstrap import t_quantile
@@ -61,7 +62,8 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     name = names[0]
     if name not in TABLES:
         raise ConfigError(f"there is no table {name!r}: {nearest(name, TABLES)}")
-    folder = pathlib.Path(workdir or f"exp/reproduce-{name}{'-quick' if quick else ''}")
+    default = f"exp/reproduce-{name}{'-quick' if quick else ''}"
+    folder = checks.folder("--workdir", workdir or default)
     table = TABLES[name](quick)
     _claim(folder, {"table": name, "quick": quick})
     started, results = time.monotonic(), []

@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from pax.errors import ProcessError
+from pax.process import available_cores
 
 ROOT = pathlib.Path(__file__).parents[1]
 CANDIDATES, OPPONENTS = "agent1.evolution.popsize", "num_opps"
@@ -159,7 +160,7 @@ def growth_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
 def device_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
     """Time, memory and what is sent by number of devices, in Markdown."""
     lines = [
-        f"| what is cut | devices ({len(os.sched_getaffinity(0))} cores) | time of an iteration, ms "
+        f"| what is cut | devices ({available_cores()} cores) | time of an iteration, ms "
         "| memory per device, MB | collective operations per iteration | kB received per device |",
         "|---|---|---|---|---|---|",
     ]

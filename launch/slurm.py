@@ -12,7 +12,6 @@ per node without GPUs. `--array` trains the sweep of the config (see launch.swee
 
 from __future__ import annotations
 
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from absl import app, flags
 from launch import slurm_job
 from launch.run_arguments import RunArguments, launching, parse
 from launch.sweep_folder import runs_of
+from pax.checks import folder
 from pax.command_line import parse_flags
 from pax.errors import ConfigError
 from pax.run_directory import default_workdir
@@ -59,13 +59,13 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
     run = parse(arguments)
     if given.array:
         return _launch_sweep(run, given)
-    workdir = pathlib.Path(run.workdir or default_workdir(run.config_path))
+    workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
     asked = slurm_job.parameters(given, given.name or f"pax-{workdir.name}")
     # Not in the folder of the run, which must be empty when it begins.
-    folder = workdir.with_name(f"{workdir.name}-slurm")
-    ids = slurm_job.submit(folder, [run.command_line(str(workdir))], given, asked)
+    logs = workdir.with_name(f"{workdir.name}-slurm")
+    ids = slurm_job.submit(logs, [run.command_line(str(workdir))], given, asked)
     if ids:
-        print(f"Submitted job {ids[0]}: it trains in {workdir}, and what it prints is in {folder}.")
+        print(f"Submitted job {ids[0]}: it trains in {workdir}, and what it prints is in {logs}.")
     return 0
 
 
@@ -75,7 +75,7 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
     if run.others:
         raise ConfigError(f"{run.others[0]} has no use in a sweep: take it away")
     sweep = load_sweep(run.config_path)
-    runs = runs_of(pathlib.Path(run.workdir), run.config_path, run.overrides, sweep)
+    runs = runs_of(folder("--workdir", run.workdir), run.config_path, run.overrides, sweep)
     check_sweep(run.config, sweep)
     return slurm_job.submit_sweep(runs, given)
 

@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -36,7 +36,9 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     own = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_integer("nodes", 1, "Slurm: nodes per run.", lower_bound=1, **own)
     flags.DEFINE_integer("gpus_per_node", 0, "Slurm: GPUs per node.", lower_bound=0, **own)
-    flags.DEFINE_integer("cpus_per_task", 0, "Slurm: cores per task. 0: Slurm's default.", **own)
+    flags.DEFINE_integer(
+        "cpus_per_task", 0, "Slurm: cores per task. 0: its default.", lower_bound=0, **own
+    )
     flags.DEFINE_string(
         "time",
         "60",
@@ -100,7 +102,22 @@ def parameters(given: flags.FlagValues, name: str, max_parallel: int = 0) -> dic
             )
         extra[key] = value if is_assigned else True
     asked["additional_parameters"] = extra
+    check_lines("Slurm", asked)
+    if given.mem and not re.fullmatch(r"[1-9]\d*[KMGT]?B?", given.mem):
+        raise ConfigError(f"--mem={given.mem}: give memory as in 32G")
     return asked
+
+
+def check_lines(where: str, asked: Any, key: str = "") -> None:
+    """Raises ConfigError if some text would be more than one line of a script, or of a manifest."""
+    if isinstance(asked, Mapping):
+        for name, value in asked.items():
+            check_lines(where, value, str(name))
+    elif isinstance(asked, (list, tuple)):
+        for value in asked:
+            check_lines(where, value, key)
+    elif isinstance(asked, str) and not asked.isprintable():
+        raise ConfigError(f"{key} is {asked!r}, which is no single line for {where}: give one")
 
 
 def minutes(time: str) -> int:

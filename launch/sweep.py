@@ -12,7 +12,6 @@ sweep.csv. `--config.<key>=<value>` holds for all runs. The exit code is 1 if a 
 
 from __future__ import annotations
 
-import pathlib
 import shlex
 import signal
 import sys
@@ -26,6 +25,7 @@ from launch import slurm_job
 from launch.sweep_folder import Run, claim, runs_of
 from launch.sweep_pool import Pool
 from launch.sweep_table import NAME, write_table
+from pax.checks import folder
 from pax.command_line import one_line, parse_flags, print_error
 from pax.errors import ConfigError, PaxError
 from pax.sweep import check_sweep, load_sweep
@@ -124,7 +124,7 @@ def plan(given: flags.FlagValues) -> list[Run]:
     name = config_flags.get_config_filename(given["config"])
     common = config_flags.get_override_values(given["config"])
     found = load_sweep(name)
-    runs = runs_of(pathlib.Path(given.workdir), name, common, found)
+    runs = runs_of(folder("--workdir", given.workdir), name, common, found)
     check_sweep(given.config, found)
     return runs
 

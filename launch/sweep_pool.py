@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from launch.sweep_folder import Run
 from pax.interrupt import stop_on_signals
+from pax.process import try_to_lock
 from pax.sweep import describe
 
 POLL_SECONDS = 0.2
@@ -265,12 +265,7 @@ def _claimed(run: Run) -> Iterator[int | None]:
     path = run.folder / "logs" / f"{run.name}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield descriptor
+        yield descriptor if try_to_lock(descriptor) else None
     finally:
         os.close(descriptor)
 

@@ -7,8 +7,9 @@ chunk, a callback defines `probe`, which becomes part of the compiled step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pax.checks import Limit
 from pax.errors import PaxError
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class Callback:
           either way.
         name: The key of the callback's state in a checkpoint, and its name in messages. By default
           the name of the class.
+        limits: By setting that is a number and an attribute of the same name, those that it may be;
+          checked before anything compiles. `kinds`: the same of text and of True or False, by an example.
         probe: None, or a method `probe(trial) -> {name: scalar}`: a pure function of the outputs of
           one trial, traced into the compiled step, whose scalars join the metrics.
     """
 
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    kinds: ClassVar[Mapping[str, Any]] = {}
     every: int | None = None
     when_interrupted: Literal["later", "if_due", "always"] = "later"
     priority: int = 30

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from pax.callback import Callback, CallbackError, Postponed
+from pax.checks import check_items, check_kind, check_limits, check_name
 from pax.errors import ConfigError, PaxError
 from pax.files import is_full
 
@@ -49,6 +50,7 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
+        check_items("callbacks", callbacks, "a list of callbacks")
         names: set[str] = set()
         entries = []
         for i, callback in enumerate[Any](callbacks):
@@ -57,6 +59,7 @@ class CallbackList:
                 raise ConfigError(
                     f"callbacks[{i}] is {callback!r}, which is not a pax.callback.Callback{hint}."
                 )
+            check_name("a callback", callback.name)
             name, count = callback.name, 1
             while name in names:
                 count += 1
@@ -80,7 +83,7 @@ class CallbackList:
         return tuple(entry.name for entry in self._entries)
 
     def validate(self, chunk: int) -> None:
-        """Checks that `every` of each callback that uses it is a positive multiple of `chunk`.
+        """Checks the settings of each callback, and that `every` is a positive multiple of `chunk`.
 
         Args:
             chunk: Iterations per compiled call.
@@ -89,6 +92,9 @@ class CallbackList:
             ConfigError: With the nearest valid values.
         """
         for entry in self._entries:
+            check_limits(entry.callback, entry.name)
+            for name, like in entry.callback.kinds.items():
+                check_kind(name, getattr(entry.callback, name), like, entry.name)
             every = entry.callback.every
             if every is None or not entry.overrides("on_chunk_end"):
                 continue

@@ -5,7 +5,7 @@ A checkpoint is a directory `<directory>/<step>` with three Orbax items and a li
 - `state`: the leaves of the train state, numbered;
 - `callbacks`: the states of the callbacks, as JSON;
 - `meta`: a schema number, the names and shapes of the leaves, and the caller's metadata, as JSON;
-- `checksums.json`: size and CRC-32 of every file of the three.
+- `checksums.json`: the step, and size and CRC-32 of every file of the three.
 
 The list of leaves tells a checkpoint of another configuration from a damaged one, and carries what
 Orbax refuses to store: arrays without elements. The checksums find damage before Orbax reads
@@ -25,7 +25,15 @@ import numpy as np
 from absl import logging
 
 from pax import distributed
-from pax.checkpoint_reader import CHECKSUMS, NO_ARRAYS, SCHEMA, CheckpointReader, Restored, checksum
+from pax.checkpoint_reader import (
+    CHECKSUMS,
+    NO_ARRAYS,
+    SCHEMA,
+    STEP,
+    CheckpointReader,
+    Restored,
+    checksum,
+)
 from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.leaves import PyTree, describe_leaves, flatten_leaves, is_jax
 
@@ -222,7 +230,8 @@ class Checkpointer(CheckpointReader):
                     for file in sorted(path.glob("*/**/*"))
                     if file.is_file()
                 }
-                (path / CHECKSUMS).write_text(json.dumps(checksums))
+                content = {STEP: self._saving_step, **checksums}
+                (path / CHECKSUMS).write_text(json.dumps(content))
                 return
         raise FileNotFoundError(f"no directory of checkpoint {name} in {self._directory}")
 

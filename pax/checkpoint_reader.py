@@ -22,6 +22,10 @@ from pax.leaves import PyTree, describe_leaves, first_difference, flatten_leaves
 SCHEMA = 1
 
 CHECKSUMS = "checksums.json"
+STEP = "step"
+"""The key in it of the step: a copied folder has another name. Other keys are paths with a slash."""
+ITEMS = ("state", "callbacks", "meta")
+"""The folders of a checkpoint."""
 
 
 class Restored(NamedTuple):
@@ -122,6 +126,11 @@ class CheckpointReader:
         path = self._directory / str(step)
         try:
             checksums = json.loads((path / CHECKSUMS).read_text())
+            own_step = checksums.pop(STEP, step)
+            if own_step != step:
+                return f"it is a copy of that of step {own_step}"
+            if not {name.split("/")[0] for name in checksums} >= set(ITEMS):
+                return f"{CHECKSUMS} does not name the files of {', '.join(ITEMS)}"
             for name, (size, crc) in checksums.items():
                 found_size, found_crc = checksum(path / name)
                 if found_size != size:

@@ -260,10 +260,20 @@ def find_setting(config: ConfigDict, key: str) -> Any:
     value: Any = config
     where = "the config"
     for part in key.split("."):
-        # An item of a tuple is named in brackets.
+        # An item of a tuple is named in brackets, and cannot be set by itself.
         name = part.partition("[")[0]
         if not hasattr(value, "items"):
             raise ConfigError(f"{key} is no setting: {where} is {value!r} and has none of its own")
+        if name not in value and not value:
+            raise ConfigError(
+                f"{key} is no setting: {where} is empty, and sections come from a config file, as in "
+                f"config.{key} = ConfigDict()"
+            )
+        if "[" in part and name in value:
+            raise ConfigError(
+                f"{key} is an item of {key.partition('[')[0]}: give all of it, as in "
+                f"--config.{key.partition('[')[0]}={value[name]}"
+            )
         if name not in value:
             raise ConfigError(
                 f"{key} is no setting: {where} has no {name!r}, {nearest(name, value)}"

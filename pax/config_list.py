@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.util
 import pathlib
 import sys
@@ -63,7 +64,12 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
     """
     path = pathlib.Path(file)
     if not path.is_file():
-        raise ConfigError(f"config file {str(path)!r} does not exist: see --list for those that do")
+        known = [each.name for each in sorted(path.absolute().parent.glob("[!_]*.py"))]
+        close = difflib.get_close_matches(path.name, known, n=1)
+        remedy = (
+            f"did you mean {path.with_name(close[0])}?" if close else "see --list for those that do"
+        )
+        raise ConfigError(f"config file {str(path)!r} does not exist: {remedy}")
     spec = importlib.util.spec_from_file_location(f"pax_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"config file {str(path)!r} is no Python file: give one that is")

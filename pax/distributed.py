@@ -7,10 +7,13 @@ the lead: it alone writes reports and prints. With one process, everything here 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +29,8 @@ CONNECT_SECONDS = 120
 """How long a process waits for the others to start."""
 HEARTBEAT_SECONDS = 20
 """Without a sign of life for so long, a process is taken for dead."""
+RESOLVE_SECONDS = 60
+"""How long the name of process 0 may be unknown to itself."""
 LEAVE_SECONDS = 15
 """What a process has for its own end once another one is gone."""
 _TEXT_BYTES = 4096
@@ -55,6 +60,8 @@ def join(flag: str) -> None:
             "process_id": index,
             "cluster_detection_method": "deactivate",
         }
+        if index == 0:
+            where["coordinator_bind_address"] = bind_address(address)
     try:
         jax.distributed.initialize(
             **where,
@@ -97,6 +104,50 @@ def parse(flag: str) -> tuple[str, int, int]:
             else f"--distributed is {flag!r}: there is at least 1 process"
         )
     return match[1], number, index
+
+
+def bind_address(address: str) -> str:
+    """Where process 0 listens: on the address given, and not on every interface of its machine.
+
+    Anybody who reaches it can take part, as nothing is authenticated. A name that means the loopback
+    interface on its own machine only, as Debian's host names do, would keep others out: then it listens on
+    all interfaces, and says so.
+
+    Raises:
+        ProcessError: if the name cannot be resolved.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    deadline = time.monotonic() + RESOLVE_SECONDS
+    while True:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            break
+        except OSError as e:
+            # A cluster may announce a name only after the process that has it was started.
+            if time.monotonic() > deadline:
+                raise ProcessError(
+                    f"--distributed names the host {host}, which is not known here ({e}): give the address "
+                    "of the machine of process 0"
+                ) from e
+            time.sleep(1.0)
+    own = ipaddress.ip_address(found[0][4][0])
+    asked_for = host == "localhost" or _is_loopback(host)
+    if own.is_loopback and not asked_for:
+        logging.warning(
+            "%s is %s on this machine, so process 0 listens on all interfaces: see docs/scale.md.",
+            host,
+            own,
+        )
+        return f"[::]:{port}"
+    return f"[{own}]:{port}" if own.version == 6 else f"{own}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_lead() -> bool:

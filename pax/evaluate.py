@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pax.agents.agent import Agent
+from pax.checks import check_instance, check_mapping
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
@@ -53,7 +54,12 @@ class Evaluator:
         num_outer_steps: int,
     ):
         names = [role.name for role in roles]
-        for name in replacements:
+        check_mapping(
+            "an evaluation", replacements, "a dict of roles by the name of who they replace"
+        )
+        for name, replacement in replacements.items():
+            remedy = "a pax.Role, as in Role('agent2', Defect.for_env(env, 1), seats=(1,))"
+            check_instance(f"what replaces {name}", replacement, Role, remedy)
             if name not in names:
                 raise ConfigError(
                     f"an evaluation replaces the role {name!r}: this run has {', '.join(names)}"
@@ -99,6 +105,11 @@ class Evaluator:
         """Metrics of the policies in `state`, by name, one number per seed `[S]`."""
         metrics = jax.device_get(self._run(state))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
+
+    def metric_names(self, abstract_state: TrainState) -> list[str]:
+        """What an evaluation reports; found by tracing, without compiling."""
+        metrics = jax.eval_shape(self._evaluate, abstract_state)
+        return sorted(name.removeprefix("train/") for name in metrics)
 
     def record(self, state: TrainState) -> tuple[Any, Any]:
         """Plays a trial of the first seed in one environment.

@@ -28,6 +28,7 @@ from ml_collections import config_flags
 from pax import distributed
 from pax.build import build_trainer
 from pax.callback import CallbackError
+from pax.checks import folder
 from pax.command_line import flag_values, one_line, parse_flags, print_error
 from pax.config_list import list_variants
 from pax.errors import ConfigError, PaxError
@@ -159,8 +160,8 @@ def train() -> None:
     """Trains, or goes on with the run in `--workdir`."""
     config = _CONFIG.value
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = pathlib.Path(
-        distributed.from_lead(_WORKDIR.value or str(default_workdir(config_path)))
+    workdir = folder(
+        "workdir", distributed.from_lead(_WORKDIR.value or str(default_workdir(config_path)))
     )
     distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
@@ -216,7 +217,7 @@ def evaluate() -> None:
     """Evaluates one checkpoint of `--workdir`, or each that training leaves there."""
     if not _WORKDIR.value:
         raise ConfigError("--workdir is missing: name the run to evaluate")
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = folder("workdir", _WORKDIR.value)
     if not _FOLLOW.value:
         evaluate_checkpoint(
             workdir, _CONFIG.value, _STEP.value, _EVALUATIONS.value, _ALLOW_IMPORTS.value

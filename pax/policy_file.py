@@ -126,8 +126,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
         )
     if len(body) > length or zlib.crc32(body) != crc:
         raise CheckpointError(f"policy {path} is damaged: export it again.")
-    content = flax.serialization.msgpack_restore(body)
-    params = content["params"]
+    agent, params = _read(path, body)
     if like is not None:
         difference = first_difference(
             describe_leaves(flax.serialization.to_state_dict(like)), describe_leaves(params)
@@ -138,4 +137,32 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
                 "when the policy was exported."
             )
         params = flax.serialization.from_state_dict(like, params)
-    return Policy(json.loads(content["agent"]), params)
+    return Policy(agent, params)
+
+
+def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
+    """The agent's description, and its parameters as nested dicts of arrays.
+
+    Raises:
+        CheckpointError: if the body is anything else, which its checksum does not tell.
+    """
+    try:
+        content = flax.serialization.msgpack_restore(body)
+        agent, params = json.loads(content["agent"]), content["params"]
+    except Exception as e:
+        # From a library that promises nothing about what it raises.
+        raise CheckpointError(
+            f"policy {path} holds no policy ({type(e).__name__}: {e}): give a file that Pax exported."
+        ) from e
+    wrong = None
+    if not isinstance(agent, dict):
+        wrong = "its agent is not described by name and settings"
+    elif not isinstance(params, dict) or not all(
+        isinstance(leaf, (np.ndarray, np.generic)) for leaf in jax.tree.leaves(params)
+    ):
+        wrong = "its parameters are no dict of arrays"
+    if wrong:
+        raise CheckpointError(
+            f"policy {path} holds no policy ({wrong}): give a file that Pax exported."
+        )
+    return agent, params

@@ -8,23 +8,92 @@ from typing import Any
 
 import jax
 
+from pax.errors import ConfigError
+
 
 def use_all_cores() -> None:
     """On a CPU, makes every core a device, unless JAX was told how many there are.
 
     To be called before anything else asks JAX for a device.
     """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if not is_told_devices():
+        jax.config.update("jax_num_cpu_devices", available_cores())
+
+
+def is_told_devices() -> bool:
+    """Whether the environment says how many devices a CPU is."""
+    flag = "--xla_force_host_platform_device_count"
+    return "JAX_NUM_CPU_DEVICES" in os.environ or flag in os.environ.get("XLA_FLAGS", "")
+
+
+def available_cores() -> int:
+    """How many cores this process may run on; all of the machine where the system has no such limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def try_to_lock(descriptor: int, wait: bool = False) -> bool:
+    """Locks an open file, until it is closed or its process ends; False if another one has it.
+
+    Raises:
+        OSError: where the file system has no locks, as some of the network kind.
+        ConfigError: on systems without `fcntl`, such as Windows.
+    """
+    try:
+        import fcntl
+    except ImportError as e:
+        raise ConfigError(
+            "this program locks files by fcntl, which only Linux and macOS have: run it there"
+        ) from e
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def check_jax_settings() -> None:
+    """Checks what the environment has set JAX to.
+
+    Raises:
+        ConfigError: if Pax cannot train that way.
+    """
+    if jax.dtypes.canonicalize_dtype("float64") == "float64":
+        raise ConfigError(
+            "JAX_ENABLE_X64 is set, and Pax trains in 32 bits: set JAX_ENABLE_X64=0, or "
+            "jax.config.update('jax_enable_x64', False)"
+        )
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        raise ConfigError(
+            "JAX_DISABLE_JIT is set, and Pax trains in compiled calls: set JAX_DISABLE_JIT=0; to look "
+            "inside, use jax.debug.print"
+        )
 
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs on disk, unless JAX was told where to keep them, or not to."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    cache = cache_folder()
+    if cache is None:
+        return
     jax.config.update("jax_compilation_cache_dir", str(cache / "pax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def cache_folder() -> pathlib.Path | None:
+    """Where this user's caches are; None without a home directory.
+
+    An `XDG_CACHE_HOME` that is empty or relative counts as not set, as its specification says.
+    """
+    given = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return pathlib.Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def compiler_options(*, runs_once: bool = False) -> dict[str, Any]:

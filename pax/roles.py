@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pax.agents.agent import Agent
+from pax.checks import Limit, check_instance, check_items, check_kind, check_name, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_spaces
@@ -28,6 +29,24 @@ class Role:
     """For a role without a learner: the trials after which it starts afresh; 0 = it lives for ever."""
     self_play_seats: tuple[int, ...] = ()
     """Seats of other roles that it takes over in trials that a task declares self-play."""
+
+    def __post_init__(self) -> None:
+        """Checks the kinds of all this; `check_roles` checks how it fits a game."""
+        check_name("a role", self.name)
+        where = f"role {self.name}"
+        remedy = "an agent, such as PPO.for_env(env)"
+        check_instance(f"agent of {where}", self.agent, Agent, remedy)
+        if self.learner is not None:
+            remedy = "a learner, such as pax.learners.Gradient(agent), or None"
+            check_instance(f"learner of {where}", self.learner, Learner, remedy)
+        for field in ("seats", "self_play_seats"):
+            seats = getattr(self, field)
+            check_items(f"{field} of {where}", seats, "a tuple of players, such as (0,)")
+            for seat in seats:
+                check_number(field, seat, Limit(whole=True), where)
+            object.__setattr__(self, field, tuple(seats))
+        check_kind("learns_in_trial", self.learns_in_trial, False, where)
+        check_number("reset_every", self.reset_every, Limit(whole=True), where)
 
     @property
     def carried(self) -> bool:

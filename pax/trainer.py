@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,21 @@ from pax.callback import Callback
 from pax.callback_list import CallbackList
 from pax.checkpoint import Checkpointer
 from pax.checkpoint_reader import CheckpointReader
+from pax.checks import (
+    COUNT,
+    COUNT_OR_NONE,
+    MAX_INT,
+    Limit,
+    check_choice,
+    check_instance,
+    check_items,
+    check_kind,
+    check_mapping,
+    check_name,
+    check_number,
+    folder,
+    short,
+)
 from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
@@ -32,6 +46,7 @@ from pax.locks import FileLock, lock_run
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
+from pax.process import check_jax_settings
 from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
 from pax.training_status import StatusReport
@@ -106,6 +121,7 @@ class MetaTrainer:
         Raises:
             ConfigError: if anything does not fit, in one sentence.
         """
+        check_jax_settings()
         sizes = {
             "num_envs": num_envs,
             "num_opps": num_opps,
@@ -115,15 +131,52 @@ class MetaTrainer:
             "chunk": chunk,
         }
         for name, size in sizes.items():
-            if size < 1:
-                raise ConfigError(f"{name} is {size}: give at least 1")
+            check_number(name, size, COUNT)
+        check_number("seed", seed, Limit(0, MAX_INT - num_seeds, whole=True))
+        check_instance("env", env, Environment, "a game, such as IteratedMatrixGame()")
+        check_items("roles", roles, "a list of agents and roles")
+        remedy = "an agent, such as PPO.for_env(env), or a pax.Role"
+        for index, role in enumerate(roles):
+            check_instance(f"roles[{index}]", role, (Role, Agent), remedy)
+        check_items("samplers", samplers, "a list of samplers of pax.tasks")
+        for index, sampler in enumerate(samplers):
+            if not callable(sampler):
+                raise ConfigError(
+                    f"samplers[{index}] is {short(sampler)}: give a function, such as "
+                    "pax.tasks.hard_stop(num_outer_steps)"
+                )
+        if num_devices is not None and num_devices != -1:
+            check_number("num_devices", num_devices, COUNT)
+        if evaluations is not None:
+            check_mapping("evaluations", evaluations, "a dict of evaluations by name")
+            for name, evaluation in evaluations.items():
+                check_name("an evaluation", name)
+                remedy = (
+                    "a pax.evaluate.Evaluation, or a dict of roles by the name of who they replace"
+                )
+                check_instance(f"evaluations[{name!r}]", evaluation, (Evaluation, Mapping), remedy)
+        if hyperparameters is not None:
+            check_mapping("hyperparameters", hyperparameters, "a dict of settings by name")
         self.env = env
         self.env_params = env.default_params if env_params is None else env_params
-        env.check_params(self.env_params)
+        try:
+            env.check_params(self.env_params)
+        except (AttributeError, TypeError) as e:
+            raise ConfigError(
+                f"env_params is {short(env_params)}, which {type(env).__name__} cannot be played for ({e}): "
+                "give what env.make_params(...) returns"
+            ) from e
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
         check_game(env, self.env_params)
         check_roles(self.roles, env)
         num_candidates = check_candidates(self.roles)
+        games = num_seeds * num_candidates * num_opps * num_envs
+        if games * env.num_players > MAX_INT:
+            raise ConfigError(
+                f"num_seeds x candidates x num_opps x num_envs is {num_seeds} x {num_candidates} x "
+                f"{num_opps} x {num_envs}, games of more players at once than the {MAX_INT} that a program "
+                "can count: give fewer"
+            )
         for role in self.roles:
             shapes = role.agent.remembers_trial and num_outer_steps == 1
             if shapes and not any(other.agent.learns_within_episode for other in self.roles):
@@ -146,7 +199,7 @@ class MetaTrainer:
         self.num_seeds = num_seeds
         self.seed = seed
         self.chunk = chunk
-        self.workdir = None if workdir is None else pathlib.Path(workdir)
+        self.workdir = None if workdir is None else folder("workdir", workdir)
         self.callbacks = CallbackList(callbacks)
         self.callbacks.validate(chunk)
         self.hyperparameters = hyperparameters or {
@@ -239,6 +292,11 @@ class MetaTrainer:
         spreads = [f"{name}/std" for name in names] if self.num_seeds > 1 else []
         return sorted([*names, *spreads, SPEED])
 
+    def evaluation_metric_names(self, name: str) -> list[str]:
+        """The metrics of an evaluation, by its name; found by tracing, without compiling."""
+        names = self._named_evaluators()[name].metric_names(self._compiled.abstract_state())
+        return names + [f"{key}/std" for key in names if self.num_seeds > 1]
+
     @property
     def wall_time(self) -> float:
         """Seconds that this run has taken so far, those before an interruption included."""
@@ -302,7 +360,9 @@ class MetaTrainer:
             OutputError: if `workdir` is in use, gone or full.
             ProcessError: if another process of the run is gone.
         """
-        self.num_iters = self.num_iters if num_iters is None else num_iters
+        if num_iters is not None:
+            check_number("num_iters", num_iters, COUNT_OR_NONE)
+            self.num_iters = num_iters
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
@@ -330,8 +390,15 @@ class MetaTrainer:
 
         Returns:
             By evaluation, metrics by name: a float, or a numpy array `[S]` with several seeds.
+
+        Raises:
+            ConfigError: if there is no such role, agent or evaluation.
+            CheckpointError: if nothing was learned so far.
         """
         if opponents is not None:
+            check_mapping(
+                "opponents", opponents, "a dict of agents by the name of the role they replace"
+            )
             seats = {role.name: role.seats for role in self.roles}
             replacements = {
                 name: Role(name, agent, seats.get(name, ())) for name, agent in opponents.items()
@@ -340,6 +407,9 @@ class MetaTrainer:
         else:
             evaluators = self._named_evaluators()
             if names is not None:
+                check_items("names", names, "a list of evaluations")
+                for name in names:
+                    check_choice("one of names", name, evaluators)
                 evaluators = {name: evaluators[name] for name in names}
         state = self._trained_state()
         results = {}
@@ -371,6 +441,7 @@ class MetaTrainer:
             By evaluation, rewards per step of the episodes of a trial, `[K, players]`, averaged over trials
             and environments: what becomes of those who learn within it.
         """
+        check_number("num_trials", num_trials, COUNT)
         evaluators = self._evaluators or {"training": self._evaluator({})}
         state = self._trained_state()
         return {
@@ -383,6 +454,7 @@ class MetaTrainer:
 
         Any process may ask, and all of them stop after the same chunk.
         """
+        check_kind("reason", reason, "")
         if self._asked_to_stop is None:
             self._asked_to_stop, self._asked_by = reason, self.callbacks.calling
         if jax.process_count() == 1:
@@ -415,6 +487,8 @@ class MetaTrainer:
         Raises:
             CheckpointError: if `step` is missing or no checkpoint can be read.
         """
+        if step is not None:
+            check_number("step", step, COUNT_OR_NONE)
         if self.workdir is None:
             return False
         checkpointer = self.checkpointer or CheckpointReader(self.workdir / CHECKPOINTS)

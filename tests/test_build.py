@@ -11,11 +11,13 @@ import textwrap
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from pax.agents import TitForTat
 from pax.build import build_trainer
 from pax.callback import Callback
+from pax.command_line import read_flags
 from pax.config import ROLE, base_config, role
 from pax.config_list import load_config
 from pax.errors import CheckpointError, ConfigError
@@ -158,7 +160,7 @@ WRONG_COMMANDS = {
     "--config.num_envs=abc": "num_envs is 'abc': give a whole number, such as 10",
     "--config.num_envs=1.5": "num_envs is '1.5': give a whole number, such as 10",
     "--config.num_envs=": "num_envs is '': give a whole number, such as 10",
-    "--config.total_timesteps=1e6": "total_timesteps is '1e6': give a whole number, such as 0",
+    "--config.total_timesteps=1e-6": "total_timesteps is '1e-6': give a whole number, such as 0",
     "--config.agent1.learning_rate=abc": "agent1.learning_rate is 'abc': give a number, such as 0.1",
     "--config.agent1.learning_rate=nan": "agent1.learning_rate is nan: give a number, such as .*",
     "--config.agent1.learns_in_trial=x": "agent1.learns_in_trial is 'x': give true or false, .*",
@@ -233,6 +235,26 @@ WRONG_COMMANDS = {
     # Policies.
     "--config.agent1.path=/no/such/file": "agent1.path: no policy file /no/such/file: .*",
     "--config.agent1.path=/": "agent1.path: policy / cannot be read: .*",
+    # Ranges.
+    "--config.agent1.clip_epsilon=-1": "agent1: clip_epsilon is -1.0 in Tabular: give more than 0",
+    "--config.agent1.gae_lambda=2": "agent1: gae_lambda is 2.0 in Tabular: give 0 to 1",
+    "--config.agent1.max_gradient_norm=0": "agent1: max_gradient_norm is 0.0 .*: give more than 0",
+    "--config.agent1.adam_epsilon=-1": "agent1: adam_epsilon is -1.0 in Tabular: give 0 or more",
+    "--config.agent1.value_coeff=inf": "agent1: value_coeff is inf in Tabular: give 0 or more",
+    "--config.agent1.learning_rate_horizon=-1": "agent1: learning_rate_horizon is -1 .* 0 or more",
+    "--config.agent1.reset_every=-2": "reset_every is -2 in role agent1: .*",
+    "--config.callbacks.progress.seconds=-1": "seconds is -1.0 in Progress: give 0 or more",
+    "--config.num_envs=100000000000": "num_envs is 100000000000: give at most 2147483647",
+    "--config.num_inner_steps=3000000000": "num_inner_steps is 3000000000: give at most .*",
+    "--config.num_opps=2000000000": "num_seeds x candidates x num_opps x num_envs is .*: give fewer",
+    # Overrides that are none.
+    "--config.=1": "--config.=1 names no setting: write --config.<setting>=<value>",
+    "--config..x=1": ".x is no setting: the config has no '', .*",
+    "--config.env.payoff[0]=1": "env.payoff\\[0\\] is an item of env.payoff: give all of it, as in .*",
+    "--config.tasks.hard_stop={}": "tasks.hard_stop is no setting: tasks is empty, .* config file.*",
+    "--config.num_iters=1.5e0": "num_iters is '1.5e0': give a whole number, such as .",
+    "--confg.num_envs=3": "Unknown command line flag 'confg.num_envs'.*[Dd]id you mean.*",
+    "--seed=3": "Unknown command line flag 'seed': did you mean --config.seed\\?",
     # Flags.
     "--wrokdir=x": "Unknown command line flag 'wrokdir'. Did you mean: workdir \\?",
     "--mode=nope": "flag --mode=nope: value should be one of <train\\|evaluate>",
@@ -258,6 +280,13 @@ def test_wrong_command_lines(server, finished_run, argument):
         (["--config", "nope.py"], "config file 'nope.py' does not exist: see --list .*"),
         ([f"--config={ROOT}/configs"], "config file '.*/configs' does not exist: .*"),
         ([f"{IPD}:pop"], "there is no variant 'pop': choose one of ppo, .*"),
+        ([f"--config={ROOT}/configs/idp.py"], "config file .* did you mean .*/configs/ipd.py\\?"),
+        (
+            [TABULAR, "--workdir=gs://bucket/x"],
+            "workdir is gs://bucket/x: gs:// is not supported.*",
+        ),
+        ([TABULAR, "--workdir=" + "a" * 300], "workdir has a name of 300 bytes in it .*"),
+        ([TABULAR, "--workdir=~nobody9/x"], "workdir is ~nobody9/x: there is no such home .*"),
         ([f"{IPD}:"], "there is no variant '': choose one of ppo, .*"),
         ([f"{IPD}:ppo,nope"], "variant ppo has no option 'nope': choose from opponent, quicktest"),
         ([f"{IPD}:ppo,opponent=x"], "opponent is 'x': choose one of tit_for_tat, .*"),
@@ -267,12 +296,18 @@ def test_wrong_command_lines(server, finished_run, argument):
         ([TABULAR, "--workdir"], "Missing value for flag --workdir"),
         ([TABULAR, "--workdir=/proc/x"], "workdir /proc/x cannot be written \\(.*\\): give .*"),
         ([TABULAR, "--workdir=/etc/passwd"], "workdir is /etc/passwd, which is a file: .*"),
-        ([TABULAR, "--workdir=/etc/passwd/x"], "workdir /etc/passwd/x cannot be written .*"),
+        (
+            [TABULAR, "--workdir=/etc/passwd/x"],
+            "workdir is /etc/passwd/x, and /etc/passwd is a file: .*",
+        ),
         ([TABULAR, f"--workdir={ROOT}/pax"], "workdir .* is not empty and holds no run of Pax: .*"),
         (["--mode=evaluate"], "--workdir is missing: name the run to evaluate"),
         (["--mode=evaluate", "--workdir=/no/such"], "workdir /no/such holds no run of Pax: .*"),
         (["--mode=evaluate", f"--workdir={ROOT}"], "workdir .* holds no run of Pax: .*"),
-        (["--mode=evaluate", "--workdir=/etc/passwd"], "workdir .* holds no run of Pax: .*"),
+        (
+            ["--mode=evaluate", "--workdir=/etc/passwd"],
+            "workdir is /etc/passwd, which is a file: .*",
+        ),
         (["--list"], "there are no configs in .*: run from the checkout of Pax"),
     ],
     ids=lambda value: " ".join(value).replace(str(ROOT), "") if isinstance(value, list) else "",
@@ -346,6 +381,48 @@ def test_minibatches_that_do_not_divide(server, finished_run):
     )
     assert_refused(answer, "num_minibatches is 7 in PPO and does not divide the 200 steps .*")
     assert snapshot(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["import sys\nsys.exit()", "import sys\n\n\ndef get_config():\n    sys.exit(0)"]
+)
+def test_a_config_that_ends_the_program(server, tmp_path, content):
+    (tmp_path / "mine.py").write_text(content)
+    answer = server(f"--config={tmp_path}/mine.py")
+    assert_refused(answer, "config file '.*mine.py' fails in line [25] with SystemExit .*: mend it")
+
+
+@pytest.mark.parametrize(
+    ("monitor", "sentence"),
+    [
+        (
+            "evaluation/defct/x",
+            "the evaluation of monitor is 'defct' .*: choose one of as_trained, defect",
+        ),
+        (
+            "evaluation/defect/rward",
+            "what monitor takes of evaluation 'defect' is 'rward' .*: choose one of",
+        ),
+    ],
+)
+def test_a_monitor_that_no_evaluation_reports(config, tmp_path, monitor, sentence):
+    config.callbacks.checkpoint.monitor = monitor
+    with pytest.raises(ConfigError, match=sentence):
+        build_trainer(config, str(tmp_path)).fit()
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_numbers_as_people_write_them():
+    told = read_flags_of(f"{TABULAR}", "--config.num_iters=1e3", "--config.agent1.seats=[0]")
+    assert told.num_iters == 1000 and tuple(told.agent1.seats) == (0,)
+
+
+def read_flags_of(*argv):
+    own = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=own, sys_argv=["x", *argv])
+    read_flags(["x", *argv], own)
+    return own.config
 
 
 def test_a_callback_that_does_not_compile(server, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -349,6 +350,32 @@ def test_damaged_checkpoints_do_not_push_out_intact_ones(
     checkpointer.wait()
     assert on_disk(tmp_path) == [20, 25]
     assert checkpointer.restore(abstract(make_state())).step == 25
+
+
+def test_a_copied_folder_is_no_other_step(open_checkpointer, tmp_path, warnings_logged):
+    checkpointer = open_checkpointer()
+    save(checkpointer, 20)
+    checkpointer.wait()
+    shutil.copytree(tmp_path / "checkpoints" / "20", tmp_path / "checkpoints" / "30")
+    assert open_checkpointer().restore(abstract(make_state())).step == 20
+    assert any(
+        "30" in line and "it is a copy of that of step 20" in line for line in warnings_logged
+    )
+
+
+def test_checksums_of_nothing_check_nothing(open_checkpointer, tmp_path):
+    checkpointer = open_checkpointer()
+    save(checkpointer, 20)
+    checkpointer.wait()
+    path = tmp_path / "checkpoints" / "20" / "checksums.json"
+    sums = json.loads(path.read_text())
+    without_state = {key: value for key, value in sums.items() if not key.startswith("state/")}
+    for content in ({}, {"step": 20}, without_state):
+        path.write_text(json.dumps(content))
+        with pytest.raises(
+            CheckpointError, match="does not name the files of state, callbacks, meta"
+        ):
+            checkpointer.restore(abstract(make_state()))
 
 
 def test_all_damaged(open_checkpointer, tmp_path, warnings_logged):

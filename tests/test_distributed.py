@@ -6,16 +6,18 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from launch.local import free_port
 from pax import distributed
-from pax.errors import ConfigError
+from pax.errors import ConfigError, ProcessError
 
 ROOT = pathlib.Path(__file__).parents[1]
 TIMES = ("wall_time", "env_steps_per_second")
@@ -42,6 +44,41 @@ def test_a_flag_that_says_nothing(flag, message):
 def test_a_flag_that_says_who_and_where():
     assert distributed.parse("10.0.0.1:1234,4,3") == ("10.0.0.1:1234", 4, 3)
     assert distributed.parse("[::1]:80,1,0") == ("[::1]:80", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "found", "expected"),
+    [
+        ("10.0.0.1:1234", "10.0.0.1", "10.0.0.1:1234"),
+        ("127.0.0.1:1234", "127.0.0.1", "127.0.0.1:1234"),
+        ("localhost:1234", "127.0.0.1", "127.0.0.1:1234"),
+        ("[::1]:1234", "::1", "[::1]:1234"),
+        ("node7:1234", "192.168.0.7", "192.168.0.7:1234"),
+        # As Debian calls its own machine: nobody else would reach it there.
+        ("node7:1234", "127.0.1.1", "[::]:1234"),
+    ],
+)
+def test_process_0_listens_where_it_is_told_to(monkeypatch, address, found, expected):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (found, 1234))])
+    given = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **where: given.update(where))
+    before = jax.config.jax_enable_preemption_service
+    try:
+        distributed.join(f"{address},2,0")
+        assert given["coordinator_bind_address"] == expected
+        given.clear()
+        distributed.join(f"{address},2,1")
+        assert "coordinator_bind_address" not in given
+    finally:
+        jax.config.update("jax_enable_preemption_service", before)
+
+
+def test_a_host_that_nobody_knows(monkeypatch):
+    monkeypatch.setattr(distributed, "RESOLVE_SECONDS", 0)
+    with pytest.raises(
+        ProcessError, match="names the host nowhere.invalid, which is not known here"
+    ):
+        distributed.bind_address("nowhere.invalid:1234")
 
 
 def test_one_process_agrees_with_itself():

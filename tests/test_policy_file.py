@@ -1,7 +1,10 @@
 """Tests of exported policies."""
 
 import os
+import struct
+import zlib
 
+import flax.serialization
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -125,6 +128,37 @@ def test_damaged_file(path):
     path.write_bytes(data + b"x")
     with pytest.raises(CheckpointError, match="damaged"):
         load_policy(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xc1",
+        [1, 2],
+        {},
+        {"agent": "{}"},
+        {"params": {}},
+        {"agent": "{", "params": {}},
+        {"agent": "[]", "params": {}},
+        {"agent": 3, "params": {}},
+        {"agent": "{}", "params": 3},
+        {"agent": "{}", "params": {"kernel": "text"}},
+        {"agent": "{}", "params": {"kernel": {"deep": 1.5}}},
+    ],
+)
+def test_an_intact_file_of_something_else(path, content):
+    if not isinstance(content, bytes):
+        content = flax.serialization.msgpack_serialize(content)
+    # The header of docs/design.md: magic, format, CRC-32 and length of what follows.
+    header = struct.pack("<8sIIQ", b"PAX-POL\n", 1, zlib.crc32(content), len(content))
+    path.write_bytes(header + content)
+    for like in (None, arrays()):
+        with pytest.raises(
+            CheckpointError, match="shaper.policy holds no policy .*: give a file"
+        ) as e:
+            load_policy(path, like=like)
+        assert "\n" not in str(e.value)
 
 
 def test_other_format(path):

@@ -1,4 +1,8 @@
-"""What XLA is asked for."""
+"""What JAX and XLA are asked for, and what the system must have."""
+
+import os
+import pathlib
+import sys
 
 import jax
 import pytest
@@ -6,7 +10,15 @@ import pytest
 from pax import MetaTrainer
 from pax.agents import Tabular, TitForTat
 from pax.envs import IteratedMatrixGame
-from pax.process import compiler_options
+from pax.errors import ConfigError
+from pax.process import (
+    available_cores,
+    cache_folder,
+    compiler_options,
+    enable_compilation_cache,
+    try_to_lock,
+    use_all_cores,
+)
 
 
 def test_who_names_an_option_in_the_environment_keeps_it(monkeypatch):
@@ -34,3 +46,82 @@ def test_xla_knows_them(monkeypatch, flags):
     compiled.compile(1)
     state, _ = compiled.run(compiled.initial_state(), 1)
     assert int(state.step) == 1
+
+
+def test_cores_where_the_system_has_no_limit_for_processes(monkeypatch):
+    # As on macOS.
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert available_cores() == 6
+    updates = {}
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    for name in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        monkeypatch.delenv(name, raising=False)
+    use_all_cores()
+    assert updates == {"jax_num_cpu_devices": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("JAX_NUM_CPU_DEVICES", "3"), ("XLA_FLAGS", "--xla_force_host_platform_device_count=3")],
+)
+def test_who_says_how_many_devices_there_are_gets_them(monkeypatch, name, value):
+    updates = {}
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setenv(name, value)
+    use_all_cores()
+    assert updates == {}
+
+
+def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(
+    ("given", "home", "expected"),
+    [
+        ("/var/caches", no_home, pathlib.Path("/var/caches")),
+        ("", lambda: pathlib.Path("/home/me"), pathlib.Path("/home/me/.cache")),
+        ("caches", lambda: pathlib.Path("/home/me"), pathlib.Path("/home/me/.cache")),
+        ("", no_home, None),
+        (None, no_home, None),
+    ],
+)
+def test_where_compiled_programs_are_kept(monkeypatch, given, home, expected):
+    monkeypatch.setattr(pathlib.Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if given is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert cache_folder() == expected
+    # Without a place, programs are compiled each time.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    updates = {}
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+    enable_compilation_cache()
+    folder = updates.get("jax_compilation_cache_dir")
+    assert folder == (None if expected is None else str(expected / "pax" / "xla"))
+
+
+@pytest.mark.parametrize("setting", ["jax_enable_x64", "jax_disable_jit"])
+def test_settings_of_jax_that_training_cannot_have(setting):
+    env = IteratedMatrixGame(num_inner_steps=4)
+    players = [Tabular.for_env(env), TitForTat.for_env(env, seat=1)]
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, True)
+    try:
+        with pytest.raises(
+            ConfigError, match=f"{setting.upper()} is set, and Pax trains in .*: set"
+        ):
+            MetaTrainer(env, players)
+    finally:
+        jax.config.update(setting, before)
+
+
+def test_file_locks_say_where_there_are_none(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with (
+        (tmp_path / "lock").open("w") as file,
+        pytest.raises(ConfigError, match="only Linux and macOS"),
+    ):
+        try_to_lock(file.fileno())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -14,6 +13,15 @@ import optax
 from pax.agents.agent import Agent
 from pax.agents.distributions import Distribution, draw, make_distribution, num_outputs
 from pax.agents.networks import GRU, MLP, HeadInit, Table, Torso, is_image
+from pax.checks import (
+    COUNT,
+    COUNT_OR_NONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    check_choice,
+    check_number,
+)
 from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
@@ -57,9 +65,20 @@ class ActorCritic(Agent):
     max_gradient_norm: float = 0.5
     adam_epsilon: float = 1e-5
 
+    limits: ClassVar = {
+        "hidden_size": COUNT,
+        "num_layers": COUNT,
+        "action_scale": POSITIVE,
+        "discount": SHARE,
+        "learning_rate": NOT_NEGATIVE,
+        "learning_rate_horizon": COUNT_OR_NONE,
+        "max_gradient_norm": POSITIVE,
+        "adam_epsilon": NOT_NEGATIVE,
+    }
     learns = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_settings()
         torso = Torso(
             self.observation_space,
@@ -96,19 +115,9 @@ class ActorCritic(Agent):
             "optimizer": ("adam", "sgd"),
         }
         for field, known in choices.items():
-            if getattr(self, field) not in known:
-                raise ConfigError(
-                    f"{field} is {getattr(self, field)!r} in {name}: choose one of {', '.join(known)}"
-                )
-        for field in ("hidden_size", "num_layers"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} is {getattr(self, field)} in {name}: give at least 1")
-        if not 0.0 <= self.discount <= 1.0:
-            raise ConfigError(f"discount is {self.discount} in {name}: give 0 to 1")
-        if not 0.0 <= self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate is {self.learning_rate} in {name}: give 0 or more")
-        if not 0.0 < self.action_scale < math.inf:
-            raise ConfigError(f"action_scale is {self.action_scale} in {name}: give more than 0")
+            check_choice(field, getattr(self, field), known, name)
+        for channels in self.conv_channels:
+            check_number("conv_channels", channels, COUNT, name)
         if self.network == "table" and not (
             isinstance(self.observation_space, Discrete) and isinstance(self.action_space, Discrete)
         ):

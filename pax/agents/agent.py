@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from pax.checks import Limit, check_instance, check_kind, check_limits, check_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Space
+from pax.errors import ConfigError
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
 
@@ -24,6 +27,8 @@ class Agent:
     observation_space: Space
     action_space: Space
 
+    limits: ClassVar[Mapping[str, Limit]] = {}
+    """By hyper-parameter that is a number, those that it may be."""
     learns = False
     """Whether `update` changes anything."""
     hidden_size_in_memory = 0
@@ -44,12 +49,40 @@ class Agent:
             # Who acts in its own way expects a key, whatever its base class draws.
             cls.draw = Agent.draw  # type: ignore[method-assign]
 
+    def __post_init__(self) -> None:
+        """Checks the hyper-parameters; a subclass that checks more calls this first.
+
+        Raises:
+            ConfigError: if one is of another kind than its default, or beyond its limit.
+        """
+        name = type(self).__name__
+        for space in ("observation_space", "action_space"):
+            remedy = f"a space of pax.envs.spaces, or make the agent with {name}.for_env(env, seat)"
+            check_instance(f"{space} of {name}", getattr(self, space), Space, remedy)
+        check_limits(self, name)
+        for field in dataclasses.fields(self):
+            if field.init and field.name not in self.limits:
+                check_kind(field.name, getattr(self, field.name), field.default, name)
+
     @classmethod
     def for_env(
         cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
     ) -> Agent:
-        """The agent for one seat (from 0) of a game, and what is played for, which few need to know."""
+        """The agent for one seat (from 0) of a game, and what is played for, which few need to know.
+
+        Raises:
+            ConfigError: if there is no such game, seat or hyper-parameter.
+        """
+        from pax.config import nearest
+
         del env_params
+        check_instance("env", env, Environment, "a game, such as IteratedMatrixGame()")
+        check_number("seat", seat, Limit(0, env.num_players - 1, whole=True), type(env).__name__)
+        known = [field.name for field in dataclasses.fields(cls) if field.init][2:]
+        for name in hyperparameters:
+            if name not in known:
+                remedy = nearest(name, known) if known else "it has none"
+                raise ConfigError(f"{name} is no setting of {cls.__name__}: {remedy}")
         return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
 
     def describe(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Greedy(Agent):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         size = size_of_grid(self.observation_space, self.action_space)
         if size is None:
             raise ConfigError(
@@ -187,6 +188,7 @@ class Stay(Agent):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         observations, actions = self.observation_space, self.action_space
         coin_game = size_of_grid(observations, actions) is not None
         if actions != TWO_COINS or not (coin_game or isinstance(observations, Dict)):

@@ -7,12 +7,13 @@ same time. What one remembers is what it has learned, so that each environment h
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
+from pax.checks import COUNT, NOT_NEGATIVE, SHARE, check_choice
 from pax.envs.environment import Environment
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame, slopes
 from pax.errors import ConfigError
@@ -49,6 +50,8 @@ class ExactLearner(Agent):
 
     learning_rate: float = 1.0
 
+    limits: ClassVar = {"learning_rate": NOT_NEGATIVE}
+
     hidden_size_in_memory = NUM_STATES + 1
     seat: int = dataclasses.field(default=0, init=False)
     env_params: Any = dataclasses.field(default=None, init=False)
@@ -69,12 +72,6 @@ class ExactLearner(Agent):
         agent.seat = seat
         agent.env_params = env.default_params if env_params is None else env_params
         return agent
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.learning_rate < jnp.inf:
-            raise ConfigError(
-                f"learning_rate is {self.learning_rate} in {type(self).__name__}: give 0 or more"
-            )
 
     def slopes(self, own: jax.Array, other: jax.Array) -> Slopes:
         """How the own value changes with the own and the other's logits `[5]`, and how the other's does."""
@@ -152,16 +149,14 @@ class LOLAExact(ExactLearner):
     look_ahead_steps: int = 1
     form: str = "stop_gradient"
 
+    limits: ClassVar = ExactLearner.limits | {
+        "look_ahead_rate": NOT_NEGATIVE,
+        "look_ahead_steps": COUNT,
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.form not in LOLA_FORMS:
-            raise ConfigError(
-                f"form is {self.form!r} in LOLAExact: choose one of {', '.join(LOLA_FORMS)}"
-            )
-        if self.look_ahead_steps < 1:
-            raise ConfigError(
-                f"look_ahead_steps is {self.look_ahead_steps} in LOLAExact: give at least 1"
-            )
+        check_choice("form", self.form, LOLA_FORMS, "LOLAExact")
 
     def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
         def move(own: jax.Array) -> jax.Array:
@@ -203,6 +198,12 @@ class SOSExact(ExactLearner):
     look_ahead_rate: float = 1.0
     a: float = 0.5
     b: float = 0.1
+
+    limits: ClassVar = ExactLearner.limits | {
+        "look_ahead_rate": NOT_NEGATIVE,
+        "a": SHARE,
+        "b": SHARE,
+    }
 
     def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
         rate = self.look_ahead_rate

@@ -50,6 +50,7 @@ class Reactive(Agent):
     """Players that a game may have at most."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         num_players = count_players(self.observation_space, self.action_space)
         if num_players is None or num_players > self.max_players:
             games = "two-player matrix games" + (

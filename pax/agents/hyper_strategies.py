@@ -25,6 +25,7 @@ class FixedPolicy(Agent):
     logits = (0.0, 0.0, 0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.action_space != Box((NUM_STATES,)):
             raise ConfigError(
                 f"{type(self).__name__} plays the infinite matrix game only, and this game has actions "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 
 from pax.agents.agent import Agent
 from pax.agents.fixed import Reactive
+from pax.checks import NUMBER, Limit, check_choice
 from pax.envs.environment import Environment
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import IteratedMatrixGame
@@ -38,7 +39,9 @@ class MemoryOne(Reactive):
     """P(C | CC), P(C | CD), P(C | DC), P(C | DD), P(C | START), own action first: tit-for-tat by default."""
 
     def __post_init__(self) -> None:
-        if not self._plays_policies:
+        if self._plays_policies:
+            Agent.__post_init__(self)
+        else:
             super().__post_init__()
         given = tuple(self.probabilities)
         numbers = all(isinstance(p, int | float) and 0.0 <= p <= 1.0 for p in given)
@@ -99,6 +102,8 @@ class ZeroDeterminant(MemoryOne):
     chi: float = 3.0
     baseline: str = "punishment"
     strength: float = 0.5
+
+    limits: ClassVar = {"chi": NUMBER, "strength": Limit(0, 1, is_open=True)}
     """How strongly it reacts, above 0 and up to 1: between the least and most that probabilities allow."""
     probabilities: tuple[float, ...] = dataclasses.field(default=(0.5,) * NUM_STATES, init=False)
     """What comes of these settings in a game: see `for_env`."""
@@ -125,14 +130,7 @@ class ZeroDeterminant(MemoryOne):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.baseline not in ("punishment", "reward"):
-            raise ConfigError(
-                f"baseline is {self.baseline!r} in {type(self).__name__}: choose one of punishment, reward"
-            )
-        if not 0.0 < self.strength <= 1.0:
-            raise ConfigError(
-                f"strength is {self.strength} in {type(self).__name__}: give a number above 0, up to 1"
-            )
+        check_choice("baseline", self.baseline, ("punishment", "reward"), type(self).__name__)
 
     def _enforce(self, payoff: np.ndarray, gamma: float) -> tuple[float, ...]:
         """The probabilities, from payoffs `[4, 2]` in the own frame.

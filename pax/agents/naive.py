@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from pax.agents.actor_critic import ActorCritic
+from pax.checks import NUMBER
 from pax.seats import mean_of_others
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
@@ -24,6 +26,8 @@ class Naive(ActorCritic):
 
     learning_rate: float = 0.1
     entropy_coeff: float = 0.0
+
+    limits: ClassVar = ActorCritic.limits | {"entropy_coeff": NUMBER}
 
     def update(
         self,

@@ -26,6 +26,7 @@ class NPlayerTitForTat(Agent):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         num_players = count_players(self.observation_space, self.action_space)
         if num_players is None:
             raise ConfigError(

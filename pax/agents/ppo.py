@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from flax import struct
 from pax.agents.actor_critic import ActorCritic, Network
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
+from pax.checks import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from pax.errors import ConfigError
 from pax.standardise import standardise
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
@@ -73,22 +73,18 @@ class PPO(ActorCritic):
     nothing follows what they terminated, and what was cut off, by them or by the end of a rollout, is worth
     the value of what was last seen in it. Only agents that remember whole trials count all that follows."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("num_epochs", "num_minibatches"):
-            if getattr(self, field) < 1:
-                raise ConfigError(
-                    f"{field} is {getattr(self, field)} in {type(self).__name__}: give at least 1"
-                )
-        if not 0.0 < self.reward_scale < math.inf:
-            raise ConfigError(
-                f"reward_scale is {self.reward_scale} in {type(self).__name__}: give more than 0"
-            )
-        if self.sequence_length < 0:
-            raise ConfigError(
-                f"sequence_length is {self.sequence_length} in {type(self).__name__}: give steps, or 0 for "
-                "the whole rollout"
-            )
+    limits: ClassVar = ActorCritic.limits | {
+        "reward_scale": POSITIVE,
+        "gae_lambda": SHARE,
+        "clip_epsilon": POSITIVE,
+        "value_coeff": NOT_NEGATIVE,
+        "entropy_coeff": NUMBER,
+        "entropy_coeff_end": NUMBER,
+        "entropy_coeff_horizon": COUNT_OR_NONE,
+        "num_epochs": COUNT,
+        "num_minibatches": COUNT,
+        "sequence_length": COUNT_OR_NONE,
+    }
 
     def check_rollout(
         self, num_steps: int, num_envs: int, num_opps: int = 1, num_episodes: int = 1

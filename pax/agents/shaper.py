@@ -17,6 +17,7 @@ from pax.agents.actor_critic import Network
 from pax.agents.meta_networks import Context, ContextGRU, MFOSNetwork
 from pax.agents.networks import Torso
 from pax.agents.ppo import PPO
+from pax.checks import check_choice
 from pax.errors import ConfigError
 
 
@@ -48,10 +49,7 @@ class Shaper(TrialMemory):
     """How the memory is mixed over environments: `none`, `avg` or `att`."""
 
     def __post_init__(self) -> None:
-        if self.context not in get_args(Context):
-            raise ConfigError(
-                f"context is {self.context!r} in Shaper: choose one of {', '.join(get_args(Context))}"
-            )
+        check_choice("context", self.context, get_args(Context), "Shaper")
         super().__post_init__()
 
     @property

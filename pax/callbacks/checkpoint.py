@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pax.callback import Callback
 from pax.checkpoint import Checkpointer
+from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
@@ -42,13 +43,10 @@ class Checkpoint(Callback):
     ):
         if mode not in ("max", "min"):
             raise ConfigError(f"mode is {mode!r} in Checkpoint: choose max or min")
-        for name, value, least in (
-            ("every", every, 1),
-            ("keep_latest", keep_latest, 1),
-            ("keep_every", keep_every, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"{name} is {value} in Checkpoint: give at least {least}")
+        check_kind("monitor", monitor, "", "Checkpoint")
+        check_number("every", every, COUNT, "Checkpoint")
+        check_number("keep_latest", keep_latest, COUNT, "Checkpoint")
+        check_number("keep_every", keep_every, COUNT_OR_NONE, "Checkpoint")
         if keep_every and keep_every % every:
             raise ConfigError(
                 f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "
@@ -65,6 +63,20 @@ class Checkpoint(Callback):
     def check(self, trainer: MetaTrainer) -> None:
         if trainer.workdir is None:
             raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
+        if self.monitor.startswith("evaluation/"):
+            name, _, metric = self.monitor.removeprefix("evaluation/").partition("/")
+            check_choice(
+                "the evaluation of monitor",
+                name,
+                trainer.evaluations,
+                f"Checkpoint ({self.monitor})",
+            )
+            check_choice(
+                f"what monitor takes of evaluation {name!r}",
+                metric,
+                trainer.evaluation_metric_names(name),
+                "Checkpoint",
+            )
         # Every game has the default, which is not worth tracing an iteration.
         if self.monitor != MONITOR and not self.monitor.startswith("evaluation/"):
             names = trainer.metric_names()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pax.callback import Callback
+from pax.checks import COUNT, NUMBER, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import MetaTrainer
 
@@ -34,10 +35,11 @@ class EarlyStop(Callback):
         patience: int = 3,
         every: int = 10,
     ):
+        check_kind("monitor", monitor, "", "EarlyStop")
+        check_number("threshold", threshold, NUMBER, "EarlyStop")
         if mode not in ("max", "min"):
             raise ConfigError(f"mode is {mode!r} in EarlyStop: choose max or min")
-        if patience < 1:
-            raise ConfigError(f"patience is {patience} in EarlyStop: give at least 1")
+        check_number("patience", patience, COUNT, "EarlyStop")
         self.monitor = monitor
         self.threshold = threshold
         self.mode = mode

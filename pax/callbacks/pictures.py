@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class Pictures(Callback):
 
     priority = 60
     strict = False
+    kinds: ClassVar = {"histograms": True}
 
     def __init__(self, every: int = 100, histograms: bool = True):
         self.every = every

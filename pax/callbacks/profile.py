@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from pax.callback import Callback
+from pax.checks import COUNT, check_number
 from pax.errors import ConfigError
 from pax.trainer import MetaTrainer
 
@@ -23,10 +24,8 @@ class Profile(Callback):
     priority = 10
 
     def __init__(self, start: int = 20, iterations: int = 10):
-        if start < 1 or iterations < 1:
-            raise ConfigError(
-                f"start is {start} and iterations is {iterations} in Profile: give at least 1 each"
-            )
+        check_number("start", start, COUNT, "Profile")
+        check_number("iterations", iterations, COUNT, "Profile")
         self.start = start
         self.iterations = iterations
         self._tracing = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from absl import logging
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from pax.callback import Callback
+from pax.checks import NOT_NEGATIVE
 from pax.trainer import MetaTrainer
 
 REWARDS = "train/reward_per_timestep/"
@@ -34,6 +35,7 @@ class Progress(Callback):
 
     priority = 90
     strict = False
+    limits: ClassVar = {"seconds": NOT_NEGATIVE}
 
     def __init__(self, seconds: float = 10.0):
         self.seconds = seconds

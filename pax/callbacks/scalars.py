@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pax.callback import Callback
 from pax.trainer import MetaTrainer
@@ -26,6 +26,7 @@ class Scalars(Callback):
     priority = 0
     # A moment's work, and whoever stops a run wants to see it.
     when_interrupted = "if_due"
+    kinds: ClassVar = {"each_iteration": False}
 
     def __init__(self, every: int = 10, each_iteration: bool = False):
         self.every = every

@@ -8,6 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from pax.callback import Callback
+from pax.checks import check_kind
 from pax.errors import ConfigError
 from pax.metrics.writers import metric_writers
 from pax.trainer import MetaTrainer
@@ -37,6 +38,8 @@ class WandB(Callback):
     priority = -10
 
     def __init__(self, project: str = "pax", entity: str = "", group: str = ""):
+        for name, value in {"project": project, "entity": entity, "group": group}.items():
+            check_kind(name, value, "", "WandB")
         spec = importlib.util.find_spec("wandb")
         # A folder `wandb`, as W&B leaves it, is a package of a kind, but has no origin.
         if spec is None or spec.origin is None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.checks import COUNT, check_kind, check_number
 from pax.envs._coin_game_picture import draw
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
@@ -90,6 +91,14 @@ class CoinGame(Environment):
         tabular_players: tuple[int, ...] = (0, 1),
     ):
         check_steps(num_inner_steps)
+        check_number("size", size, COUNT)
+        for name, value in {
+            "cnn": cnn,
+            "egocentric": egocentric,
+            "one_coin": one_coin,
+            "tabular": tabular,
+        }.items():
+            check_kind(name, value, False)
         if not 2 <= size <= MAX_SIZE:
             raise ConfigError(f"size is {size}: give 2 to {MAX_SIZE} rows, and as many columns")
         if tabular and cnn:

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pax.checks import STEPS, check_number
 from pax.errors import ConfigError
 
 
 def check_steps(num_inner_steps: int) -> None:
-    """Raises ConfigError unless an episode has at least one step."""
-    if num_inner_steps < 1:
-        raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode")
+    """Raises ConfigError unless an episode has a whole number of steps, at least one."""
+    check_number("num_inner_steps", num_inner_steps, STEPS)
 
 
 def real_number(name: str, value: Any, remedy: str) -> float:

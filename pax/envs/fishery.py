@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.checks import COUNT, check_number
 from pax.envs.common import check_steps, nonnegative, real_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Space
@@ -75,8 +76,7 @@ class Fishery(Environment):
 
     def __init__(self, num_players: int = 2, num_inner_steps: int = 300):
         check_steps(num_inner_steps)
-        if num_players < 1:
-            raise ConfigError(f"num_players is {num_players}: give at least 1")
+        check_number("num_players", num_players, COUNT)
         self.num_inner_steps = num_inner_steps
         self.num_players = num_players
 

@@ -21,6 +21,7 @@ from pax.envs.auto_reset import (
     to_action_space,
     to_space,
 )
+from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -51,8 +52,7 @@ class Gymnax(Environment):
         # Imported late: it takes a second, which only its users should wait for.
         import gymnax
 
-        if num_inner_steps < 1:
-            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step")
+        check_steps(num_inner_steps)
         if name not in gymnax.registered_envs:
             raise ConfigError(
                 f"name is {name!r}, which gymnax does not have: {nearest(name, gymnax.registered_envs)}"

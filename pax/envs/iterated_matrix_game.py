@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.checks import check_items, check_kind
+from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -62,10 +64,9 @@ class IteratedMatrixGame(Environment):
         one_hot: bool = False,
         show_payoff_to: tuple[int, ...] = (),
     ):
-        if num_inner_steps < 1:
-            raise ConfigError(
-                f"num_inner_steps is {num_inner_steps}: give at least 1 step per episode"
-            )
+        check_steps(num_inner_steps)
+        check_kind("one_hot", one_hot, False)
+        check_items("show_payoff_to", show_payoff_to, "players, such as (0, 1)")
         self.num_inner_steps = num_inner_steps
         self.one_hot = one_hot
         self.show_payoff_to = tuple(show_payoff_to)

@@ -18,6 +18,7 @@ from pax.envs.auto_reset import (
     strong_types,
     to_action_space,
 )
+from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError
@@ -59,8 +60,7 @@ class JaxMARL(Environment):
             raise ConfigError(
                 f'JaxMARL cannot be imported ({e}): pip install -e ".[jaxmarl]"'
             ) from e
-        if num_inner_steps < 1:
-            raise ConfigError(f"num_inner_steps is {num_inner_steps}: give at least 1 step")
+        check_steps(num_inner_steps)
         known = jaxmarl.registered_envs
         if name not in known:
             raise ConfigError(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.agents.ppo import PPO
+from pax.checks import NUMBER, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import World
@@ -50,6 +51,7 @@ class AdvantageAlignment(Gradient):
                 "or Tabular, which learn by them"
             )
         super().__init__(agent, initial)
+        check_number("weight", weight, NUMBER, type(self).__name__)
         self.weight = weight
 
     def update(

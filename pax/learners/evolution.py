@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.flatten_util
@@ -14,6 +14,15 @@ import optax
 from flax import struct
 
 from pax.agents.agent import Agent
+from pax.checks import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Limit,
+    check_instance,
+    check_kind,
+    check_limits,
+)
 from pax.config import nearest
 from pax.errors import ConfigError
 from pax.learners.learner import Learner, World
@@ -77,7 +86,24 @@ class Evolution(Learner):
     initial: TrainingState | None = None
     """Where to start, instead of `init_mean`."""
 
+    limits: ClassVar = {
+        "popsize": COUNT,
+        "sigma": POSITIVE,
+        "sigma_decay": Limit(0, 1, is_open=True),
+        "sigma_limit": NOT_NEGATIVE,
+        "learning_rate": NOT_NEGATIVE,
+        "learning_rate_decay": Limit(0, 1, is_open=True),
+        "learning_rate_limit": NOT_NEGATIVE,
+        "weight_decay": NOT_NEGATIVE,
+        "top_k": COUNT,
+    }
+
     def __post_init__(self) -> None:
+        check_instance(
+            "the agent of Evolution", self.agent, Agent, "an agent, such as Shaper.for_env(env)"
+        )
+        check_limits(self, "evolution")
+        check_kind("mean_removal", self.mean_removal, False, "evolution")
         known = strategies()
         for field, value, choices in (
             ("strategy", self.strategy, known),
@@ -87,8 +113,6 @@ class Evolution(Learner):
         ):
             if value not in choices:
                 raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
-        if self.popsize < 1:
-            raise ConfigError(f"popsize is {self.popsize} in evolution: give at least 1")
         compares = self.mean_removal or self.fitness_shaping in ("centered_rank", "z_score")
         if self.popsize == 1 and compares:
             raise ConfigError(

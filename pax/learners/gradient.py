@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
+from pax.checks import check_instance
 from pax.learners.learner import Learner, World
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, Trial
 
@@ -21,6 +22,8 @@ class Gradient(Learner):
 
     def __init__(self, agent: Agent, initial: TrainingState | None = None):
         """`initial`: where to start, instead of fresh parameters."""
+        remedy = "an agent, such as Tabular.for_env(env)"
+        check_instance(f"the agent of {type(self).__name__}", agent, Agent, remedy)
         self.agent = agent
         self.initial = initial
 

@@ -12,6 +12,7 @@ import optax
 
 from pax.agents.actor_critic import ActorCritic
 from pax.agents.agent import Agent
+from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
@@ -63,10 +64,8 @@ class LOLADiCE(Gradient):
             raise ConfigError(
                 f"{type(agent).__name__} cannot learn by lola_dice: choose Naive, PPO, PPO_memory or Tabular"
             )
-        if look_ahead_steps < 0:
-            raise ConfigError(f"look_ahead_steps is {look_ahead_steps}: give 0 or more")
-        if look_ahead_rate < 0:
-            raise ConfigError(f"look_ahead_rate is {look_ahead_rate}: give 0 or more")
+        check_number("look_ahead_steps", look_ahead_steps, COUNT_OR_NONE, "LOLADiCE")
+        check_number("look_ahead_rate", look_ahead_rate, NOT_NEGATIVE, "LOLADiCE")
         super().__init__(agent, initial)
         self.look_ahead_steps = look_ahead_steps
         self.look_ahead_rate = look_ahead_rate

@@ -1,9 +1,11 @@
 """Metrics as JSON Lines: one object per iteration, for any tool to read."""
 
+import itertools
 import json
 import math
 import os
 import pathlib
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from pax.files import write_whole
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 
 STEP_KEY = "iteration"
+METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -21,7 +24,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     A last line that is incomplete, as a killed run leaves it, is left out.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a run.
 
     Returns:
         One dict per iteration, `{"iteration": step, name: number or None}`; None stands for a
@@ -31,6 +34,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         OSError: the file cannot be read.
         ValueError: a line other than the last is not a row.
     """
+    if os.path.isdir(path):
+        path = os.path.join(path, METRICS_FILE)
     lines = _lines(path)
     rows = [_parse(line) for line in lines]
     if rows and rows[-1] is None:
@@ -70,6 +75,10 @@ class JsonLinesWriter(ScalarWriter):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if resume_at is not None and self._path.exists():
             self._keep_until(resume_at)
+        elif resume_at:
+            logging.warning(
+                "%s is missing: the metrics of iterations 1 to %d are lost.", self._path, resume_at
+            )
         elif self._path.exists() and self._path.stat().st_size:
             os.replace(self._path, f"{self._path}.old")
         self._path.touch()
@@ -130,15 +139,63 @@ class JsonLinesWriter(ScalarWriter):
     def _keep_until(self, step: int) -> None:
         """Drops rows after `step`, and invalid lines, by atomically replacing the file."""
         rows = [_parse(line) for line in _lines(self._path)]
-        if None in rows[:-1]:
-            logging.warning("%s: dropping lines that are not rows.", self._path)
-        kept = [row for row in rows if row is not None and row[STEP_KEY] <= step]
+        kept = _in_order(self._path, rows, step)
         kept_lines = [_line(row) for row in kept]
         self._end = sum(map(len, kept_lines))
         self._offset = self._end - (len(kept_lines[-1]) if kept_lines else 0)
         write_whole(self._path, b"".join(kept_lines))
         # The last row stays open: callbacks of `step` may write again what they wrote before.
         self._row = kept[-1] if kept else {}
+
+
+def _in_order(
+    path: pathlib.Path, rows: list[dict[str, Any] | None], step: int
+) -> list[dict[str, Any]]:
+    """One row per iteration up to `step`, in order; a warning says what was wrong or is missing."""
+    broken = rows[:-1].count(None)
+    if broken:
+        logging.warning("%s: dropping %d lines that are not rows.", path, broken)
+    by_step: dict[int, dict[str, Any]] = {}
+    whole = [row for row in rows if row is not None and row[STEP_KEY] <= step]
+    for row in whole:
+        # The one that was written last is of the run that went furthest.
+        by_step[row[STEP_KEY]] = row
+    if len(by_step) < len(whole):
+        logging.warning(
+            "%s: dropping %d rows of iterations that have another one.",
+            path,
+            len(whole) - len(by_step),
+        )
+    if gaps := find_gaps(sorted(by_step), step):
+        told = ", ".join(f"{first} to {last}" for first, last in gaps)
+        logging.warning("%s: rows are missing between the iterations %s.", path, told)
+    return [by_step[key] for key in sorted(by_step)]
+
+
+def find_gaps(iterations: list[int], last: int) -> list[tuple[int, int]]:
+    """Stretches without rows that are longer than those on both sides of them.
+
+    Args:
+        iterations: of the rows, ascending.
+        last: the iteration that the run has reached.
+
+    Returns:
+        The iterations on both sides of each gap; 0 is the start, and `last` the end.
+    """
+    if not iterations:
+        return [(0, last)] if last else []
+    ends = [0, *iterations] if iterations[0] > 0 else iterations
+    steps = [after - before for before, after in itertools.pairwise(ends)]
+    # From some iteration on, rows may be rarer: then the last distance is the usual one.
+    usual = max(statistics.mode(steps), steps[-1]) if steps else last
+    gaps = []
+    for index, length in enumerate(steps[:-1]):
+        sides = [steps[index + 1], *steps[max(index - 1, 0) : index]]
+        if length > max(sides):
+            gaps.append((ends[index], ends[index + 1]))
+    if last - ends[-1] > usual:
+        gaps.append((ends[-1], last))
+    return gaps
 
 
 def _strict(number: int | float) -> int | float | None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from absl import logging
 
+from pax.errors import ConfigError
 from pax.metrics import tensorboard_writer
-from pax.metrics.json_writer import JsonLinesWriter, read_metrics
+from pax.metrics.json_writer import METRICS_FILE, JsonLinesWriter, read_metrics
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.metrics.tensorboard_writer import SummaryWriter
 
@@ -37,7 +38,6 @@ __all__ = [
     "read_metrics",
 ]
 
-METRICS_FILE = "metrics.jsonl"
 _SPEED_KEY = "env_steps_per_second"
 
 
@@ -104,13 +104,21 @@ def create_writer(
             later iterations is dropped. None for a run from the start: what is there is put aside.
         log: whether to log a line per write.
         min_seconds: between log lines about training.
+
+    Raises:
+        ConfigError: if nothing can be written there.
     """
     workdir = pathlib.Path(workdir)
     purge_step = 0 if resume_at is None else resume_at + 1
-    writers: list[metric_writers.MetricWriter] = [
-        JsonLinesWriter(workdir / METRICS_FILE, resume_at=resume_at),
-        SummaryWriter(workdir, purge_step=purge_step),
-    ]
+    try:
+        writers: list[metric_writers.MetricWriter] = [
+            JsonLinesWriter(workdir / METRICS_FILE, resume_at=resume_at),
+            SummaryWriter(workdir, purge_step=purge_step),
+        ]
+    except OSError as e:
+        raise ConfigError(
+            f"workdir {workdir} cannot be written ({e.strerror}): give a folder that you may write to"
+        ) from e
     if log:
         writers.append(ConciseLoggingWriter(min_seconds))
     return metric_writers.MultiWriter(writers)

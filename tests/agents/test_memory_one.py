@@ -235,7 +235,7 @@ def test_extortion_in_an_iterated_game(seat):
         (ZeroDeterminant, {"chi": 0.0}, "chi is 0.0, and no ZeroDeterminant strategy"),
         (ZeroDeterminant, {"chi": -3.0}, "chi is -3.0, and no ZeroDeterminant strategy"),
         (ZeroDeterminant, {"baseline": "revenge"}, "choose one of punishment, reward"),
-        (ZeroDeterminant, {"strength": 0.0}, "give a number above 0, up to 1"),
+        (ZeroDeterminant, {"strength": 0.0}, "give more than 0, up to 1"),
     ),
 )
 def test_settings_out_of_range(cls, settings, message):

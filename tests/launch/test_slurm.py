@@ -270,6 +270,12 @@ def test_times(text, expected):
     [
         (["--time=soon"], [CONFIG], "--time=soon: give minutes, or [days-]hours:minutes:seconds"),
         (["--time=0"], [CONFIG], "--time=0: give minutes"),
+        (["--name=a\nrm -rf x"], [CONFIG], "job_name is 'a\\nrm -rf x', which is no single line"),
+        (["--partition=a\nb"], [CONFIG], "partition is 'a\\nb', which is no single line"),
+        (["--sbatch=gres=a\nb"], [CONFIG], "gres is 'a\\nb', which is no single line"),
+        (["--setup=module load x\nb"], [CONFIG], "setup is 'module load x\\nb', which is no"),
+        (["--mem=lots"], [CONFIG], "--mem=lots: give memory as in 32G"),
+        ([], [CONFIG, "--workdir=a\nb"], "--workdir is 'a\\nb': give the path of a folder"),
         (["--sbatch=gres gpu"], [CONFIG], "--sbatch=gres gpu is no option of sbatch"),
         (
             [],

@@ -546,11 +546,44 @@ class TestJsonLinesWriter:
         with caplog.at_level(logging.WARNING, logger="absl"):
             JsonLinesWriter(path, resume_at=5).close()
         assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
-        assert "dropping lines" in caplog.text
+        assert "dropping 3 lines that are not rows" in caplog.text
 
-    def test_resume_without_a_file_begins_one(self, path: pathlib.Path) -> None:
-        JsonLinesWriter(path, resume_at=3).close()
+    def test_resume_without_a_file_begins_one(
+        self, path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING, logger="absl"):
+            JsonLinesWriter(path, resume_at=3).close()
         assert path.read_bytes() == b""
+        assert "is missing: the metrics of iterations 1 to 3 are lost" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("iterations", "told"),
+        [
+            ([2, 4, 6, 8, 10], ""),
+            ([2, 4, 6, 8], ""),  # The last one may be up to a distance away.
+            ([10], ""),
+            ([2, 4, 8, 10], "between the iterations 4 to 8"),
+            ([6, 8, 10], "between the iterations 0 to 6"),
+            ([2, 4], "between the iterations 4 to 10"),
+            ([], "between the iterations 0 to 10"),
+            ([1, 2, 3, 4, 8], ""),  # Reported less often from some iteration on.
+            ([2, 4, 4, 6, 8, 10], "dropping 1 rows of iterations that have another one"),
+        ],
+    )
+    def test_resume_says_which_rows_are_missing(
+        self,
+        path: pathlib.Path,
+        caplog: pytest.LogCaptureFixture,
+        iterations: list[int],
+        told: str,
+    ) -> None:
+        path.parent.mkdir()
+        path.write_text("".join(f'{{"iteration": {each}}}\n' for each in iterations))
+        with caplog.at_level(logging.WARNING, logger="absl"):
+            JsonLinesWriter(path, resume_at=10).close()
+        assert told in caplog.text and bool(told) == bool(caplog.text)
+        rows = [row["iteration"] for row in read_metrics(path.parent)]
+        assert rows == sorted(set(iterations))
 
     def test_run_from_the_start_puts_an_old_file_aside(self, path: pathlib.Path) -> None:
         path.parent.mkdir()

@@ -1,0 +1,523 @@
+"""Mistakes in Python: each is refused in one sentence, before anything compiles.
+
+Those at the command line are in `tests/test_build.py`.
+"""
+
+import pathlib
+
+import pytest
+
+from pax import MetaTrainer, Role, compiled_loop
+from pax import callbacks as cb
+from pax.agents import (
+    PPO,
+    Defect,
+    LOLAExact,
+    MemoryOne,
+    Shaper,
+    SOSExact,
+    Tabular,
+    TitForTat,
+    ZeroDeterminant,
+)
+from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, IteratedMatrixGame
+from pax.errors import PaxError
+from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
+
+env = IteratedMatrixGame(num_inner_steps=4)
+
+
+def two():
+    return [Tabular.for_env(env), TitForTat.for_env(env, seat=1)]
+
+
+def mk(num_envs=10, **settings):
+    return MetaTrainer(env, two(), num_envs=num_envs, **settings)
+
+
+# What is done, and how the sentence begins.
+MISTAKES = [
+    (
+        lambda: MetaTrainer(IteratedMatrixGame, two()),
+        "env is the class IteratedMatrixGame: give a game, such as",
+    ),
+    (
+        lambda: MetaTrainer("IteratedMatrixGame", two()),
+        "env is 'IteratedMatrixGame': give a game, such as IteratedMatrixGame()",
+    ),
+    (lambda: MetaTrainer(None, two()), "env is None: give a game, such as IteratedMatrixGame()"),
+    (lambda: MetaTrainer(env, None), "roles is None: give a list of agents and roles"),
+    (lambda: MetaTrainer(env, "PPO"), "roles is 'PPO': give a list of agents and roles"),
+    (
+        lambda: MetaTrainer(env, Tabular.for_env(env)),
+        "roles is Tabular(observation_space=Discrete(n=5),",
+    ),
+    (
+        lambda: MetaTrainer(env, [Tabular, TitForTat]),
+        "roles[0] is the class Tabular: give an agent, such as",
+    ),
+    (
+        lambda: MetaTrainer(env, ["PPO", "TitForTat"]),
+        "roles[0] is 'PPO': give an agent, such as PPO.for_env(env), or a",
+    ),
+    (
+        lambda: MetaTrainer(env, {"agent1": Tabular.for_env(env)}),
+        "roles is {'agent1': Tabular(observation_space=Discrete(n=5),",
+    ),
+    (lambda: MetaTrainer(env, []), "seat 0 has no role: name one that plays it"),
+    (
+        lambda: MetaTrainer(env, [Tabular.for_env(env)]),
+        "seat 1 has no role: name one that plays it",
+    ),
+    (
+        lambda: MetaTrainer(env, two() + two()),
+        "role agent3 sits on seat 2: this game has seats 0 to 1",
+    ),
+    (
+        lambda: MetaTrainer(env, two(), env_params=3),
+        "env_params is 3, which IteratedMatrixGame cannot be played for ('int'",
+    ),
+    (
+        lambda: MetaTrainer(env, two(), env_params="x"),
+        "env_params is 'x', which IteratedMatrixGame cannot be played for",
+    ),
+    (
+        lambda: MetaTrainer(env, two(), samplers=3),
+        "samplers is 3: give a list of samplers of pax.tasks",
+    ),
+    (
+        lambda: MetaTrainer(env, two(), samplers=["hard_stop"]),
+        "samplers[0] is 'hard_stop': give a function, such as",
+    ),
+    (
+        lambda: MetaTrainer(env, two(), samplers="hard_stop"),
+        "samplers is 'hard_stop': give a list of samplers of pax.tasks",
+    ),
+    (lambda: mk(num_envs=4.0), "num_envs is 4.0: give a whole number, at least 1"),
+    (lambda: mk(num_envs="4"), "num_envs is '4': give a whole number, at least 1"),
+    (lambda: mk(num_envs=0), "num_envs is 0: give at least 1"),
+    (lambda: mk(num_envs=True), "num_envs is True: give a whole number, at least 1"),
+    (lambda: mk(num_envs=None), "num_envs is None: give a whole number, at least 1"),
+    (lambda: mk(num_envs=10**11), "num_envs is 100000000000: give at most 2147483647"),
+    (lambda: mk(num_opps=2.5), "num_opps is 2.5: give a whole number, at least 1"),
+    (lambda: mk(num_opps=-1), "num_opps is -1: give at least 1"),
+    (lambda: mk(num_opps=10**12), "num_opps is 1000000000000: give at most 2147483647"),
+    (lambda: mk(num_outer_steps="1"), "num_outer_steps is '1': give a whole number, at least 1"),
+    (lambda: mk(num_outer_steps=0), "num_outer_steps is 0: give at least 1"),
+    (lambda: mk(num_iters=1e3), "num_iters is 1000.0: give a whole number, at least 1"),
+    (lambda: mk(num_iters=0), "num_iters is 0: give at least 1"),
+    (lambda: mk(num_iters=2**40), "num_iters is 1099511627776: give at most 2147483647"),
+    (lambda: mk(num_seeds=1.5), "num_seeds is 1.5: give a whole number, at least 1"),
+    (lambda: mk(num_seeds=2**33), "num_seeds is 8589934592: give at most 2147483647"),
+    (lambda: mk(seed=-1), "seed is -1: give 0 to 2147483646"),
+    (lambda: mk(seed=2**40), "seed is 1099511627776: give 0 to 2147483646"),
+    (lambda: mk(seed="0"), "seed is '0': give a whole number, 0 to 2147483646"),
+    (lambda: mk(seed=0.5), "seed is 0.5: give a whole number, 0 to 2147483646"),
+    (lambda: mk(seed=None), "seed is None: give a whole number, 0 to 2147483646"),
+    (lambda: mk(chunk=0), "chunk is 0: give at least 1"),
+    (lambda: mk(chunk=2.0), "chunk is 2.0: give a whole number, at least 1"),
+    (lambda: mk(chunk="all"), "chunk is 'all': give a whole number, at least 1"),
+    (lambda: mk(num_devices=0), "num_devices is 0: give at least 1"),
+    (lambda: mk(num_devices="all"), "num_devices is 'all': give a whole number, at least 1"),
+    (lambda: mk(num_devices=1.0), "num_devices is 1.0: give a whole number, at least 1"),
+    (lambda: mk(num_devices=-2), "num_devices is -2: give at least 1"),
+    (
+        lambda: mk(evaluations="defect"),
+        "evaluations is 'defect': give a dict of evaluations by name",
+    ),
+    (
+        lambda: mk(evaluations=[Role("agent2", Defect.for_env(env, 1), (1,))]),
+        "evaluations is [Role(name='agent2',",
+    ),
+    (
+        lambda: mk(evaluations={"x": Defect.for_env(env, 1)}),
+        "evaluations['x'] is Defect(observation_space=Discrete(n=5),",
+    ),
+    (
+        lambda: mk(evaluations={"x": {"agent2": Defect.for_env(env, 1)}}),
+        "what replaces agent2 is Defect(observation_space=Discrete(n=5),",
+    ),
+    (
+        lambda: mk(evaluations={"x": {"nobody": Role("nobody", Defect.for_env(env, 1), (1,))}}),
+        "an evaluation replaces the role 'nobody': this run has agent1, agent2",
+    ),
+    (
+        lambda: mk(evaluations={"a/b": {}}),
+        "an evaluation is called 'a/b': give a name of letters, digits, _, -,",
+    ),
+    (lambda: mk(evaluations={3: {}}), "evaluations is {3: {}}: give a dict of evaluations by name"),
+    (
+        lambda: mk(evaluations={"": {}}),
+        "an evaluation is called '': give a name of letters, digits, _, -, .",
+    ),
+    (lambda: mk(callbacks=cb.Scalars()), "callbacks is <pax.callbacks.scalars.Scalars object"),
+    (
+        lambda: mk(callbacks=[cb.Scalars]),
+        "callbacks[0] is <class 'pax.callbacks.scalars.Scalars'>, which is not",
+    ),
+    (lambda: mk(callbacks="scalars"), "callbacks is 'scalars': give a list of callbacks"),
+    (lambda: mk(callbacks=[3]), "callbacks[0] is 3, which is not a pax.callback.Callback."),
+    (
+        lambda: mk(callbacks={"scalars": cb.Scalars()}),
+        "callbacks is {'scalars': <pax.callbacks.scalars.Scalars object",
+    ),
+    (lambda: mk(workdir=3), "workdir is 3: give the path of a folder"),
+    (lambda: mk(workdir="/etc/passwd"), "workdir is /etc/passwd, which is a file: give a folder"),
+    (lambda: mk(workdir=""), "workdir is '': give the path of a folder"),
+    (
+        lambda: mk(workdir="/etc/passwd/x").fit(1),
+        "workdir is /etc/passwd/x, and /etc/passwd is a file: give a folder",
+    ),
+    (lambda: mk(hyperparameters="x"), "hyperparameters is 'x': give a dict of settings by name"),
+    (
+        lambda: mk(hyperparameters=["x"]),
+        "hyperparameters is ['x']: give a dict of settings by name",
+    ),
+    (lambda: mk().fit("3"), "num_iters is '3': give a whole number, 0 or more"),
+    (lambda: mk().fit(2.5), "num_iters is 2.5: give a whole number, 0 or more"),
+    (lambda: mk().fit(-1), "num_iters is -1: give 0 or more"),
+    (lambda: mk().fit(2**40), "num_iters is 1099511627776: give at most 2147483647"),
+    (lambda: mk().fit(True), "num_iters is True: give a whole number, 0 or more"),
+    (lambda: mk().evaluate(), "there is nothing to evaluate in None, no checkpoint: train first"),
+    (
+        lambda: mk().evaluate("defect"),
+        "opponents is 'defect': give a dict of agents by the name of the role",
+    ),
+    (
+        lambda: mk().evaluate({"nobody": Defect.for_env(env, 1)}),
+        "an evaluation replaces the role 'nobody': this run has agent1, agent2",
+    ),
+    (
+        lambda: mk().evaluate({"agent2": Defect}),
+        "agent of role agent2 is the class Defect: give an agent, such as",
+    ),
+    (
+        lambda: mk().evaluate({"agent2": "Defect"}),
+        "agent of role agent2 is 'Defect': give an agent, such as",
+    ),
+    (lambda: mk().evaluate(names=["nope"]), "one of names is 'nope': choose one of training"),
+    (lambda: mk().evaluate(names="training"), "names is 'training': give a list of evaluations"),
+    (lambda: mk().restore("x"), "step is 'x': give a whole number, 0 or more"),
+    (lambda: mk(workdir="/tmp").restore(-1), "step is -1: give 0 or more"),
+    (lambda: mk().save(), "there is nowhere to save: add the callback pax.callbacks.Checkpoint"),
+    (lambda: mk().learning_curves(0), "num_trials is 0: give at least 1"),
+    (lambda: mk().learning_curves("8"), "num_trials is '8': give a whole number, at least 1"),
+    (lambda: mk().request_stop(3), "reason is 3: give text"),
+    (
+        lambda: Role("agent1", Tabular, (0,)),
+        "agent of role agent1 is the class Tabular: give an agent, such as",
+    ),
+    (
+        lambda: Role("agent1", "PPO", (0,)),
+        "agent of role agent1 is 'PPO': give an agent, such as PPO.for_env(env)",
+    ),
+    (
+        lambda: Role(3, Tabular.for_env(env), (0,)),
+        "a role is called 3: give a name of letters, digits, _, -, . and =, up",
+    ),
+    (
+        lambda: Role("", Tabular.for_env(env), (0,)),
+        "a role is called '': give a name of letters, digits, _, -, . and =,",
+    ),
+    (
+        lambda: Role("a/../../b", Tabular.for_env(env), (0,)),
+        "a role is called 'a/../../b': give a name of letters, digits, _, -, .",
+    ),
+    (
+        lambda: Role("a b\nc", Tabular.for_env(env), (0,)),
+        "a role is called 'a b\\nc': give a name of letters, digits, _, -, .",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), 0),
+        "seats of role agent1 is 0: give a tuple of players, such as (0,)",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), ("0",)),
+        "seats is '0' in role agent1: give a whole number",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), [0.5]),
+        "seats is 0.5 in role agent1: give a whole number",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), (0,), learner="gradient"),
+        "learner of role agent1 is 'gradient': give a learner, such as",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), (0,), learner=Gradient),
+        "learner of role agent1 is the class Gradient: give a learner, such as",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), (0,), learns_in_trial="yes"),
+        "learns_in_trial is 'yes' in role agent1: give True or False",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), (0,), reset_every=1.5),
+        "reset_every is 1.5 in role agent1: give a whole number",
+    ),
+    (
+        lambda: Role("agent1", Tabular.for_env(env), (0,), self_play_seats=1),
+        "self_play_seats of role agent1 is 1: give a tuple of players, such as",
+    ),
+    (
+        lambda: MetaTrainer(
+            env, [Role("agent1", Tabular.for_env(env), (0, 0)), TitForTat.for_env(env, 1)]
+        ),
+        "roles agent1 and agent1 both sit on seat 0: give one of them another",
+    ),
+    (
+        lambda: MetaTrainer(
+            env, [Role("agent1", Tabular.for_env(env), (7,)), TitForTat.for_env(env, 1)]
+        ),
+        "role agent1 sits on seat 7: this game has seats 0 to 1",
+    ),
+    (lambda: Tabular.for_env(env, seat=5), "seat is 5 in IteratedMatrixGame: give 0 to 1"),
+    (
+        lambda: Tabular.for_env(env, seat="0"),
+        "seat is '0' in IteratedMatrixGame: give a whole number, 0 to 1",
+    ),
+    (lambda: Tabular.for_env("ipd"), "env is 'ipd': give a game, such as IteratedMatrixGame()"),
+    (
+        lambda: Tabular.for_env(IteratedMatrixGame),
+        "env is the class IteratedMatrixGame: give a game, such as",
+    ),
+    (
+        lambda: Tabular.for_env(env, learnng_rate=1),
+        "learnng_rate is no setting of Tabular: did you mean learning_rate?",
+    ),
+    (
+        lambda: Tabular.for_env(env, learning_rate="fast"),
+        "learning_rate is 'fast' in Tabular: give a number, 0 or more",
+    ),
+    (
+        lambda: Tabular.for_env(env, learning_rate=-1.0),
+        "learning_rate is -1.0 in Tabular: give 0 or more",
+    ),
+    (
+        lambda: Tabular.for_env(env, learning_rate=float("nan")),
+        "learning_rate is nan in Tabular: give 0 or more",
+    ),
+    (
+        lambda: Tabular.for_env(env, num_minibatches=2.0),
+        "num_minibatches is 2.0 in Tabular: give a whole number, at least 1",
+    ),
+    (lambda: Tabular.for_env(env, num_epochs=0), "num_epochs is 0 in Tabular: give at least 1"),
+    (lambda: PPO.for_env(env, clip_epsilon=-1), "clip_epsilon is -1 in PPO: give more than 0"),
+    (lambda: PPO.for_env(env, gae_lambda=2), "gae_lambda is 2 in PPO: give 0 to 1"),
+    (
+        lambda: PPO.for_env(env, max_gradient_norm=0),
+        "max_gradient_norm is 0 in PPO: give more than 0",
+    ),
+    (lambda: PPO.for_env(env, adam_epsilon=-1), "adam_epsilon is -1 in PPO: give 0 or more"),
+    (lambda: PPO.for_env(env, value_coeff=-1), "value_coeff is -1 in PPO: give 0 or more"),
+    (lambda: PPO.for_env(env, entropy_coeff="x"), "entropy_coeff is 'x' in PPO: give a number"),
+    (
+        lambda: PPO.for_env(env, entropy_coeff_horizon=-1),
+        "entropy_coeff_horizon is -1 in PPO: give 0 or more",
+    ),
+    (
+        lambda: PPO.for_env(env, learning_rate_horizon=-5),
+        "learning_rate_horizon is -5 in PPO: give 0 or more",
+    ),
+    (lambda: PPO.for_env(env, hidden_size=0), "hidden_size is 0 in PPO: give at least 1"),
+    (
+        lambda: PPO.for_env(env, hidden_size=16.0),
+        "hidden_size is 16.0 in PPO: give a whole number, at least 1",
+    ),
+    (lambda: PPO.for_env(env, conv_channels=16), "conv_channels is 16 in PPO: give a tuple"),
+    (lambda: PPO.for_env(env, conv_channels=(-1,)), "conv_channels is -1 in PPO: give at least 1"),
+    (lambda: PPO.for_env(env, clip_value="yes"), "clip_value is 'yes' in PPO: give True or False"),
+    (
+        lambda: PPO.for_env(env, network="cnn"),
+        "network is 'cnn' in PPO: choose one of mlp, table, gru",
+    ),
+    (lambda: PPO.for_env(env, network=3), "network is 3 in PPO: give text"),
+    (lambda: PPO.for_env(env, discount=2), "discount is 2 in PPO: give 0 to 1"),
+    (lambda: PPO("a", "b"), "observation_space of PPO is 'a': give a space of pax.envs.spaces, or"),
+    (lambda: PPO(3, 4), "observation_space of PPO is 3: give a space of pax.envs.spaces, or"),
+    (
+        lambda: Shaper.for_env(env, context="max"),
+        "context is 'max' in Shaper: choose one of none, avg, att",
+    ),
+    (
+        lambda: MemoryOne.for_env(env, probabilities=(1, 2)),
+        "probabilities is (1, 2) in MemoryOne: give five numbers from 0 to 1,",
+    ),
+    (
+        lambda: MemoryOne.for_env(env, probabilities=3),
+        "probabilities is 3 in MemoryOne: give a tuple",
+    ),
+    (
+        lambda: MemoryOne.for_env(env, probabilities="CCDD"),
+        "probabilities is 'CCDD' in MemoryOne: give a tuple",
+    ),
+    (lambda: ZeroDeterminant.for_env(env, chi="x"), "chi is 'x' in ZeroDeterminant: give a number"),
+    (
+        lambda: ZeroDeterminant.for_env(env, chi=float("nan")),
+        "chi is nan in ZeroDeterminant: give a finite number",
+    ),
+    (
+        lambda: LOLAExact.for_env(InfiniteMatrixGame(), look_ahead_steps=1.5),
+        "look_ahead_steps is 1.5 in LOLAExact: give a whole number, at least 1",
+    ),
+    (
+        lambda: LOLAExact.for_env(InfiniteMatrixGame(), look_ahead_rate=-1),
+        "look_ahead_rate is -1 in LOLAExact: give 0 or more",
+    ),
+    (lambda: SOSExact.for_env(InfiniteMatrixGame(), a=2), "a is 2 in SOSExact: give 0 to 1"),
+    (
+        lambda: Evolution(Tabular.for_env(env), popsize=0),
+        "popsize is 0 in evolution: give at least 1",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), popsize=4.0),
+        "popsize is 4.0 in evolution: give a whole number, at least 1",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), sigma=-1),
+        "sigma is -1 in evolution: give more than 0",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), strategy="CMA"),
+        "strategy is 'CMA' in evolution: did you mean CMA_ES?",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), learning_rate=-1),
+        "learning_rate is -1 in evolution: give 0 or more",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), weight_decay=-1),
+        "weight_decay is -1 in evolution: give 0 or more",
+    ),
+    (lambda: Evolution("PPO"), "the agent of Evolution is 'PPO': give an agent, such as"),
+    (lambda: Gradient("PPO"), "the agent of Gradient is 'PPO': give an agent, such as"),
+    (lambda: Gradient(PPO), "the agent of Gradient is the class PPO: give an agent, such as"),
+    (
+        lambda: LOLADiCE(Tabular.for_env(env), look_ahead_steps="x"),
+        "look_ahead_steps is 'x' in LOLADiCE: give a whole number, 0 or more",
+    ),
+    (
+        lambda: LOLADiCE(Tabular.for_env(env), look_ahead_rate=float("nan")),
+        "look_ahead_rate is nan in LOLADiCE: give 0 or more",
+    ),
+    (
+        lambda: AdvantageAlignment(Tabular.for_env(env), weight="x"),
+        "weight is 'x' in AdvantageAlignment: give a number",
+    ),
+    (
+        lambda: AdvantageAlignment(Tabular.for_env(env), weight=float("inf")),
+        "weight is inf in AdvantageAlignment: give a finite number",
+    ),
+    (
+        lambda: IteratedMatrixGame(num_inner_steps=0),
+        "num_inner_steps is 0: give at least 1 step per episode",
+    ),
+    (
+        lambda: IteratedMatrixGame(num_inner_steps=4.0),
+        "num_inner_steps is 4.0: give a whole number, at least 1 step per",
+    ),
+    (
+        lambda: IteratedMatrixGame(num_inner_steps="4"),
+        "num_inner_steps is '4': give a whole number, at least 1 step per",
+    ),
+    (
+        lambda: IteratedMatrixGame(num_inner_steps=2**40),
+        "num_inner_steps is 1099511627776: give at most 2147483647",
+    ),
+    (lambda: IteratedMatrixGame(3, 4), "one_hot is 4: give True or False"),
+    (
+        lambda: CoinGame(num_inner_steps=2.5),
+        "num_inner_steps is 2.5: give a whole number, at least 1 step per",
+    ),
+    (lambda: CoinGame(size=0), "size is 0: give at least 1"),
+    (lambda: CoinGame(size="3"), "size is '3': give a whole number, at least 1"),
+    (lambda: CoinGame(cnn="yes"), "cnn is 'yes': give True or False"),
+    (lambda: Gymnax("Nope-v1", 5), "name is 'Nope-v1', which gymnax does not have: choose one of"),
+    (lambda: Gymnax(3, 5), "name is 3, which gymnax does not have: choose one of Acrobot-v1,"),
+    (lambda: Gymnax("CartPole-v1", 0), "num_inner_steps is 0: give at least 1 step per episode"),
+    (lambda: Cournot(num_players=0), "num_players is 0: give at least 1"),
+    (lambda: Cournot(num_players="2"), "num_players is '2': give a whole number, at least 1"),
+    (
+        lambda: Fishery(num_inner_steps=-1),
+        "num_inner_steps is -1: give at least 1 step per episode",
+    ),
+    (
+        lambda: InfiniteMatrixGame().make_params(gamma=2),
+        "gamma is 2: give a number from 0 to less than 1 (as float32)",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Scalars(every=0)]),
+        "Scalars.every=0 must be a positive multiple of chunk=10, because",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Scalars(every="x")]),
+        "Scalars.every='x' must be a whole number of iterations that is a",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Scalars(every=3)]),
+        "Scalars.every=3 must be a positive multiple of chunk=10, because",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Scalars(each_iteration="yes")]),
+        "each_iteration is 'yes' in Scalars: give True or False",
+    ),
+    (lambda: mk(callbacks=[cb.Progress(seconds=-1)]), "seconds is -1 in Progress: give 0 or more"),
+    (
+        lambda: mk(callbacks=[cb.Progress(seconds="x")]),
+        "seconds is 'x' in Progress: give a number, 0 or more",
+    ),
+    (lambda: cb.Checkpoint(every=0), "every is 0 in Checkpoint: give at least 1"),
+    (lambda: cb.Checkpoint(keep_latest=0), "keep_latest is 0 in Checkpoint: give at least 1"),
+    (
+        lambda: cb.Checkpoint(keep_latest="2"),
+        "keep_latest is '2' in Checkpoint: give a whole number, at least 1",
+    ),
+    (lambda: cb.Checkpoint(mode="avg"), "mode is 'avg' in Checkpoint: choose max or min"),
+    (lambda: cb.Checkpoint(monitor=3), "monitor is 3 in Checkpoint: give text"),
+    (lambda: cb.EarlyStop("x", "y"), "threshold is 'y' in EarlyStop: give a number"),
+    (lambda: cb.EarlyStop("x", 1.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),
+    (
+        lambda: cb.EarlyStop("x", float("nan")),
+        "threshold is nan in EarlyStop: give a finite number",
+    ),
+    (lambda: cb.Profile(start=0), "start is 0 in Profile: give at least 1"),
+    (lambda: cb.Profile(start=1.5), "start is 1.5 in Profile: give a whole number, at least 1"),
+    (
+        lambda: mk(callbacks=[cb.Video(every="x")]),
+        "Video.every='x' must be a whole number of iterations that is a",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Pictures(every=-1)]),
+        "Pictures.every=-1 must be a positive multiple of chunk=10, because",
+    ),
+    (
+        lambda: mk(callbacks=[cb.Pictures(histograms="yes")]),
+        "histograms is 'yes' in Pictures: give True or False",
+    ),
+    (lambda: cb.WandB(project=3), "project is 3 in WandB: give text"),
+    (
+        lambda: mk(callbacks=[cb.Checkpoint()]).fit(1),
+        "Checkpoint has nowhere to save: give the trainer a workdir",
+    ),
+]
+
+
+@pytest.mark.parametrize("index", range(len(MISTAKES)))
+def test_mistakes_in_python(monkeypatch, index):
+    monkeypatch.setattr(
+        compiled_loop.CompiledLoop, "compile", lambda *_: pytest.fail("it compiles")
+    )
+    mistake, sentence = MISTAKES[index]
+    with pytest.raises(PaxError) as refused:
+        mistake()
+    assert str(refused.value).startswith(sentence)
+    assert "\n" not in str(refused.value)
+
+
+def test_there_are_enough_of_them():
+    assert len(MISTAKES) > 100
+
+
+def test_the_home_directory_is_meant_by_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert mk(workdir="~/runs/a").workdir == pathlib.Path("/home/me/runs/a")
