@@ -224,6 +224,9 @@ class PPO(ActorCritic):
         loss_value = error.mean()
 
         entropy = distribution.entropy().mean()
+        if not self.entropy_coeff and not (self.entropy_coeff_horizon and self.entropy_coeff_end):
+            # Its gradient counts for nothing, and that of clipped actions is not cheap.
+            entropy = jax.lax.stop_gradient(entropy)
         total = loss_policy + self.value_coeff * loss_value - entropy_coeff * entropy
         return total, {
             "loss_total": total,
