@@ -544,9 +544,7 @@ def test_nan_in_training_names_metric_iterations_and_checkpoint(tmp_path):
 
     # The update after six others is that of iteration 7.
     message = str(error.value)
-    assert message.startswith(
-        "train/agent1/loss is nan between iterations 7 and 8, so training stopped"
-    )
+    assert message.startswith("train/agent1/loss is nan in iteration 7, so training stopped")
     assert f"the last good checkpoint is that of iteration 4 in {tmp_path}" in message
     rows = read_metrics(tmp_path / METRICS_FILE)
     assert [row["iteration"] for row in rows] == [2, 4, 6]
