@@ -153,7 +153,8 @@ class Evaluator:
     def _play_one(self, state: TrainState) -> tuple[Any, Any]:
         start = self._start(state)
         first = jax.tree.map(lambda leaf: leaf[0], (start.keys, start.learners, start.inner))
-        trial, task = self._loop.single_trial(num_envs=1)(*first)
+        # In as many as in training: those who learn in the trial may need them all.
+        trial, task = self._loop.single_trial(self._num_envs)(*first)
         return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
 
 
