@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from absl import logging
 
 from pax.loop import Loop
-from pax.process import compiler_options
+from pax.process import compiler_options, undefined_numbers
 from pax.sharding import Placement
 from pax.types import Metrics, TrainState
 
@@ -35,7 +35,8 @@ class CompiledLoop:
         """Runs `size` iterations, to which `state` is donated; metrics are `[size, S]`, on the device."""
         if size not in self._programs:
             raise KeyError(f"{size} iterations have not been compiled")
-        return self._programs[size](state)
+        with undefined_numbers():
+            return self._programs[size](state)
 
     def finite(self, state: TrainState) -> dict[str, bool]:
         """Whether all parameters of a role are finite, by role that has some which outlive an iteration."""
@@ -65,7 +66,9 @@ class CompiledLoop:
         """The state before the first iteration, where it belongs."""
         where = self._placement.of_state(jax.eval_shape(self._init_state))
         lowered = jax.jit(self._init_state, out_shardings=where).lower()
-        return lowered.compile(compiler_options=compiler_options(runs_once=True))()
+        compiled = lowered.compile(compiler_options=compiler_options(runs_once=True))
+        with undefined_numbers():
+            return compiled()
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and places of the state."""

@@ -17,7 +17,7 @@ from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop import Loop
 from pax.policy_file import load_policy, save_policy
-from pax.process import compiler_options
+from pax.process import compiler_options, undefined_numbers
 from pax.random_streams import Stream, stream
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
@@ -103,7 +103,8 @@ class Evaluator:
 
     def __call__(self, state: TrainState) -> dict[str, np.ndarray]:
         """Metrics of the policies in `state`, by name, one number per seed `[S]`."""
-        metrics = jax.device_get(self._run(state))
+        with undefined_numbers():
+            metrics = jax.device_get(self._run(state))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
     def metric_names(self, abstract_state: TrainState) -> list[str]:
@@ -117,11 +118,13 @@ class Evaluator:
         Returns:
             (the game's states before each step of the last episode, `[T, ...]`, and its parameters).
         """
-        return jax.device_get(self._record(state))
+        with undefined_numbers():
+            return jax.device_get(self._record(state))
 
     def learning_curve(self, state: TrainState, num_trials: int) -> np.ndarray:
         """Rewards per step of the episodes of the first seed's trials, `[K, players]`."""
-        return np.asarray(self._learn(state, num_trials))
+        with undefined_numbers():
+            return np.asarray(self._learn(state, num_trials))
 
     def _evaluate(self, state: TrainState) -> dict[str, jax.Array]:
         return self._loop.run(self._start(state), 1)[1]
@@ -145,7 +148,8 @@ class Evaluator:
 
     def _play_one(self, state: TrainState) -> tuple[Any, Any]:
         keys, learners, inner = self._first_seed(state, 1)
-        trial, task = self._loop.single_trial(num_envs=1)(keys[0], learners, inner)
+        # In as many environments as in training: those who learn in the trial may need them all.
+        trial, task = self._loop.single_trial(self._num_envs)(keys[0], learners, inner)
         return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
 
     def _first_seed(self, state: TrainState, num_trials: int) -> tuple[jax.Array, Any, Any]:

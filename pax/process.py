@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -94,6 +96,18 @@ def cache_folder() -> pathlib.Path | None:
         return pathlib.Path.home() / ".cache"
     except RuntimeError:
         return None
+
+
+@contextlib.contextmanager
+def undefined_numbers() -> Iterator[None]:
+    """While it lasts, compiled programs may return numbers that are not finite.
+
+    Statistics of what never happened are NaN on purpose, and so is what evolution has not seen yet. JAX's own
+    checks (JAX_DEBUG_NANS, JAX_DEBUG_INFS) would end healthy runs there, and could name only the loop as
+    the operation at fault. Trainers check the metrics of training themselves.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 def compiler_options(*, runs_once: bool = False) -> dict[str, Any]:

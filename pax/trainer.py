@@ -669,9 +669,11 @@ class MetaTrainer:
         first, last = self.step + 1, self.step + size
         for name, values in per_seed.items():
             if name.startswith("train/") and not np.isfinite(values).all():
+                where = np.argwhere(~np.isfinite(values))[0]
+                seed = f" with seed {self.seed + where[1]}" if self.num_seeds > 1 else ""
                 raise TrainingError(
-                    f"{name} is {values[~np.isfinite(values)][0]} between iterations {first} and {last}, "
-                    f"so training stopped: {self._last_good_checkpoint()}"
+                    f"{name} is {values[tuple(where)]} in iteration {first + where[0]}{seed}, so training "
+                    f"stopped: {self._last_good_checkpoint()}"
                 )
         for name, finite in self._compiled.finite(state).items():
             if not finite:
@@ -686,7 +688,7 @@ class MetaTrainer:
         return metrics
 
     def _last_good_checkpoint(self) -> str:
-        remedy = "lower the learning rate, or run with JAX_DEBUG_NANS=1 to find the operation"
+        remedy = "lower the learning rate, or look at what the metrics did before"
         if self.checkpointer is None:
             return f"nothing was saved; {remedy}"
         self.checkpointer.wait()

@@ -471,7 +471,7 @@ def test_not_a_number_stops_training(pax, tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert re.search(
-        r"\nError: train/agent1/\w+ is \S+ between iterations 1 and 2, so training stopped: there is no "
+        r"\nError: train/agent1/\w+ is \S+ in iteration [12], so training stopped: there is no "
         r"checkpoint yet; lower the learning rate.*\n$",
         result.stderr,
     ), result.stderr

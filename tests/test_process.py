@@ -5,10 +5,11 @@ import pathlib
 import sys
 
 import jax
+import numpy as np
 import pytest
 
-from pax import MetaTrainer
-from pax.agents import Tabular, TitForTat
+from pax import MetaTrainer, Role
+from pax.agents import Altruistic, Tabular, TitForTat
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.process import (
@@ -125,3 +126,15 @@ def test_file_locks_say_where_there_are_none(monkeypatch, tmp_path):
         pytest.raises(ConfigError, match="only Linux and macOS"),
     ):
         try_to_lock(file.fileno())
+
+
+def test_nan_checks_of_jax_let_healthy_runs_be(monkeypatch):
+    # Who always cooperates is never seen after a defection: what it would do there is undefined.
+    env = IteratedMatrixGame(num_inner_steps=4)
+    players = [Tabular.for_env(env, num_minibatches=2), Altruistic.for_env(env, seat=1)]
+    replaced = {"agent1": Role("agent1", Altruistic.for_env(env), (0,))}
+    with jax.debug_nans(True), jax.debug_infs(True):
+        trainer = MetaTrainer(env, players, num_envs=2, chunk=1, evaluations={"x": replaced})
+        assert np.isfinite(trainer.fit(1)["train/reward_per_timestep/player_1"])
+        undefined = trainer.evaluate()["x"]["cooperation_probability/DD"]
+    assert np.isnan(undefined)

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks import Video
 from pax import MetaTrainer
-from pax.agents import Altruistic, Defect, EvilGreedy, Stay
+from pax.agents import Altruistic, Defect, EvilGreedy, Stay, Tabular
 from pax.envs import CoinGame, Environment, IteratedMatrixGame
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
@@ -89,3 +89,14 @@ def test_a_game_that_cannot_be_drawn_is_told_before_compiling(tmp_path):
     with pytest.raises(ConfigError, match="^callbacks.Video cannot draw Blank: leave it out"):
         trainer.fit()
     assert not trainer.compile_seconds
+
+
+def test_opponents_that_learn_within_the_trial_are_recorded(tmp_path):
+    env = IteratedMatrixGame(num_inner_steps=3)
+    # Two minibatches of one environment's three steps there are not.
+    learner = Tabular.for_env(env, 1, num_minibatches=2, num_epochs=1)
+    opponent = Role("agent2", learner, (1,), learns_in_trial=True)
+    shown = MetaTrainer(env, [Altruistic.for_env(env), opponent], num_envs=2, chunk=1)
+    shown.fit(1)
+    states, _ = shown.record()["training"]
+    assert states.inner_t.tolist() == [0, 1, 2]
