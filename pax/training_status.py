@@ -78,9 +78,9 @@ class StatusReport:
             self._write("stopped", trainer.stop_reason)
 
     def _write(self, state: str, reason: str | None = None) -> None:
-        if not self._has_begun:
-            return
         trainer = self._trainer
+        if not self._has_begun or trainer.workdir_is_gone:
+            return
         workdir = cast(pathlib.Path, trainer.workdir)
         status = Status(state, trainer.step, trainer.num_iters, reason, tuple(self._saved))
         try:
