@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from absl import logging
 
-from pax.files import write_whole
+from pax.files import is_full, write_whole
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -86,6 +86,9 @@ class StatusReport:
         try:
             write_whole(workdir / STATUS_FILE, json.dumps(dataclasses.asdict(status)) + "\n")
         except OSError as e:
+            if state == "failed" and is_full(e):
+                # That is most likely how it failed, and is told.
+                return
             logging.warning("%s in %s could not be written: %s.", STATUS_FILE, workdir, e)
 
 

@@ -1,5 +1,6 @@
 """Runs that a signal stops, or that are done, and go on: they end as one that was never stopped."""
 
+import errno
 import json
 import os
 import pathlib
@@ -296,8 +297,6 @@ def test_another_process_is_named_and_what_it_held_is_free_when_it_is_killed(tmp
 
 
 def test_without_locks_it_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
-    import errno
-
     from pax import locks
 
     def refuse(descriptor, operation):
@@ -355,6 +354,42 @@ def test_nothing_is_written_before_callbacks_have_checked_their_settings(tmp_pat
     with pytest.raises(ConfigError, match="which no metric is called"):
         trainer.fit()
     assert not (tmp_path / "run").exists()
+
+
+def _fail_to_flush(self, *args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "pax.metrics.json_writer.JsonLinesWriter._emit",
+        "tensorboard.summary.writer.record_writer.RecordWriter.flush",
+        # In a thread of Orbax.
+        "pax.checkpoint.checksum",
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_with_room_the_run_goes_on(
+    tmp_path, monkeypatch, whole, target, capfd
+):
+    class Fill(Callback):
+        priority = -5
+
+        def on_chunk_end(self, trainer, state, step, metrics):
+            if step == 6:
+                monkeypatch.setattr(target, _fail_to_flush)
+
+    workdir = tmp_path / "run"
+    with pytest.raises(
+        OutputError, match=f"there is no room left for workdir {workdir} .*: make"
+    ) as e:
+        make_trainer(workdir, Fill(), every=2).fit()
+    assert "\n" not in str(e.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert (workdir / "checkpoints" / "4").is_dir()
+    monkeypatch.undo()
+    make_trainer(workdir, every=2).fit()
+    assert_same(workdir, whole)
 
 
 def test_pictures_have_a_state_of_json_values(whole):
