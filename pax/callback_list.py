@@ -226,20 +226,22 @@ class CallbackList:
         state: Any,
         step: int,
         metrics: Mapping[str, Any],
+        is_last: Callable[[], bool],
     ) -> None:
-        """Fires `on_chunk_end` of callbacks that were postponed at a step, in order, up to a signal."""
-        self._postponed = list(names)
+        """Fires `on_chunk_end` of the callbacks that were postponed at a step, as if they came in turn.
+
+        Args:
+            names: What `postponed` was.
+            trainer: The trainer.
+            state: The train state.
+            step: Iterations done so far.
+            metrics: Metrics of the chunk.
+            is_last: See `on_chunk_end`.
+        """
         for entry in self._entries:
-            if entry.name not in names or trainer.is_interrupted:
-                continue
-            entry.last_step = step
-            # Before the call: what saves comes last, and saves that nothing is left.
-            self._postponed.remove(entry.name)
-            try:
-                self._call(entry, "on_chunk_end", step, trainer, state, step, metrics)
-            except Postponed:
-                self._postponed = [name for name in names if name in (entry.name, *self._postponed)]
-                return
+            is_called = entry.name not in names and self._is_due(entry, trainer, step, is_last())
+            entry.last_step = step if is_called else None
+        self.on_chunk_end(trainer, state, step, metrics, is_last)
 
     def save_again(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]

@@ -228,10 +228,14 @@ def checksum(path: Path) -> list[int]:
 
 
 class _NoOrbaxInfo(python_logging.Filter):
-    """Drops what Orbax logs below a warning: some forty lines per save."""
+    """Drops what Orbax logs below a warning, some forty lines per save, and errors that it raises as well.
+
+    A save that fails is a stack of a hundred lines, once per thread that hears of it.
+    """
 
     def filter(self, record: python_logging.LogRecord) -> bool:
-        return record.levelno >= python_logging.WARNING or "orbax" not in record.pathname
+        is_told = record.levelno >= python_logging.WARNING and not record.exc_info
+        return is_told or "orbax" not in record.pathname
 
 
 _NO_ORBAX_INFO = _NoOrbaxInfo()

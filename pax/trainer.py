@@ -260,6 +260,11 @@ class MetaTrainer:
         return distributed.is_lead()
 
     @property
+    def workdir_is_gone(self) -> bool:
+        """Whether the folder that is being written to is no longer where it was."""
+        return self._lock is not None and not self._lock.is_in_place()
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether a signal has asked the fit to end."""
         return self.stop_reason in STOP_NAMES
@@ -566,7 +571,7 @@ class MetaTrainer:
         if distributed.is_lost(error):
             return distributed.lost(error)
         if self.workdir is not None and not isinstance(error, OutputError):
-            if self._is_gone():
+            if self.workdir_is_gone:
                 return self._gone()
             if is_full(error):
                 return OutputError(
@@ -575,9 +580,6 @@ class MetaTrainer:
                 )
         return error
 
-    def _is_gone(self) -> bool:
-        return self._lock is not None and not self._lock.is_in_place()
-
     def _gone(self) -> OutputError:
         return OutputError(
             f"workdir {self.workdir} was deleted or moved while this run wrote to it, so training stopped "
@@ -585,7 +587,7 @@ class MetaTrainer:
         )
 
     def _check_folder(self) -> None:
-        if self._is_gone():
+        if self.workdir_is_gone:
             raise self._gone()
 
     def _begin(self) -> int | None:
@@ -626,13 +628,12 @@ class MetaTrainer:
             return self.step >= self.num_iters or self.stop_reason is not None
 
         self.first_step = self.step
-        postponed = self._saved.get("postponed") or ()
+        postponed = self._saved.get("postponed")
         self.callbacks.on_fit_start(self, self.state)
         self.stop_reason = distributed.agree(self._asked_to_stop)
         if postponed and self._metrics is not None:
-            self.callbacks.make_up(postponed, self, self.state, self.step, self._metrics)
+            self.callbacks.make_up(postponed, self, self.state, self.step, self._metrics, is_over)
             self.stop_reason = distributed.agree(self._asked_to_stop)
-            self._saved["postponed"] = list(self.callbacks.postponed)
         while not is_over():
             # Up to a multiple of the chunk, should an earlier fit have ended between two of them.
             size = self.chunk - self.step % self.chunk
@@ -642,7 +643,7 @@ class MetaTrainer:
             self.stop_reason = distributed.agree(self._asked_to_stop)
             self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
             self.stop_reason = distributed.agree(self._asked_to_stop)
-        if self.step > self.first_step and self._metrics is not None:
+        if self._metrics is not None and (postponed or self.step > self.first_step):
             # For those that were passed over, should a signal have come after they were asked.
             self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
             if self._saved.get("step") == self.step and not self._is_saved_as_it_is():

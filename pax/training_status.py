@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from absl import logging
 
-from pax.files import write_whole
+from pax.files import is_full, write_whole
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -78,14 +78,17 @@ class StatusReport:
             self._write("stopped", trainer.stop_reason)
 
     def _write(self, state: str, reason: str | None = None) -> None:
-        if not self._has_begun:
-            return
         trainer = self._trainer
+        if not self._has_begun or trainer.workdir_is_gone:
+            return
         workdir = cast(pathlib.Path, trainer.workdir)
         status = Status(state, trainer.step, trainer.num_iters, reason, tuple(self._saved))
         try:
             write_whole(workdir / STATUS_FILE, json.dumps(dataclasses.asdict(status)) + "\n")
         except OSError as e:
+            if state == "failed" and is_full(e):
+                # That is most likely how it failed, and is told.
+                return
             logging.warning("%s in %s could not be written: %s.", STATUS_FILE, workdir, e)
 
 

@@ -53,7 +53,7 @@ class Pictures(Callback):
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
         if self.histograms and (trainer.step == 0 or not self._before):
             self._before = first_leaves(trainer, state)
-        self._laid_out = False
+        self._laid_out = self._laid_out and trainer.step > 0
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
@@ -95,13 +95,11 @@ class Pictures(Callback):
         self._before = {role: jax.tree.leaves(params) for role, params in policies.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "before": {
-                role: [_encode(leaf) for leaf in leaves] for role, leaves in self._before.items()
-            }
-        }
+        before = {role: [_encode(leaf) for leaf in leaves] for role, leaves in self._before.items()}
+        return {"before": before, "laid_out": self._laid_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._laid_out = state.get("laid_out", False)
         before = state.get("before", {})
         self._before = {role: [_decode(leaf) for leaf in leaves] for role, leaves in before.items()}
 

@@ -82,7 +82,8 @@ class JsonLinesWriter(ScalarWriter):
         elif self._path.exists() and self._path.stat().st_size:
             os.replace(self._path, f"{self._path}.old")
         self._path.touch()
-        self._file = self._path.open("r+b")
+        # Without a buffer: what a full disk does not take would be tried again at the worst moments.
+        self._file = self._path.open("r+b", buffering=0)
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Adds scalars to the object of a step.
@@ -121,16 +122,20 @@ class JsonLinesWriter(ScalarWriter):
     def close(self) -> None:
         """Flushes and closes the file."""
         if not self._file.closed:
-            self._emit()
-            self._file.close()
+            try:
+                self._emit()
+            finally:
+                self._file.close()
 
     def _emit(self) -> None:
         if not self._dirty:
             return
         line = _line(self._row)
         self._file.seek(self._offset)
-        self._file.write(line)
-        self._file.flush()
+        written = 0
+        while written < len(line):
+            # A full disk may take a part of it; the next call raises the error.
+            written += self._file.write(line[written:])
         self._end = self._offset + len(line)
         # Only now, so that a kill in between cannot lose a row that was flushed before.
         self._file.truncate(self._end)

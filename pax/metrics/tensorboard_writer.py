@@ -1,5 +1,6 @@
 """A CLU metric writer for TensorBoard that needs no TensorFlow."""
 
+import contextlib
 import io
 import os
 import time
@@ -36,6 +37,17 @@ _MAX_QUEUE_SIZE = 100
 if event_file_writer._global_uid.get() < 10**6:
     event_file_writer._global_uid = event_file_writer.AtomicCounter(10**6)
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class _Worker(event_file_writer._AsyncWriterThread):
+    """The thread that writes, which keeps an error for the next write, flush or close, and prints nothing."""
+
+    def run(self) -> None:
+        with contextlib.suppress(Exception):
+            super().run()
+
+
+event_file_writer._AsyncWriterThread = _Worker
 
 
 class SummaryWriter(MetricWriter):
