@@ -36,6 +36,10 @@ class CompiledLoop:
         with undefined_numbers():
             return self._programs[size](state)
 
+    def is_compiled(self, size: int) -> bool:
+        """Whether `size` iterations are ready to run."""
+        return size in self._programs
+
     def compile(self, size: int) -> jax.stages.Compiled:
         """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
         if size in self._programs:

@@ -42,7 +42,7 @@ from pax.learners.gradient import Gradient
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
-from pax.process import check_jax_settings
+from pax.process import check_jax_settings, show_log_lines
 from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
 from pax.training_status import StatusReport
@@ -286,6 +286,7 @@ class MetaTrainer:
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
+        show_log_lines()
         self.stop_reason = self._asked_to_stop = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         # The last thing to happen is that it says so: by then the last checkpoint is on disk.
