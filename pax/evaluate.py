@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from pax.policy_file import load_policy, save_policy
 from pax.process import compiler_options, undefined_numbers
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
-from pax.types import Task, TrainingState, TrainState
+from pax.types import PyTree, Task, TrainingState, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,17 @@ class Evaluation:
     """Who takes over, by the name of the role that gives up its seats."""
     samplers: Sequence[Sampler] = ()
     """What is drawn for a trial on top of what training draws."""
+
+
+class Recording(NamedTuple):
+    """An episode of one environment."""
+
+    states: PyTree
+    """The game's states before each step, `[T, ...]`."""
+    actions: tuple[PyTree, ...]
+    """By player, `[T, ...]`."""
+    params: PyTree
+    """What was played for."""
 
 
 class Evaluator:
@@ -111,12 +122,8 @@ class Evaluator:
         metrics = jax.eval_shape(self._evaluate, abstract_state)
         return sorted(name.removeprefix("train/") for name in metrics)
 
-    def record(self, state: TrainState) -> tuple[Any, Any]:
-        """Plays a trial of the first seed in one environment.
-
-        Returns:
-            (the game's states before each step of the last episode, `[T, ...]`, and its parameters).
-        """
+    def record(self, state: TrainState) -> Recording:
+        """Plays a trial of the first seed; the last episode of its first environment."""
         with undefined_numbers():
             return jax.device_get(self._record(state))
 
@@ -150,12 +157,15 @@ class Evaluator:
         )
         return trials.episode_rewards.mean(axis=0)
 
-    def _play_one(self, state: TrainState) -> tuple[Any, Any]:
+    def _play_one(self, state: TrainState) -> Recording:
         start = self._start(state)
         first = jax.tree.map(lambda leaf: leaf[0], (start.keys, start.learners, start.inner))
         # In as many as in training: those who learn in the trial may need them all.
         trial, task = self._loop.single_trial(self._num_envs)(*first)
-        return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
+        states, actions = jax.tree.map(
+            lambda leaf: leaf[-1, :, 0], (trial.env_states, trial.actions)
+        )
+        return Recording(states, actions, task.env_params)
 
 
 def deployed(role: Role, state: TrainState) -> TrainingState:

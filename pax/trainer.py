@@ -36,7 +36,7 @@ from pax.checks import (
 from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, TrainingError
-from pax.evaluate import Evaluation, Evaluator, export_policies
+from pax.evaluate import Evaluation, Evaluator, Recording, export_policies
 from pax.interrupt import stop_on_signals
 from pax.learners.gradient import Gradient
 from pax.loop import Loop
@@ -340,12 +340,12 @@ class MetaTrainer:
             results[name] = metrics
         return results
 
-    def record(self) -> dict[str, tuple[Any, Any]]:
-        """Plays one trial of the first seed, frozen, in one environment.
+    def record(self) -> dict[str, Recording]:
+        """Plays one trial of the first seed, frozen.
 
         Returns:
-            By evaluation, the game's states before each step of the last episode, `[T, ...]`, and its
-            parameters: see `Environment.render`.
+            By evaluation, the last episode of the first environment: its states, actions and parameters, see
+            `Environment.render` and `Environment.render_episode`.
         """
         evaluators = self._named_evaluators()
         state = self._trained_state()
