@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ class _Entry:
 
     callback: Callback
     name: str
+    key: str
+    """Of its state in a checkpoint."""
     is_set_up: bool = False
     is_off: bool = False
     last_step: int | None = None
@@ -65,7 +68,8 @@ class CallbackList:
                 count += 1
                 name = f"{callback.name}_{count}"
             names.add(name)
-            entries.append(_Entry(callback, name))
+            entries.append(_Entry(callback, name, name))
+        _key_by_settings(entries)
         self._entries = sorted(entries, key=lambda entry: entry.callback.priority)
         self._calling: _Entry | None = None
         # Those that are due at the current step and wait until the run goes on.
@@ -340,8 +344,8 @@ class CallbackList:
         return scalars
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Returns the state of every callback by name."""
-        return {entry.name: self._call(entry, "state_dict", None) or {} for entry in self._entries}
+        """Returns the state of every callback, by its name; of several of one name also by its settings."""
+        return {entry.key: self._call(entry, "state_dict", None) or {} for entry in self._entries}
 
     def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
         """Gives every callback its state back.
@@ -352,11 +356,12 @@ class CallbackList:
         Args:
             state: What `state_dict` returned, perhaps for another list.
         """
-        for name in sorted(set(state) - set(self.names)):
+        known = {entry.key for entry in self._entries}
+        for name in sorted(set(state) - known):
             logging.warning("Ignored the saved state of %s: this run has no such callback.", name)
         for entry in self._entries:
-            if entry.name in state:
-                self._call(entry, "load_state_dict", None, state[entry.name])
+            if entry.key in state:
+                self._call(entry, "load_state_dict", None, state[entry.key])
             else:
                 logging.info("Callback %s starts afresh: no state was saved.", entry.name)
 
@@ -391,6 +396,41 @@ class CallbackList:
             return None
         finally:
             self._calling = outer
+
+
+def _key_by_settings(entries: Sequence[_Entry]) -> None:
+    """Tells callbacks of one name apart by the settings in which they differ, whatever their order."""
+    by_name: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.callback.name, []).append(entry)
+    for name, alike in by_name.items():
+        if len(alike) == 1:
+            continue
+        settings = [
+            {
+                key: getattr(entry.callback, key)
+                for key in inspect.signature(type(entry.callback)).parameters
+                if isinstance(getattr(entry.callback, key, None), (bool, int, float, str))
+            }
+            for entry in alike
+        ]
+        differing = sorted(
+            {
+                key
+                for own in settings
+                for key in own
+                if len({repr(other.get(key)) for other in settings}) > 1
+            }
+        )
+        if not differing:
+            # Their names tell them apart, by their order.
+            continue
+        taken: collections.Counter[str] = collections.Counter()
+        for entry, own in zip(alike, settings, strict=True):
+            told = ", ".join(f"{key}={own.get(key)!r}" for key in differing)
+            key = f"{name}({told})"
+            taken[key] += 1
+            entry.key = key if taken[key] == 1 else f"{key}_{taken[key]}"
 
 
 def _describe(entry: _Entry, hook: str, step: int | None) -> str:

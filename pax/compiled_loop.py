@@ -42,6 +42,10 @@ class CompiledLoop:
         """Whether all parameters of a role are finite, by role that has some which outlive an iteration."""
         return {name: bool(finite) for name, finite in jax.device_get(self._finite(state)).items()}
 
+    def is_compiled(self, size: int) -> bool:
+        """Whether `size` iterations are ready to run."""
+        return size in self._programs
+
     def compile(self, size: int) -> jax.stages.Compiled:
         """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
         if size in self._programs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from pax.process import compiler_options, undefined_numbers
 from pax.random_streams import Stream, stream
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask
-from pax.types import Task, TrainingState, TrainState
+from pax.types import PyTree, Task, TrainingState, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Evaluation:
     """Who takes over, by the name of the role that gives up its seats."""
     samplers: Sequence[Sampler] = ()
     """What is drawn for a trial on top of what training draws."""
+
+
+class Recording(NamedTuple):
+    """An episode of one environment."""
+
+    states: PyTree
+    """The game's states before each step, `[T, ...]`."""
+    actions: tuple[PyTree, ...]
+    """By player, `[T, ...]`."""
+    params: PyTree
+    """What was played for."""
 
 
 class Evaluator:
@@ -112,12 +123,8 @@ class Evaluator:
         metrics = jax.eval_shape(self._evaluate, abstract_state)
         return sorted(name.removeprefix("train/") for name in metrics)
 
-    def record(self, state: TrainState) -> tuple[Any, Any]:
-        """Plays a trial of the first seed in one environment.
-
-        Returns:
-            (the game's states before each step of the last episode, `[T, ...]`, and its parameters).
-        """
+    def record(self, state: TrainState) -> Recording:
+        """Plays a trial of the first seed; the last episode of its first environment."""
         with undefined_numbers():
             return jax.device_get(self._record(state))
 
@@ -146,11 +153,14 @@ class Evaluator:
         trials, _ = jax.vmap(play, (0, None, None))(keys, learners, inner)
         return trials.episode_rewards.mean(axis=0)
 
-    def _play_one(self, state: TrainState) -> tuple[Any, Any]:
+    def _play_one(self, state: TrainState) -> Recording:
         keys, learners, inner = self._first_seed(state, 1)
         # In as many environments as in training: those who learn in the trial may need them all.
         trial, task = self._loop.single_trial(self._num_envs)(keys[0], learners, inner)
-        return jax.tree.map(lambda leaf: leaf[-1, :, 0], trial.env_states), task.env_params
+        states, actions = jax.tree.map(
+            lambda leaf: leaf[-1, :, 0], (trial.env_states, trial.actions)
+        )
+        return Recording(states, actions, task.env_params)
 
     def _first_seed(self, state: TrainState, num_trials: int) -> tuple[jax.Array, Any, Any]:
         """Returns keys of single trials `[num_trials]`, learners and carried co-players of the first seed."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from pax.axes import over
 from pax.envs.environment import Environment
+from pax.errors import ConfigError
 from pax.learners.learner import World
 from pax.random_streams import Stream, stream
 from pax.roles import Role
@@ -26,6 +27,10 @@ from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial
 
 Probe = Callable[[Trial], Mapping[str, jax.Array]]
 """`probe(trial)` looks inside one trial, within the compiled step; its scalars join the metrics."""
+
+
+OWN_METRICS = ("iteration", "env_steps", "wall_time", "env_steps_per_second")
+"""What every row of metrics has besides those of an iteration."""
 
 
 class Loop:
@@ -239,4 +244,9 @@ class Loop:
         metrics |= self.env.statistics_metrics(statistics)
         for name, learned in trial.learning_metrics.items():
             metrics |= {f"train/{name}/{key}": value.mean() for key, value in learned.items()}
+        for name in probed:
+            if name in metrics or name in OWN_METRICS or name.startswith("evaluation/"):
+                raise ConfigError(
+                    f"a probe reports {name!r}, which is a metric of the run itself: give it another name"
+                )
         return metrics | {name: value.mean() for name, value in probed.items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging as python_logging
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+from absl import flags, logging
 
 from pax.errors import ConfigError
 
@@ -96,6 +98,19 @@ def cache_folder() -> pathlib.Path | None:
         return pathlib.Path.home() / ".cache"
     except RuntimeError:
         return None
+
+
+def show_log_lines() -> None:
+    """In scripts and notebooks that set up no logging of their own, shows what Pax logs, on stderr.
+
+    Programs that use `absl.app`, such as `pax.main`, have set it up, and so has who called
+    `logging.basicConfig()`, of which level ever: that is how to silence Pax.
+    """
+    if flags.FLAGS.is_parsed() or python_logging.getLogger().handlers:
+        return
+    # What absl would do at the first line, with a format for people.
+    python_logging.basicConfig(format="%(message)s")
+    logging.set_verbosity(logging.INFO)
 
 
 @contextlib.contextmanager

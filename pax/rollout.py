@@ -30,6 +30,8 @@ class Episode(NamedTuple):
     statistics: PyTree
     env_states: PyTree
     """Before each step, `[T, E, ...]`."""
+    actions: tuple[PyTree, ...]
+    """By player, `[T, E, ...]`."""
     env_rewards: jax.Array
     """By player and environment, summed over steps, `[num_players, E]`."""
 
@@ -142,6 +144,7 @@ def rollout(
         rewards=jnp.stack([reward.sum() for reward in rewards]),
         statistics=env.episode_statistics(seen, actions, infos),
         env_states=env_states,
+        actions=actions,
         env_rewards=jnp.stack([reward.sum(axis=0) for reward in rewards]),
     )
 

@@ -37,7 +37,7 @@ from pax.checks import (
 from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from pax.evaluate import Evaluation, Evaluator, export_policies
+from pax.evaluate import Evaluation, Evaluator, Recording, export_policies
 from pax.files import is_full
 from pax.interface import check_agent, check_game
 from pax.interrupt import STOP_NAMES, pass_on, stop_on_signals
@@ -46,7 +46,7 @@ from pax.locks import FileLock, lock_run
 from pax.loop import Loop
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
-from pax.process import check_jax_settings
+from pax.process import check_jax_settings, show_log_lines
 from pax.roles import Role, check_candidates, check_roles
 from pax.sharding import Placement
 from pax.training_status import StatusReport
@@ -368,6 +368,7 @@ class MetaTrainer:
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
+        show_log_lines()
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
@@ -425,12 +426,12 @@ class MetaTrainer:
             results[name] = metrics
         return results
 
-    def record(self) -> dict[str, tuple[Any, Any]]:
-        """Plays one trial of the first seed, frozen, in one environment.
+    def record(self) -> dict[str, Recording]:
+        """Plays one trial of the first seed, frozen.
 
         Returns:
-            By evaluation, the game's states before each step of the last episode, `[T, ...]`, and its
-            parameters: see `Environment.render`.
+            By evaluation, the last episode of the first environment: its states, actions and parameters, see
+            `Environment.render` and `Environment.render_episode`.
         """
         evaluators = self._named_evaluators()
         state = self._trained_state()

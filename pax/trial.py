@@ -99,6 +99,7 @@ class TrialRunner:
                 for name, metrics in totals.learning_metrics.items()
             },
             env_states=episodes.env_states,
+            actions=episodes.actions,
             env_rewards=episodes.env_rewards / self.env.num_inner_steps,
         )
         return trial, dict(states)

@@ -112,6 +112,8 @@ class Trial:
     """By role that learns in the trial, what its updates reported, averaged over them; 0 if none happened."""
     env_states: PyTree = None
     """The game's states before each step, `[K, T, E, ...]`."""
+    actions: tuple[PyTree, ...] | None = None
+    """By player, `[K, T, E, ...]`."""
     env_rewards: jax.Array | None = None
     """`episode_rewards` of every environment, `[K, num_players, E]`."""
 

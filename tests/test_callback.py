@@ -269,7 +269,10 @@ class Counter(Callback):
 
 
 def test_state_round_trip(log):
-    saved = json.loads(json.dumps(CallbackList([Counter(3), Counter(5), Callback()]).state_dict()))
+    one, other = Counter(), Counter()
+    callbacks = CallbackList([one, other, Callback()])
+    one.count, other.count = 3, 5
+    saved = json.loads(json.dumps(callbacks.state_dict()))
     assert saved == {"Counter": {"count": 3}, "Counter_2": {"count": 5}, "Callback": {}}
     first, second = Counter(), Counter()
     CallbackList([first, second, Callback()]).load_state_dict(saved)
@@ -470,3 +473,24 @@ def test_probes_must_not_share_a_name():
     trial = types.SimpleNamespace(actions=types.SimpleNamespace(mean=lambda: 0.5))
     with pytest.raises(ConfigError, match=r"CooperationRate and CooperationRate_2.*'cooperation'"):
         callbacks.probe(trial)
+
+
+class Patient(Callback):
+    def __init__(self, threshold):
+        self.threshold = threshold
+        self._times = 0
+
+    def state_dict(self):
+        return {"times": self._times}
+
+    def load_state_dict(self, state):
+        self._times = state["times"]
+
+
+def test_states_find_their_callbacks_in_another_order():
+    strict, mild = Patient(0.9), Patient(0.1)
+    strict._times, mild._times = 3, 7
+    saved = CallbackList([strict, mild]).state_dict()
+    new_strict, new_mild = Patient(0.9), Patient(0.1)
+    CallbackList([new_mild, new_strict]).load_state_dict(json.loads(json.dumps(saved)))
+    assert (new_strict._times, new_mild._times) == (3, 7)

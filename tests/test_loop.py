@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import AGENTS, Agent, Tabular
+from pax import Callback, MetaTrainer
+from pax.agents import AGENTS, Agent, Altruistic, Defect, Tabular
 from pax.envs import IteratedMatrixGame
 from pax.envs.wrappers import Noise
+from pax.errors import ConfigError
 from pax.learners import Frozen, Gradient
 from pax.loop import Loop
 from pax.roles import Role
@@ -674,3 +676,27 @@ def test_a_policy_of_its_own_gets_a_key_where_the_base_class_draws_numbers():
     states = {role.name: role.agent.init(jax.random.key(0)) for role in roles}
     trial, _ = runner.play(jax.random.key(1), states, Task(env_params=env.default_params))
     assert trial.episode_rewards.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/reward_per_timestep/player_1",
+        "state_visitation/CC",
+        "env_steps",
+        "iteration",
+        "evaluation/x/reward",
+    ],
+)
+def test_a_probe_does_not_take_the_name_of_a_metric(name):
+    class Peek(Callback):
+        def probe(self, trial):
+            return {name: trial.reward_per_timestep[0]}
+
+    env = IteratedMatrixGame(num_inner_steps=3)
+    players = [Altruistic.for_env(env), Defect.for_env(env, seat=1)]
+    trainer = MetaTrainer(env, players, num_envs=2, callbacks=[Peek()])
+    with pytest.raises(
+        ConfigError, match=f"a probe reports '{name}', which is a metric of the run"
+    ):
+        trainer.metric_names()

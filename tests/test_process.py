@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 import sys
 
 import jax
@@ -138,3 +139,35 @@ def test_nan_checks_of_jax_let_healthy_runs_be(monkeypatch):
         assert np.isfinite(trainer.fit(1)["train/reward_per_timestep/player_1"])
         undefined = trainer.evaluate()["x"]["cooperation_probability/DD"]
     assert np.isnan(undefined)
+
+
+@pytest.mark.parametrize(
+    ("first_line", "shown"),
+    [
+        ("", ["Compiling ...", "iteration 2 of 2"]),
+        ("import logging; logging.basicConfig(level=logging.WARNING)", []),
+    ],
+)
+def test_scripts_show_how_far_they_are(tmp_path, first_line, shown):
+    script = f"""
+{first_line}
+from pax import MetaTrainer
+from pax.agents import Altruistic, Defect
+from pax.callbacks import Progress
+from pax.envs import IteratedMatrixGame
+
+env = IteratedMatrixGame(num_inner_steps=3)
+players = [Altruistic.for_env(env), Defect.for_env(env, seat=1)]
+trainer = MetaTrainer(env, players, chunk=2, callbacks=[Progress(seconds=0.0)])
+trainer.fit(2)
+trainer.fit(4)  # The same program: nothing is compiled.
+"""
+    environ = {**os.environ, "FORCE_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environ, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Compiling") == len(shown[:1])
+    assert "\x1b" not in done.stderr and "INFO" not in done.stderr
+    for line in shown:
+        assert line in done.stderr

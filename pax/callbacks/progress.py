@@ -42,15 +42,19 @@ class Progress(Callback):
         self._bar: Bar | None = None
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
-        self._compiling = True
+        size = min(trainer.chunk, trainer.num_iters - trainer.step)
+        self._compiling = size > 0 and not trainer.compiled_loop.is_compiled(size)
         self._started = self._last_line = time.monotonic()
         self._first = trainer.step
         if not trainer.is_lead:
             return
-        console = Console(file=sys.stderr)
-        if not console.is_terminal:
-            logging.info("Compiling ...")
+        # Whatever FORCE_COLOR says: in a file, a bar is thousands of control characters.
+        if not sys.stderr.isatty():
+            if self._compiling:
+                logging.info("Compiling ...")
             return
+        # Log lines above the bar are not cut at the width of the terminal.
+        console = Console(file=sys.stderr, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -60,7 +64,10 @@ class Progress(Callback):
             console=console,
         )
         self._task = self._bar.add_task(
-            "compiling", total=trainer.num_iters, completed=trainer.step, speed=""
+            "compiling" if self._compiling else "training",
+            total=trainer.num_iters,
+            completed=trainer.step,
+            speed="",
         )
         handler = logging.get_absl_handler().python_handler
         self._log_stream = handler.stream

@@ -40,10 +40,10 @@ class Video(Callback):
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        for name, (states, params) in trainer.record().items():
+        for name, (states, actions, params) in trainer.record().items():
             tag = f"evaluation/{name}/episode"
             if trainer.env.render_mode == "figure":
-                picture = figure_to_array(trainer.env.render(states, params))
+                picture = figure_to_array(trainer.env.render_episode(states, actions, params))
                 trainer.writer.write_images(step, {tag: picture[None]})
                 frames = picture[None]
             else:

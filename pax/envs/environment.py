@@ -132,6 +132,17 @@ class Environment:
         del statistics
         return {}
 
+    def render_episode(self, states: Any, actions: tuple[Any, ...], params: Any) -> Any:
+        """A matplotlib figure of a whole episode, of games whose `render_mode` is `figure`.
+
+        Args:
+            states: before each step, every leaf `[T, ...]`.
+            actions: by player, `[T, ...]`, for games whose states do not tell what was played.
+            params: of the game.
+        """
+        del actions
+        return self.render(states, params)
+
     def render(self, state: Any, params: Any) -> Any:
         """A picture of one state, not to be called inside compiled code.
 

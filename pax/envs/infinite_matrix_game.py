@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from pax.envs.common import check_steps, real_number
@@ -134,6 +135,24 @@ class InfiniteMatrixGame(Environment):
                 name = f"cooperation_probability/{state}/player_{player + 1}"
                 metrics[name] = cooperation[player, index]
         return metrics
+
+    def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
+        """How likely each player was to cooperate after each outcome, as a matplotlib figure."""
+        del states, params
+        from pax.envs.figures import Curves, curves
+
+        return curves(
+            [
+                Curves(
+                    f"P(C) of player {player + 1}",
+                    {
+                        state: 1.0 / (1.0 + np.exp(-np.asarray(action, float)[:, index]))
+                        for index, state in enumerate(STATES)
+                    },
+                )
+                for player, action in enumerate(actions)
+            ]
+        )
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """A heat map of the payoffs of a round, as a matplotlib figure."""

@@ -141,6 +141,15 @@ class IteratedMatrixGame(Environment):
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
         return state_metrics(statistics)
 
+    def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
+        """What both players chose in each step, and their rewards, as a matplotlib figure."""
+        del states
+        from pax.envs.figures import choices
+
+        played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
+        rewards = np.asarray(params.payoff_matrix, np.float32)[2 * played[:, 0] + played[:, 1]]
+        return choices(("player 1", "player 2"), played, ("C", "D"), rewards)
+
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """A heat map of each player's payoffs, as a matplotlib figure."""
         del state

@@ -174,6 +174,17 @@ class IteratedTensorGame(Environment):
         groups = [f"{own}{others}D" for own in "CD" for others in range(self.num_players)]
         return state_metrics(statistics, [*groups, "START"])
 
+    def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
+        """What the players chose in each step, and their rewards, as a matplotlib figure."""
+        del states
+        from pax.envs.figures import choices
+
+        played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
+        table = np.asarray(params.payoff_table, np.float32)
+        rewards = table[played.sum(axis=1, keepdims=True), played]
+        names = [f"player {player + 1}" for player in range(self.num_players)]
+        return choices(names, played, ("C", "D"), rewards)
+
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """A heat map of the payoff table, as a matplotlib figure."""
         del state

@@ -3,7 +3,10 @@
 import contextlib
 import io
 import os
+import pathlib
+import re
 import time
+import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +63,12 @@ class SummaryWriter(MetricWriter):
     """
 
     def __init__(self, logdir: str | os.PathLike[str], *, purge_step: int | None = None) -> None:
-        self._writer = EventFileWriter(os.fspath(logdir), max_queue_size=_MAX_QUEUE_SIZE)
+        self._logdir = os.fspath(logdir)
+        self._last_time = _newest(self._logdir)
+        self._writer = _open_after(self._logdir, self._now())
         if purge_step is not None:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            event = event_pb2.Event(wall_time=time.time(), step=purge_step, session_log=start)
+            event = event_pb2.Event(wall_time=self._now(), step=purge_step, session_log=start)
             # Twice, as TensorBoard takes the first start it reads in a folder for that of the run,
             # and drops events at those after it only.
             self._writer.add_event(event)
@@ -168,7 +173,8 @@ class SummaryWriter(MetricWriter):
                 to dotted names (`agents.0.learning_rate`); values that are no string, number or
                 bool are written as `str(value)`.
         """
-        summary = hparams_summary.hparams_pb(_flatten(hparams))
+        # What the row of this run is called.
+        summary = hparams_summary.hparams_pb(_flatten(hparams), trial_id=self._logdir)
         self._add(0, summary.value)
 
     def write_summaries(
@@ -207,12 +213,39 @@ class SummaryWriter(MetricWriter):
         """Flushes and closes the event file."""
         self._writer.close()
 
+    def _now(self) -> float:
+        """The time, which never runs backwards, even if somebody sets the clock back."""
+        self._last_time = max(time.time(), self._last_time)
+        return self._last_time
+
     def _add(self, step: int, values: Sequence[summary_pb2.Summary.Value]) -> None:
         if values:
             summary = summary_pb2.Summary(value=values)
             self._writer.add_event(
-                event_pb2.Event(wall_time=time.time(), step=int(step), summary=summary)
+                event_pb2.Event(wall_time=self._now(), step=int(step), summary=summary)
             )
+
+
+def _newest(logdir: str) -> float:
+    """A second after the time in the name of the newest event file of a folder, 0 if there is none."""
+    found = [
+        re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in _event_files(logdir)
+    ]
+    return max((int(match[1]) + 1.0 for match in found if match), default=0.0)
+
+
+def _event_files(logdir: str) -> list[pathlib.Path]:
+    return list(pathlib.Path(logdir).glob("events.out.tfevents.*"))
+
+
+def _open_after(logdir: str, now: float) -> EventFileWriter:
+    """A writer whose file comes after those of the folder by its name, in which TensorBoard reads them."""
+    clock = event_file_writer.time
+    event_file_writer.time = types.SimpleNamespace(time=lambda: now)
+    try:
+        return EventFileWriter(logdir, max_queue_size=_MAX_QUEUE_SIZE)
+    finally:
+        event_file_writer.time = clock
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, bool | int | float | str]:

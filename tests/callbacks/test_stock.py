@@ -447,7 +447,13 @@ def fake_run(monkeypatch, progress, times, *, is_lead=True, step=0):
         pax.callbacks.progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock))
     )
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    trainer = types.SimpleNamespace(is_lead=is_lead, num_iters=10, step=step)
+    trainer = types.SimpleNamespace(
+        is_lead=is_lead,
+        num_iters=10,
+        step=step,
+        chunk=2,
+        compiled_loop=types.SimpleNamespace(is_compiled=lambda size: False),
+    )
     progress.on_fit_start(trainer, None)
     for chunk in range(1, len(times)):
         metrics = {"env_steps_per_second": np.array([1.0, 2.5e6])}
@@ -492,7 +498,7 @@ def test_progress_is_shown_by_one_process(log, monkeypatch):
         (lambda: EarlyStop("x", 0.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),
         (
             lambda: Profile(start=0),
-            "start is 0 and iterations is 10 in Profile: give at least 1 each",
+            "start is 0 in Profile: give at least 1",
         ),
         (
             lambda: make_trainer([Checkpoint(every=2)]).fit(),

@@ -9,11 +9,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks import Video
 from pax import MetaTrainer
 from pax.agents import Altruistic, Defect, EvilGreedy, Stay, Tabular
-from pax.envs import CoinGame, Environment, IteratedMatrixGame
+from pax.envs import (
+    CoinGame,
+    Environment,
+    InfiniteMatrixGame,
+    IteratedMatrixGame,
+    IteratedTensorGame,
+    figures,
+)
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import Frozen
 from pax.roles import Role
+
+WHAT = ("players", "actions", "names", "rewards")
 
 
 def make_trainer(env, agents, workdir):
@@ -47,7 +56,7 @@ def test_a_game_on_a_grid_becomes_an_animation(tmp_path):
     trainer = make_trainer(env, [EvilGreedy, Stay], tmp_path)
     trainer.fit()
 
-    states, params = trainer.record()["training"]
+    states, _, params = trainer.record()["training"]
     assert all(len(leaf) == 6 for leaf in jax.tree.leaves(states))
     expected = [
         env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params) for t in range(6)
@@ -75,6 +84,41 @@ def test_other_games_become_a_figure(tmp_path):
     assert event.tensor_proto.string_val[2].startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("game", [IteratedMatrixGame(4), IteratedTensorGame(3, 4)])
+def test_the_picture_of_a_matrix_game_shows_its_episode(monkeypatch, tmp_path, game):
+    drawn = {}
+    monkeypatch.setattr(
+        figures, "choices", lambda *what: drawn.update(zip(WHAT, what, strict=True))
+    )
+    others = [Altruistic] * (game.num_players - 2)
+    trainer = make_trainer(game, [Altruistic, Defect, *others], None)
+    trainer.state = trainer.compiled_loop.initial_state()
+    states, actions, params = trainer.record()["training"]
+    game.render_episode(states, actions, params)
+    who_defects = [0, 1, *[0] * len(others)]
+    assert drawn["actions"].tolist() == [who_defects] * 4
+    # A lone defector gets most; the other of two is exploited.
+    first, second = drawn["rewards"][0][:2]
+    assert second == drawn["rewards"].max() and first < second
+
+
+def test_the_picture_of_the_infinite_game_shows_both_policies_over_time():
+    game = InfiniteMatrixGame(num_inner_steps=2)
+    # Certain to cooperate, indifferent, certain to defect.
+    logits = np.array([[20.0] * 5, [0.0] * 5]), np.array([[-20.0] * 5, [0.0] * 5])
+    figure = game.render_episode(None, logits, None)
+    for axes, start in zip(figure.axes, (1.0, 0.0), strict=True):
+        assert len(axes.lines) == 5
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), [start, 0.5], atol=1e-6)
+
+
+def test_a_figure_of_choices_counts_them():
+    actions = np.array([[0, 0], [0, 1], [0, 1]])
+    figure = figures.choices(("a", "b"), actions, ("C", "D"), np.zeros((3, 2)))
+    assert figure.axes[0].get_title().endswith("steps of each: CC 1, CD 2")
+    assert figure.axes[0].images[0].get_array().tolist() == [[0, 0, 0], [0, 1, 1]]
+
+
 def test_a_game_that_cannot_be_drawn_is_told_before_compiling(tmp_path):
     class Blank(Environment):
         num_players, num_inner_steps, default_params = 1, 2, ()
@@ -98,5 +142,5 @@ def test_opponents_that_learn_within_the_trial_are_recorded(tmp_path):
     opponent = Role("agent2", learner, (1,), learns_in_trial=True)
     shown = MetaTrainer(env, [Altruistic.for_env(env), opponent], num_envs=2, chunk=1)
     shown.fit(1)
-    states, _ = shown.record()["training"]
+    states = shown.record()["training"].states
     assert states.inner_t.tolist() == [0, 1, 2]

@@ -211,6 +211,20 @@ class TestSummaryWriter:
         (event,) = accumulator(tmp_path).Tensors("config")
         assert event.tensor_proto.string_val[0].decode() == "**Grüße**"
 
+    def test_a_clock_that_is_set_back_hides_nothing(
+        self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for now, purge_step, step in ((2_000_000_000.0, 0, 1), (1_900_000_000.0, 2, 2)):
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            writer = SummaryWriter(tmp_path, purge_step=purge_step)
+            writer.write_scalars(step, {"x": float(step)})
+            writer.close()
+        first, second = sorted(path.name for path in tmp_path.iterdir())
+        assert first.split(".")[3] == "2000000000" and second.split(".")[3] == "2000000001"
+        events = accumulator(tmp_path).Scalars("x")
+        assert [event.step for event in events] == [1, 2]
+        assert events[0].wall_time < events[1].wall_time
+
     def test_hparams(self, tmp_path: pathlib.Path) -> None:
         writer = SummaryWriter(tmp_path / "run")
         agents = ({"name": "ppo", "sizes": (64, 64)}, {"name": "tft", "sizes": ()})
@@ -243,6 +257,8 @@ class TestSummaryWriter:
             "eps": 0.5,
         }
         assert values["jit"] is True
+        # The name of the row.
+        assert session.group_name == str(tmp_path / "run")
         # The table of the HPARAMS tab: a column per hyper-parameter that it finds.
         experiment = hparams.experiment_from_metadata(
             CONTEXT, "", True, contents, hparams.hparams_from_data_provider(CONTEXT, "", limit=100)
