@@ -4,8 +4,8 @@
     python -m launch.local --num_processes=2 --devices_per_process=4 -- --config=... [flags of pax.main]
     python -m launch.local --num_processes=2 --dry_run -- --config=...
 
-Shows what process 0 prints, and of the others only why one failed. Ctrl-C and SIGTERM go to all of them. If
-one dies, the others end.
+Shows what process 0 prints, and of the others only why one failed. Signals that ask to stop (Ctrl-C, SIGTERM,
+SIGHUP, SIGUSR1) go to all of them. If one dies, the others end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from absl import app, flags
 
 from pax.command_line import one_line, print_error
 from pax.errors import ConfigError
+from pax.interrupt import STOP_SIGNALS, heeded
 from pax.process import available_cores, is_told_devices
 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 2, "Processes to start.")
@@ -137,7 +138,7 @@ def run(starts: Sequence[tuple[dict[str, str], list[str]]]) -> int:
                     start_new_session=True,
                 )
             )
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in heeded():
             signal.signal(number, forward)
         failed = _wait(processes)
         if failed is not None:
@@ -168,7 +169,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 def _explain(index: int, code: int, log: IO[bytes] | None) -> None:
     """Says which process failed first, and the end of what it said unless it was seen."""
-    stopped = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    stopped = [128 + number for number in STOP_SIGNALS]
     if code in stopped:
         return
     if log is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging as python_logging
 import pathlib
 import signal
@@ -22,6 +21,7 @@ from pax.crossplay import Player
 from pax.errors import ConfigError, PaxError
 from pax.imports import config_of_run, leave_path
 from pax.process import enable_compilation_cache
+from pax.run_directory import make_workdir, new_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,12 +149,13 @@ def open_folder(workdir: str | None, program: str) -> pathlib.Path:
     Raises:
         ConfigError: if it cannot be written.
     """
-    default = f"exp/{program}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = checks.folder("--workdir", workdir or default)
+    if not workdir:
+        return make_workdir(new_name(program))
+    folder = checks.folder("--workdir", workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        (folder / ".writable.tmp").touch()
+        (folder / ".writable.tmp").unlink()
     except OSError as e:
         raise ConfigError(
             f"--workdir={folder} cannot be written ({e.strerror}): name another"

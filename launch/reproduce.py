@@ -14,8 +14,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -25,8 +25,11 @@ from absl import app, flags, logging
 
 from launch.tables import TABLES, Cell, Table
 from pax import checks
+from pax.command_line import one_line, print_error
 from pax.config import nearest
-from pax.errors import ConfigError, PaxError
+from pax.errors import ConfigError, OutputError, PaxError
+from pax.files import contents, write_whole
+from pax.locks import FileLock, holding
 from pax.metrics.bootstrap import t_quantile
 from pax.process import enable_compilation_cache, use_all_cores
 
@@ -46,9 +49,12 @@ def main(argv: Sequence[str]) -> None:
     enable_compilation_cache()
     try:
         reproduce(argv[1:], flags.FLAGS.workdir, flags.FLAGS.quick)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        sentence = "interrupted by SIGINT; the same command goes on where it was"
+        sys.exit(print_error(sentence, 128 + signal.SIGINT))
     except PaxError as e:
-        print(f"Error: {e}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(print_error(one_line(e), 1))
 
 
 def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib.Path:
@@ -66,6 +72,18 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     folder = checks.folder("--workdir", workdir or default)
     table = TABLES[name](quick)
     _claim(folder, {"table": name, "quick": quick})
+    with holding(folder / ".table.lock") as lock:
+        if lock is None:
+            holder = FileLock(folder / ".table.lock").holder()
+            raise OutputError(
+                f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or name "
+                "another folder"
+            )
+        _measure_and_show(table, name, folder)
+    return folder
+
+
+def _measure_and_show(table: Table, name: str, folder: pathlib.Path) -> None:
     started, results = time.monotonic(), []
     for index, cell in enumerate(table.cells):
         results.append(measure(cell, folder))
@@ -77,7 +95,6 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     draw(table, results, folder / f"{name}.png")
     minutes = sum(result["seconds"] for result in results) / 60
     print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
-    return folder
 
 
 def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
@@ -85,11 +102,15 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
     path = folder / "table.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and contents(folder):
+            raise ConfigError(
+                f"--workdir={folder} is not empty and holds no results of this program: name another folder"
+            )
         if path.exists() and json.loads(path.read_text()) != what:
             raise ConfigError(
                 f"--workdir={folder} holds the results of {json.loads(path.read_text())}: name another folder"
             )
-        _write(path, json.dumps(what))
+        write_whole(path, json.dumps(what))
     except (OSError, json.JSONDecodeError) as e:
         raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
 
@@ -103,15 +124,8 @@ def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
     started = time.monotonic()
     samples = np.asarray(cell.measure(folder / "runs" / cell.key))
     result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}
-    _write(path, json.dumps(result))
+    write_whole(path, json.dumps(result))
     return result
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """All of it, or nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:

@@ -12,6 +12,8 @@ per node without GPUs. `--array` trains the sweep of the config (see launch.swee
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,8 +24,8 @@ from launch.run_arguments import RunArguments, launching, parse
 from launch.sweep_folder import runs_of
 from pax.checks import folder
 from pax.command_line import parse_flags
-from pax.errors import ConfigError
-from pax.run_directory import default_workdir
+from pax.errors import ConfigError, PaxError
+from pax.run_directory import default_workdir, make_workdir
 from pax.sweep import check_sweep, load_sweep
 
 
@@ -61,9 +63,18 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
         return _launch_sweep(run, given)
     workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
     asked = slurm_job.parameters(given, given.name or f"pax-{workdir.name}")
-    # Not in the folder of the run, which must be empty when it begins.
-    logs = workdir.with_name(f"{workdir.name}-slurm")
-    ids = slurm_job.submit(logs, [run.command_line(str(workdir))], given, asked)
+    if not run.workdir and not given.dry_run:
+        # Here, as two jobs that are submitted in one second must not train in one folder.
+        workdir = make_workdir(workdir)
+    try:
+        # Not in the folder of the run, which must be empty when it begins.
+        logs = workdir.with_name(f"{workdir.name}-slurm")
+        ids = slurm_job.submit(logs, [run.command_line(str(workdir))], given, asked)
+    except PaxError:
+        if not run.workdir:
+            with contextlib.suppress(OSError):
+                os.removedirs(workdir)
+        raise
     if ids:
         print(f"Submitted job {ids[0]}: it trains in {workdir}, and what it prints is in {logs}.")
     return 0

@@ -18,6 +18,7 @@ from launch.slurm_task import Training
 from launch.sweep_folder import Run, claim
 from launch.sweep_table import write_table
 from pax.errors import ConfigError
+from pax.files import write_whole
 
 INSTALL = 'pip install -e ".[launch]"'
 LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
@@ -232,9 +233,7 @@ def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
     if rest:
         ids = submit(folder / "logs" / "slurm", [run.arguments for run in rest], given, asked)
         jobs |= {run.name: job for run, job in zip(rest, ids, strict=True)}
-        partial = folder / f".{JOBS_FILE}"
-        partial.write_text(json.dumps(jobs, indent=2) + "\n")
-        os.replace(partial, path)
+        write_whole(path, json.dumps(jobs, indent=2) + "\n")
         print(f"Submitted {len(rest)} runs as job {ids[0].partition('_')[0]}.")
     print(write_table(runs, given.metric, given.ascending))
     left = len(runs) - len(done)

@@ -23,8 +23,9 @@ class Training:
 
     Slurm announces the end of a job, or that it is preempted, by SIGTERM or by the signal that submitit asks
     it for, and often only to the process that it started, which is this one. Either is passed on as SIGTERM,
-    on which `pax.main` saves and ends. Then submitit requeues the job, unless Slurm has cancelled it, or has
-    requeued it already. What comes back is the same command on the same folder, so it goes on.
+    as are SIGHUP and SIGUSR1; on it `pax.main` saves and ends. Then submitit requeues the job, unless Slurm
+    has cancelled it, or has requeued it already. What comes back is the same command on the same folder, so
+    it goes on.
     """
 
     arguments: list[str]
@@ -49,8 +50,9 @@ class Training:
                 process.send_signal(signal.SIGTERM)
             received.append(number)
 
-        for number in (signal.SIGTERM, ask_to_requeue):
-            signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, ask_to_requeue):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, stop)
         command = [sys.executable, "-m", "pax.main", *self.arguments]
         print("Running", shlex.join(command), flush=True)
         process = subprocess.Popen(

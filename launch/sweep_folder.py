@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pax.errors import ConfigError
+from pax.files import contents, write_whole
 from pax.run_directory import describe_differences
 from pax.sweep import Overrides, as_flags
 from pax.training_status import read_status
@@ -116,14 +116,12 @@ def claim(runs: Sequence[Run]) -> None:
     try:
         if path.exists():
             _check_same(folder, json.loads(path.read_text()), record)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or contents(folder)):
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no sweep: name another folder"
             )
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{SWEEP_FILE}"
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(record, indent=2) + "\n")
     except (OSError, ValueError, KeyError, TypeError) as e:
         if isinstance(e, ConfigError):
             raise

@@ -15,10 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from absl import logging
+
 from launch.sweep_folder import Run
 from pax.interrupt import stop_on_signals
-from pax.process import try_to_lock
 from pax.sweep import describe
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows.
+    fcntl = None  # type: ignore[assignment]
 
 POLL_SECONDS = 0.2
 
@@ -75,7 +81,7 @@ class Pool:
         if passed:
             self._tell(f"{passed} of {len(self._runs)} runs were done before.")
         try:
-            with stop_on_signals(self._stop), _hangup_is_sigterm():
+            with stop_on_signals(self._stop):
                 while self._children or (
                     (self._waiting or self._elsewhere) and not self._stopped_by
                 ):
@@ -265,16 +271,16 @@ def _claimed(run: Run) -> Iterator[int | None]:
     path = run.folder / "logs" / f"{run.name}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        yield descriptor if try_to_lock(descriptor) else None
+        # Not a lock of `pax.locks`, which cannot be inherited. Where there are none, the run's own lock keeps
+        # two processes apart.
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        except OSError as e:
+            logging.warning("%s cannot be locked (%s): start one sweep.", path, e.strerror)
+        yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _hangup_is_sigterm() -> Iterator[None]:
-    """A terminal that is closed stops the sweep as SIGTERM does."""
-    previous = signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, previous)

@@ -37,26 +37,6 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def try_to_lock(descriptor: int, wait: bool = False) -> bool:
-    """Locks an open file, until it is closed or its process ends; False if another one has it.
-
-    Raises:
-        OSError: where the file system has no locks, as some of the network kind.
-        ConfigError: on systems without `fcntl`, such as Windows.
-    """
-    try:
-        import fcntl
-    except ImportError as e:
-        raise ConfigError(
-            "this program locks files by fcntl, which only Linux and macOS have: run it there"
-        ) from e
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
-
-
 def check_jax_settings() -> None:
     """Checks what the environment has set JAX to.
 

@@ -18,7 +18,6 @@ from pax.process import (
     cache_folder,
     compiler_options,
     enable_compilation_cache,
-    try_to_lock,
     use_all_cores,
 )
 
@@ -118,15 +117,6 @@ def test_settings_of_jax_that_training_cannot_have(setting):
             MetaTrainer(env, players)
     finally:
         jax.config.update(setting, before)
-
-
-def test_file_locks_say_where_there_are_none(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    with (
-        (tmp_path / "lock").open("w") as file,
-        pytest.raises(ConfigError, match="only Linux and macOS"),
-    ):
-        try_to_lock(file.fileno())
 
 
 def test_nan_checks_of_jax_let_healthy_runs_be(monkeypatch):

@@ -12,7 +12,8 @@ import pytest
 from launch import reproduce as program
 from launch import tables
 from launch.tables import Cell, Table
-from pax.errors import ConfigError
+from pax.errors import ConfigError, OutputError
+from pax.locks import holding
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -123,3 +124,20 @@ def test_every_table_has_a_quick_form(name, tmp_path):
     assert len(list((folder / "cells").glob("*.json"))) == len(cells)
     for path in (folder / "cells").glob("*.json"):
         assert np.isfinite(json.loads(path.read_text())["samples"]).all()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(table, tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty and holds no results of this program"):
+        program.reproduce(["fake"], str(tmp_path), False)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+    assert table[0] == []
+
+
+def test_one_process_measures_a_table(table, tmp_path):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    with (
+        holding(folder / ".table.lock"),
+        pytest.raises(OutputError, match="is in use: another part of this process measures there"),
+    ):
+        program.reproduce(["fake"], str(folder), False)
