@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.agents.ppo import PPO
 from pax.checks import NUMBER, check_number
+from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import World
@@ -121,6 +122,15 @@ class LOQA(AdvantageAlignment):
     Here pi is the policy that the other played, where the paper takes a softmax of learned values, and the
     steps are PPO's.
     """
+
+    def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
+        super().check_others(role, others, num_outer_steps)
+        for other in (role, *others):
+            if _has_critic(other.agent) and not isinstance(other.agent.action_space, Discrete):
+                raise ConfigError(
+                    f"role {other.name} chooses from {other.agent.action_space}, and loqa takes a softmax "
+                    "over what others can do: choose a game with Discrete actions, or advantage_alignment"
+                )
 
     def influence(self, theirs: Sample) -> jax.Array:
         return 1.0 - jnp.exp(theirs.log_probs)

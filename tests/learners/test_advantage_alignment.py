@@ -11,7 +11,7 @@ from pax.agents import PPO, Naive, Shaper, Tabular, TitForTat
 from pax.agents.ppo import PPOMemory
 from pax.build import build_trainer
 from pax.config_list import load_config
-from pax.envs import IteratedMatrixGame
+from pax.envs import Fishery, IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import LOQA, AdvantageAlignment, Gradient
 from pax.learners.advantage_alignment import past_advantages
@@ -112,3 +112,11 @@ def test_somebody_else_must_have_a_critic():
     ]
     with pytest.raises(ConfigError, match="nobody else here has a critic"):
         MetaTrainer(ENV, roles, num_envs=8, num_iters=1, chunk=1)
+
+
+def test_loqa_refuses_continuous_actions():
+    env = Fishery(num_inner_steps=4)
+    agents = [PPO.for_env(env, seat, num_minibatches=1) for seat in range(2)]
+    roles = [Role(f"agent{i + 1}", agent, (i,), LOQA(agent)) for i, agent in enumerate(agents)]
+    with pytest.raises(ConfigError, match="agent1 chooses from Box.*Discrete actions"):
+        MetaTrainer(env, roles, num_envs=8, num_iters=1, chunk=1)
