@@ -58,6 +58,7 @@ NOT_NEGATIVE = Limit(0)
 SHARE = Limit(0, 1)
 COUNT = Limit(1, whole=True)
 STEPS = Limit(1, whole=True, unit="step per episode")
+WHOLE = Limit(whole=True)
 COUNT_OR_NONE = Limit(0, whole=True)
 
 

@@ -108,7 +108,7 @@ def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]
 
 
 def _build(
-    workdir: pathlib.Path, config: ConfigDict | None, allow_imports: Sequence[str]
+    workdir: pathlib.Path, config: ConfigDict | None, allow_imports: Sequence[str] = ()
 ) -> MetaTrainer:
     if config is None:
         config = config_of_run(workdir, allow_imports)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pax.agents.agent import Agent
-from pax.checks import Limit, check_instance, check_items, check_kind, check_name, check_number
+from pax.checks import WHOLE, check_instance, check_items, check_kind, check_name, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_spaces
@@ -43,10 +43,10 @@ class Role:
             seats = getattr(self, field)
             check_items(f"{field} of {where}", seats, "a tuple of players, such as (0,)")
             for seat in seats:
-                check_number(field, seat, Limit(whole=True), where)
+                check_number(field, seat, WHOLE, where)
             object.__setattr__(self, field, tuple(seats))
         check_kind("learns_in_trial", self.learns_in_trial, False, where)
-        check_number("reset_every", self.reset_every, Limit(whole=True), where)
+        check_number("reset_every", self.reset_every, WHOLE, where)
 
     @property
     def carried(self) -> bool:

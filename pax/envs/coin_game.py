@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import COUNT, check_kind, check_number
+from pax.checks import WHOLE, check_kind, check_number
 from pax.envs._coin_game_picture import draw
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
@@ -91,7 +91,7 @@ class CoinGame(Environment):
         tabular_players: tuple[int, ...] = (0, 1),
     ):
         check_steps(num_inner_steps)
-        check_number("size", size, COUNT)
+        check_number("size", size, WHOLE)
         for name, value in {
             "cnn": cnn,
             "egocentric": egocentric,

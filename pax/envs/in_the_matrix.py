@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import COUNT, check_number
+from pax.checks import WHOLE, check_number
 from pax.envs import _in_the_matrix_grid as grid
 from pax.envs import _in_the_matrix_rules as rules
 from pax.envs import _in_the_matrix_view as view
@@ -98,7 +98,7 @@ class InTheMatrix(Environment):
         num_players: int = 2,
     ):
         check_steps(num_inner_steps)
-        check_number("num_players", num_players, COUNT)
+        check_number("num_players", num_players, WHOLE)
         if not 2 <= num_players <= MAX_PLAYERS:
             raise ConfigError(
                 f"num_players is {num_players}: give 2 to {MAX_PLAYERS}, as there is no room for more"

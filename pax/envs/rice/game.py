@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pax.checks import COUNT, check_kind, check_number
+from pax.checks import WHOLE, check_kind, check_number
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.rice import calibration
@@ -58,7 +58,7 @@ class ClimateGame(Environment):
 
     def __init__(self, num_inner_steps: int, num_regions: int, has_mediator: bool):
         check_steps(num_inner_steps)
-        check_number("num_regions", num_regions, COUNT)
+        check_number("num_regions", num_regions, WHOLE)
         check_kind("has_mediator", has_mediator, False)
         if num_regions not in CALIBRATIONS:
             known = " or ".join(map(str, CALIBRATIONS))
