@@ -1,8 +1,9 @@
 """Locks of files: one process at a time writes to a folder, and a lock ends with its process.
 
-These are POSIX record locks, which network file systems have too, across machines. They belong to a process,
-and closing the file anywhere in it releases them: so a list of those that this process holds keeps it from
-opening such a file twice, and one part of the process from taking what another part has.
+These are locks of records, which network file systems have too, across machines. On Linux they belong to an
+open file. Elsewhere they belong to a process, and closing the file anywhere in it releases them: so a list of
+those that this process holds keeps it from opening such a file twice here, and one part of the process from
+taking what another part has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import pathlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -160,7 +162,12 @@ def _lock(descriptor: int, path: pathlib.Path) -> bool:
         logging.warning("%s cannot be locked on this system: start one process.", path)
         return True
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if hasattr(fcntl, "F_OFD_SETLK"):
+            # All of the file, for writing: type, whence, start, length (0: to the end), and no process.
+            record = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, record)
+        else:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         if e.errno in (errno.EACCES, errno.EAGAIN):
             return False

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from pax.config import ROLE, base_config, role
 from pax.config_list import load_config
 from pax.errors import CheckpointError, ConfigError
 from pax.learners import Frozen, Gradient
+from pax.locks import lock_run
 from pax.loop import Loop
 from pax.policy_file import save_policy
 from pax.run_directory import (
@@ -343,6 +345,62 @@ def test_another_config_is_refused_with_the_difference(server, finished_run):
         "workdir, or the old settings to go on with it",
     )
     assert snapshot(finished_run) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [TABULAR, "--config.callbacks.checkpoint.monitor=train/reward_per_timestp"],
+        [
+            TABULAR,
+            "--config.extra_callbacks=(('callbacks.EarlyStop', {'monitor': 'x', 'threshold': 0.0}),)",
+        ],
+        [f"--config={ROOT}/configs/sarl.py:cartpole", "--config.callbacks.video.enabled=True"],
+    ],
+    ids=["checkpoint", "early_stop", "video"],
+)
+def test_a_mistake_in_a_callback_is_found_before_the_folder_is_touched(server, tmp_path, arguments):
+    workdir = tmp_path / "run"
+    code, stdout, stderr, _ = server(*arguments, f"--workdir={workdir}")
+    assert (code, stdout) == (1, "")
+    assert re.fullmatch(r"Error: .*\n", stderr), stderr
+    assert not workdir.exists()
+
+
+def test_a_run_is_trained_for_longer(server, finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    argv = (TABULAR, "--config.num_iters=4", "--config.callbacks.scalars.every=4")
+    code, stdout, stderr, _ = server(*argv, f"--workdir={run}")
+    assert code == 0, stderr
+    assert (
+        "The run goes on with other settings: callbacks.scalars.every: 2 -> 4; num_iters" in stderr
+    )
+    assert "Resuming at iteration 2 of 4." in stderr
+    assert stdout.startswith("Done at iteration 4 ")
+    # Once more, and there is nothing to do; the numbers are those of the last iteration.
+    before = snapshot(run / "checkpoints"), (run / "metrics.jsonl").read_bytes()
+    code, again, stderr, compiled = server(*argv, f"--workdir={run}")
+    assert (code, int(compiled)) == (0, 0), stderr
+    rewards = r"(Reward per step: player_1 -\d\.\d{3}, player_2 -\d\.\d{3}\. )"
+    found = re.search(rewards, stdout)
+    assert f"{found[1]}Nothing was left to do. " in again
+    assert (snapshot(run / "checkpoints"), (run / "metrics.jsonl").read_bytes()) == before
+
+
+def test_a_run_in_use_is_not_touched(server, finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    lock = lock_run(run)
+    before = snapshot(run)
+    answer = server(TABULAR, "--config.num_iters=4", f"--workdir={run}")
+    assert_refused(
+        answer,
+        rf"workdir {run} is in use: process {os.getpid()} on \S+, since \S+ trains in it; wait until "
+        "that has ended, or give another workdir",
+    )
+    assert snapshot(run) == before
+    lock.release()
 
 
 def test_evaluating_without_a_checkpoint(server, finished_run, tmp_path):

@@ -277,6 +277,31 @@ time.sleep(120)
 """
 
 
+@pytest.mark.parametrize("kind", ["of a file", "of a process"])
+def test_a_lock_is_kept_while_its_file_is_read_or_another_is_refused(tmp_path, monkeypatch, kind):
+    """Where locks belong to processes, whoever closes the file anywhere in one gives it back."""
+    from pax import locks
+
+    if kind == "of a process":
+        monkeypatch.delattr(locks.fcntl, "F_OFD_SETLK", raising=False)
+    lock = locks.lock_run(tmp_path)
+    if kind == "of a file":
+        (tmp_path / TRAINING_LOCK).read_bytes()
+    with pytest.raises(OutputError, match="another part of this process"):
+        locks.lock_run(tmp_path)
+    code = HOLD.replace("time.sleep(120)", "")
+    if kind == "of a process":
+        code = code.replace("import lock_run", "import fcntl, lock_run\ndel fcntl.F_OFD_SETLK")
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert f"is in use: process {os.getpid()} on " in answer.stderr
+    lock.release()
+    subprocess.run(command, env=environment, timeout=60, check=True, stdout=subprocess.DEVNULL)
+
+
 def test_another_process_is_named_and_what_it_held_is_free_when_it_is_killed(tmp_path):
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
@@ -301,11 +326,12 @@ def test_another_process_is_named_and_what_it_held_is_free_when_it_is_killed(tmp
 def test_without_locks_it_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
     from pax import locks
 
-    def refuse(descriptor, operation):
+    def refuse(*args):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     said = []
     monkeypatch.setattr(locks.logging, "warning", lambda text, *a: said.append(text % a))
+    monkeypatch.setattr(locks.fcntl, "fcntl", refuse)
     monkeypatch.setattr(locks.fcntl, "lockf", refuse)
     with make_trainer(tmp_path).claim():
         pass
