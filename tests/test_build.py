@@ -1,5 +1,6 @@
 """What a user can get wrong is told in one sentence, before anything compiles or is written."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import numpy as np
@@ -81,6 +83,17 @@ SERVER = """
 """
 
 
+@contextlib.contextmanager
+def ending(process, seconds=300):
+    """Has a process end if it takes too long, so that nobody waits for ever for what it says."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Runs command lines: gives (exit code, stdout, stderr, how often a loop was compiled)."""
@@ -102,7 +115,8 @@ def server(tmp_path_factory):
         request = {"argv": argv, **{name: str(path) for name, path in paths.items()}}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-        code = int(process.stdout.readline())
+        with ending(process):
+            code = int(process.stdout.readline())
         return code, *(path.read_text() for path in paths.values())
 
     yield run

@@ -145,7 +145,7 @@ def test_in_another_thread_nothing_changes():
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join()
+    thread.join(60)
     assert seen == before
 
 

@@ -16,6 +16,7 @@ from launch.sweep_folder import Run, claim, runs_of
 from launch.sweep_pool import Pool
 from launch.sweep_table import write_table
 from pax.errors import ConfigError
+from pax.interrupt import STOP_SIGNALS
 from pax.metrics.writers import read_metrics
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -34,7 +35,8 @@ def log(event):
         file.write(f"{event} {workdir.name} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
 def stop(number, frame):
     log(f"signal{number}"); say("stopped", 2); sys.exit(128 + number)
-signal.signal(signal.SIGINT, stop), signal.signal(signal.SIGTERM, stop)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(number, stop)
 tries = workdir / "tries"
 tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
 say("training", 2)
@@ -107,8 +109,8 @@ def test_what_died_is_tried_again_but_not_for_ever(tmp_path):
     assert "2 of 3 runs were done before." in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_passed_on_once_and_nothing_else_starts(number, tmp_path):
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_is_passed_on_once_and_nothing_else_starts(number, tmp_path, signals_received):
     runs = fakes(tmp_path, {"seconds": 60}, {"seconds": 60}, {})
 
     def interrupt():
@@ -119,7 +121,8 @@ def test_a_signal_is_passed_on_once_and_nothing_else_starts(number, tmp_path):
     thread.start()
     pool = Pool(runs, max_parallel=2, say=lambda line: None)
     assert pool.work() == number
-    thread.join()
+    thread.join(60)
+    assert signals_received == []
     assert sorted(event[:2] for event in events(tmp_path)[2:]) == [
         [f"signal{number}", "000"],
         [f"signal{number}", "001"],
@@ -140,7 +143,7 @@ def test_a_run_that_outlived_its_sweep_is_waited_for(tmp_path):
     first = subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(tmp_path)], cwd=ROOT)
     wait_for(lambda: events(tmp_path))
     first.kill()
-    first.wait()
+    first.wait(60)
     assert len(events(tmp_path)) == 1
     said = []
     assert Pool(runs, max_parallel=2, say=said.append).work() is None
