@@ -162,11 +162,12 @@ def test_find_setting():
     config = ConfigDict({"seed": 3, "agent1": {"rate": 0.5, "seats": (1, 2)}})
     assert find_setting(config, "seed") == 3
     assert find_setting(config, "agent1.rate") == 0.5
-    assert find_setting(config, "agent1.seats[0]") == (1, 2)
     for key, message in {
         "sed": "sed is no setting: the config has no 'sed', did you mean seed?",
         "agent1.rat": "agent1.rat is no setting: agent1 has no 'rat', did you mean rate?",
         "agent2.rate": "agent2.rate is no setting: the config has no 'agent2', did you mean agent1?",
+        "agent1.seats[0]": "agent1.seats[0] is an item of agent1.seats: give all of it, as in "
+        "--config.agent1.seats=(1, 2)",
         "seed.x": "seed.x is no setting: seed is 3 and has none of its own",
     }.items():
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):

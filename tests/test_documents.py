@@ -141,9 +141,13 @@ def test_steps_of_an_episode_have_one_place():
 
 
 def test_what_config_helpers_do_not_know_is_told():
-    with pytest.raises(ConfigError, match="there is no agent 'Tabula': did you mean Tabular"):
+    with pytest.raises(
+        ConfigError, match="is 'Tabula', which no agent is called: did you mean Tabular"
+    ):
         role("Tabula", 0)
-    with pytest.raises(ConfigError, match="there is no game 'Fischery': did you mean Fishery"):
+    with pytest.raises(
+        ConfigError, match="is 'Fischery', which no game is called: did you mean Fishery"
+    ):
         game("Fischery")
     with pytest.raises(ConfigError, match="Fishery has no setting 'growth': choose one of P, e, g"):
         game("Fishery", growth=1.0)

@@ -702,15 +702,15 @@ def test_what_does_not_fit_is_told_in_one_sentence(roles, options, message):
 
 
 def test_what_fits_is_not_refused():
-    # Two opponents of 16 steps each make 32 for who learns across trials.
+    # Two opponents of 32 steps each make 64 for who learns across trials, two in a minibatch.
     roles = [PPO.for_env(ENV, num_minibatches=32), agent("Random", 1)]
-    MetaTrainer(ENV, roles, num_envs=4, num_opps=2)
+    MetaTrainer(ENV, roles, num_envs=8, num_opps=2)
     frozen = Role(
         "frozen", Coin.for_env(ENV), (0, 1), Frozen.of(Coin.for_env(ENV).init(jax.random.key(0)))
     )
     MetaTrainer(ENV, [frozen], num_envs=4)
     both = Role("both", tabular := agent("Tabular", num_minibatches=32), (0, 1), Gradient(tabular))
-    MetaTrainer(ENV, [both], num_envs=4)
+    MetaTrainer(ENV, [both], num_envs=8)
 
 
 @pytest.mark.parametrize("module", ["pax", "pax.agents, pax.envs, pax.learners, callbacks"])

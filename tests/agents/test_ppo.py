@@ -645,7 +645,7 @@ def test_hyperparameters_out_of_range_are_refused():
     for name in ("num_epochs", "num_minibatches", "hidden_size"):
         with pytest.raises(ConfigError, match=f"^{name} is 0 in PPO: give at least 1"):
             agent_of(PPO, **{name: 0})
-    with pytest.raises(ConfigError, match="^sequence_length is -1 in PPO: give steps, or 0"):
+    with pytest.raises(ConfigError, match="^sequence_length is -1 in PPO: give 0 or more"):
         agent_of(PPO, sequence_length=-1)
     for discount in (-0.1, 1.5, math.nan):
         with pytest.raises(ConfigError, match=f"^discount is {discount} in Tabular: give 0 to 1"):

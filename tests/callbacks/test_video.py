@@ -1,6 +1,7 @@
 """Pictures of episodes: as files and in TensorBoard, of games on grids and of others."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,6 +129,12 @@ def test_a_game_that_cannot_be_drawn_is_told_before_compiling(tmp_path):
 
         def action_space(self, player):
             return Discrete(2)
+
+        def reset(self, key, params):
+            return (jnp.int32(0),), jnp.int32(0)
+
+        def step(self, key, time, actions, params):
+            return (jnp.int32(0),), time + 1, (jnp.float32(0),), time == 1, {}
 
     trainer = make_trainer(Blank(), [Defect], tmp_path)
     with pytest.raises(ConfigError, match="^callbacks.Video cannot draw Blank: leave it out"):

@@ -11,8 +11,9 @@ import pytest
 
 from callbacks import Checkpoint
 from pax import MetaTrainer, Role
-from pax.agents import PPO, Shaper, Tabular
+from pax.agents import PPO, Agent, Shaper, Tabular
 from pax.envs import IteratedMatrixGame
+from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import Evolution
 from pax.learners.evolution import default_strategy_params
@@ -26,8 +27,11 @@ DIMENSIONS = 6
 STEPS, EPISODES, OPPONENTS, ENVS = 8, 3, 2, 2
 
 
-class Point:
+class Point(Agent):
     """Just enough of an agent: a point in space."""
+
+    def __init__(self):
+        super().__init__(Discrete(1), Discrete(1))
 
     def init(self, key):
         del key

@@ -150,8 +150,14 @@ def test_it_cooperates_by_looking_ahead_and_not_without():
     [
         (lambda env: LOLADiCE(TitForTat.for_env(env)), "TitForTat cannot learn by lola_dice"),
         (lambda env: LOLADiCE(MFOS.for_env(env)), "MFOS cannot learn by lola_dice: choose Naive"),
-        (lambda env: LOLADiCE(Naive.for_env(env), -1), "look_ahead_steps is -1: give 0 or more"),
-        (lambda env: LOLADiCE(Naive.for_env(env), 1, -0.1), "look_ahead_rate is -0.1: give 0 or"),
+        (
+            lambda env: LOLADiCE(Naive.for_env(env), -1),
+            "look_ahead_steps is -1 in LOLADiCE: give 0 or more",
+        ),
+        (
+            lambda env: LOLADiCE(Naive.for_env(env), 1, -0.1),
+            "look_ahead_rate is -0.1 in LOLADiCE: give 0 or",
+        ),
         (lambda env: LOLADiCE(Naive.for_env(env)).check(2, 1, 10, 4), "there are 2 opponents or"),
         (
             lambda env: LOLADiCE(Naive.for_env(env)).check(1, 1, 10, 1),
