@@ -99,9 +99,11 @@ class Evolution(Learner):
     }
 
     def __post_init__(self) -> None:
-        check_instance(
-            "the agent of Evolution", self.agent, Agent, "an agent, such as Shaper.for_env(env)"
-        )
+        # All that it asks of an agent is fresh parameters.
+        if isinstance(self.agent, type) or not hasattr(self.agent, "init"):
+            check_instance(
+                "the agent of Evolution", self.agent, Agent, "an agent, such as Shaper.for_env(env)"
+            )
         check_limits(self, "evolution")
         check_kind("mean_removal", self.mean_removal, False, "evolution")
         known = strategies()
