@@ -19,9 +19,13 @@ from pax.command_line import one_line, print_error
 from pax.config_list import load_config
 from pax.crossplay import Player
 from pax.errors import ConfigError, PaxError
+from pax.files import contents
 from pax.imports import config_of_run, leave_path
 from pax.process import enable_compilation_cache
 from pax.run_directory import make_workdir, new_name
+
+RESULTS = ("crossplay", "episodes", "tournament", "matrix", "ranking", "shares")
+"""What files of results are called, without their endings: a folder that holds some is one of results."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +158,11 @@ def open_folder(workdir: str | None, program: str) -> pathlib.Path:
     folder = checks.folder("--workdir", workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        held = contents(folder)
+        if held and not any(pathlib.Path(name).stem in RESULTS for name in held):
+            raise ConfigError(
+                f"--workdir={folder} is not empty and holds no results of such a program: name another"
+            )
         (folder / ".writable.tmp").touch()
         (folder / ".writable.tmp").unlink()
     except OSError as e:

@@ -12,7 +12,7 @@ import threading
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from callbacks import Checkpoint, EarlyStop, Evaluation, Pictures, Scalars
 from pax import Callback, MetaTrainer
@@ -77,18 +77,13 @@ def rows(workdir):
 
 def events(workdir):
     """What TensorBoard shows, without what tells the time: values by tag and step."""
-    sizes = {"tensors": 0, "scalars": 0}
-    shown = EventAccumulator(str(workdir), size_guidance=sizes).Reload()
-    found = {}
-    for tag in shown.Tags()["scalars"]:
-        if tag not in TIMES:
-            found[tag] = [(event.step, event.value) for event in shown.Scalars(tag)]
-    for tag in shown.Tags()["tensors"]:
+    shown = EventAccumulator(str(workdir), size_guidance={"tensors": 0}).Reload()
+    found = {
+        tag: [(event.step, event.tensor_proto.SerializeToString()) for event in shown.Tensors(tag)]
+        for tag in shown.Tags()["tensors"]
         # The text of the settings is only what was asked for.
-        if tag != "config" and not tag.startswith("_hparams_"):
-            found[tag] = [
-                (event.step, event.tensor_proto.SerializeToString()) for event in shown.Tensors(tag)
-            ]
+        if tag not in ("config", *TIMES) and not tag.startswith("_hparams_")
+    }
     # The layout of a page: the last one counts.
     found["custom_scalars__config__"] = found["custom_scalars__config__"][-1:]
     return found

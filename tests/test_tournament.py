@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 
+from launch import matches
 from launch import tournament as program
 from launch.matches import set_up
 from launch.tournament import Options, evaluate, replicator
@@ -235,3 +236,15 @@ def test_what_is_wrong_is_said_before_a_folder_is_made(settings, config, message
     with pytest.raises(ConfigError, match=message):
         program.tournament(setup, Options(**settings), str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+def test_results_go_to_folders_of_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Two that start within a second.
+    assert matches.open_folder(None, "tournament") != matches.open_folder(None, "tournament")
+    folder = tmp_path / "docs"
+    (folder / "images").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is not empty and holds no results of such a program"):
+        matches.open_folder(str(folder), "tournament")
+    (folder / "crossplay.csv").touch()
+    assert matches.open_folder(str(folder), "tournament") == folder
