@@ -211,7 +211,8 @@ class PPO(ActorCritic):
             ),
         )
         distribution, values = self.unroll(params, batch.hidden, observations, dones)
-        log_ratio = distribution.log_prob(actions) - log_probs
+        new_log_probs = distribution.log_prob(actions)
+        log_ratio = new_log_probs - log_probs
         ratio = jnp.exp(log_ratio)
         advantages = standardise(advantages, jnp.abs(targets).mean() + jnp.abs(values_b).mean())
         clipped = jnp.clip(ratio, 1.0 - self.clip_epsilon, 1.0 + self.clip_epsilon)
@@ -223,10 +224,12 @@ class PPO(ActorCritic):
             error = jnp.maximum(error, jnp.square(targets - values_b - change))
         loss_value = error.mean()
 
-        entropy = distribution.entropy().mean()
-        if not self.entropy_coeff and not (self.entropy_coeff_horizon and self.entropy_coeff_end):
-            # Its gradient counts for nothing, and that of clipped actions is not cheap.
-            entropy = jax.lax.stop_gradient(entropy)
+        if self.entropy_coeff or (self.entropy_coeff_horizon and self.entropy_coeff_end):
+            entropy = distribution.entropy().mean()
+        else:
+            # It is only reported: the unbiased estimate from what was done costs nothing, and the entropy of
+            # clipped actions is not cheap.
+            entropy = -jax.lax.stop_gradient((ratio * new_log_probs).mean())
         total = loss_policy + self.value_coeff * loss_value - entropy_coeff * entropy
         return total, {
             "loss_total": total,

@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from pax.agents import PPO, PPOMemory, Tabular
+from pax.agents.ppo import Sequences
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import Sample
@@ -668,3 +669,21 @@ def test_spaces_that_do_not_fit_are_refused():
     for spaces in ((Box((5,)), Discrete(2)), (Discrete(5), Box((2,)))):
         with pytest.raises(ConfigError, match="^Tabular keeps a table and needs discrete observ"):
             Tabular(*spaces)
+
+
+def test_an_entropy_that_is_only_reported_is_estimated():
+    """Samples of another policy, weighted, tell the entropy of this one; the loss has none of it."""
+    agent = PPO(Box((3,)), Box((2,), -1.0, 1.0), entropy_coeff=0.0)
+    params = [agent.init(jax.random.key(seed)).params for seed in range(2)]
+    seen = jax.random.normal(jax.random.key(2), (20_000, 1, 3))
+    hidden = agent.initial_hidden(20_000)
+    behaviour, _ = agent.unroll(params[0], hidden, seen[:, 0][None], jnp.zeros((1, 20_000), bool))
+    actions = behaviour.sample(jax.random.key(3))[0][:, None]
+    zeros = jnp.zeros((20_000, 1))
+    log_probs = behaviour.log_prob(actions[:, 0][None])[0][:, None]
+    batch = Sequences(seen, actions, zeros > 0, log_probs, zeros, zeros, zeros, hidden)
+    policy, _ = agent.unroll(params[1], hidden, seen[:, 0][None], jnp.zeros((1, 20_000), bool))
+    total, metrics = agent.loss(params[1], batch, jnp.float32(0.0))
+    np.testing.assert_allclose(metrics["entropy"], policy.entropy().mean(), atol=0.03)
+    expected = metrics["loss_policy"] + agent.value_coeff * metrics["loss_value"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
