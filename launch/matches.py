@@ -72,7 +72,14 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         "Episodes per trial. 0: those of the game where somebody learns or remembers a trial, else 1.",
         **own,
     )
-    flags.DEFINE_integer("seed", 0, "Of everything that is drawn.", **own)
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of everything that is drawn.",
+        lower_bound=0,
+        upper_bound=checks.MAX_INT,
+        **own,
+    )
     flags.DEFINE_bool(
         "any_game",
         False,

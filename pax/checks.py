@@ -15,6 +15,8 @@ from pax.errors import ConfigError
 
 MAX_INT = 2**31 - 1
 """The largest number that arrays of int32 hold: of sizes, counters and seeds."""
+MAX_FLOAT = 3.4e38
+"""Nearly the largest number that arrays of float32 hold."""
 ANY_NUMBER = "a finite number"
 MAX_NAME = 100
 """Characters of a name that becomes part of a path."""
@@ -49,7 +51,8 @@ class Limit:
     def __contains__(self, value: float) -> bool:
         high = min(self.high, MAX_INT) if self.whole else self.high
         above = value > self.low if self.is_open else value >= self.low
-        return above and value <= high and math.isfinite(value)
+        # Beyond it, a number is infinite in the float32 of arrays.
+        return above and value <= high and abs(value) <= MAX_FLOAT
 
 
 NUMBER = Limit()
@@ -57,6 +60,7 @@ POSITIVE = Limit(0, is_open=True)
 NOT_NEGATIVE = Limit(0)
 SHARE = Limit(0, 1)
 COUNT = Limit(1, whole=True)
+WHOLE = Limit(whole=True)
 STEPS = Limit(1, whole=True, unit="step per episode")
 WHOLE = Limit(whole=True)
 COUNT_OR_NONE = Limit(0, whole=True)

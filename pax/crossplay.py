@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pax.agents.agent import Agent
+from pax.checks import COUNT, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.process import compiler_options
@@ -159,8 +160,7 @@ def check(
         )
     sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
     for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"{name} is {size}: give at least 1")
+        check_number(name, size, COUNT)
     if learning:
         for agent in (agent for player in players for agent in player.agents):
             if agent is not None and agent.learns:

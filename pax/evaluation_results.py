@@ -187,7 +187,7 @@ def parse_row(line: bytes) -> Row | None:
     """Returns the row that a line of `evaluation.jsonl` holds, or None if it holds none."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     is_row = (
         isinstance(row, dict)

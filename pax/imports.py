@@ -53,7 +53,7 @@ def find_class(
             f"{where} is {name!r}, which cannot be imported ({type(e).__name__}: {e}): give "
             "'module.Class' of a module that Python finds from here"
         ) from e
-    if not (isinstance(cls, type) and issubclass(cls, base)):
+    if not (isinstance(cls, type) and issubclass(cls, base)) or cls is base:
         raise ConfigError(
             f"{where} is {name!r}, which is no {word}: give a subclass of {base_path}"
         )

@@ -181,7 +181,7 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
         run = json.loads((workdir / RUN_FILE).read_text())
     except (FileNotFoundError, NotADirectoryError) as e:
         raise ConfigError(f"workdir {workdir} holds no run of Pax: train one there first") from e
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(
             f"workdir {workdir} holds an unreadable {RUN_FILE} ({e}): give another folder"
         ) from e

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.checks import COUNT, NUMBER, WHOLE, check_kind, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.roles import Role
@@ -96,6 +97,8 @@ def _check(ok: bool, what: str, remedy: str) -> None:
 
 def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
     """Agents that learn within the trial stop at an episode: drawn from 1..num_outer_steps, or `at`."""
+    check_number("num_outer_steps", num_outer_steps, COUNT)
+    check_number("at", at, WHOLE)
     _check(
         0 <= at <= num_outer_steps, f"at is {at}", f"give an episode up to {num_outer_steps}, or 0"
     )
@@ -109,6 +112,8 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
     """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
+    check_number("low", low, NUMBER)
+    check_number("high", high, NUMBER)
     _check(
         0 < low <= high < math.inf, f"low is {low} and high is {high}", "give 0 < low <= high < inf"
     )
@@ -126,7 +131,8 @@ def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
 
     Per generation: all opponents of an iteration play the same one.
     """
-    _check(high >= 1, f"high is {high}", "give at least 1")
+    check_number("high", high, COUNT)
+    check_kind("per_generation", per_generation, False)
 
     def sampler(draw: Draw, task: Task) -> Task:
         key = draw.generation_key if per_generation else draw.key
@@ -143,6 +149,7 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
     cooperating. T, R - T and T + S - 2 R are uniform and up to `scale`, and P is uniform between R and S,
     so that nothing has to be rejected.
     """
+    check_number("scale", scale, NUMBER)
     _check(0 < scale < math.inf, f"scale is {scale}", "give a positive number")
 
     def sampler(draw: Draw, task: Task) -> Task:
@@ -159,6 +166,7 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
 
 def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
     """Every opponent values outcomes its own way: uniform noise in [-noise, noise] on player 2's payoffs."""
+    check_number("noise", noise, NUMBER)
     _check(0 <= noise < math.inf, f"noise is {noise}", "give a number of 0 or more")
 
     def sampler(draw: Draw, task: Task) -> Task:
@@ -172,6 +180,7 @@ def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
 
 def shuffled_seats(num_players: int) -> Sampler:
     """Every trial seats the players anew."""
+    check_number("num_players", num_players, COUNT)
 
     def sampler(draw: Draw, task: Task) -> Task:
         return dataclasses.replace(task, seats=jax.random.permutation(draw.key, num_players))
@@ -181,6 +190,9 @@ def shuffled_seats(num_players: int) -> Sampler:
 
 def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000) -> Sampler:
     """Roles take over their `self_play_seats` with a probability that changes linearly over iterations."""
+    check_number("start", start, NUMBER)
+    check_number("end", end, NUMBER)
+    check_number("horizon", horizon, WHOLE)
     _check(0 <= start <= 1, f"start is {start}", "give a probability, 0 to 1")
     _check(0 <= end <= 1, f"end is {end}", "give a probability, 0 to 1")
     _check(horizon >= 1, f"horizon is {horizon}", "give at least 1 iteration")
@@ -195,6 +207,8 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
 
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
     """`role` sees only the first observation of an episode in `num_blind` environments of each opponent."""
+    check_number("num_envs", num_envs, COUNT)
+    check_number("num_blind", num_blind, WHOLE)
     _check(0 <= num_blind <= num_envs, f"num_blind is {num_blind}", f"give 0 to {num_envs}")
 
     def sampler(draw: Draw, task: Task) -> Task:

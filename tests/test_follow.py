@@ -82,7 +82,9 @@ def train(start, log, **environment):
 
 
 def follow(start, log):
-    return start(log, "--mode=evaluate", "--follow", "--poll_seconds=0.1")
+    return start(
+        log, "--mode=evaluate", "--follow", "--poll_seconds=0.1", "--allow_imports=my_module"
+    )
 
 
 def wait_for(condition):

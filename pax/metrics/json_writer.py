@@ -221,6 +221,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     """Returns the row that a line holds, or None if it holds none."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and isinstance(row.get(STEP_KEY), int) else None
