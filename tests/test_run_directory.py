@@ -1,8 +1,8 @@
 """The folder of a run: whose it is, what may lie in it, and what may change."""
 
+import concurrent.futures
 import json
-import multiprocessing
-import os
+import threading
 
 import pytest
 
@@ -74,25 +74,17 @@ def test_a_kill_amid_writing_leaves_the_old_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def _make(base, barrier, queue):
-    barrier.wait(20)
-    queue.put(str(make_new_folder(base)))
-
-
 def test_programs_that_start_together_get_folders_of_their_own(tmp_path):
     number = 8
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
-    barrier, queue = context.Barrier(number), context.Queue()
     base = tmp_path / "exp" / "run"
-    processes = [
-        context.Process(target=_make, args=(base, barrier, queue), daemon=True)
-        for _ in range(number)
-    ]
-    for process in processes:
-        process.start()
-    made = [queue.get(timeout=30) for _ in processes]
-    for process in processes:
-        process.join(30)
+    barrier = threading.Barrier(number)
+
+    def make():
+        barrier.wait(20)
+        return str(make_new_folder(base))
+
+    with concurrent.futures.ThreadPoolExecutor(number) as threads:
+        made = [each.result(30) for each in [threads.submit(make) for _ in range(number)]]
     assert len(set(made)) == number
     assert sorted(made) == sorted(str(path) for path in base.parent.iterdir())
 
