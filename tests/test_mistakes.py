@@ -23,6 +23,14 @@ from pax.agents import (
 from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, IteratedMatrixGame
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
+from pax.tasks import (
+    annealed_self_play,
+    blinded,
+    hard_stop,
+    mixed_learning_rate,
+    mixed_payoff,
+    shuffled_seats,
+)
 
 env = IteratedMatrixGame(num_inner_steps=4)
 
@@ -311,6 +319,16 @@ MISTAKES = [
     (lambda: PPO.for_env(env, adam_epsilon=-1), "adam_epsilon is -1 in PPO: give 0 or more"),
     (lambda: PPO.for_env(env, value_coeff=-1), "value_coeff is -1 in PPO: give 0 or more"),
     (lambda: PPO.for_env(env, entropy_coeff="x"), "entropy_coeff is 'x' in PPO: give a number"),
+    (lambda: PPO.for_env(env, learning_rate=10**400), "learning_rate is 1"),
+    (lambda: PPO.for_env(env, learning_rate=1e300), "learning_rate is 1e+300 in PPO: give"),
+    (lambda: hard_stop("x"), "num_outer_steps is 'x': give a whole number"),
+    (lambda: hard_stop(3, at=1.5), "at is 1.5: give a whole number"),
+    (lambda: mixed_learning_rate("agent1", "x"), "low is 'x': give a number"),
+    (lambda: mixed_payoff(2**40), "high is 1099511627776: give at most"),
+    (lambda: mixed_payoff(3, "x"), "per_generation is 'x'"),
+    (lambda: shuffled_seats("x"), "num_players is 'x': give a whole number"),
+    (lambda: blinded("agent1", 2.5, 1), "num_envs is 2.5: give a whole number"),
+    (lambda: annealed_self_play(1.0, 0.0, 2**40), "horizon is 1099511627776: give at most"),
     (
         lambda: PPO.for_env(env, entropy_coeff_horizon=-1),
         "entropy_coeff_horizon is -1 in PPO: give 0 or more",

@@ -382,7 +382,7 @@ def test_a_blind_role_does_not_see_the_last_observation_either():
         (
             "mixed_learning_rate",
             {"role": "co", "high": float("inf")},
-            "low is 1e-05 and high is inf",
+            "high is inf: give a finite number",
         ),
     ],
 )
