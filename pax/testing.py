@@ -17,6 +17,7 @@ import numpy as np
 
 from pax import interface
 from pax.agents.agent import Agent
+from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree, Sample
@@ -37,7 +38,7 @@ def random_values(key: jax.Array, space: Space, *batch: int) -> PyTree:
     if isinstance(space, Discrete):
         return jax.random.randint(key, shape, 0, space.n, space.dtype)
     low, high = space.bounds
-    if np.isfinite([low, high]).all():
+    if np.isfinite([low, high, high - low]).all():
         return jax.random.uniform(key, shape, space.dtype, low, high)
     return space.clip(jax.random.normal(key, shape, space.dtype))
 
@@ -85,6 +86,10 @@ def check_environment(
         ConfigError: if a shape, a type or a number of entries is wrong.
         AssertionError: if a value is.
     """
+    check_instance("env", env, Environment, "a game, such as CoinGame()")
+    if num_steps is not None:
+        check_number("num_steps", num_steps, COUNT)
+    check_number("seed", seed, COUNT_OR_NONE)
     name = type(env).__name__
     params = env.default_params if params is None else params
     env.check_params(params)
@@ -169,6 +174,7 @@ def check_agent(
         ConfigError: if a shape, a type or a number of entries is wrong.
         AssertionError: if a value is.
     """
+    check_instance("agent", agent, Agent, "an agent, such as PPO.for_env(env)")
     name = type(agent).__name__
     agent.check_rollout(num_steps, num_envs)
     interface.check_agent(

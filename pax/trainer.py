@@ -299,7 +299,9 @@ class MetaTrainer:
 
     def evaluation_metric_names(self, name: str) -> list[str]:
         """The metrics of an evaluation, by its name; found by tracing, without compiling."""
-        names = self._named_evaluators()[name].metric_names(self._compiled.abstract_state())
+        evaluators = self._named_evaluators()
+        check_choice("name", name, list(evaluators))
+        names = evaluators[name].metric_names(self._compiled.abstract_state())
         return names + [f"{key}/std" for key in names if self.num_seeds > 1]
 
     @property

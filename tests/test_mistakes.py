@@ -21,6 +21,7 @@ from pax.agents import (
     ZeroDeterminant,
 )
 from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, IteratedMatrixGame
+from pax.envs.spaces import Box, Discrete
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
 from pax.tasks import (
@@ -31,6 +32,7 @@ from pax.tasks import (
     mixed_payoff,
     shuffled_seats,
 )
+from pax.testing import check_agent, check_environment
 
 env = IteratedMatrixGame(num_inner_steps=4)
 
@@ -319,6 +321,22 @@ MISTAKES = [
     (lambda: PPO.for_env(env, adam_epsilon=-1), "adam_epsilon is -1 in PPO: give 0 or more"),
     (lambda: PPO.for_env(env, value_coeff=-1), "value_coeff is -1 in PPO: give 0 or more"),
     (lambda: PPO.for_env(env, entropy_coeff="x"), "entropy_coeff is 'x' in PPO: give a number"),
+    (lambda: Discrete("x"), "n is 'x' in Discrete: give a whole number"),
+    (lambda: Discrete(0), "n is 0 in Discrete: give at least 1"),
+    (lambda: Box(shape="x"), "shape is 'x': give a tuple"),
+    (lambda: Box((-2,)), "a size in shape is -2 in a Box: give 0 or more"),
+    (lambda: Box((2,), low="a"), "low is 'a' in a Box: give one number"),
+    (
+        lambda: PPO(Discrete(2), Box((2,), -3.4e38, 3.4e38)),
+        "PPO: actions are Box(shape=(2,), low=-3.4e+38, high=3.4e+38), whose bounds are too far",
+    ),
+    (
+        lambda: check_environment(IteratedMatrixGame),
+        "env is the class IteratedMatrixGame: give a game",
+    ),
+    (lambda: check_environment(env, num_steps=0), "num_steps is 0: give at least 1"),
+    (lambda: check_environment(env, seed="x"), "seed is 'x': give a whole number"),
+    (lambda: check_agent(Tabular), "agent is the class Tabular: give an agent"),
     (lambda: PPO.for_env(env, learning_rate=10**400), "learning_rate is 1"),
     (lambda: PPO.for_env(env, learning_rate=1e300), "learning_rate is 1e+300 in PPO: give"),
     (lambda: hard_stop("x"), "num_outer_steps is 'x': give a whole number"),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.checks import MAX_FLOAT
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
@@ -149,6 +150,10 @@ def num_outputs(space: Space) -> int:
         return space.n
     if isinstance(space, Box):
         low, high = space.bounds
+        if (np.isfinite(low) & np.isfinite(high) & (high / 2 - low / 2 > MAX_FLOAT / 4)).any():
+            raise ConfigError(
+                f"actions are {space}, whose bounds are too far apart for float32: leave them out"
+            )
         if (low < high).all():
             return 2 * low.size
         raise ConfigError(f"actions are {space}: a policy needs bounds that differ, low < high")

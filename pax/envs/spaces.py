@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pax.checks import COUNT, COUNT_OR_NONE, check_items, check_number, short
 from pax.errors import ConfigError
 
 
@@ -21,6 +22,9 @@ class Discrete:
 
     shape = ()
     dtype = jnp.int32
+
+    def __post_init__(self) -> None:
+        check_number("n", self.n, COUNT, "Discrete")
 
     def zeros(self, *batch: int) -> jax.Array:
         """Zeros with the axes `batch` in front."""
@@ -49,9 +53,17 @@ class Box:
     dtype = jnp.float32
 
     def __post_init__(self) -> None:
+        check_items("shape", self.shape, "a tuple of sizes")
+        for size in self.shape:
+            check_number("a size in shape", size, COUNT_OR_NONE, "a Box")
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
         for name in ("low", "high"):
-            bound = np.asarray(getattr(self, name), np.float64)
+            try:
+                bound = np.asarray(getattr(self, name), np.float64)
+            except (ValueError, TypeError, OverflowError) as e:
+                raise ConfigError(
+                    f"{name} is {short(getattr(self, name))} in a Box: give one number, or one for each entry"
+                ) from e
             if bound.shape not in ((), self.shape):
                 raise ConfigError(
                     f"{name} has shape {bound.shape} in a Box of shape {self.shape}: give one number, or one "
