@@ -11,7 +11,7 @@ trains each of the learning rates of `get_sweep` with each seed.
 
 from configs import _matrix_games as matrix_games
 from configs import _meta_games as meta_games
-from pax.sweep import product
+from pax.sweeps import product
 
 EXPECTED = {
     "tit_for_tat": "both always cooperate, -1 per step each",

@@ -7,8 +7,8 @@ A variant is a name of gymnax, or one of those below; `,memory` adds a GRU, `,qu
 
 from ml_collections import ConfigDict
 
-from pax.config import base_config, game, nearest, role
-from pax.errors import ConfigError
+from pax.config.sections import base_config, game, role
+from pax.errors import ConfigError, nearest
 
 NAMES = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "pendulum": "Pendulum-v1"}
 VARIANTS = {

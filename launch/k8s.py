@@ -21,8 +21,8 @@ from typing import Any
 
 from absl import app, flags
 
-from launch.run_arguments import launching, parse
-from pax.command_line import parse_flags
+from pax.config.command_line import parse_flags
+from pax.config.run_arguments import launching, parse
 from pax.errors import ConfigError
 
 PORT = 8476
@@ -192,7 +192,7 @@ def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Those of this program."""
-    own = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_string(
         "image", None, "The image, which holds Pax and starts in its checkout.", **own
     )

@@ -25,10 +25,10 @@ from typing import IO
 
 from absl import app, flags
 
-from pax.command_line import one_line, print_error
+from pax.config.command_line import one_line, print_error
 from pax.errors import ConfigError
-from pax.interrupt import STOP_SIGNALS, heeded
-from pax.process import available_cores, is_told_devices
+from pax.loop.xla import available_cores, is_told_devices
+from pax.run.interrupt import STOP_SIGNALS, heeded
 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 2, "Processes to start.")
 _DEVICES_PER_PROCESS = flags.DEFINE_integer(

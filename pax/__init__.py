@@ -1,8 +1,9 @@
 """Pax: learning among learners, in JAX."""
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
+from pax.loop.evaluator import Evaluation
 from pax.roles import Role
 from pax.trainer import MetaTrainer
 
-__all__ = ["Callback", "MetaTrainer", "Role"]
+__all__ = ["Callback", "Evaluation", "MetaTrainer", "Role"]
 __version__ = "1.0.0.dev0"

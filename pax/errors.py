@@ -4,6 +4,9 @@ Each message is one sentence that names the key, the value and the remedy, so th
 may print it without a traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class PaxError(Exception):
     """Base of the errors that a user can cause and can mend."""
@@ -27,3 +30,10 @@ class TrainingError(PaxError):
 
 class ProcessError(PaxError):
     """Another process of the run is gone, or cannot be reached."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`did you mean ...?` if something similar is known, else the list of what is."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"

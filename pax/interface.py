@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
+from pax.checkpoints.tree import flatten_leaves
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
-from pax.leaves import flatten_leaves
 from pax.types import Ends, MemoryState, PyTree, Sample, TrainingState
 
 STEP_RESULTS = "(observations, state, rewards, done, info)"

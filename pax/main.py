@@ -25,17 +25,17 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from pax import distributed
-from pax.build import build_trainer
-from pax.callback import CallbackError
+from pax.callbacks.callback import CallbackError
 from pax.checks import folder
-from pax.command_line import flag_values, one_line, parse_flags, print_error
-from pax.config_list import list_variants
+from pax.config.build import build_trainer
+from pax.config.command_line import flag_values, one_line, parse_flags, print_error
+from pax.config.files import list_variants
+from pax.config.imports import folders_to_record
 from pax.errors import ConfigError, PaxError
-from pax.evaluation_job import evaluate_checkpoint, follow
-from pax.imports import folders_to_record
-from pax.process import enable_compilation_cache, use_all_cores
-from pax.run_directory import check_run, default_workdir, make_workdir, open_run
+from pax.evaluation.job import evaluate_checkpoint, follow
+from pax.loop.xla import enable_compilation_cache, use_all_cores
+from pax.run import distributed
+from pax.run.directory import check_run, default_workdir, make_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 from absl import logging
 
-from pax import distributed, tasks
+from pax import tasks
 from pax.agents.agent import Agent
-from pax.callback import Callback
-from pax.callback_list import CallbackList
-from pax.checkpoint import Checkpointer
-from pax.checkpoint_reader import CheckpointReader
+from pax.callbacks.callback import Callback
+from pax.callbacks.callback_list import CallbackList
+from pax.checkpoints.reader import CheckpointReader
+from pax.checkpoints.writer import Checkpointer
 from pax.checks import (
     COUNT,
     COUNT_OR_NONE,
@@ -34,22 +34,23 @@ from pax.checks import (
     folder,
     short,
 )
-from pax.compiled_loop import CompiledLoop
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from pax.evaluate import Evaluation, Evaluator, Recording, export_policies
-from pax.files import is_full
 from pax.interface import check_agent, check_game
-from pax.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.learners.gradient import Gradient
-from pax.locks import FileLock, lock_run
-from pax.loop import Loop
+from pax.loop.compiled import CompiledLoop
+from pax.loop.evaluator import Evaluation, Evaluator, Recording, export_policies
+from pax.loop.iteration import Loop
+from pax.loop.sharding import Placement
+from pax.loop.xla import check_jax_settings, show_log_lines
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
-from pax.process import check_jax_settings, show_log_lines
 from pax.roles import Role, check_candidates, check_roles
-from pax.sharding import Placement
-from pax.training_status import StatusReport
+from pax.run import distributed
+from pax.run.files import is_full
+from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
+from pax.run.locks import FileLock, lock_run
+from pax.run.status import StatusReport
 from pax.types import PyTree, TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -151,9 +152,7 @@ class MetaTrainer:
             check_mapping("evaluations", evaluations, "a dict of evaluations by name")
             for name, evaluation in evaluations.items():
                 check_name("an evaluation", name)
-                remedy = (
-                    "a pax.evaluate.Evaluation, or a dict of roles by the name of who they replace"
-                )
+                remedy = "a pax.Evaluation, or a dict of roles by the name of who they replace"
                 check_instance(f"evaluations[{name!r}]", evaluation, (Evaluation, Mapping), remedy)
         if hyperparameters is not None:
             check_mapping("hyperparameters", hyperparameters, "a dict of settings by name")

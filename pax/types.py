@@ -63,7 +63,7 @@ class Sample:
     ends: Ends | None = None
     """In games that begin anew within a rollout, how episodes ended; None in others."""
     num_seats: int = struct.field(pytree_node=False, default=1)
-    """Of the role. The batch consists of blocks of seats x environments: see `pax.seats`."""
+    """Of the role. The batch consists of blocks of seats x environments: see `pax.agents.seats`."""
     num_envs: int = struct.field(pytree_node=False, default=1)
     """Environments in such a block."""
 

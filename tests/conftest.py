@@ -6,7 +6,7 @@ import signal
 import jax
 import pytest
 
-from pax.interrupt import STOP_SIGNALS
+from pax.run.interrupt import STOP_SIGNALS
 
 
 def pytest_configure(config: pytest.Config) -> None:

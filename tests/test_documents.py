@@ -17,9 +17,9 @@ import pax
 from configs import ipd
 from pax import MetaTrainer, main
 from pax.agents import AGENTS, PPO
-from pax.build import build_env, build_trainer
-from pax.command_line import read_flags
 from pax.config import base_config, game, role
+from pax.config.build import build_env, build_trainer
+from pax.config.command_line import read_flags
 from pax.envs import ENVS
 from pax.errors import ConfigError
 

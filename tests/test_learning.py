@@ -5,9 +5,9 @@ import importlib
 import numpy as np
 import pytest
 
-from pax.build import build_trainer
-from pax.callback import Callback
-from pax.callback_list import CallbackList
+from pax.callbacks.callback import Callback
+from pax.callbacks.callback_list import CallbackList
+from pax.config.build import build_trainer
 
 NUM_SEEDS = 3
 TOLERANCE = 0.02

@@ -26,7 +26,7 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import backend_context
 
 from pax import main
-from pax.policy_file import load_policy
+from pax.checkpoints.policies import load_policy
 
 ROOT = pathlib.Path(__file__).parents[1]
 IPD = f"--config={ROOT}/configs/ipd.py"

@@ -1,13 +1,13 @@
 """Mistakes in Python: each is refused in one sentence, before anything compiles.
 
-Those at the command line are in `tests/test_build.py`.
+Those at the command line are in `tests/config/test_build.py`.
 """
 
 import pathlib
 
 import pytest
 
-from pax import MetaTrainer, Role, compiled_loop
+from pax import MetaTrainer, Role
 from pax import callbacks as cb
 from pax.agents import (
     PPO,
@@ -24,6 +24,7 @@ from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, Ite
 from pax.envs.spaces import Box, Discrete
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
+from pax.loop.iteration import compiled as compiled_loop
 from pax.tasks import (
     annealed_self_play,
     blinded,
@@ -166,7 +167,7 @@ MISTAKES = [
         "callbacks[0] is <class 'pax.callbacks.scalars.Scalars'>, which is not",
     ),
     (lambda: mk(callbacks="scalars"), "callbacks is 'scalars': give a list of callbacks"),
-    (lambda: mk(callbacks=[3]), "callbacks[0] is 3, which is not a pax.callback.Callback."),
+    (lambda: mk(callbacks=[3]), "callbacks[0] is 3, which is not a pax.Callback."),
     (
         lambda: mk(callbacks={"scalars": cb.Scalars()}),
         "callbacks is {'scalars': <pax.callbacks.scalars.Scalars object",

@@ -12,6 +12,7 @@ from pax.agents.fixed import Reactive
 from pax.envs import Environment, IteratedMatrixGame
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
+from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.tasks import (
     TASKS,
@@ -23,7 +24,6 @@ from pax.tasks import (
     mixed_learning_rate,
     shuffled_seats,
 )
-from pax.trial import TrialRunner
 from pax.types import Task
 
 T, E, K, O = 4, 6, 3, 16  # noqa: E741

@@ -20,7 +20,7 @@ import pax.trainer
 from callbacks import Checkpoint, EarlyStop, Evaluation, Scalars
 from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
-from pax.callback import CallbackError
+from pax.callbacks.callback import CallbackError
 from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError, TrainingError
 from pax.learners import Frozen, Gradient

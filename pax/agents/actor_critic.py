@@ -12,7 +12,7 @@ import optax
 
 from pax.agents.agent import Agent
 from pax.agents.distributions import Distribution, draw, make_distribution, num_outputs
-from pax.agents.networks import GRU, MLP, HeadInit, Table, Torso, is_image
+from pax.agents.networks.actor_critic import GRU, MLP, HeadInit, Table, Torso, is_image
 from pax.checks import (
     COUNT,
     COUNT_OR_NONE,
@@ -53,7 +53,7 @@ class ActorCritic(Agent):
     conv_channels: tuple[int, ...] = ()
     """Channels of the 3x3 convolutions that images go through first."""
     head_init: HeadInit = "constant"
-    """`constant` or `orthogonal`: see `pax.agents.networks.Heads`."""
+    """`constant` or `orthogonal`: see `pax.agents.networks.actor_critic.Heads`."""
     action_scale: float = 1.0
     """Unit of continuous actions without bounds: policies start from a standard deviation of .7 of it."""
     discount: float = 0.96

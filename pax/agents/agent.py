@@ -73,7 +73,7 @@ class Agent:
         Raises:
             ConfigError: if there is no such game, seat or hyper-parameter.
         """
-        from pax.config import nearest
+        from pax.errors import nearest
 
         del env_params
         check_instance("env", env, Environment, "a game, such as IteratedMatrixGame()")

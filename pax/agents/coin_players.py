@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
-from pax.envs.coin_game import DOWN, LEFT, NO_COIN, NUM_PLANES, RIGHT, STAY, UP
+from pax.envs.coin_game.game import DOWN, LEFT, NO_COIN, NUM_PLANES, RIGHT, STAY, UP
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState

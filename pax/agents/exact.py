@@ -16,8 +16,8 @@ from pax.agents.agent import Agent
 from pax.checks import COUNT, NOT_NEGATIVE, SHARE, check_choice
 from pax.envs.environment import Environment
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame, slopes
+from pax.envs.matrix_game_statistics import NUM_STATES
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES
 from pax.types import MemoryState, PyTree, TrainingState
 
 # What is seen of the other player is a probability in float32: no logit beyond this can be told from it.

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
+from pax.envs.matrix_game_statistics import NUM_STATES
 from pax.envs.spaces import Box
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES
 from pax.types import MemoryState, PyTree, TrainingState
 
 

@@ -15,9 +15,9 @@ from pax.checks import NUMBER, Limit, check_choice
 from pax.envs.environment import Environment
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import IteratedMatrixGame
+from pax.envs.matrix_game_statistics import NUM_STATES
 from pax.envs.spaces import Box
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES
 from pax.types import MemoryState, PyTree, TrainingState
 
 CERTAIN = 20.0

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from pax.agents.actor_critic import ActorCritic
+from pax.agents.seats import mean_of_others
 from pax.checks import NUMBER
-from pax.seats import mean_of_others
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
 

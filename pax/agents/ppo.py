@@ -15,9 +15,9 @@ from flax import struct
 from pax.agents.actor_critic import ActorCritic, Network
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
+from pax.agents.standardise import standardise
 from pax.checks import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from pax.errors import ConfigError
-from pax.standardise import standardise
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 
 

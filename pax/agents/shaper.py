@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.actor_critic import Network
-from pax.agents.meta_networks import Context, ContextGRU, MFOSNetwork
-from pax.agents.networks import Torso
+from pax.agents.networks.actor_critic import Torso
+from pax.agents.networks.meta import Context, ContextGRU, MFOSNetwork
 from pax.agents.ppo import PPO
 from pax.checks import check_choice
 from pax.errors import ConfigError

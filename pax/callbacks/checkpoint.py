@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pax.callback import Callback
-from pax.checkpoint import Checkpointer
+from pax.callbacks.callback import Callback
+from pax.checkpoints.writer import Checkpointer
 from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.checks import COUNT, NUMBER, check_kind, check_number
 from pax.errors import ConfigError
 from pax.trainer import MetaTrainer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pax.callback import Callback, Postponed
+from pax.callbacks.callback import Callback, Postponed
 from pax.metrics.seeds import over_seeds
 from pax.trainer import MetaTrainer
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from pax.agents.actor_critic import ActorCritic
 from pax.agents.distributions import Categorical
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
 from pax.envs.spaces import Discrete
-from pax.evaluate import deployed
+from pax.loop.evaluator import deployed
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.trainer import MetaTrainer

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.checks import COUNT, check_number
 from pax.errors import ConfigError
 from pax.trainer import MetaTrainer

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.checks import NOT_NEGATIVE
 from pax.trainer import MetaTrainer
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.trainer import MetaTrainer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.errors import ConfigError
 from pax.metrics.tensorboard_writer import encode_gif
 from pax.trainer import MetaTrainer

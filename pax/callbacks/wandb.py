@@ -7,7 +7,7 @@ import pathlib
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from pax.callback import Callback
+from pax.callbacks.callback import Callback
 from pax.checks import check_kind
 from pax.errors import ConfigError
 from pax.metrics.writers import metric_writers

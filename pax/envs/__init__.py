@@ -1,11 +1,11 @@
 """Games: one module each, all with the interface of `pax.envs.environment.Environment`."""
 
-from pax.envs.coin_game import CoinGame
+from pax.envs.coin_game.game import CoinGame
 from pax.envs.cournot import Cournot
 from pax.envs.environment import Environment
 from pax.envs.fishery import Fishery
 from pax.envs.gymnax import Gymnax
-from pax.envs.in_the_matrix import InTheMatrix
+from pax.envs.in_the_matrix.game import InTheMatrix
 from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import IteratedMatrixGame
 from pax.envs.iterated_tensor_game import IteratedTensorGame

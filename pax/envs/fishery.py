@@ -11,9 +11,9 @@ from flax import struct
 from pax.checks import COUNT, check_number
 from pax.envs.common import check_steps, nonnegative, real_number
 from pax.envs.environment import Environment
+from pax.envs.moments import Moments, episode_moments, mean_and_std
 from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
-from pax.metrics.moments import Moments, episode_moments, mean_and_std
 
 MAX_GROWTH = 3.0
 """Rate above which a large stock could grow past what its own growth law lets live."""

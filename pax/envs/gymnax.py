@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.config import nearest
 from pax.envs.auto_reset import (
     EpisodeTotals,
     StepDraw,
@@ -24,7 +23,7 @@ from pax.envs.auto_reset import (
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
-from pax.errors import ConfigError
+from pax.errors import ConfigError, nearest
 
 
 @struct.dataclass

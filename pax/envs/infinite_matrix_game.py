@@ -14,9 +14,9 @@ from pax.envs.common import check_steps, real_number
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import PAYOFFS, EnvState, IteratedMatrixGame, Payoff
 from pax.envs.iterated_matrix_game import EnvParams as MatrixParams
+from pax.envs.matrix_game_statistics import NUM_STATES, STATES
 from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES, STATES
 
 # CC, CD, DC, DD, START as the other player calls them.
 SWAP = (0, 2, 1, 3, 4)

@@ -13,9 +13,9 @@ from flax import struct
 from pax.checks import check_items, check_kind
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
+from pax.envs.matrix_game_statistics import NUM_STATES, StateCounts, count_states, state_metrics
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import NUM_STATES, StateCounts, count_states, state_metrics
 
 START = 4
 

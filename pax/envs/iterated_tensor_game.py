@@ -14,9 +14,9 @@ from pax.checks import WHOLE, check_number
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import EnvState
+from pax.envs.matrix_game_statistics import StateCounts, count_states, state_metrics
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
-from pax.metrics.matrix_game import StateCounts, count_states, state_metrics
 
 MAX_PLAYERS = 16
 

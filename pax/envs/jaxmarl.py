@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from pax.config import nearest
 from pax.envs.auto_reset import (
     EpisodeTotals,
     StepDraw,
@@ -21,7 +20,7 @@ from pax.envs.auto_reset import (
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
-from pax.errors import ConfigError
+from pax.errors import ConfigError, nearest
 
 PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
 """Environments that show arrays of all players, and the axis which counts these, from their source."""

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.agents.ppo import PPO
+from pax.agents.seats import by_environment, by_row
 from pax.checks import NUMBER, check_number
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import World
-from pax.seats import by_environment, by_row
 from pax.types import Metrics, Sample, TrainingState, Trial
 
 if TYPE_CHECKING:

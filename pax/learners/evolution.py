@@ -14,6 +14,7 @@ import optax
 from flax import struct
 
 from pax.agents.agent import Agent
+from pax.agents.standardise import standardise
 from pax.checks import (
     COUNT,
     NOT_NEGATIVE,
@@ -23,10 +24,8 @@ from pax.checks import (
     check_kind,
     check_limits,
 )
-from pax.config import nearest
-from pax.errors import ConfigError
+from pax.errors import ConfigError, nearest
 from pax.learners.learner import Learner, World
-from pax.standardise import standardise
 from pax.types import Metrics, PyTree, TrainingState, Trial
 
 FITNESS_SHAPINGS = ("default", "centered_rank", "z_score", "none")

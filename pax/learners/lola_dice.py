@@ -12,11 +12,11 @@ import optax
 
 from pax.agents.actor_critic import ActorCritic
 from pax.agents.agent import Agent
+from pax.agents.seats import by_environment, mean_of_other_environments
 from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
-from pax.seats import by_environment, mean_of_other_environments
 from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 from absl import logging
 
-from pax.files import write_whole
 from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.run.files import write_whole
 
 STEP_KEY = "iteration"
 METRICS_FILE = "metrics.jsonl"

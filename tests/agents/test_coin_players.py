@@ -21,8 +21,8 @@ from pax.envs import IteratedMatrixGame
 from pax.envs.coin_game import STAY, CoinGame, EnvState
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
+from pax.loop.rollout import rollout
 from pax.roles import Role
-from pax.rollout import rollout
 from pax.types import Task
 
 KEY = jax.random.key(0)

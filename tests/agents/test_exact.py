@@ -10,8 +10,8 @@ import pytest
 from pax.agents import LOLAExact, NaiveExact, SOSExact, Static
 from pax.envs import InfiniteMatrixGame, IteratedMatrixGame
 from pax.errors import ConfigError
+from pax.loop.rollout import rollout
 from pax.roles import Role
-from pax.rollout import rollout
 from pax.types import Task
 
 IPD = ((-1.0, -1.0), (-3.0, 0.0), (0.0, -3.0), (-2.0, -2.0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pax.agents import MFOS, PPOMemory, Shaper
-from pax.agents.gru import GRUCell, next_hidden, unroll
+from pax.agents.networks.gru import GRUCell, next_hidden, unroll
 from pax.envs.spaces import Box, Discrete
 
 L, B, D, H = 7, 4, 3, 5

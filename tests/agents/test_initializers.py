@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pax.agents import PPO, PPOMemory
-from pax.agents.initializers import orthogonal
+from pax.agents.networks.initializers import orthogonal
 from pax.envs import CoinGame
 
 KEY = jax.random.key(3)

@@ -14,8 +14,8 @@ import pytest
 from pax.agents import MFOS, PPOMemory, Random, Shaper
 from pax.envs import IteratedMatrixGame
 from pax.learners import Gradient
+from pax.loop.trial import TrialRunner
 from pax.roles import Role
-from pax.trial import TrialRunner
 from pax.types import Task, Trial
 
 T, K, E, O, H = 4, 3, 4, 2, 3  # noqa: E741

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pax.agents import PPO, PPOMemory
-from pax.agents.networks import Convolutions, Torso, encode
+from pax.agents.networks.actor_critic import Convolutions, Torso, encode
 from pax.envs.spaces import Box, Dict, Discrete
 
 IMAGE, VECTOR = Box((6, 5, 2)), Box((3,))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pax.agents import AGENTS, MFOS, PPO, Naive, PPOMemory, Shaper, Tabular
-from pax.build import build_trainer
-from pax.callback import Callback
-from pax.callback_list import CallbackList
-from pax.config_list import load_config
+from pax.callbacks.callback import Callback
+from pax.callbacks.callback_list import CallbackList
+from pax.config.build import build_trainer
+from pax.config.files import load_config
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import Gradient

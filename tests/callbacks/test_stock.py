@@ -20,8 +20,8 @@ from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
-from pax.evaluate import load_agent_state
 from pax.learners import Frozen
+from pax.loop.evaluator import load_agent_state
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.trainer import CHECKPOINTS
 from pax.types import TrainingState

@@ -15,7 +15,7 @@ import pytest
 from callbacks import Scalars, Video, WandB
 from pax import Callback, MetaTrainer
 from pax.agents import Altruistic, Defect, EvilGreedy, Stay
-from pax.callback import CallbackError
+from pax.callbacks.callback import CallbackError
 from pax.config import base_config
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.errors import ConfigError

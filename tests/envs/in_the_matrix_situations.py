@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from pax.envs._in_the_matrix_grid import Player, pack, unpack
 from pax.envs.in_the_matrix import EnvState, InTheMatrix
+from pax.envs.in_the_matrix.grid import Player, pack, unpack
 from tests.envs.in_the_matrix_reference import LAYOUT
 
 FORWARD, INTERACT, STAY = 2, 3, 4

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pax.envs.coin_game import (
+from pax.envs.coin_game.game import (
     DOWN,
     LEFT,
     NO_COIN,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.envs._in_the_matrix_grid import unpack
 from pax.envs.in_the_matrix import InTheMatrix
+from pax.envs.in_the_matrix.grid import unpack
 from tests.envs.in_the_matrix_reference import LAYOUT, SPAWNS
 from tests.envs.in_the_matrix_situations import (
     AWAY,

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.envs._in_the_matrix_grid import unpack
 from pax.envs.in_the_matrix import PAYOFFS, EnvParams, InTheMatrix
+from pax.envs.in_the_matrix.grid import unpack
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from tests.envs.in_the_matrix_reference import LAYOUT

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pax.envs._in_the_matrix_grid import unpack
 from pax.envs.in_the_matrix import InTheMatrix
+from pax.envs.in_the_matrix.grid import unpack
 from tests.envs.in_the_matrix_reference import LAYOUT, SPAWNS, Game
 from tests.envs.in_the_matrix_situations import CELLS
 

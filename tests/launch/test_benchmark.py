@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from absl import flags
 
-from launch import benchmark as program
-from launch import benchmark_envs, benchmark_report, benchmark_training
-from launch.benchmark_limits import bare_iteration
-from launch.benchmark_machine import count
-from launch.benchmark_parts import parts_of
-from launch.benchmark_timing import Row, Sizes, take_turns
+from launch.benchmark import __main__ as program
+from launch.benchmark import envs as benchmark_envs
+from launch.benchmark import report as benchmark_report
+from launch.benchmark import training as benchmark_training
+from launch.benchmark.limits import bare_iteration
+from launch.benchmark.machine import count
+from launch.benchmark.parts import parts_of
+from launch.benchmark.timing import Row, Sizes, take_turns
 from pax.envs import ENVS, IteratedMatrixGame
 from pax.errors import ConfigError
 
@@ -205,7 +207,7 @@ def test_who_is_slower_is_told_unless_ranges_overlap():
 
 
 def test_the_peak_of_a_process_is_not_that_of_who_started_it():
-    code = "from launch.benchmark_training import peak_of_process; print(peak_of_process())"
+    code = "from launch.benchmark.training import peak_of_process; print(peak_of_process())"
     ballast = np.ones(200 << 20)  # 1.6 GiB, all of it touched.
     assert benchmark_training.peak_of_process() > ballast.nbytes
     result = subprocess.run(

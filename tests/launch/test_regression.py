@@ -12,7 +12,7 @@ import re
 import jax
 import pytest
 
-from launch.hlo import instructions
+from launch.benchmark.hlo import instructions
 from pax import Callback, MetaTrainer, Role
 from pax.agents import PPO, Naive, PPOMemory, Shaper, Tabular, TitForTat
 from pax.envs import CoinGame, IteratedMatrixGame

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from launch import scaling, scaling_worker
-from launch.hlo import Collective, collectives, loops
+from launch.benchmark.hlo import Collective, collectives, loops
+from launch.scaling import __main__ as scaling
+from launch.scaling import worker as scaling_worker
 
 ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
 QUICK_ROWS = (1,)  # Opponents of the shaper.

@@ -16,8 +16,10 @@ import time
 import pytest
 from absl import flags
 
-from launch import slurm, slurm_job, slurm_task
-from launch.slurm_job import minutes
+from launch.slurm import __main__ as slurm
+from launch.slurm import job as slurm_job
+from launch.slurm import task as slurm_task
+from launch.slurm.job import minutes
 from pax.errors import ConfigError, PaxError
 
 ROOT = pathlib.Path(__file__).parents[2]

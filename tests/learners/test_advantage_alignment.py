@@ -9,8 +9,8 @@ import pytest
 
 from pax.agents import PPO, Naive, Shaper, Tabular, TitForTat
 from pax.agents.ppo import PPOMemory
-from pax.build import build_trainer
-from pax.config_list import load_config
+from pax.config.build import build_trainer
+from pax.config.files import load_config
 from pax.envs import Fishery, IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import LOQA, AdvantageAlignment, Gradient

@@ -17,7 +17,7 @@ from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import Evolution
 from pax.learners.evolution import default_strategy_params
-from pax.loop import Loop
+from pax.loop.iteration import Loop
 from pax.tasks import compose
 from pax.types import TrainingState, Trial
 

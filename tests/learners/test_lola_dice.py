@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pax.agents import MFOS, Naive, TitForTat
-from pax.build import build_trainer
-from pax.config_list import load_config
+from pax.config.build import build_trainer
+from pax.config.files import load_config
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import LOLADiCE

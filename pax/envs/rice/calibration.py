@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.config import nearest
-from pax.errors import ConfigError
+from pax.errors import ConfigError, nearest
 
 CALIBRATIONS = (5, 27)
 """For how many regions there are numbers."""

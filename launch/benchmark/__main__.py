@@ -1,0 +1,185 @@
+"""How fast it is: stepping, training, starting, others beside it, and what the machine could do.
+
+    python -m launch.benchmark --suite=all --output=bench.json
+    python -m launch.benchmark --suite=training --only="coin game" --compare=bench.json
+
+Prints Markdown tables, and writes them beside the JSON. `--quick` takes a small part of the work, to see that
+it runs; its numbers mean nothing. docs/performance.md tells how to read the tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging as python_logging
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from launch.benchmark import envs, machine, peers, report, startup, training
+from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
+from pax.config.command_line import one_line, parse_flags, print_error
+from pax.errors import ConfigError, PaxError, nearest
+from pax.loop.xla import use_all_cores
+
+SUITES = ("envs", "training", "startup", "peers")
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Not on import: programs that are imported together have flags of the same names."""
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    flags.DEFINE_string("suite", "all", f"One of {', '.join(SUITES)}, or all.", **own)
+    flags.DEFINE_string("output", None, "JSON file for all that was measured.", **own)
+    flags.DEFINE_string(
+        "markdown", None, "File for the tables. Default: beside --output, as .md.", **own
+    )
+    flags.DEFINE_string("compare", None, "An earlier JSON file, for ratios to it.", **own)
+    flags.DEFINE_string("only", "", "Part of the names of what is to be measured.", **own)
+    flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
+    flags.DEFINE_integer("repeats", 5, "Of every measurement.", lower_bound=1, **own)
+    flags.DEFINE_float(
+        "scale",
+        1.0,
+        "Factor on environments, candidates and seeds, for machines that larger batches are needed to fill.",
+        lower_bound=1e-3,
+        **own,
+    )
+    flags.DEFINE_integer("num_envs", 1024, "Environments in raw stepping.", lower_bound=1, **own)
+    flags.DEFINE_integer("num_steps", 1000, "Steps in raw stepping.", lower_bound=1, **own)
+
+
+def benchmark(given: flags.FlagValues) -> dict[str, Any]:
+    """Measures what the flags name; writes and prints it.
+
+    Raises:
+        ConfigError: if a flag is wrong, before anything is measured.
+        PaxError: if something could not be measured; the rest is written.
+    """
+    if given.suite not in (*SUITES, "all"):
+        raise ConfigError(f"--suite is {given.suite!r}: {nearest(given.suite, (*SUITES, 'all'))}")
+    old = report.read(given.compare) if given.compare else None
+    markdown = given.markdown or (
+        given.output and str(pathlib.Path(given.output).with_suffix(".md"))
+    )
+    for flag, path in (("output", given.output), ("markdown", markdown)):
+        if path:
+            check_writable(flag, path)
+    sizes = make_sizes(given)
+    calls, skipped = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
+    if not calls:
+        raise ConfigError(
+            f"--only={given.only!r} is part of no name in --suite={given.suite}: leave it out to see all"
+        )
+    results: dict[str, Any] = {
+        "format": report.FORMAT,
+        "machine": describe_machine(),
+        "settings": {"suite": given.suite, "only": given.only, **dataclasses.asdict(sizes)},
+        "rows": [],
+        "skipped": skipped,
+        "failed": [],
+    }
+    if old is not None:
+        for sentence in report.differences(results, old):
+            print(f"Warning: {sentence} Ratios to --compare tell little.", file=sys.stderr)
+    started, stolen = time.monotonic(), stolen_seconds()
+    for index, (name, call) in enumerate(calls):
+        show_progress(index, len(calls), started, name)
+        try:
+            results["rows"].append(call().to_json())
+        except RuntimeError as e:
+            # The others are worth having.
+            results["failed"].append(name)
+            print_error(f"{name} could not be measured: {e}", 1)
+        if given.output:
+            # All so far: an interruption costs the rest.
+            pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
+    show_progress(len(calls), len(calls), started, "")
+    results["seconds"] = time.monotonic() - started
+    cores = results["machine"]["cores"]
+    results["machine"]["stolen"] = (stolen_seconds() - stolen) / cores / results["seconds"]
+    text = report.to_markdown(results)
+    if old is not None:
+        text += f"\n\n### Beside {given.compare}\n\n{report.compared(results, old)}"
+    if given.output:
+        pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
+    if markdown:
+        pathlib.Path(markdown).write_text(text + "\n")
+    print(text)
+    if results["failed"]:
+        raise PaxError(f"{len(results['failed'])} could not be measured, see above")
+    return results
+
+
+def make_sizes(given: flags.FlagValues) -> Sizes:
+    """What the flags say, or a small part of it."""
+    if given.quick:
+        return Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
+    return Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
+
+
+def plan(
+    suites: Sequence[str], sizes: Sizes, only: str
+) -> tuple[list[tuple[str, Callable[[], Row]]], list[str]]:
+    """What is to be measured, in this order, and what cannot be measured here."""
+    calls: dict[str, dict[str, Callable[[], Row]]] = {}
+    skipped: list[str] = []
+    if "envs" in suites:
+        calls["envs"], missing = envs.rows(sizes, only)
+        skipped += missing
+    if "training" in suites:
+        calls["training"] = training.rows(sizes, only)
+    if "startup" in suites:
+        calls["startup"] = startup.rows(sizes, only)
+    if "peers" in suites:
+        calls["peers"], missing = peers.rows(sizes, only)
+        skipped += missing
+    if calls.get("training"):
+        # Its settings are compared with them.
+        calls = {"machine": machine.rows(sizes), **calls}
+    return [
+        (f"{s}: {name}", call) for s, part in calls.items() for name, call in part.items()
+    ], skipped
+
+
+def check_writable(flag: str, path: str) -> None:
+    """Raises ConfigError unless a file can be written there."""
+    try:
+        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a"):
+            pass
+    except OSError as e:
+        raise ConfigError(f"--{flag}={path} cannot be written ({e.strerror}): name another") from e
+
+
+def show_progress(done: int, total: int, started: float, name: str) -> None:
+    """One line on a terminal, with the time that is left."""
+    if not sys.stderr.isatty():
+        return
+    left = f"ETA {(time.monotonic() - started) / done * (total - done):.0f} s" if done else ""
+    end = "\n" if done == total else ""
+    print(f"\r\033[K{done}/{total} {left} {name} ", end=end, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
+    logging.set_verbosity(logging.WARNING)
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+    try:
+        if len(argv) > 1:
+            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
+        benchmark(flags.FLAGS)
+    except KeyboardInterrupt:
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+
+
+if __name__ == "__main__":
+    use_all_cores()
+    define_flags()
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,230 @@
+"""Other libraries beside ours: the same work at the same sizes, in turns in one process."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from launch.benchmark.envs import random_actions, rollout, sum_of
+from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
+from launch.benchmark.training import SETTINGS, make_trainer
+from pax.agents.agent import Agent
+from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
+from pax.envs.spaces import Discrete
+from pax.learners import Evolution
+from pax.loop.xla import compiler_options
+from pax.types import TrainingState
+
+DIMENSIONS, POPSIZE = 100, 128
+NO_JAXMARL = 'JaxMARL is not installed, so it is left out: pip install -e ".[benchmark]"'
+
+
+def compare(name: str, unit: str, what: str, amounts: Any, times: Any, peer: str) -> Row:
+    """A row of ours with that of the peer, from amounts and seconds of both."""
+    row = Row("peers", name, unit, rates(amounts["ours"], times["ours"]), what)
+    row.peer = Row("peers", peer, unit, rates(amounts["peer"], times["peer"]), what)
+    return row
+
+
+def compare_stepping(
+    name: str, env: Environment, peer: str, step: Callable[..., Any], reset: Any, sizes: Sizes
+) -> Row:
+    """Raw stepping of two environments that are reset at the same steps.
+
+    Args:
+        name: of the row.
+        env: ours.
+        peer: of the other.
+        step: its `(key, state, actions) -> (state, everything that it returns)`, which resets itself.
+        reset: its `key -> state`.
+        sizes: how much.
+    """
+    per_device = sizes.scaled_envs // jax.device_count()
+    episodes = 1 if sizes.quick else math.ceil(sizes.num_steps / env.num_inner_steps)
+    num_steps = episodes * env.num_inner_steps
+
+    def play(key: jax.Array) -> jax.Array:
+        reset_key, key = jax.random.split(key)
+        state = jax.vmap(reset)(jax.random.split(reset_key, per_device))
+
+        def body(carry: Any, key: jax.Array) -> Any:
+            state, total = carry
+            env_key, action_key = jax.random.split(key)
+            actions = tuple(
+                random_actions(
+                    jax.random.fold_in(action_key, player), env.action_space(player), per_device
+                )
+                for player in range(env.num_players)
+            )
+            state, seen = jax.vmap(step)(jax.random.split(env_key, per_device), state, actions)
+            return (state, total + sum_of(seen)), None
+
+        keys = jax.random.split(key, num_steps)
+        return jax.lax.scan(body, (state, jnp.float32(0)), keys)[0][1]
+
+    ours, _ = compile_spread(rollout(env, per_device, episodes))
+    theirs, _ = compile_spread(play)
+    times = take_turns({"ours": ours, "peer": theirs}, sizes.repeats, sizes.min_seconds)
+    steps = sizes.scaled_envs * num_steps
+    what = f"{sizes.scaled_envs} environments, {num_steps} random steps, reset every {env.num_inner_steps}"
+    return compare(name, "steps/s", what, {"ours": steps, "peer": steps}, times, peer)
+
+
+def jaxmarl_stepping(name: str, env: Environment, sizes: Sizes) -> Row:
+    """Against the environment of JaxMARL by that name."""
+    import jaxmarl
+
+    other = jaxmarl.make(name, num_inner_steps=env.num_inner_steps, num_outer_steps=1)
+
+    def step(key: jax.Array, state: Any, actions: Any) -> Any:
+        if name == "coin_game":
+            actions = dict(zip(other.agents, actions, strict=True))
+        observations, state, rewards, dones, _ = other.step(key, state, actions)
+        return state, (observations, rewards, dones)
+
+    return compare_stepping(
+        f"{name} raw", env, f"JaxMARL {name}", step, lambda key: other.reset(key)[1], sizes
+    )
+
+
+def gymnax_stepping(sizes: Sizes) -> Row:
+    """CartPole as we play it, against gymnax itself."""
+    import gymnax
+
+    env = Gymnax(num_inner_steps=20 if sizes.quick else 500)
+    other, params = gymnax.make("CartPole-v1")
+
+    def step(key: jax.Array, state: Any, actions: Any) -> Any:
+        observation, state, *rest, _ = other.step(key, state, actions[0], params)
+        return state, (observation, rest)
+
+    reset = lambda key: other.reset(key, params)[1]  # noqa: E731
+    return compare_stepping("CartPole raw", env, "gymnax CartPole", step, reset, sizes)
+
+
+def ppo(sizes: Sizes) -> Row:
+    """CartPole by PPO, against one file that does nothing else."""
+    from launch.benchmark.ppo import make_train
+
+    trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
+    updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
+    trainer.compiled_loop.compile(updates)
+    state = trainer.compiled_loop.initial_state()
+    init, train = make_train(updates, num_steps=num_steps)
+    other = jax.jit(init)(jax.random.key(0))
+    compiled = jax.jit(train, donate_argnums=0).lower(other).compile(compiler_options())
+
+    def ours(_: int) -> Any:
+        nonlocal state
+        state, metrics = trainer.compiled_loop.run(state, updates)
+        return metrics
+
+    def theirs(_: int) -> Any:
+        nonlocal other
+        other, lengths = compiled(other)
+        return lengths
+
+    times = take_turns({"ours": ours, "peer": theirs}, sizes.repeats, sizes.min_seconds)
+    steps = updates * trainer.env_steps_per_iteration
+    what = f"8 environments, {num_steps} steps, two MLPs of 64 x 64, 8 epochs of 8 minibatches"
+    amounts = {"ours": steps, "peer": steps}
+    return compare("CartPole PPO", "steps/s", what, amounts, times, "single-file PPO")
+
+
+def evolution(sizes: Sizes) -> Row:
+    """Generations of Open-ES on Rastrigin's function, by the learner against evosax's own loop."""
+    from evosax.algorithms import Open_ES
+    from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
+
+    generations = 10 if sizes.quick else 500
+
+    class Point(Agent):
+        """No policy: what is evolved is a point."""
+
+        def init(self, key: jax.Array) -> TrainingState:
+            del key
+            return TrainingState(jnp.full(DIMENSIONS, 2.0), (), jnp.int32(0))
+
+    learner = Evolution(
+        Point(Discrete(1), Discrete(1)),
+        popsize=POPSIZE,
+        sigma=0.1,
+        learning_rate=0.05,
+        fitness_shaping="centered_rank",
+    )
+    strategy = Open_ES(
+        population_size=POPSIZE,
+        solution=jnp.zeros(DIMENSIONS),
+        optimizer=optax.adam(0.05),
+        std_schedule=optax.constant_schedule(0.1),
+        fitness_shaping_fn=centered_rank_fitness_shaping_fn,
+    )
+    params = strategy.default_params
+
+    def ours(key: jax.Array) -> jax.Array:
+        def generation(state: Any, key: jax.Array) -> Any:
+            ask_key, tell_key = jax.random.split(key)
+            candidates, state = learner.propose(state, ask_key)
+            trial = SimpleNamespace(rewards={"it": -rastrigin(candidates.params)[:, None]})
+            state, metrics = learner.update(state, candidates, trial, None, "it", tell_key)
+            return state, metrics["fitness/best"]
+
+        state = learner.init(key)
+        return jax.lax.scan(generation, state, jax.random.split(key, generations))[1]
+
+    def theirs(key: jax.Array) -> jax.Array:
+        def generation(state: Any, key: jax.Array) -> Any:
+            ask_key, tell_key = jax.random.split(key)
+            population, state = strategy.ask(ask_key, state, params)
+            fitness = rastrigin(population)
+            state, metrics = strategy.tell(tell_key, population, fitness, state, params)
+            return state, metrics["best_fitness"]
+
+        state = strategy.init(key, jnp.full(DIMENSIONS, 2.0), params)
+        return jax.lax.scan(generation, state, jax.random.split(key, generations))[1]
+
+    programs = {
+        name: jax.jit(run, compiler_options=compiler_options())
+        for name, run in (("ours", ours), ("peer", theirs))
+    }
+    calls = {
+        name: lambda seed, run=run: run(jax.random.key(seed)) for name, run in programs.items()
+    }
+    times = take_turns(calls, sizes.repeats, sizes.min_seconds)
+    what = f"Open-ES, {POPSIZE} candidates of {DIMENSIONS} numbers, Rastrigin's function"
+    amounts = {"ours": generations, "peer": generations}
+    return compare("evolution", "generations/s", what, amounts, times, "evosax loop")
+
+
+def rastrigin(x: jax.Array) -> jax.Array:
+    """10 d + sum x^2 - 10 cos(2 pi x), `[...]` of `[..., d]`; its minimum is 0 at 0."""
+    return 10 * x.shape[-1] + jnp.sum(x**2 - 10 * jnp.cos(2 * jnp.pi * x), axis=-1)
+
+
+def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:
+    """What there is to compare whose name contains `only`, and what cannot be compared here."""
+    steps = 8 if sizes.quick else None
+    calls: dict[str, Callable[[], Row]] = {}
+    skipped = []
+    if importlib.util.find_spec("jaxmarl"):
+        calls["coin_game raw"] = lambda: jaxmarl_stepping(
+            "coin_game", CoinGame(num_inner_steps=steps or 16), sizes
+        )
+        calls["storm_2p raw"] = lambda: jaxmarl_stepping(
+            "storm_2p", InTheMatrix(num_inner_steps=steps or 152), sizes
+        )
+    elif only.lower() in "coin_game raw, storm_2p raw":
+        skipped.append(NO_JAXMARL)
+    calls |= {
+        "CartPole raw": lambda: gymnax_stepping(sizes),
+        "CartPole PPO": lambda: ppo(sizes),
+        "evolution": lambda: evolution(sizes),
+    }
+    return {name: call for name, call in calls.items() if only.lower() in name.lower()}, skipped

@@ -1,0 +1,295 @@
+"""Benchmarks as tables, and beside those of an earlier file."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.benchmark.machine import BOUNDS, seconds_for
+from pax.errors import ConfigError
+
+FORMAT = 1
+SAME = ("cpu", "cores", "device", "num_devices", "platform")
+"""What must agree if two files are to be compared."""
+BUSY = 0.5
+"""A load per core above which a table says that the machine was busy."""
+STOLEN = 0.1
+"""A share of the time of its cores that others had, above which it says so too."""
+
+
+def read(path: str) -> dict[str, Any]:
+    """A file that `--output` wrote.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        results = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"--compare={path} cannot be read ({e}): name a file of --output") from e
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
+        raise ConfigError(
+            f"--compare={path} holds no results of launch.benchmark: name a file of --output"
+        )
+    return results
+
+
+def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """Why two files cannot be compared as they stand, in sentences."""
+    found = [
+        f"The machine differs: {key} is {new['machine'].get(key)!r}, and was {old['machine'].get(key)!r}."
+        for key in SAME
+        if new["machine"].get(key) != old["machine"].get(key)
+    ]
+    own, other = (
+        {k: r["settings"].get(k) for k in ("scale", "quick", "num_envs")} for r in (new, old)
+    )
+    if own != other:
+        found.append(f"The sizes differ: {own}, and were {other}.")
+    return found
+
+
+def to_markdown(results: Mapping[str, Any]) -> str:
+    """All tables, with what they were measured on."""
+    rows = results["rows"]
+    parts = [machine_text(results["machine"])]
+    for suite, title in (
+        ("machine", "The machine's bounds"),
+        ("envs", "Raw stepping"),
+        ("training", "Training"),
+        ("startup", "Startup"),
+        ("peers", "Peers"),
+    ):
+        own = [row for row in rows if row["suite"] == suite]
+        if own:
+            body = {"training": training, "startup": startup, "peers": peers, "envs": envs}.get(
+                suite, plain
+            )(own)
+            parts.append(f"### {title}\n\n{body}")
+    parts += bounds(rows, results["machine"])
+    slower = [row for row in rows if row["peer"] and ratio(row) < 1.0]
+    parts += [
+        f"Slower than {row['peer']['name']}: {row['name']}, at {ratio(row):.2f} times its speed."
+        for row in slower
+    ]
+    return "\n\n".join([*parts, *results["skipped"]])
+
+
+def is_busy(machine: Mapping[str, Any]) -> bool:
+    """Whether others were using it, or the host that it is a part of."""
+    return machine["load_at_start"] / machine["cores"] > BUSY or machine.get("stolen", 0.0) > STOLEN
+
+
+def machine_text(machine: Mapping[str, Any]) -> str:
+    """One paragraph."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    stolen = ""
+    if machine.get("stolen"):
+        stolen = f" Its host gave {machine['stolen']:.1%} of its cores' time to others."
+    busy = " The machine was busy: figures are lower than on an idle one." * is_busy(machine)
+    return (
+        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, {machine['num_devices']} "
+        f"devices ({machine['device']}), Python {machine['python']}, {versions}; load at the start "
+        f"{machine['load_at_start']:.2f}.{stolen}{busy} Medians, with the range in brackets."
+    )
+
+
+def ratio(row: Mapping[str, Any]) -> float:
+    """Ours to the peer's."""
+    return row["median"] / row["peer"]["median"]
+
+
+def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def short(value: float) -> str:
+    """Three digits, in thousands or millions."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def ranged(row: Mapping[str, Any] | None) -> str:
+    """Median and range."""
+    if row is None:
+        return ""
+    return f"{short(row['median'])} ({short(row['low'])} to {short(row['high'])})"
+
+
+def fraction(row: Mapping[str, Any]) -> str:
+    """Of the limit."""
+    return f"{row['median'] / row['limit']['median']:.2f}" if row["limit"] else ""
+
+
+def plain(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Names, speeds, and what they are of."""
+    return table(
+        ("", "speed", "what"), [(r["name"], f"{ranged(r)} {r['unit']}", r["what"]) for r in rows]
+    )
+
+
+def envs(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Steps per second of games."""
+    lines = [
+        (
+            row["name"],
+            ranged(row),
+            short(row["limit"]["median"]),
+            fraction(row),
+            f"{row['details']['compile_seconds']:.1f}",
+            row["what"],
+        )
+        for row in rows
+    ]
+    columns = ("game", "steps/s", "limit", "fraction of limit", "compile, s", "")
+    notes = [f"Steps are {rows[0]['details']['steps_are']}.", *limit_notes(rows)]
+    return "\n\n".join([table(columns, lines), *notes])
+
+
+def training(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Steps per second of settings, with what they need."""
+    lines = []
+    for row in rows:
+        details = row["details"]
+        lines.append(
+            (
+                row["name"],
+                ranged(row),
+                short(details["aim"]) if details["aim"] else "",
+                short(row["limit"]["median"]) if row["limit"] else "",
+                fraction(row),
+                f"{details['compile_seconds']:.1f}",
+                f"{details['peak_memory_mib']:.0f}",
+                f"{details['temporary_mib']:.1f}",
+            )
+        )
+    columns = (
+        *("setting", "steps/s", "aim", "limit", "fraction of limit"),
+        *("compile, s", "peak memory, MiB", "temporaries, MiB"),
+    )
+    return "\n\n".join([table(columns, lines), *limit_notes(rows)])
+
+
+def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each limit computes."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if row["limit"]:
+            names.setdefault(row["limit"]["what"], []).append(row["name"])
+    return [
+        f"Limit{' of ' + who[0] if len(who) == 1 else ''}: {what}." for what, who in names.items()
+    ]
+
+
+def bounds(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> list[str]:
+    """Which of the machine's bounds is nearest to each setting: a table, and a section per setting."""
+    # Aims are those of two idle cores.
+    has_aims = where["platform"] == "cpu" and not is_busy(where)
+    machine = {row["name"]: row["median"] for row in rows if row["suite"] == "machine"}
+    settings = [r for r in rows if r["suite"] == "training" and r["details"].get("per_step")]
+    if not settings or not set(BOUNDS) <= set(machine):
+        return []
+    lines, sections = [], []
+    for row in settings:
+        per_step = row["details"]["per_step"]
+        shares = {
+            name: seconds * row["median"]
+            for name, seconds in seconds_for(per_step, machine).items()
+        }
+        nearest = max(shares, key=shares.__getitem__)
+        away = f"{short(1.0 / max(shares[nearest], 1e-12))} times away"
+        counts = [short(per_step[name]) for name in BOUNDS]
+        percent = [f"{share:.1%}" for share in shares.values()]
+        lines.append((row["name"], *counts, *percent, f"{nearest}, {away}"))
+        sections.append(section(row, f"{nearest}, {away}", 1.0 - sum(shares.values()), has_aims))
+    columns = ["setting", *(f"{name} per step" for name in BOUNDS)]
+    columns += [*(f"time for {name}" for name in BOUNDS), "nearest bound"]
+    meaning = "; ".join(f"{name}: {what}" for name, what in BOUNDS.items())
+    return [
+        f"### Which bound is near\n\n{table(columns, lines)}\n\nTimes are shares of the time of a "
+        f"step, as the machine would need them at its measured speeds. {meaning[0].upper()}{meaning[1:]}.",
+        *sections,
+    ]
+
+
+def section(row: Mapping[str, Any], nearest: str, rest: float, has_aims: bool) -> str:
+    """What there is to say of one setting."""
+    sentences = [f"{row['what']}: {ranged(row)} steps/s."]
+    aim = row["details"]["aim"]
+    if aim and has_aims:
+        verdict = (
+            "reached" if row["median"] >= aim else f"missed by {aim / row['median']:.1f} times"
+        )
+        sentences.append(f"The aim, {short(aim)}, is {verdict}.")
+    if row["limit"]:
+        sentences.append(
+            f"That is {fraction(row)} of its limit, {short(row['limit']['median'])}: {row['limit']['what']}."
+        )
+    sentences.append(
+        f"The nearest bound of the machine is {nearest}; {max(rest, 0.0):.0%} of the time is for what none "
+        "of them counts."
+    )
+    return f"### {row['name']}\n\n{' '.join(sentences)}"
+
+
+def startup(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Seconds."""
+    lines = [(r["name"], f"{ranged(r)} s", f"{r['details']['aim']:g} s", r["what"]) for r in rows]
+    return table(("", "time", "aim", "what"), lines)
+
+
+def peers(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Ours and theirs."""
+    lines = [
+        (
+            row["name"],
+            f"{ranged(row)} {row['unit']}",
+            f"{row['peer']['name']}: {ranged(row['peer'])}",
+            f"{ratio(row):.2f}" + verdict(row),
+            row["what"],
+        )
+        for row in rows
+    ]
+    return table(("", "ours", "peer", "ours / peer", "what"), lines)
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """Whether the difference to the peer is one, and whose it is."""
+    if overlap(row, row["peer"]):
+        return " (ranges overlap)"
+    return " (slower)" if ratio(row) < 1.0 else ""
+
+
+def overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the ranges of two measurements do."""
+    return one["low"] <= other["high"] and other["low"] <= one["high"]
+
+
+def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    """The ratio of every row that both files have; above 1 is better than before."""
+    before = {(row["suite"], row["name"]): row for row in old["rows"]}
+    lines = []
+    for row in new["rows"]:
+        other = before.get((row["suite"], row["name"]))
+        if other is None or other["unit"] != row["unit"]:
+            continue
+        better = row["median"] / other["median"]
+        if row["unit"] == "s":
+            better = 1.0 / better
+        lines.append(
+            (
+                f"{row['suite']}: {row['name']}",
+                short(other["median"]),
+                short(row["median"]),
+                f"{better:.2f}" + (" (ranges overlap)" if overlap(row, other) else ""),
+            )
+        )
+    if not lines:
+        return "Nothing was measured both times."
+    return table(("", "before", "now", "times as fast"), lines)

@@ -1,0 +1,113 @@
+"""From the start of a process to its first iteration, and compiling, with and without a compilation cache."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from launch.benchmark.timing import Row, Sizes
+from launch.benchmark.training import ROOT, measure_apart
+from pax.callbacks.callback import Callback
+
+CONFIG = "configs/ipd.py:ppo"
+COMPILED = "in the matrix shaper"
+
+
+class FirstIteration(Callback):
+    """Writes down when the first chunk was done, and ends the run.
+
+    Args:
+        path: the file for the time, seconds since the epoch.
+    """
+
+    priority = 1
+
+    def __init__(self, path: str = ""):
+        self.path = path
+
+    def on_chunk_end(self, trainer: Any, state: Any, step: int, metrics: Mapping[str, Any]) -> None:
+        now = time.time()
+        if not pathlib.Path(self.path).exists():
+            pathlib.Path(self.path).write_text(str(now))
+        trainer.request_stop("the first iteration is done")
+
+
+def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
+    """Of the app, with the compilation cache in a folder.
+
+    Raises:
+        RuntimeError: if the app fails, with what it said.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        stamp = pathlib.Path(folder) / "stamp"
+        callback = f"(('launch.benchmark.startup.FirstIteration', {{'path': {str(stamp)!r}}}),)"
+        command = [
+            *(sys.executable, "-m", "pax.main"),
+            f"--config={CONFIG}{',quicktest' * quick}",
+            f"--workdir={folder}/run",
+            f"--config.extra_callbacks={callback}",
+        ]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        started = time.time()
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode or not stamp.exists():
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        return float(stamp.read_text()) - started
+
+
+def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
+    """What there is to measure whose name contains `only`; the cold one comes first, and fills the cache."""
+    folder = tempfile.TemporaryDirectory()
+    # Bound to the functions below: the folder is gone when they are.
+
+    def start(is_warm: bool) -> Row:
+        repeats = 1 if sizes.quick else 3
+        values = []
+        for repeat in range(repeats + is_warm):
+            own = (
+                pathlib.Path(folder.name) / "warm"
+                if is_warm
+                else pathlib.Path(folder.name) / f"cold-{repeat}"
+            )
+            values.append(seconds_to_first_iteration(own, sizes.quick))
+        # The first of the warm ones fills the cache.
+        return Row(
+            "startup",
+            f"first iteration, {'warm' if is_warm else 'cold'}",
+            "s",
+            values[is_warm:],
+            f"python -m pax.main --config={CONFIG}, from the start of the process",
+            details={"aim": 2.5 if is_warm else 4.0},
+        )
+
+    def compiling(is_warm: bool) -> Row:
+        own = pathlib.Path(folder.name) / "compile"
+        few = Sizes(repeats=1, quick=sizes.quick, min_seconds=0.0)
+        if is_warm and not own.exists():
+            measure_apart(COMPILED, few, str(own), with_limit=False)
+        row = measure_apart(COMPILED, few, str(own), with_limit=False)
+        return Row(
+            "startup",
+            f"compiling {COMPILED}, {'warm' if is_warm else 'cold'}",
+            "s",
+            [row.details["compile_seconds"]],
+            "tracing, lowering and compiling one iteration",
+            details={"aim": 1.0 if is_warm else 10.0},
+        )
+
+    found = {
+        f"{name}, {'warm' if is_warm else 'cold'}": lambda f=function, is_warm=is_warm: f(is_warm)
+        for name, function in (("first iteration", start), (f"compiling {COMPILED}", compiling))
+        for is_warm in (False, True)
+    }
+    # The folder lives as long as these functions do.
+    return {name: call for name, call in found.items() if only.lower() in name.lower()}

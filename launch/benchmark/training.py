@@ -1,0 +1,239 @@
+"""Training: the project's own configs and compiled loop, each in a process of its own.
+
+A process per setting, so that its peak memory and its compile time are its own:
+
+    python -m launch.benchmark.training '{"name": "ipd ppo", "sizes": {...}}'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from launch.benchmark import loop as benchmark_loop
+from launch.benchmark.limits import bare_iteration
+from launch.benchmark.machine import count
+from launch.benchmark.parts import parts_of
+from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
+from pax.config.build import build_trainer
+from pax.config.files import load_config
+from pax.loop.xla import compiler_options, use_all_cores
+from pax.trainer import MetaTrainer
+
+ROOT = pathlib.Path(__file__).parents[2]
+BARE = "its networks alone: acting with a random number per action, and as many gradient steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is trained."""
+
+    config: str
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """By name with dots."""
+    iterations: int = 1
+    """Per compiled call."""
+    aim: float = 0.0
+    """Steps per second that two cores should do."""
+    loop: bool = False
+    """Whether its limit is the plain loop of a matrix game, and not its networks."""
+
+
+META = {"num_opps": 10, "num_envs": 2, "agent1.evolution.popsize": 50}
+SETTINGS: dict[str, Setting] = {
+    "ipd ppo": Setting("ipd.py:ppo", iterations=100, aim=5e6),
+    "ipd tabular": Setting("ipd.py:tabular", iterations=100, aim=10e6, loop=True),
+    "ipd shaper": Setting("ipd.py:shaper", META, aim=15e6),
+    "ipd m-fos": Setting("ipd.py:mfos_es", META, aim=6e6),
+    "coin game ppo_memory": Setting(
+        "coin_game.py:ppo_memory", {"num_envs": 50}, iterations=100, aim=1e6
+    ),
+    "coin game ppo_memory, 8 seeds": Setting(
+        "coin_game.py:ppo_memory", {"num_envs": 50, "num_seeds": 8}, iterations=20, aim=2e6
+    ),
+    "coin game shaper": Setting("coin_game.py:shaper,small", aim=2e6),
+    "in the matrix shaper": Setting("ipditm.py:shaper,small", aim=0.15e6),
+    # The one that is shaped keeps a table, as in ipd shaper.
+    "3 players, 2 shapers": Setting("nplayer_ipd.py:shaper,shapers=2,small,opponent=ppo", aim=4e6),
+    "3 players, 2 shapers, ppo_memory": Setting("nplayer_ipd.py:shaper,shapers=2,small"),
+    # The config takes twice as many epochs, with which it learns from a third of the steps.
+    "cartpole ppo, 4 epochs": Setting(
+        "sarl.py:cartpole", {"agent1.num_epochs": 4}, iterations=10, aim=0.4e6
+    ),
+    "cartpole ppo, 8 epochs": Setting("sarl.py:cartpole", iterations=10),
+    "fishery ppo": Setting("fishery.py:ppo", iterations=10, aim=3e6),
+    "rice ppo": Setting("rice.py:ppo", iterations=10, aim=0.06e6),
+}
+
+
+def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str, int]]:
+    """The trainer of a setting at a scale, and the sizes of its batch."""
+    config = load_config(str(ROOT / "configs" / f"{setting.config}{',quicktest' * sizes.quick}"))
+    if not sizes.quick:
+        config.update_from_flattened_dict(dict(setting.overrides))
+    for callback in config.callbacks.values():
+        callback.enabled = False
+    # The axis that may grow without changing what is learned.
+    evolving = [name for name in config.roles if config[name].learner == "evolution"]
+    for name in evolving:
+        config[name].evolution.popsize = sizes.multiple(config[name].evolution.popsize)
+    if not evolving and sizes.scale > 1:
+        config.num_seeds = round(config.num_seeds * sizes.scale)
+    batch = {name: config[name] for name in ("num_envs", "num_opps", "num_outer_steps")}
+    return build_trainer(config, None), batch
+
+
+def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
+    """Steps per second as the trainer counts them, compile time, peak memory, and counts of `BOUNDS`."""
+    setting = SETTINGS[name]
+    trainer, batch = make_trainer(setting, sizes)
+    iterations = 1 if sizes.quick else setting.iterations
+    loop = trainer.compiled_loop
+    loop.compile(iterations)
+    program = loop._programs[iterations]
+    state = loop.initial_state()
+
+    def train(_: int) -> Any:
+        nonlocal state
+        state, metrics = loop.run(state, iterations)
+        return metrics
+
+    calls: dict[str, Callable[[int], Any]] = {"ours": train}
+    jax.block_until_ready(train(0))
+    # Before anything else asks for memory.
+    details: dict[str, Any] = {
+        "compile_seconds": trainer.compile_seconds,
+        "peak_memory_mib": _peak_memory() / 2**20,
+        "temporary_mib": program.memory_analysis().temp_size_in_bytes / 2**20,
+        "placement": str(trainer.placement),
+        "aim": None if sizes.quick else setting.aim,
+        "env_steps_per_iteration": trainer.env_steps_per_iteration,
+    }
+    steps = trainer.num_seeds * trainer.env_steps_per_iteration * iterations
+    limit_steps, what = steps, BARE
+    if with_limit and setting.loop:
+        try:
+            # As many steps in one call: starting the threads would count for more than so short a game.
+            envs = batch["num_envs"]
+            calls["limit"] = benchmark_loop.matrix_game(envs, steps // envs)
+            what = benchmark_loop.WHAT
+        except ImportError:
+            details["no_limit"] = 'numba is not installed: pip install -e ".[benchmark]"'
+    elif with_limit:
+        parts = parts_of(trainer, batch)
+        calls["limit"], _ = compile_spread(
+            bare_iteration(parts), trainer.placement.num_devices, compiler_options()
+        )
+        limit_steps = steps // iterations
+    seconds = take_turns(calls, sizes.repeats, sizes.min_seconds)
+    if with_limit:
+        counts = count(lambda state: trainer._loop.run(state, 1), loop.abstract_state())
+        per_step = trainer.num_seeds * trainer.env_steps_per_iteration
+        details["per_step"] = {bound: number / per_step for bound, number in counts.items()}
+    row = Row("training", name, "steps/s", rates(steps, seconds["ours"]), details=details)
+    row.what = (
+        f"configs/{setting.config}, {iterations} iterations of {steps // iterations} steps per call"
+    )
+    if "limit" in seconds:
+        values = rates(limit_steps, seconds["limit"])
+        row.limit = Row("training", f"{name}: bare", "steps/s", values, what)
+    return row
+
+
+def _peak_memory() -> int:
+    """Bytes, of the accelerator's memory or, on a CPU, of the process."""
+    statistics = jax.devices()[0].memory_stats() or {}
+    return int(statistics.get("peak_bytes_in_use", peak_of_process()))
+
+
+def peak_of_process() -> int:
+    """The most bytes of memory that this process has had."""
+    try:
+        status = pathlib.Path("/proc/self/status").read_text()
+    except OSError:  # Not Linux.
+        # In bytes on macOS, elsewhere in units of 1024.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # `ru_maxrss` begins with what the process had that started this one.
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def measure_apart(
+    name: str, sizes: Sizes, cache: str | None = None, with_limit: bool = True
+) -> Row:
+    """`measure` in a process of its own.
+
+    Args:
+        name: of the setting.
+        sizes: how much.
+        cache: folder of compiled programs; None: everything is compiled.
+        with_limit: whether its limit is measured too.
+
+    Raises:
+        RuntimeError: if it fails, with what it said.
+    """
+    environment = {**os.environ}
+    for variable in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
+        environment.pop(variable, None)
+    if cache:
+        environment["JAX_COMPILATION_CACHE_DIR"] = cache
+        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    with tempfile.TemporaryDirectory() as folder:
+        output = pathlib.Path(folder) / "row.json"
+        job = {"name": name, "sizes": dataclasses.asdict(sizes), "with_limit": with_limit}
+        job["output"] = str(output)
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "launch.benchmark.training", json.dumps(job)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
+        fields = json.loads(output.read_text())
+    row = from_json(fields)
+    row.details["process_seconds"] = time.perf_counter() - started
+    return row
+
+
+def from_json(fields: Mapping[str, Any]) -> Row:
+    """The row that `Row.to_json` wrote."""
+    names = [field.name for field in dataclasses.fields(Row)]
+    known = {name: fields[name] for name in names}
+    for name in ("limit", "peer"):
+        known[name] = None if known[name] is None else from_json(known[name])
+    return Row(**known)
+
+
+def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
+    """What there is to measure whose name contains `only`."""
+    return {
+        name: lambda name=name: measure_apart(name, sizes)
+        for name in SETTINGS
+        if only.lower() in name.lower()
+    }
+
+
+def main(job: Mapping[str, Any]) -> None:
+    """Measures one setting, and writes the row as JSON."""
+    row = measure(job["name"], Sizes(**job["sizes"]), job["with_limit"])
+    pathlib.Path(job["output"]).write_text(json.dumps(row.to_json()))
+
+
+if __name__ == "__main__":
+    use_all_cores()
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Tables of the literature in one command each."""

@@ -1,0 +1,215 @@
+"""The tables of the opponent-shaping literature, beside the numbers that were published.
+
+    python -m launch.reproduce mfos
+    python -m launch.reproduce lola --workdir=DIR
+    python -m launch.reproduce shaper --quick
+
+Prints the table, and writes it as CSV and as a figure to the folder. What is done is kept there: the same
+command goes on where it was interrupted. `--quick` takes a small part of the work, to see that it runs;
+its numbers are not those of the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags, logging
+
+from launch.reproduce.published import TABLES, Cell, Table
+from pax import checks
+from pax.config.command_line import one_line, print_error
+from pax.errors import ConfigError, OutputError, PaxError, nearest
+from pax.loop.xla import enable_compilation_cache, use_all_cores
+from pax.metrics.bootstrap import t_quantile
+from pax.run.files import contents, write_whole
+from pax.run.locks import FileLock, holding
+
+
+def define_flags() -> None:
+    """Not on import: programs that are imported together have flags of the same names."""
+    own = {"module_name": sys.argv[0]}
+    flags.DEFINE_string(
+        "workdir", None, "Where results are kept. Default: exp/reproduce-<table>.", **own
+    )
+    flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures what is not yet measured of a table, and shows it."""
+    logging.set_verbosity(logging.WARNING)
+    enable_compilation_cache()
+    try:
+        reproduce(argv[1:], flags.FLAGS.workdir, flags.FLAGS.quick)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        sentence = "interrupted by SIGINT; the same command goes on where it was"
+        sys.exit(print_error(sentence, 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+
+
+def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib.Path:
+    """Reproduces the table that `names` names; returns the folder with its CSV and figure.
+
+    Raises:
+        ConfigError: unless `names` is one table, and the folder holds nothing else.
+    """
+    if len(names) != 1:
+        raise ConfigError(f"give one table, one of {', '.join(TABLES)}, and not {len(names)}")
+    name = names[0]
+    if name not in TABLES:
+        raise ConfigError(f"there is no table {name!r}: {nearest(name, TABLES)}")
+    default = f"exp/reproduce-{name}{'-quick' if quick else ''}"
+    folder = checks.folder("--workdir", workdir or default)
+    table = TABLES[name](quick)
+    _claim(folder, {"table": name, "quick": quick})
+    with holding(folder / ".table.lock") as lock:
+        if lock is None:
+            holder = FileLock(folder / ".table.lock").holder()
+            raise OutputError(
+                f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or name "
+                "another folder"
+            )
+        _measure_and_show(table, name, folder)
+    return folder
+
+
+def _measure_and_show(table: Table, name: str, folder: pathlib.Path) -> None:
+    started, results = time.monotonic(), []
+    for index, cell in enumerate(table.cells):
+        results.append(measure(cell, folder))
+        if sys.stderr.isatty():
+            left = (time.monotonic() - started) / (index + 1) * (len(table.cells) - index - 1)
+            print(f"\r{index + 1}/{len(table.cells)}, ETA {left:.0f} s ", end="", file=sys.stderr)
+    print(to_markdown(table, results))
+    write_csv(table, results, folder / f"{name}.csv")
+    draw(table, results, folder / f"{name}.png")
+    minutes = sum(result["seconds"] for result in results) / 60
+    print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
+
+
+def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
+    """Makes the folder one of these results, unless it is of others."""
+    path = folder / "table.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and contents(folder):
+            raise ConfigError(
+                f"--workdir={folder} is not empty and holds no results of this program: name another folder"
+            )
+        if path.exists() and json.loads(path.read_text()) != what:
+            raise ConfigError(
+                f"--workdir={folder} holds the results of {json.loads(path.read_text())}: name another folder"
+            )
+        write_whole(path, json.dumps(what))
+    except (OSError, json.JSONDecodeError) as e:
+        raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
+
+
+def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
+    """The samples `[seeds, players]` of a cell, from the folder if they are there."""
+    path = folder / "cells" / f"{cell.key}.json"
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        return json.loads(path.read_text())
+    started = time.monotonic()
+    samples = np.asarray(cell.measure(folder / "runs" / cell.key))
+    result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}
+    write_whole(path, json.dumps(result))
+    return result
+
+
+def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Means, standard errors and number of seeds."""
+    samples = np.asarray(result["samples"], np.float64)
+    num = len(samples)
+    spread = samples.std(axis=0, ddof=1) / math.sqrt(num) if num > 1 else samples[0] * np.nan
+    return samples.mean(axis=0), spread, num
+
+
+def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
+    """The table as people read it: mean and standard error per player, and what was published."""
+    lines = [
+        f"{table.title}. {table.unit}, mean +- standard error over seeds.",
+        "",
+        f"| {table.first} | {' | '.join(table.columns)} | published | seeds | seconds |",
+        "|---" * (len(table.columns) + 4) + "|",
+    ]
+    for cell, result in zip(table.cells, results, strict=True):
+        means, errors, num = summary(result)
+        ours = [
+            f"{mean:.3f}" + ("" if np.isnan(error) else f" +- {error:.3f}")
+            for mean, error in zip(means, errors, strict=True)
+        ]
+        ours += [""] * (len(table.columns) - len(ours))
+        published = ", ".join("-" if value is None else f"{value:g}" for value in cell.published)
+        lines.append(
+            f"| {cell.label} | {' | '.join(ours)} | {published} | {num} | {result['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def write_csv(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
+    """A row per cell and column."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([table.first, "column", "mean", "standard_error", "published", "seeds"])
+        for cell, result in zip(table.cells, results, strict=True):
+            means, errors, num = summary(result)
+            published = [*cell.published, *[None] * len(means)]
+            for column, mean, error, known in zip(
+                table.columns, means, errors, published, strict=False
+            ):
+                error_text = "" if np.isnan(error) else f"{error:.6g}"
+                writer.writerow(
+                    [
+                        cell.label,
+                        column,
+                        f"{mean:.6g}",
+                        error_text,
+                        "" if known is None else known,
+                        num,
+                    ]
+                )
+
+
+def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
+    """Draws means with 95 % t intervals over seeds, and crosses where something was published."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.2 + 0.28 * len(table.cells)), layout="constrained")
+    axes = figure.subplots()
+    for row, (cell, result) in enumerate(zip(table.cells, results, strict=True)):
+        means, errors, num = summary(result)
+        for column, (mean, error) in enumerate(zip(means, errors, strict=True)):
+            axes.errorbar(
+                mean,
+                -row + 0.12 - 0.24 * column,
+                xerr=0.0 if np.isnan(error) else t_quantile(num - 1) * error,
+                fmt="o",
+                markersize=4,
+                color=f"C{column}",
+                label=table.columns[column] if row == 0 else None,
+            )
+        for column, known in enumerate(cell.published):
+            if known is not None:
+                axes.plot(known, -row + 0.12 - 0.24 * column, "kx", markersize=7)
+    axes.set_yticks(-np.arange(len(table.cells)), [cell.label for cell in table.cells])
+    axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds (crosses: published)")
+    axes.set_title(table.title)
+    axes.legend(loc="best", fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    use_all_cores()
+    define_flags()
+    app.run(main)

@@ -1,0 +1,1 @@
+"""How cost grows with batch axes and devices."""

@@ -1,0 +1,187 @@
+"""How the cost of an iteration grows with each batch axis, and what more devices change.
+
+    python -m launch.scaling
+    python -m launch.scaling --quick
+
+Prints two tables, those of docs/scale.md. CPU devices beyond the number of cores share these: what such rows
+show is memory and communication, not speed. `--quick` takes small sizes, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from pax.errors import ProcessError
+from pax.loop.xla import available_cores
+
+ROOT = pathlib.Path(__file__).parents[2]
+CANDIDATES, OPPONENTS = "agent1.evolution.popsize", "num_opps"
+NAMES = {
+    CANDIDATES: "candidates",
+    OPPONENTS: "opponents",
+    "num_envs": "environments",
+    "num_seeds": "seeds",
+}
+# By config: where growth starts from.
+SHAPER, PPO = "configs/ipd.py:shaper", "configs/ipd.py:ppo"
+BASE: Mapping[str, Mapping[str, int]] = {
+    SHAPER: {CANDIDATES: 10, OPPONENTS: 10, "num_envs": 2, "num_seeds": 1, "num_outer_steps": 20},
+    # With one opponent there is nothing to join.
+    PPO: {OPPONENTS: 2, "num_envs": 100, "num_seeds": 1},
+}
+QUICK: Mapping[str, Mapping[str, int]] = {
+    SHAPER: {
+        CANDIDATES: 6,
+        OPPONENTS: 2,
+        "num_envs": 2,
+        "num_seeds": 1,
+        "num_outer_steps": 2,
+        "num_inner_steps": 20,
+    },
+    PPO: {OPPONENTS: 2, "num_envs": 16, "num_seeds": 1, "num_inner_steps": 20},
+}
+# What is cut over devices, and sizes that eight divide.
+CUT: Mapping[str, tuple[str, Mapping[str, int]]] = {
+    "candidates": (SHAPER, {CANDIDATES: 48}),
+    "opponents": (PPO, {OPPONENTS: 8}),
+    "seeds": (PPO, {OPPONENTS: 1, "num_seeds": 8}),
+}
+DEVICES = (1, 2, 4, 8)
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Not on import: programs that are imported together have flags of the same names."""
+    flags.DEFINE_bool(
+        "quick",
+        False,
+        "Small sizes, to see that it runs.",
+        flag_values=flag_values,
+        module_name=sys.argv[0],
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures and prints both tables."""
+    if len(argv) > 1:
+        sys.exit(f"Error: {argv[1]!r} is no flag: see python -m launch.scaling --help")
+    base = QUICK if flags.FLAGS.quick else BASE
+    jobs = growth_jobs(base) + device_jobs(base)
+    started, costs = time.monotonic(), []
+    try:
+        for index, (job, num_devices) in enumerate(jobs):
+            costs.append(measure(job, num_devices))
+            if sys.stderr.isatty():
+                left = (time.monotonic() - started) / (index + 1) * (len(jobs) - index - 1)
+                print(f"\r{index + 1}/{len(jobs)}, ETA {left:.0f} s ", end="", file=sys.stderr)
+    except ProcessError as e:
+        sys.exit(f"Error: {e}")
+    number = len(growth_jobs(base))
+    print(growth_table(jobs[:number], costs[:number]))
+    print()
+    print(device_table(jobs[number:], costs[number:]))
+
+
+Job = tuple[list[dict[str, Any]], int | None]
+"""What runs in one process, and on how many CPU devices (None: one per core)."""
+
+
+def growth_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
+    """One process per row: the base and ten times of one size, timed in turn."""
+    jobs: list[Job] = []
+    for config, sizes in base.items():
+        for key in NAMES:
+            if key in sizes:
+                overrides = [dict(sizes), {**sizes, key: 10 * sizes[key]}]
+                jobs.append(([{"config": config, "overrides": o} for o in overrides], None))
+    return jobs
+
+
+def device_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
+    """One process per number of devices, as a process has one number of them."""
+    jobs: list[Job] = []
+    for config, more in CUT.values():
+        for number in DEVICES:
+            overrides = {**base[config], **more, "num_devices": number}
+            jobs.append(([{"config": config, "overrides": overrides}], number))
+    return jobs
+
+
+def measure(specifications: Sequence[Mapping[str, Any]], num_devices: int | None) -> list[Any]:
+    """What `launch.scaling.worker` finds.
+
+    Raises:
+        ProcessError: if it fails.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if num_devices:
+        environment["JAX_NUM_CPU_DEVICES"] = str(num_devices)
+    result = subprocess.run(
+        [sys.executable, "-m", "launch.scaling.worker", json.dumps(specifications)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
+        raise ProcessError(f"{specifications[-1]} could not be measured: {last}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def growth_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
+    """Ratios of time and memory, in Markdown."""
+    lines = [
+        "| config | ten times | time of an iteration, ms | times | memory of the program, MB | times |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (specifications, _), (one, ten) in zip(jobs, costs, strict=True):
+        before, after = (specification["overrides"] for specification in specifications)
+        key = next(key for key in before if before[key] != after[key])
+        # Pairs that ran one after the other: what slows one slows the other.
+        ratio = np.median(np.array(ten["seconds"]) / np.array(one["seconds"]))
+        lines.append(
+            f"| `{specifications[0]['config'].split('/')[1]}` | {NAMES[key]}, {before[key]} to {after[key]} "
+            f"| {_ms(one)} to {_ms(ten)} | {ratio:.1f} "
+            f"| {_mb(one)} to {_mb(ten)} | {ten['bytes'] / one['bytes']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def device_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
+    """Time, memory and what is sent by number of devices, in Markdown."""
+    lines = [
+        f"| what is cut | devices ({available_cores()} cores) | time of an iteration, ms "
+        "| memory per device, MB | collective operations per iteration | kB received per device |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (_, number), (cost,) in zip(jobs, costs, strict=True):
+        times = [int(np.prod(found["loops"])) for found in cost["sent"]]
+        sent = sum(found["bytes"] * n for found, n in zip(cost["sent"], times, strict=True))
+        lines.append(
+            f"| {cost['placement'].partition(' over ')[0] if number != 1 else '(nothing)'} | {number} "
+            f"| {_ms(cost)} | {_mb(cost)} | {sum(times)} | {sent / 1e3:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def _ms(cost: Mapping[str, Any]) -> str:
+    return f"{np.median(cost['seconds']) * 1e3:.3g}"
+
+
+def _mb(cost: Mapping[str, Any]) -> str:
+    return f"{cost['bytes'] / 1e6:.3g}"
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

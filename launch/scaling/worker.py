@@ -1,0 +1,72 @@
+"""What one config costs: time and memory of an iteration, and what its devices send each other.
+
+Run by `launch.scaling` in a process of its own: `python -m launch.scaling.worker '<JSON>'`, with a list of
+`{"config": "configs/ipd.py:shaper", "overrides": {"num_envs": 4}}`. Prints a list of costs as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from launch.benchmark.hlo import collectives
+from pax.config.build import build_trainer
+from pax.config.files import load_config
+from pax.loop.xla import enable_compilation_cache, use_all_cores
+from pax.trainer import MetaTrainer
+
+SECONDS = 6.0
+"""How long everything is repeated at least, after a first round that does not count."""
+REPEATS = 5
+
+
+def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Costs of each specification; they are timed in turn, so that a busy machine slows all alike."""
+    trainers = [build(**specification) for specification in specifications]
+    programs = [trainer.compiled_loop.compile(1) for trainer in trainers]
+    states = [trainer.compiled_loop.initial_state() for trainer in trainers]
+    seconds: list[list[float]] = [[] for _ in trainers]
+    started = time.monotonic()
+    while len(seconds[0]) <= REPEATS or time.monotonic() - started < SECONDS:
+        for index, trainer in enumerate(trainers):
+            begin = time.perf_counter()
+            states[index], metrics = trainer.compiled_loop.run(states[index], 1)
+            jax.block_until_ready((states[index], metrics))
+            seconds[index].append(time.perf_counter() - begin)
+    return [
+        {
+            "placement": str(trainer.placement),
+            "env_steps": trainer.env_steps_per_iteration * trainer.num_seeds,
+            "seconds": times[1:],
+            "bytes": num_bytes(program),
+            "sent": [found._asdict() for found in collectives(program.as_text())],
+        }
+        for trainer, program, times in zip(trainers, programs, seconds, strict=True)
+    ]
+
+
+def build(config: str, overrides: dict[str, Any]) -> MetaTrainer:
+    """A trainer of the config, without reports; overrides have dotted keys."""
+    settings = load_config(config)
+    settings.update_from_flattened_dict(overrides)
+    for callback in settings.callbacks.values():
+        callback.enabled = False
+    return build_trainer(settings, None)
+
+
+def num_bytes(program: jax.stages.Compiled) -> int:
+    """What one iteration needs on one device: state, results, and what is only there in between."""
+    memory = program.memory_analysis()
+    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return int(np.asarray(sizes + memory.temp_size_in_bytes))
+
+
+if __name__ == "__main__":
+    use_all_cores()
+    enable_compilation_cache()
+    print(json.dumps(main(json.loads(sys.argv[1]))))

@@ -1,0 +1,103 @@
+"""A run, or a sweep, as a job of Slurm that saves and comes back when it is preempted or out of time.
+
+    python -m launch.slurm --gpus_per_node=1 --time=8:00:00 -- --config=configs/ipd.py:shaper
+    python -m launch.slurm --nodes=2 --gpus_per_node=4 -- --config=configs/ipd.py:shaper --workdir=exp/mine
+    python -m launch.slurm --array --time=60 -- --config=configs/ipd.py:ppo --workdir=exp/rates
+    python -m launch.slurm --dry_run -- --config=configs/ipd.py:ppo
+
+What follows `--` are arguments of `pax.main`. With several nodes, the run has one process per GPU, or one
+per node without GPUs. `--array` trains the sweep of the config (see launch.sweep), a run per task.
+`--dry_run` prints the batch script and the commands. By submitit: pip install -e ".[launch]".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags
+
+from launch.slurm import job as slurm_job
+from pax.checks import folder
+from pax.config.command_line import parse_flags
+from pax.config.run_arguments import RunArguments, launching, parse
+from pax.errors import ConfigError, PaxError
+from pax.run.directory import default_workdir, make_workdir
+from pax.sweeps.folder import runs_of
+from pax.sweeps.sweep import check_sweep, load_sweep
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Those of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    flags.DEFINE_string("name", None, "Name of the job. Default: pax-<folder>.", **own)
+    flags.DEFINE_bool("array", False, "Train the sweep of the config, as an array.", **own)
+    flags.DEFINE_integer(
+        "max_parallel",
+        0,
+        "With --array: runs at a time. 0: submitit's default.",
+        lower_bound=0,
+        **own,
+    )
+    flags.DEFINE_string(
+        "metric",
+        "train/reward_per_timestep/player_1",
+        "With --array: what the table of the sweep shows.",
+        **own,
+    )
+    flags.DEFINE_bool("ascending", False, "With --array: sort the smallest first.", **own)
+    flags.DEFINE_bool("dry_run", False, "Print the script and the commands only.", **own)
+    slurm_job.define_flags(flag_values)
+
+
+def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
+    """Submits the run that arguments of `pax.main` describe; returns the exit code.
+
+    Raises:
+        PaxError: in one sentence, before anything is submitted.
+    """
+    run = parse(arguments)
+    if given.array:
+        return _launch_sweep(run, given)
+    workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
+    asked = slurm_job.parameters(given, given.name or f"pax-{workdir.name}")
+    if not run.workdir and not given.dry_run:
+        # Here, as two jobs that are submitted in one second must not train in one folder.
+        workdir = make_workdir(workdir)
+    try:
+        # Not in the folder of the run, which must be empty when it begins.
+        logs = workdir.with_name(f"{workdir.name}-slurm")
+        ids = slurm_job.submit(logs, [run.command_line(str(workdir))], given, asked)
+    except PaxError:
+        if not run.workdir:
+            with contextlib.suppress(OSError):
+                os.removedirs(workdir)
+        raise
+    if ids:
+        print(f"Submitted job {ids[0]}: it trains in {workdir}, and what it prints is in {logs}.")
+    return 0
+
+
+def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
+    if not run.workdir:
+        raise ConfigError("--workdir is missing after --: name a folder for the sweep")
+    if run.others:
+        raise ConfigError(f"{run.others[0]} has no use in a sweep: take it away")
+    sweep = load_sweep(run.config_path)
+    runs = runs_of(folder("--workdir", run.workdir), run.config_path, run.overrides, sweep)
+    check_sweep(run.config, sweep)
+    return slurm_job.submit_sweep(runs, given)
+
+
+def main(argv: Sequence[str]) -> None:
+    """The entry point."""
+    with launching():
+        sys.exit(launch(argv[1:], flags.FLAGS))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,238 @@
+"""Policy networks: what maps an observation, and a memory, to a policy and a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pax.agents.networks.gru import GRUCell
+from pax.agents.networks.initializers import orthogonal
+from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.types import PyTree
+
+HeadInit = Literal["constant", "orthogonal"]
+HEAD_INITS = {
+    "constant": (nn.initializers.constant(0.5), nn.initializers.constant(0.5)),
+    "orthogonal": (orthogonal(0.01), orthogonal(1.0)),
+}
+"""Initial kernels of the policy's and the value's head."""
+Outputs = tuple[jax.Array, jax.Array]
+
+
+def encode(observations: PyTree, space: Space) -> jax.Array:
+    """Observations as float32 vectors `[..., D]`: one-hot if discrete, flattened and joined if not."""
+    if isinstance(space, Dict):
+        return jnp.concatenate(
+            [encode(observations[name], part) for name, part in space.parts], axis=-1
+        )
+    if isinstance(space, Discrete):
+        return jax.nn.one_hot(observations, space.n)
+    return observations.reshape(*observations.shape[: observations.ndim - len(space.shape)], -1)
+
+
+def is_image(space: Space) -> bool:
+    """Whether observations are `[height, width, channels]`."""
+    return isinstance(space, Box) and len(space.shape) == 3
+
+
+class Convolutions(nn.Module):
+    """Layers of 3x3 convolutions and relu over `[..., H, W, C]`.
+
+    Without padding where there is room for that, padded with zeros on smaller grids. Written as products of
+    patches and kernels: those of many policies side by side are then one batched matrix product, where a
+    convolution would be one group per policy, which is slow.
+    """
+
+    channels: Sequence[int]
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        for channels in self.channels:
+            if min(image.shape[-3:-1]) < 5:
+                margin = [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)]
+                image = jnp.pad(image, margin)
+            height, width = (size - 2 for size in image.shape[-3:-1])
+            patches = [
+                image[..., dy : dy + height, dx : dx + width, :]
+                for dy in range(3)
+                for dx in range(3)
+            ]
+            image = nn.relu(nn.Dense(channels)(jnp.concatenate(patches, axis=-1)))
+        return image
+
+
+class Torso(nn.Module):
+    """What a policy sees of an observation, `[..., D]`.
+
+    With `conv_channels`, images go through convolutions; with `symlog`, large numbers become small,
+    sign(x) log(1 + |x|) (Hafner et al. 2023, arxiv.org/abs/2301.04104); with `embed`, all of it goes through
+    a tanh layer.
+    """
+
+    observation_space: Space
+    hidden_size: int
+    conv_channels: Sequence[int] = ()
+    embed: bool = False
+    symlog: bool = False
+
+    @nn.compact
+    def __call__(self, observations: PyTree) -> jax.Array:
+        space = self.observation_space
+        parts = space.parts if isinstance(space, Dict) else (("", space),)
+        features = []
+        for name, part in parts:
+            value = observations[name] if name else observations
+            if is_image(part) and self.conv_channels:
+                maps = Convolutions(self.conv_channels)(value)
+                features.append(maps.reshape(*maps.shape[:-3], -1))
+            else:
+                features.append(encode(value, part))
+        joined = features[0] if len(features) == 1 else jnp.concatenate(features, axis=-1)
+        if self.symlog:
+            # To within 1e-7, in a third of the time of log1p.
+            joined = jnp.sign(joined) * jnp.log(1.0 + jnp.abs(joined))
+        if self.embed:
+            joined = nn.tanh(
+                nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(joined)
+            )
+        return joined
+
+
+class Heads(nn.Module):
+    """What describes the policy `[..., A]`, and a value `[...]`, linear in the features.
+
+    `constant`: whatever is observed, every action is equally likely at first. `orthogonal`: nearly so.
+    """
+
+    num_outputs: int
+    head_init: HeadInit = "constant"
+
+    @nn.compact
+    def __call__(self, features: jax.Array, critic_features: jax.Array | None = None) -> Outputs:
+        policy, value = HEAD_INITS[self.head_init]
+        critic_features = features if critic_features is None else critic_features
+        outputs = nn.Dense(self.num_outputs, kernel_init=policy, name="policy")(features)
+        values = nn.Dense(1, kernel_init=value, name="value")(critic_features)
+        return outputs, values[..., 0]
+
+
+class Table(nn.Module):
+    """A row of logits and a value for every possible (discrete) observation, all zero at first."""
+
+    num_observations: int
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, observations: jax.Array) -> Outputs:
+        table = self.param(
+            "table", nn.initializers.zeros, (self.num_observations, self.num_outputs + 1)
+        )
+        rows = table[observations]
+        return rows[..., :-1], rows[..., -1]
+
+
+class MLP(nn.Module):
+    """Tanh layers, shared by the policy and the value or each with its own."""
+
+    torso: Torso
+    num_outputs: int
+    hidden_size: int
+    num_layers: int = 2
+    separate_critic: bool = False
+    head_init: HeadInit = "constant"
+
+    @nn.compact
+    def __call__(self, observations: PyTree) -> Outputs:
+        features = self.torso(observations)
+        stacks = [features] * (2 if self.separate_critic else 1)
+        for index, stack in enumerate(stacks):
+            for _ in range(self.num_layers):
+                stack = nn.tanh(
+                    nn.Dense(self.hidden_size, kernel_init=orthogonal(jnp.sqrt(2)))(stack)
+                )
+            stacks[index] = stack
+        return Heads(self.num_outputs, self.head_init)(stacks[0], stacks[-1])
+
+
+class Recurrent(nn.Module):
+    """A network with a memory: `decode(step(hidden, encode(observations)))`.
+
+    Only `step` needs the step before: over a sequence, the others are evaluated once, for all of it.
+    """
+
+    def encode(self, observations: PyTree) -> jax.Array:
+        """What the memory is told of `[..., *observation]`."""
+        raise NotImplementedError
+
+    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The memory after a step, and the features that are decoded."""
+        raise NotImplementedError
+
+    def decode(self, features: jax.Array) -> Outputs:
+        """What describes the policy, and a value."""
+        raise NotImplementedError
+
+    def between_episodes(self, hidden: jax.Array) -> jax.Array:
+        """What is left of the memory when the next episode of a trial begins: nothing."""
+        return jnp.zeros_like(hidden)
+
+    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
+        """All steps of `[L, ...]` observations; a new episode begins after those that are `dones`."""
+
+        def step(
+            network: Recurrent, hidden: jax.Array, encoded: jax.Array, done: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            hidden, features = network.step(hidden, encoded)
+            return jnp.where(done[..., None], network.between_episodes(hidden), hidden), features
+
+        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+        return self._around(
+            lambda encoded: scan(self, hidden, encoded, dones)[1], observations, dones
+        )
+
+    def _around(
+        self, remember: Callable[[jax.Array], jax.Array], observations: PyTree, dones: jax.Array
+    ) -> Outputs:
+        """Decodes what `remember` makes of the encoded observations."""
+        # One batch axis: the gradients of products over several are slow.
+        flat = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, dones.ndim), observations)
+        encoded = self.encode(flat)
+        features = remember(encoded.reshape(*dones.shape, -1))
+        outputs = self.decode(features.reshape(dones.size, -1))
+        return jax.tree.map(lambda leaf: leaf.reshape(*dones.shape, *leaf.shape[1:]), outputs)
+
+    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
+        hidden, features = self.step(hidden, self.encode(observations))
+        return hidden, self.decode(features)
+
+
+class GRU(Recurrent):
+    """A gated recurrent unit; policy and value are linear in its state."""
+
+    torso: Torso
+    num_outputs: int
+    hidden_size: int
+    head_init: HeadInit = "constant"
+
+    def setup(self) -> None:
+        self.cell = GRUCell(self.hidden_size)
+        self.heads = Heads(self.num_outputs, self.head_init)
+
+    def encode(self, observations: PyTree) -> jax.Array:
+        return self.cell.encode(self.torso(observations))
+
+    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        hidden = self.cell.step(hidden, encoded)
+        return hidden, hidden
+
+    def decode(self, features: jax.Array) -> Outputs:
+        return self.heads(features)
+
+    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
+        return self._around(
+            lambda encoded: self.cell.unroll(hidden, encoded, dones), observations, dones
+        )

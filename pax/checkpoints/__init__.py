@@ -1,0 +1,1 @@
+"""What is saved and read back: train states and policies."""

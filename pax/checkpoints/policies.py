@@ -1,0 +1,168 @@
+"""Exported policies: one self-contained file each, to be played wherever a role is configured.
+
+The file is a header (magic, format version, CRC-32 and length of the body) and a body in msgpack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.serialization
+import jax
+import numpy as np
+
+from pax.checkpoints.tree import describe_leaves, first_difference
+from pax.errors import CheckpointError
+
+FORMAT = 1
+
+PyTree = Any
+
+_MAGIC = b"PAX-POL\n"
+_HEADER = struct.Struct("<8sIIQ")
+
+
+class Policy(NamedTuple):
+    """What `load_policy` returns."""
+
+    agent: dict[str, Any]
+    params: PyTree
+
+
+def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -> None:
+    """Writes a policy to a file; a file of that name is replaced in one go.
+
+    Under several processes, call it on one of them only.
+
+    Args:
+        path: The file; its directory is created if need be.
+        agent: What it takes to build the agent, type and hyper-parameters, as JSON values.
+        params: Pytree of arrays that this process can read.
+
+    Raises:
+        CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
+          cannot be written.
+    """
+    path = Path(path)
+    try:
+        agent_json = json.dumps(agent)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(
+            f"the agent of policy {path} cannot be saved as JSON ({e}): describe it with numbers, "
+            "strings, lists and dicts."
+        ) from e
+    state = flax.serialization.to_state_dict(params)
+    for name, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, bool)) or (
+            isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+        ):
+            raise CheckpointError(
+                f"params{jax.tree_util.keystr(name)} of policy {path} is a {type(leaf).__name__}: "
+                "export arrays of numbers only."
+            )
+    body = flax.serialization.msgpack_serialize(
+        {"agent": agent_json, "params": jax.tree.map(np.asarray, jax.device_get(state))}
+    )
+    header = _HEADER.pack(_MAGIC, FORMAT, zlib.crc32(body), len(body))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(header)
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as e:
+        raise CheckpointError(f"policy {path} cannot be written: {e}.") from e
+
+
+def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
+    """Reads a policy that `save_policy` wrote.
+
+    Args:
+        path: The file.
+        like: A pytree of arrays or `jax.ShapeDtypeStruct` that says which containers, shapes and
+          dtypes the parameters must have. Without it they come as nested dicts, in which sequences
+          and structs have become dicts as well (see `flax.serialization.to_state_dict`).
+
+    Returns:
+        The description of the agent, and its parameters as numpy arrays.
+
+    Raises:
+        CheckpointError: There is no such file, it is not an intact policy file of this format, or the
+          parameters are not like `like`.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as e:
+        raise CheckpointError(f"no policy file {path.absolute()}: check the path.") from e
+    except OSError as e:
+        raise CheckpointError(f"policy {path} cannot be read: {e}.") from e
+    if not data.startswith(_MAGIC):
+        raise CheckpointError(f"{path} is not a policy file: give one that Pax exported.")
+    if len(data) < _HEADER.size:
+        raise CheckpointError(f"policy {path} is truncated to {len(data)} bytes: export it again.")
+    _, version, crc, length = _HEADER.unpack_from(data)
+    if version != FORMAT:
+        raise CheckpointError(
+            f"policy {path} has format {version}, and this version of Pax reads format {FORMAT}: "
+            "use the version that wrote it."
+        )
+    body = data[_HEADER.size :]
+    if len(body) < length:
+        raise CheckpointError(
+            f"policy {path} is truncated: {len(body)} of {length} bytes are left; export it again."
+        )
+    if len(body) > length or zlib.crc32(body) != crc:
+        raise CheckpointError(f"policy {path} is damaged: export it again.")
+    agent, params = _read(path, body)
+    if like is not None:
+        difference = first_difference(
+            describe_leaves(flax.serialization.to_state_dict(like)), describe_leaves(params)
+        )
+        if difference is not None:
+            raise CheckpointError(
+                f"policy {path} does not fit: params{difference}; configure the agent as it was "
+                "when the policy was exported."
+            )
+        params = flax.serialization.from_state_dict(like, params)
+    return Policy(agent, params)
+
+
+def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
+    """The agent's description, and its parameters as nested dicts of arrays.
+
+    Raises:
+        CheckpointError: if the body is anything else, which its checksum does not tell.
+    """
+    try:
+        content = flax.serialization.msgpack_restore(body)
+        agent, params = json.loads(content["agent"]), content["params"]
+    except Exception as e:
+        # From a library that promises nothing about what it raises.
+        raise CheckpointError(
+            f"policy {path} holds no policy ({type(e).__name__}: {e}): give a file that Pax exported."
+        ) from e
+    wrong = None
+    if not isinstance(agent, dict):
+        wrong = "its agent is not described by name and settings"
+    elif not isinstance(params, dict) or not all(
+        isinstance(leaf, (np.ndarray, np.generic)) for leaf in jax.tree.leaves(params)
+    ):
+        wrong = "its parameters are no dict of arrays"
+    if wrong:
+        raise CheckpointError(
+            f"policy {path} holds no policy ({wrong}): give a file that Pax exported."
+        )
+    return agent, params

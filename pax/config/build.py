@@ -1,0 +1,307 @@
+"""From a config to objects. What is wrong with a config is found, and told, here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from pax.agents import AGENTS, Agent
+from pax.config.build_callbacks import build_callbacks
+from pax.config.imports import find_class
+from pax.config.sections import ROLE, base_config, check_section, check_type
+from pax.envs import ENVS, Environment
+from pax.errors import CheckpointError, ConfigError, nearest
+from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
+from pax.loop.evaluator import Evaluation, load_agent_state
+from pax.roles import Role, check_roles
+from pax.tasks import TASKS, Sampler
+from pax.trainer import MetaTrainer, iterations_for
+from pax.types import TrainingState
+
+LEARNERS = ("gradient", "evolution", *SHAPING, "frozen", "none")
+MAX_SEED = 2**31 - 1
+
+
+def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
+    """The trainer that a config describes.
+
+    Raises:
+        ConfigError: in one sentence, with the key, its value and the remedy.
+        CheckpointError: if a policy that the config names cannot be loaded.
+    """
+    check_settings(config)
+    env, env_params = build_env(config)
+    roles = {name: build_role(name, config[name], env, env_params) for name in config.roles}
+    check_roles(list(roles.values()), env)
+    evaluations = {
+        name: build_evaluation(f"evaluation.{name}", section, roles, env, env_params, config)
+        for name, section in config.evaluation.items()
+    }
+    trainer = MetaTrainer(
+        env,
+        list(roles.values()),
+        env_params=env_params,
+        samplers=build_samplers("tasks", config.tasks, config, env),
+        num_envs=config.num_envs,
+        num_opps=config.num_opps,
+        num_outer_steps=config.num_outer_steps,
+        num_iters=config.num_iters,
+        num_seeds=config.num_seeds,
+        seed=config.seed,
+        chunk=config.chunk,
+        num_devices=config.num_devices or None,
+        evaluations=evaluations,
+        callbacks=build_callbacks(config),
+        workdir=workdir,
+        hyperparameters=config.to_dict(),
+    )
+    if config.total_timesteps:
+        per_iteration = trainer.env_steps_per_iteration
+        trainer.num_iters = iterations_for(config.total_timesteps, per_iteration)
+        logging.info(
+            "total_timesteps=%d makes %d iterations of %d environment steps, %d in all.",
+            config.total_timesteps,
+            trainer.num_iters,
+            per_iteration,
+            trainer.num_iters * per_iteration,
+        )
+    return trainer
+
+
+def check_settings(config: ConfigDict) -> None:
+    """Raises ConfigError unless the settings of a run are complete, known and of the right type."""
+    expected = {**base_config(), "env": {}, "roles": ()}
+    for key, default in expected.items():
+        if key not in config:
+            raise ConfigError(f"the config has no {key!r}: start from pax.config.base_config()")
+        check_type(key, config[key], default)
+    names = list(config.roles)
+    for name in names:
+        if not isinstance(name, str) or name in expected or name not in config:
+            raise ConfigError(
+                f"roles names {name!r}, and the config has no role of that name: make one with "
+                "pax.config.role(), or take the name away"
+            )
+        if names.count(name) > 1:
+            raise ConfigError(f"roles names {name!r} twice: take one away")
+        check_type(name, config[name], ROLE)
+    for key, value in config.items():
+        # A role that plays no part in this run may stay.
+        is_role = hasattr(value, "items") and set(ROLE) <= set(value)
+        if key not in [*expected, *names] and not is_role:
+            raise ConfigError(f"{key} is no setting of a run: {nearest(key, expected)}")
+    if not 0 <= config.seed <= MAX_SEED - config.num_seeds:
+        raise ConfigError(
+            f"seed is {config.seed}: give a number from 0 to {MAX_SEED - config.num_seeds}"
+        )
+    if config.total_timesteps < 0:
+        raise ConfigError(
+            f"total_timesteps is {config.total_timesteps}: give environment steps, or 0 to let "
+            "num_iters count"
+        )
+
+
+def build_env(config: ConfigDict) -> tuple[Environment, Any]:
+    """The game, and what is played for."""
+    if "num_inner_steps" in config.env:
+        raise ConfigError(
+            f"env.num_inner_steps is {config.env.num_inner_steps}: the steps of an episode are a setting of "
+            f"the run, num_inner_steps ({config.num_inner_steps}), so take it out of env, as "
+            "pax.config.game() does"
+        )
+    settings = dict(config.env)
+    name = settings.pop("type", "")
+    check_type("env.type", name, "")
+    cls = find_class("env.type", name, Environment, "pax.envs.Environment", ENVS)
+    own = inspect.signature(cls).parameters
+    if "num_inner_steps" in own:
+        settings["num_inner_steps"] = config.num_inner_steps
+    check_section("env", {key: settings[key] for key in settings if key in own}, cls)
+    env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
+    if env.num_inner_steps != config.num_inner_steps:
+        if "num_inner_steps" in own:
+            raise ConfigError(
+                f"num_inner_steps is {config.num_inner_steps}, and {name} has {env.num_inner_steps}: have "
+                "it take what it is given"
+            )
+        # A class whose steps are an attribute plays as many as the run says.
+        env.num_inner_steps = config.num_inner_steps
+    check_section("env", settings, env.make_params, known=own)
+    try:
+        params = env.make_params(**settings)
+        return env.for_params(params), params
+    except ConfigError as e:
+        raise ConfigError(f"env: {e}") from e
+
+
+def build_role(
+    name: str,
+    config: Mapping[str, Any],
+    env: Environment,
+    env_params: Any = None,
+    where: str | None = None,
+) -> Role:
+    """A role from its config; `where` is the key that messages name."""
+    where = where or name
+    settings = dict(config)
+    for key, default in ROLE.items():
+        if key not in settings:
+            raise ConfigError(f"{where} has no {key!r}: make it with pax.config.role()")
+        check_type(f"{where}.{key}", settings[key], default)
+    options = {key: settings.pop(key) for key in ROLE}
+    seats = tuple(options["seats"])
+    for seat in seats:
+        if not isinstance(seat, int) or not 0 <= seat < env.num_players:
+            raise ConfigError(
+                f"{where}.seats is {seats}: this game has seats 0 to {env.num_players - 1}"
+            )
+    if not seats:
+        raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
+    agent = build_agent(options["type"], settings, env, seats[0], where, env_params)
+    learner = build_learner(agent, options, where)
+    return Role(
+        name,
+        agent,
+        seats,
+        learner,
+        options["learns_in_trial"],
+        options["reset_every"],
+        tuple(options["self_play_seats"]),
+    )
+
+
+def build_learner(agent: Agent, options: Mapping[str, Any], where: str) -> Learner | None:
+    """What improves a role across trials, if anything does."""
+    kind, path = options["learner"], options["path"]
+    if kind not in LEARNERS:
+        raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
+    if kind == "gradient" and not agent.learns:
+        raise ConfigError(
+            f"{where}.learner is 'gradient', and {type(agent).__name__} does not learn: use 'none'"
+        )
+    if kind == "frozen" and not path:
+        raise ConfigError(
+            f"{where}.learner is 'frozen' without a policy: give {where}.path, the file of an "
+            "exported one"
+        )
+    if kind == "none" and path:
+        raise ConfigError(
+            f"{where}.path is {path!r} and {where}.learner is 'none': use 'frozen' to play that "
+            "policy, or 'gradient' to train it further"
+        )
+    try:
+        initial = load_agent_state(path, agent) if path else None
+    except CheckpointError as e:
+        raise CheckpointError(f"{where}.path: {e}") from e
+    if kind == "evolution":
+        return build_evolution(agent, options["evolution"], initial, f"{where}.evolution")
+    if kind in SHAPING:
+        section, cls = SHAPING[kind]
+        settings = dict(options[section])
+        check_section(f"{where}.{section}", settings, cls, hidden=("agent", "initial"))
+        try:
+            return cls(agent, **settings, initial=initial)
+        except ConfigError as e:
+            raise ConfigError(f"{where}.{section}: {e}") from e
+    if kind == "frozen" and initial is not None:
+        return Frozen.of(initial)
+    return Gradient(agent, initial) if kind == "gradient" else None
+
+
+def build_evaluation(
+    where: str,
+    spec: Mapping[str, Any],
+    roles: Mapping[str, Role],
+    env: Environment,
+    env_params: Any,
+    config: ConfigDict,
+) -> Evaluation:
+    """Who replaces whom in an evaluation, and under which additional tasks they play."""
+    check_type(where, spec, {})
+    built = {}
+    for name, section in spec.items():
+        if name == "tasks":
+            continue
+        if name not in roles:
+            raise ConfigError(f"{where}.{name} replaces no role: {nearest(name, roles)}")
+        check_type(f"{where}.{name}", section, ROLE)
+        built[name] = build_role(name, section, env, env_params, f"{where}.{name}")
+        if set(built[name].seats) != set(roles[name].seats):
+            raise ConfigError(
+                f"{where}.{name}.seats is {built[name].seats}: it takes the seats of {name}, give "
+                f"{roles[name].seats}"
+            )
+    tasks = spec.get("tasks", {})
+    check_type(f"{where}.tasks", tasks, {})
+    samplers = build_samplers(f"{where}.tasks", tasks, config, env)
+    return Evaluation(built, samplers)
+
+
+def build_evolution(
+    agent: Agent, settings: Mapping[str, Any], initial: TrainingState | None, where: str
+) -> Evolution:
+    """Evolution of an agent's parameters, from those of `initial` if given."""
+    check_type(f"{where}.params", settings.get("params", {}), {})
+    own = {**settings, "params": dict(settings.get("params", {}))}
+    check_section(
+        where,
+        {key: own[key] for key in own if key != "params"},
+        Evolution,
+        hidden=("agent", "initial"),
+    )
+    try:
+        return Evolution(agent, **own, initial=initial)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
+
+
+def build_samplers(
+    where: str, sections: Mapping[str, Any], config: ConfigDict, env: Environment
+) -> list[Sampler]:
+    """The samplers of a task, in order; sizes that they need come from the run."""
+    samplers = []
+    of_the_run = {
+        "num_outer_steps": config.num_outer_steps,
+        "num_envs": config.num_envs,
+        "num_players": env.num_players,
+    }
+    for name, section in sections.items():
+        key = f"{where}.{name}"
+        check_type(key, section, {})
+        settings = dict(section)
+        kind = settings.pop("type", name)
+        if kind not in list(TASKS):
+            raise ConfigError(f"{key} is {kind!r}, which no task is called: {nearest(kind, TASKS)}")
+        parameters = inspect.signature(TASKS[kind]).parameters
+        given = {size: value for size, value in of_the_run.items() if size in parameters}
+        check_section(key, {**given, **settings}, TASKS[kind])
+        if settings.get("role", config.roles[0]) not in config.roles:
+            raise ConfigError(
+                f"{key}.role is {settings['role']!r}: {nearest(settings['role'], config.roles)}"
+            )
+        try:
+            samplers.append(TASKS[kind](**given, **settings))
+        except ConfigError as e:
+            raise ConfigError(f"{key}: {e}") from e
+    return samplers
+
+
+def build_agent(
+    kind: str,
+    settings: Mapping[str, Any],
+    env: Environment,
+    seat: int,
+    where: str,
+    env_params: Any = None,
+) -> Agent:
+    """An agent by name, for one seat of a game."""
+    cls = find_class(f"{where}.type", kind, Agent, "pax.agents.Agent", AGENTS)
+    check_section(where, settings, cls)
+    try:
+        return cls.for_env(env, seat, env_params, **settings)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e

@@ -1,0 +1,51 @@
+"""From a config to callbacks: those that ship with Pax, and the user's own, by their dotted paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.callbacks.callback import Callback
+from pax.config.imports import find_class
+from pax.config.sections import check_section, check_type
+from pax.errors import ConfigError
+
+
+def build_callbacks(config: ConfigDict) -> list[Callback]:
+    """Those that the config has, and the extra ones from the shell."""
+    specs = []
+    for name, section in config.callbacks.items():
+        where = f"callbacks.{name}"
+        check_type(where, section, {})
+        settings = dict(section)
+        is_enabled = settings.pop("enabled", True)
+        check_type(f"{where}.enabled", is_enabled, True)
+        if is_enabled:
+            specs.append((where, settings.pop("type", ""), settings))
+    for index, extra in enumerate(config.extra_callbacks):
+        where = f"extra_callbacks[{index}]"
+        pair = [extra, {}] if isinstance(extra, str) else extra
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[1], "items"):
+            raise ConfigError(
+                f"{where} is {extra!r}: give 'module.Class', or ('module.Class', {{'setting': 1}}) "
+                "within another pair of brackets"
+            )
+        specs.append((where, pair[0], dict(pair[1])))
+    return [build_callback(*spec) for spec in specs]
+
+
+def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
+    """A callback by its dotted path."""
+    cls = find_class(where, path, Callback, "pax.Callback", {})
+    check_section(where, settings, cls)
+    try:
+        return cls(**settings)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
+    except Exception as e:
+        raise ConfigError(
+            f"{where}: {path} cannot be made with {dict(settings)} ({type(e).__name__}: {e}): change "
+            "its settings"
+        ) from e

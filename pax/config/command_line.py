@@ -1,0 +1,129 @@
+"""What all programs do with the command line: flags, overrides of a config, errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import decimal
+import difflib
+import re
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from pax.config.files import load_config, siblings_of
+from pax.config.sections import find_setting, wrong_type
+from pax.errors import ConfigError, PaxError
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it is one sentence, and exit code 2."""
+    try:
+        return read_flags(argv, flags.FLAGS)
+    except SystemExit:
+        # Help was asked for and given, which absl takes for a failure.
+        sys.exit(0)
+    except (flags.Error, PaxError) as e:
+        sys.exit(print_error(one_line(e), 2))
+
+
+def read_flags(argv: list[str], defined: flags.FlagValues, known_only: bool = False) -> list[str]:
+    """Parses a command line that may have `--config`; returns what is left of it.
+
+    Raises:
+        flags.Error, PaxError: if something is wrong with it; what a config says in one sentence.
+    """
+    # A word for a number that nobody would guess.
+    argv = [re.sub(r"^(--?config\.num_devices=)all$", r"\g<1>-1", argument) for argument in argv]
+    config, path = _check_config_flags(argv)
+    if config is not None:
+        argv = [_as_whole_number(argument, config) for argument in argv]
+    try:
+        with siblings_of(path) if path else contextlib.nullcontext():
+            return defined(argv, known_only=known_only)
+    except flags.UnrecognizedFlagError as e:
+        raise _unknown_flag(e, config, defined) from e
+    except flags.IllegalFlagValueError as e:
+        flag = re.match(r"flag --config\.([^=]+)=(.*?): ", str(e), re.DOTALL)
+        if config is None or not flag:
+            raise
+        key, value = flag.groups()
+        raise wrong_type(key, value, find_setting(config, key)) from e
+
+
+def _as_whole_number(argument: str, config: ConfigDict) -> str:
+    """`--config.num_iters=1000` for `--config.num_iters=1e3`, if that setting is a whole number."""
+    found = re.fullmatch(r"(--?config\.([\w.]+)=)([\d.]+[eE]\+?\d+)", argument)
+    if not found:
+        return argument
+    like = find_setting(config, found[2])
+    try:
+        value = decimal.Decimal(found[3])
+    except decimal.InvalidOperation:
+        return argument
+    is_whole = value == value.to_integral_value() and value.adjusted() < 20
+    is_integer = isinstance(like, int) and not isinstance(like, bool)
+    return f"{found[1]}{int(value)}" if is_whole and is_integer else argument
+
+
+def _unknown_flag(
+    error: flags.UnrecognizedFlagError, config: ConfigDict | None, defined: flags.FlagValues
+) -> Exception:
+    """The same error, with what may have been meant."""
+    if "Did you mean" in str(error):
+        return error
+    name = error.flagname
+    head, dot, rest = name.partition(".")
+    close = difflib.get_close_matches(head, list(defined), n=1)
+    if dot and close:
+        return ConfigError(f"Unknown command line flag {name!r}: did you mean --{close[0]}.{rest}?")
+    if config is not None and name.partition(".")[0] in config:
+        return ConfigError(f"Unknown command line flag {name!r}: did you mean --config.{name}?")
+    return error
+
+
+def flag_values(argv: list[str], name: str) -> list[str]:
+    """What a flag is given, before any flag is parsed."""
+    values = []
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            values.append(value if is_assigned else "".join(argv[index + 1 : index + 2]))
+    return values
+
+
+def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
+    """The config that `--config` names, and its file, once it is clear that it has the settings to override.
+
+    `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
+    """
+    config, file = None, ""
+    for index, argument in enumerate(argv):
+        flag, is_assigned, value = argument.partition("=")
+        if flag in ("--config", "-config"):
+            if not is_assigned:
+                value = "".join(argv[index + 1 : index + 2])
+            if not value:
+                raise ConfigError("--config has no value: give one of those that --list shows")
+            config, file = load_config(value), value.partition(":")[0]
+        elif override := re.fullmatch(r"--?(?:no)?config\.(.*)", flag):
+            if config is None:
+                raise ConfigError(
+                    f"{argument} overrides a config that is not there yet: give --config=<file>:<variant> "
+                    "before it"
+                )
+            if not override[1]:
+                raise ConfigError(f"{argument} names no setting: write --config.<setting>=<value>")
+            find_setting(config, override[1])
+    return config, file
+
+
+def print_error(sentence: str, code: int) -> int:
+    """Prints an error as every program does; returns the exit code."""
+    print(f"Error: {sentence}", file=sys.stderr)
+    return code
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, without line breaks."""
+    return " ".join(str(error).split())

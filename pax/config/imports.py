@@ -1,0 +1,176 @@
+"""Classes by name: those of Pax, and users' own by their dotted paths; and what a run may import."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from pax.errors import ConfigError, nearest
+from pax.run.directory import IMPORTS, read_run
+
+T = TypeVar("T")
+
+STOCK = "pax.callbacks"
+"""Where the callbacks are that ship with Pax."""
+_CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def find_class(
+    where: str, name: Any, base: type[T], base_path: str, known: Mapping[str, type[T]]
+) -> type[T]:
+    """Returns the class that a config names: one of Pax, or a subclass of `base` by its dotted path.
+
+    Args:
+        where: the key, for messages.
+        name: `CoinGame`, or `mygame.ThreePonds` of a module that Python finds from here.
+        base: what it has to be.
+        base_path: where users find that.
+        known: those of Pax, by name.
+
+    Raises:
+        ConfigError: if there is no such class, or its module cannot be imported.
+    """
+    if isinstance(name, str) and name in known:
+        return known[name]
+    module_name, dot, class_name = str(name).rpartition(".")
+    word = {"Environment": "game"}.get(base.__name__, base.__name__.lower())
+    if known and not dot:
+        raise ConfigError(f"{where} is {name!r}, which no {word} is called: {nearest(name, known)}")
+    module_name = _stock_callback(module_name, class_name)
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except (Exception, SystemExit) as e:
+        # It is the user's module: anything may happen in it.
+        raise ConfigError(
+            f"{where} is {name!r}, which cannot be imported ({type(e).__name__}: {e}): give "
+            "'module.Class' of a module that Python finds from here"
+        ) from e
+    if not (isinstance(cls, type) and issubclass(cls, base)) or cls is base:
+        raise ConfigError(
+            f"{where} is {name!r}, which is no {word}: give a subclass of {base_path}"
+        )
+    return cls
+
+
+def _stock_callback(module: str, name: str) -> str:
+    """`pax.callbacks` for a class of it that is called `callbacks.<name>`, unless users have their own."""
+    if module != "callbacks" or name not in importlib.import_module(STOCK).__all__:
+        return module
+    if not _is_users(module):
+        return STOCK
+    try:
+        return module if hasattr(importlib.import_module(module), name) else STOCK
+    except (Exception, SystemExit):
+        # What is wrong with it matters to whoever names something in it.
+        return STOCK
+
+
+def _is_users(top: str) -> bool:
+    """Whether the top-level module `top` that Python would import is neither missing nor of Pax."""
+    if top in ("pax", ""):
+        return False
+    folder = _folder_of(top)
+    return folder is not None and (top != "callbacks" or folder != _CHECKOUT)
+
+
+def _folder_of(top: str) -> pathlib.Path | None:
+    """The folder in which Python finds a top-level module; nothing is imported."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return pathlib.Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    if spec.origin is None or not spec.has_location:
+        return None
+    return pathlib.Path(spec.origin).resolve().parent
+
+
+def named_modules(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """By top-level module that is none of Pax, the dotted paths by which a config names something in it."""
+    modules: dict[str, list[str]] = {}
+    for name in sorted(set(_dotted(config))):
+        top = name.partition(".")[0]
+        is_stock = top == "callbacks" and not _is_users(top)
+        if top != "pax" and not is_stock:
+            modules.setdefault(top, []).append(name)
+    return modules
+
+
+def _dotted(config: Any, key: str = "") -> Iterator[str]:
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _dotted(value, str(name))
+    elif key == "extra_callbacks" and isinstance(config, (list, tuple)):
+        for extra in config:
+            pair = extra if isinstance(extra, (list, tuple)) else [extra]
+            yield from (str(name) for name in pair[:1])
+    elif key == "type" and isinstance(config, str) and "." in config:
+        yield config
+
+
+def folders_to_record(config: Mapping[str, Any]) -> dict[str, str]:
+    """By top-level module that a config names, the folder in which it is found, for `run.json`."""
+    found = {top: _folder_of(top) for top in named_modules(config)}
+    return {top: str(folder) for top, folder in found.items() if folder is not None}
+
+
+def config_of_run(
+    workdir: pathlib.Path, allowed: Sequence[str] = (), part: str | None = None
+) -> ConfigDict:
+    """Returns the config that a run has recorded, once it is clear that building it runs no foreign code.
+
+    A run may come from anywhere, so what it names is not imported from its own folder, and from elsewhere
+    only if the user has said so. From then on, this process imports nothing from the folder of the run.
+
+    Args:
+        workdir: the folder of the run.
+        allowed: top-level modules that may be imported.
+        part: the only section that will be built; None: all of them.
+
+    Raises:
+        ConfigError: if there is no run, or it names a class of a module that is not allowed.
+    """
+    run = read_run(workdir)
+    leave_path(workdir)
+    recorded = run.get(IMPORTS, {})
+    modules = named_modules(run["config"] if part is None else {part: run["config"].get(part)})
+    told = []
+    for top, names in modules.items():
+        folder = _folder_of(top)
+        if folder is None and isinstance(recorded, dict) and isinstance(recorded.get(top), str):
+            folder = pathlib.Path(recorded[top]).resolve()
+            if _is_inside(folder, workdir) or not folder.is_dir():
+                folder = None
+            elif top in allowed and str(folder) not in sys.path:
+                sys.path.append(str(folder))
+        if top not in allowed:
+            where = f"in {folder}" if folder else "not found outside the folder of the run"
+            told.append(f"{', '.join(names)} ({where})")
+    if told:
+        flag = ",".join(modules)
+        raise ConfigError(
+            f"run {workdir} names code that is not of Pax: {', '.join(told)}; if you trust it, add "
+            f"--allow_imports={flag}"
+        )
+    return ConfigDict(run["config"])
+
+
+def leave_path(workdir: pathlib.Path) -> None:
+    """Has this process import nothing from the folder of a run, also if that is the current one."""
+    sys.path[:] = [entry for entry in sys.path if not _is_inside(pathlib.Path(entry), workdir)]
+    importlib.invalidate_caches()
+
+
+def _is_inside(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    # An empty entry of the path is the current folder.
+    return pathlib.Path(os.path.abspath(path)).resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,89 @@
+"""The part of a command line after `--`: arguments of `pax.main`, for a run that is to be elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from pax.config.command_line import one_line, print_error, read_flags
+from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.sweeps.sweep import as_flags, check_run
+
+
+@contextlib.contextmanager
+def launching() -> Iterator[None]:
+    """Around a program that sends a run elsewhere: what users can mend is one sentence and an exit code."""
+    logging.set_verbosity(logging.WARNING)
+    # What is checked here needs no accelerator.
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        yield
+    except flags.Error as e:
+        sys.exit(print_error(one_line(e), 2))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunArguments:
+    """What they say."""
+
+    config: ConfigDict
+    """With its overrides."""
+    config_path: str
+    overrides: dict[str, Any]
+    workdir: str | None
+    others: list[str]
+    """Flags that are none of these."""
+
+    def command_line(self, workdir: str) -> list[str]:
+        """The arguments of `pax.main` for a run in a folder."""
+        config = [f"--config={self.config_path}", *as_flags(self.overrides)]
+        return [*config, f"--workdir={workdir}", *self.others]
+
+
+def parse(arguments: Sequence[str], same_files: bool = True) -> RunArguments:
+    """Reads the arguments of `pax.main`; what is wrong with the config is found before anything is submitted.
+
+    Args:
+        arguments: as on the command line.
+        same_files: whether the run will see the files of this machine, and policies can be looked for.
+
+    Raises:
+        flags.Error: if flags are written wrongly.
+        ConfigError: if there is no config, or one that cannot be built.
+    """
+    if not arguments:
+        raise ConfigError("nothing is to be run: give the arguments of pax.main after --")
+    argv = ["pax.main", *arguments]
+    own = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=own, sys_argv=argv)
+    flags.DEFINE_string("workdir", None, "", flag_values=own)
+    others = read_flags(argv, own, known_only=True)[1:]
+    if own.config is None:
+        raise ConfigError("--config is missing after --: give one of those that --list shows")
+    for argument in others:
+        if not argument.startswith("--"):
+            raise ConfigError(f"{argument!r} is no flag of pax.main: flags start with --")
+        if re.match(r"--distributed\b", argument):
+            raise ConfigError(f"{argument} is set here: take it away")
+    try:
+        check_run(own.config, {})
+    except CheckpointError:
+        if same_files:
+            raise
+    return RunArguments(
+        own.config,
+        config_flags.get_config_filename(own["config"]),
+        dict(config_flags.get_override_values(own["config"])),
+        own.workdir,
+        others,
+    )

@@ -1,0 +1,1 @@
+"""Saved policies judged: beside training, and against each other."""

@@ -1,0 +1,196 @@
+"""Cross-play: every policy against every other, and against fixed strategies.
+
+    python -m launch.crossplay RUN
+    python -m launch.crossplay RUN other_run/policies/agent1.msgpack --strategies=tit_for_tat,defect
+    python -m launch.crossplay RUN --strategies=all --learning --num_episodes=20
+    python -m launch.crossplay --config=configs/coin_game.py:ppo --strategies=all
+
+A RUN stands for all policies that it exported. Prints who earns what against whom, and writes it to the
+folder: crossplay.csv, crossplay.md, and crossplay.png. Who cannot play is named, and the exit code is 1 then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from pax.config.command_line import parse_flags
+from pax.errors import ConfigError
+from pax.evaluation import match_programs as matches
+from pax.evaluation.estimates import (
+    Estimate,
+    Group,
+    by_role,
+    draw_matrix,
+    estimate,
+    matrix_table,
+    number,
+    write_matrix,
+)
+from pax.evaluation.match_programs import Progress, Setup
+from pax.evaluation.round_robin import Matches, check, play_all
+from pax.loop.xla import use_all_cores
+
+LEARNING_TRIALS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How pairs play."""
+
+    num_envs: int = 100
+    num_episodes: int = 0
+    """0: those of the game where somebody learns or remembers a trial, else 1."""
+    num_trials: int = 0
+    """0: 5 with learning, else 1."""
+    learning: bool = False
+    seed: int = 0
+
+
+def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
+    """Plays all pairs, writes what came of them to a folder, and prints it.
+
+    Returns:
+        Rewards per step `[N, N, 2]`, by player in seat 0, player in seat 1, and seat.
+    """
+    num_trials = options.num_trials or (LEARNING_TRIALS if options.learning else 1)
+    num_episodes = matches.num_episodes_for(setup, options.num_episodes, options.learning)
+    env = setup.game.env
+    sizes: dict[str, Any] = {
+        "num_envs": options.num_envs,
+        "num_episodes": num_episodes,
+        "num_trials": num_trials,
+        "learning": options.learning,
+    }
+    check(env, setup.players, **sizes)
+    folder = matches.open_folder(workdir, "crossplay")
+    started = time.monotonic()
+    played = play_all(
+        env,
+        setup.game.env_params,
+        setup.players,
+        **sizes,
+        seed=options.seed,
+        progress=Progress(),
+    )
+    seconds = time.monotonic() - started
+    matrix, num = pair_estimates(played, options.learning)
+    names = [player.name for player in setup.players]
+    groups = by_role(setup.players, matrix.mean)
+    what = (
+        f"{len(names)} players of {type(env).__name__}, {num_trials} x {num_episodes} episodes of "
+        f"{env.num_inner_steps} steps in {options.num_envs} environments"
+        + (", learning" if options.learning else "")
+    )
+    sample = "trials" if options.learning else "environments"
+    tables = [
+        f"Cross-play: {what}.\nReward per step, with 95 % confidence intervals over {sample}."
+    ]
+    written = list(tables)
+    for seat in (0, 1):
+        seat_matrix = Estimate(matrix.mean[..., seat], matrix.half[..., seat])
+        corner = f"player {seat + 1} gets"
+        tables.append(matrix_table(names, seat_matrix, corner))
+        written.append(matrix_table(names, seat_matrix, corner, wide=sys.maxsize))
+    for tables_of in (tables, written):
+        if groups:
+            tables_of.append(groups_table(groups))
+    write_matrix(folder / "crossplay.csv", names, matrix, num)
+    if options.learning:
+        write_episodes(folder / "episodes.csv", names, played)
+    (folder / "crossplay.md").write_text("\n\n".join(written) + "\n")
+    panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
+    draw_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
+    print("\n\n".join(tables))
+    print(f"\n{seconds:.1f} s. Written to {folder / 'crossplay'}.csv, .md and .png")
+    return matrix
+
+
+def pair_estimates(played: Matches, learning: bool) -> tuple[Estimate, int]:
+    """Rewards per step `[N, N, 2]`, and from how many samples.
+
+    Frozen policies play independent matches in every environment. Environments of one trial teach the same
+    learner, so that with learning only trials are independent.
+    """
+    samples = played.rewards.mean(-1) if learning else played.rewards
+    samples = samples.reshape(*samples.shape[:3], -1)
+    return estimate(samples), samples.shape[-1]
+
+
+def groups_table(groups: Sequence[Group]) -> str:
+    """Means over seeds."""
+    lines = [
+        "Over seeds, with confidence intervals over them:",
+        "",
+        "| player 1 | player 2 | pairs | player 1 gets | player 2 gets |",
+        "|---" * 5 + "|",
+    ]
+    for group in groups:
+        rewards = [number(*pair) for pair in zip(group.mean, group.half, strict=True)]
+        lines.append(f"| {group.first} | {group.second} | {group.pairs} | {' | '.join(rewards)} |")
+    return "\n".join(lines)
+
+
+def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) -> None:
+    """A row per ordered pair and episode of a trial: what they get as they learn."""
+    means = np.nanmean(played.by_episode, axis=3) if played.by_episode.size else played.by_episode
+    lines = ["player_1,player_2,episode,player_1_mean,player_2_mean"]
+    for i, j, episode in np.ndindex(*means.shape[:2], means.shape[-1]):
+        first, second = means[i, j, :, episode]
+        if np.isfinite(first):
+            quoted = [f'"{name}"' for name in (names[i], names[j])]
+            lines.append(f"{','.join(quoted)},{episode + 1},{first:.6g},{second:.6g}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Those of both programs, and what only cross-play has."""
+    matches.define_flags(flag_values, strategies="", config="")
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    flags.DEFINE_bool(
+        "learning",
+        False,
+        "Policies go on learning within a trial, after every episode, if their agents can.",
+        **own,
+    )
+    flags.DEFINE_integer(
+        "num_trials", 0, "Independent trials per pair. 0: 5 with --learning, else 1.", **own
+    )
+
+
+def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
+    """Plays what the flags say."""
+    if not paths and not given.strategies:
+        raise ConfigError(
+            "nobody is named: give runs or exported policies, or --config and --strategies=all"
+        )
+    setup = matches.set_up(
+        paths,
+        given.strategies,
+        given.config,
+        num_steps=given.num_steps,
+        any_game=given.any_game,
+        allow_imports=given.allow_imports,
+    )
+    names = [field.name for field in dataclasses.fields(Options)]
+    options: dict[str, Any] = {name: given[name].value for name in names}
+    crossplay(setup, Options(**options), given.workdir)
+    return setup
+
+
+def main(argv: Sequence[str]) -> None:
+    """The entry point."""
+    matches.run(lambda: play(argv[1:], flags.FLAGS))
+
+
+if __name__ == "__main__":
+    use_all_cores()
+    define_flags()
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,183 @@
+"""Matrices of who earns what against whom: estimates, tables and heat maps."""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from pax.envs.figures import new_figure
+from pax.evaluation.round_robin import Player
+
+CONFIDENCE = 0.95
+WIDE = 10
+"""Players from which on a table is printed without intervals, and with fewer decimals."""
+
+
+class Estimate(NamedTuple):
+    """Means, and half the width of their 95 % confidence intervals; NaN where there is none."""
+
+    mean: np.ndarray
+    half: np.ndarray
+
+
+def estimate(samples: np.ndarray) -> Estimate:
+    """Of independent samples along the last axis, by Student's t distribution."""
+    num = samples.shape[-1]
+    mean = samples.mean(axis=-1, dtype=np.float64)
+    if num < 2:
+        return Estimate(mean, np.full(mean.shape, np.nan))
+    error = samples.std(axis=-1, ddof=1, dtype=np.float64) / np.sqrt(num)
+    return Estimate(mean, error * quantile(num - 1))
+
+
+def quantile(degrees: ArrayLike) -> np.ndarray:
+    """Returns how many standard errors half of a confidence interval is, `[...]`."""
+    return stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)
+
+
+class Group(NamedTuple):
+    """Two roles of runs with several seeds, and what their seeds earn from each other."""
+
+    first: str
+    second: str
+    pairs: str
+    """Which of them: all, those of the same seed (who trained together), or of different ones."""
+    mean: np.ndarray
+    """`[2]`, by seat."""
+    half: np.ndarray
+    """The same; NaN with too few seeds."""
+
+
+def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
+    """Means over seeds, with confidence intervals that regard seeds as the sample.
+
+    A seed takes part in many pairs, which are no independent samples. With rows i and columns j of the
+    matrix x of two roles, Var(mean x) = Var_i(mean_j x) / S + Var_j(mean_i x) / S'. Where both sides are of
+    one run, row i and column i are of one seed, and without the diagonal it is
+    ((S - 1) / (S - 2))^2 Var_i(mean_j x_ij + mean_j x_ji) / S: the factor makes up for seed i being missing
+    among those that it meets.
+
+    Args:
+        players: N of them.
+        mean: rewards per step `[N, N, 2]`.
+    """
+    roles: dict[str, dict[int, int]] = {}
+    for place, player in enumerate(players):
+        if player.role:
+            roles.setdefault(player.role, {})[player.seed] = place
+    groups = []
+    for first, rows in roles.items():
+        for second, columns in roles.items():
+            x = mean[np.ix_(list(rows.values()), list(columns.values()))].astype(np.float64)
+            # Roles of one run have the same seeds, and names that begin with that run's.
+            one_run = first.rpartition("/")[0] == second.rpartition("/")[0] and [*rows] == [
+                *columns
+            ]
+            if not one_run:
+                groups.append(Group(first, second, "all", x.mean((0, 1)), _unrelated(x)))
+                continue
+            num = len(rows)
+            same = np.diagonal(x).T
+            groups.append(Group(first, second, "same seed", *estimate(same.T)))
+            if num > 1:
+                np.einsum("iik->ik", x)[:] = 0.0
+                others = (x.sum(axis=1) + x.sum(axis=0)) / (num - 1)
+                half = np.full(2, np.nan)
+                if num > 2:
+                    half = estimate(others.T).half * (num - 1) / (num - 2)
+                groups.append(Group(first, second, "other seeds", others.mean(0) / 2, half))
+    return groups
+
+
+def _unrelated(x: np.ndarray) -> np.ndarray:
+    """Half widths `[2]` of the mean of `x` `[S, S', 2]`, seeds of two runs."""
+    sizes = x.shape[:2]
+    if min(sizes) < 2:
+        return np.full(2, np.nan)
+    variance = sum(x.mean(axis=1 - axis).var(axis=0, ddof=1) / sizes[axis] for axis in (0, 1))
+    return np.sqrt(variance) * quantile(min(sizes) - 1)
+
+
+def number(mean: float, half: float, decimals: int = 3) -> str:
+    """`mean +- half`, as far as there are such numbers."""
+    if np.isnan(mean):
+        return ""
+    rounded = round(float(mean), decimals) + 0.0  # No "-0.000".
+    return f"{rounded:.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
+
+
+def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int = WIDE) -> str:
+    """A Markdown table `[N, N]`; from `wide` players on, columns are numbered, without intervals."""
+    decimals, rows, columns, halves = 3, list(names), list(names), matrix.half
+    if len(names) >= wide:
+        decimals, halves = 2, np.full(matrix.half.shape, np.nan)
+        columns = [str(index + 1) for index in range(len(names))]
+        rows = [f"{column} {name}" for column, name in zip(columns, names, strict=True)]
+    lines = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(names) + 1) + "|"]
+    for name, means, spreads in zip(rows, matrix.mean, halves, strict=True):
+        cells = [number(*pair, decimals) for pair in zip(means, spreads, strict=True)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: Estimate, num: int) -> None:
+    """A row per ordered pair: means `[N, N, 2]` by seat with their intervals, from `num` samples."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        of_seat = ("mean", "low", "high")
+        columns = [f"player_{seat}_{what}" for seat in (1, 2) for what in of_seat]
+        writer.writerow(["player_1", "player_2", *columns, "samples"])
+        for i, j in np.ndindex(len(names), len(names)):
+            cells = []
+            for mean, half in zip(matrix.mean[i, j], matrix.half[i, j], strict=True):
+                numbers = (mean, mean - half, mean + half)
+                cells += ["" if np.isnan(value) else f"{value:.6g}" for value in numbers]
+            writer.writerow([names[i], names[j], *cells, num])
+
+
+def draw_matrix(
+    path: pathlib.Path,
+    title: str,
+    names: Sequence[str],
+    panels: Sequence[tuple[str, np.ndarray]],
+    column_label: str = "player 2",
+    row_label: str = "player 1",
+) -> None:
+    """Heat maps `[N, N]` side by side, on one scale."""
+    num = len(names)
+    side = 1.5 + 0.32 * max(num, 5)
+    figure = new_figure((len(panels) * side + 1.2, side + 0.4))
+    # Longer names take the room of what they name.
+    labels = [name if len(name) <= 32 else f"...{name[-29:]}" for name in names]
+    values = np.stack([matrix for _, matrix in panels])
+    low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (label, matrix) in zip(all_axes, panels, strict=True):
+        image = axes.imshow(np.ma.masked_invalid(matrix), vmin=low, vmax=high)
+        axes.set_xticks(range(num), labels, rotation=90, fontsize=8)
+        axes.set_yticks(range(num), labels, fontsize=8)
+        axes.set_title(label, fontsize=10)
+        axes.set(xlabel=column_label, ylabel=row_label)
+        if num < 16:
+            for (row, column), value in np.ndenumerate(matrix):
+                if np.isfinite(value):
+                    # Readable on either end of the scale.
+                    colour = "black" if value > (low + high) / 2 else "white"
+                    axes.text(
+                        column,
+                        row,
+                        number(value, np.nan, 1),
+                        ha="center",
+                        va="center",
+                        color=colour,
+                        fontsize=7,
+                    )
+    figure.colorbar(image, ax=list(all_axes), shrink=0.7, label="reward per step")
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=120)

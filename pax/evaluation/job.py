@@ -1,0 +1,118 @@
+"""Evaluating the checkpoints of a run: one of them, or each as training saves it."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from pax.config.build import build_trainer
+from pax.config.imports import config_of_run
+from pax.errors import CheckpointError, ConfigError, nearest
+from pax.evaluation.follower import Follower, Waiting, evaluate
+from pax.evaluation.results import ABOUT, Results, mirroring
+from pax.run.directory import RUN_FILE
+from pax.run.status import STATUS_FILE
+from pax.trainer import MetaTrainer
+
+
+def evaluate_checkpoint(
+    workdir: pathlib.Path,
+    config: ConfigDict | None = None,
+    step: int | None = None,
+    names: Sequence[str] | None = None,
+    allow_imports: Sequence[str] = (),
+) -> None:
+    """Evaluates one checkpoint; prints the metrics and records them in the run directory.
+
+    Args:
+        workdir: the run directory.
+        config: of the run; None: the one that the run has recorded.
+        step: the iteration of the checkpoint; None for the newest that is not damaged.
+        names: the evaluations to run; None for all of the config.
+        allow_imports: modules that the recorded config may have imported: see `config_of_run`.
+
+    Raises:
+        ConfigError: if there is no such run or evaluation.
+        CheckpointError: if there is no such checkpoint, or it is damaged.
+    """
+    trainer = _build(workdir, config, allow_imports)
+    names = choose(names, trainer.evaluations)
+    if not trainer.restore(step):
+        raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
+    results = Results(workdir)
+    for row in evaluate(trainer, names):
+        results.record([row])
+        print(f"evaluation/{row['evaluation']} at iteration {row['iteration']}")
+        for key, value in row.items():
+            if key not in ABOUT:
+                print(f"  {key:36} {np.array2string(np.asarray(value, float), precision=4)}")
+    with mirroring(workdir, results) as mirror:
+        if mirror:
+            mirror.sync()
+
+
+def follow(
+    workdir: pathlib.Path,
+    config: ConfigDict | None = None,
+    names: Sequence[str] | None = None,
+    poll_seconds: float = 5.0,
+    allow_imports: Sequence[str] = (),
+) -> None:
+    """Evaluates every checkpoint once, as it appears, until training says in the folder that it is done.
+
+    What `evaluation.jsonl` has is not evaluated again, whoever evaluated it. Training may be killed and go
+    on, and so may this. A checkpoint that is deleted before its turn is logged, and so is a damaged one.
+
+    Args:
+        workdir: the run directory, which training may still have to make.
+        config: of the run; None: the one that the run has recorded.
+        names: the evaluations to run; None for all of the config.
+        poll_seconds: between looks at the folder.
+        allow_imports: modules that the recorded config may have imported: see `config_of_run`.
+
+    Raises:
+        ConfigError: if the folder holds no run, there is no such evaluation, or another process follows.
+        CheckpointError: if a checkpoint is of another configuration, or results cannot be written.
+    """
+    waiting = Waiting(poll_seconds)
+    # Before training has made the folder its own it must stay empty, or training would not take it.
+    signs = (RUN_FILE,) if config is None else (RUN_FILE, STATUS_FILE)
+    while not any((workdir / name).exists() for name in signs):
+        waiting.for_("training to start: %s holds no run yet", workdir)
+    trainer = _build(workdir, config, allow_imports)
+    print(Follower(trainer, choose(names, trainer.evaluations), waiting).run())
+
+
+def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The evaluations that were asked for, all that are known if `names` is None.
+
+    Raises:
+        ConfigError: if one is unknown, or none is left.
+    """
+    if names is None:
+        return tuple(known)
+    if not names:
+        raise ConfigError("--evaluations is empty: leave it out to run all")
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--evaluations names {name!r}, and this run has no such evaluation: "
+                f"{nearest(name, known)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _build(
+    workdir: pathlib.Path, config: ConfigDict | None, allow_imports: Sequence[str] = ()
+) -> MetaTrainer:
+    if config is None:
+        config = config_of_run(workdir, allow_imports)
+    # Where it is evaluated there may be fewer devices than where it is trained.
+    if isinstance(config.get("num_devices"), int) and config.num_devices > jax.device_count():
+        config = config.copy_and_resolve_references()
+        config.num_devices = 0
+    return build_trainer(config, str(workdir))

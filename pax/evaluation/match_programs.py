@@ -1,0 +1,212 @@
+"""What cross-play and tournaments share: flags, players, progress, and what becomes of errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging as python_logging
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from pax import checks
+from pax.config.command_line import one_line, print_error
+from pax.config.files import load_config
+from pax.config.imports import config_of_run, leave_path
+from pax.errors import ConfigError, PaxError
+from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
+from pax.evaluation.round_robin import Player
+from pax.loop.xla import enable_compilation_cache
+from pax.run.directory import make_workdir, new_name
+from pax.run.files import contents
+
+RESULTS = ("crossplay", "episodes", "tournament", "matrix", "ranking", "shares")
+"""What files of results are called, without their endings: a folder that holds some is one of results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What is played, and by whom."""
+
+    game: Game
+    players: list[Player]
+    errors: list[PaxError]
+    """What is wrong with those who do not play."""
+
+
+def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str) -> None:
+    """The flags of both programs.
+
+    Args:
+        flag_values: where to define them.
+        strategies: who plays if nobody says.
+        config: the game if neither a config nor a run names one.
+    """
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The game: a config file and a variant, as in configs/ipd.py:ppo, of which only env and "
+        f"num_inner_steps are used. Default: that of the first run{config and f', or {config}'}.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "strategies",
+        strategies,
+        "Fixed strategies: all, or names with commas in between, as in "
+        "tit_for_tat,defect,zero_determinant:chi=2.",
+        **own,
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Where results are written. Default: exp/<program>-<time>.", **own
+    )
+    flags.DEFINE_integer("num_envs", 100, "Environments that a pair plays at once.", **own)
+    flags.DEFINE_integer("num_steps", 0, "Steps per episode. 0: those of the game.", **own)
+    flags.DEFINE_integer(
+        "num_episodes",
+        0,
+        "Episodes per trial. 0: those of the game where somebody learns or remembers a trial, else 1.",
+        **own,
+    )
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of everything that is drawn.",
+        lower_bound=0,
+        upper_bound=checks.MAX_INT,
+        **own,
+    )
+    flags.DEFINE_bool(
+        "any_game",
+        False,
+        "Let policies of other games or stakes play, if they observe and act in the same way.",
+        **own,
+    )
+    flags.DEFINE_list(
+        "allow_imports",
+        [],
+        "Modules that are not of Pax and that the game of the first run may have imported.",
+        **own,
+    )
+
+
+def set_up(
+    paths: Sequence[str],
+    strategies: str,
+    config: ConfigDict | None,
+    *,
+    default_config: str = "",
+    num_steps: int = 0,
+    any_game: bool = False,
+    allow_imports: Sequence[str] = (),
+) -> Setup:
+    """The game, and who plays it.
+
+    Args:
+        paths: runs and policy files.
+        strategies: see `load_strategies`.
+        config: names the game; None: the first run does, or else `default_config`.
+        default_config: a config file and variant.
+        num_steps: steps per episode; 0: those of the game.
+        any_game: see `load_policies`.
+        allow_imports: modules that the first run's game may have imported: see `config_of_run`.
+
+    Raises:
+        ConfigError: if there is no game of two players, or nobody to play it.
+    """
+    files, errors = find_policies(paths)
+    for file in files:
+        if file.run is not None:
+            leave_path(file.run)
+    run = next((file.run for file in files if file.run and file.config is not None), None)
+    if config is not None:
+        game = Game.of(config, "--config", num_steps)
+    elif run is not None:
+        own = config_of_run(run, allow_imports, part="env")
+        game = Game.of(own, f"run {run}", num_steps)
+    elif default_config and not files:
+        game = Game.of(load_config(default_config), default_config, num_steps)
+    else:
+        for error in errors:
+            print_error(one_line(error), 1)
+        raise ConfigError("no run tells which game to play: give --config=<file>:<variant>")
+    policies, wrong = load_policies(files, game, any_game)
+    fixed, unknown = load_strategies(strategies, game)
+    errors = [*errors, *wrong, *unknown]
+    for error in errors:
+        print_error(one_line(error), 1)
+    if not policies and not fixed:
+        raise ConfigError(
+            "there is nobody to play: give runs or exported policies, or --strategies=all"
+        )
+    return Setup(game, policies + fixed, errors)
+
+
+def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
+    """Episodes per trial: what is asked for, or what the players need."""
+    lasting = learning or any(
+        agent is not None and agent.remembers_trial for p in setup.players for agent in p.agents
+    )
+    return asked or (setup.game.config.num_outer_steps if lasting else 1)
+
+
+def open_folder(workdir: str | None, program: str) -> pathlib.Path:
+    """The folder for results.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    if not workdir:
+        return make_workdir(new_name(program))
+    folder = checks.folder("--workdir", workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = contents(folder)
+        if held and not any(pathlib.Path(name).stem in RESULTS for name in held):
+            raise ConfigError(
+                f"--workdir={folder} is not empty and holds no results of such a program: name another"
+            )
+        (folder / ".writable.tmp").touch()
+        (folder / ".writable.tmp").unlink()
+    except OSError as e:
+        raise ConfigError(
+            f"--workdir={folder} cannot be written ({e.strerror}): name another"
+        ) from e
+    return folder
+
+
+class Progress:
+    """One line on a terminal, with the time that is left."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        left = (time.monotonic() - self.started) / done * (total - done)
+        end = "\n" if done == total else ""
+        print(f"\r{done}/{total} matches, ETA {left:.0f} s ", end=end, file=sys.stderr, flush=True)
+
+
+def run(play: Callable[[], Setup]) -> None:
+    """Runs a program; an error that the user can mend is one sentence, and exit code 1.
+
+    The exit code tells too whether everybody who was named has played.
+    """
+    logging.set_verbosity(logging.WARNING)
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+    enable_compilation_cache()
+    try:
+        setup = play()
+    except KeyboardInterrupt:
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+    if setup.errors:
+        sys.exit(print_error(f"{len(setup.errors)} of those named did not play, see above", 1))

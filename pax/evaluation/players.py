@@ -1,0 +1,260 @@
+"""Who plays whom: exported policies, whole runs, and fixed strategies, checked against one game."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from pax.agents import AGENTS, Agent
+from pax.checkpoints.policies import load_policy
+from pax.config.build import build_agent, build_env
+from pax.envs.environment import Environment
+from pax.errors import CheckpointError, ConfigError, PaxError, nearest
+from pax.evaluation.round_robin import SEATS, Player
+from pax.run.directory import RUN_FILE, describe_differences, jsonable, read_run
+from pax.trainer import POLICIES
+
+SUFFIX = ".msgpack"
+TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))
+"""Agents that between two players, or by default, are tit-for-tat under another name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """What is played."""
+
+    config: ConfigDict
+    env: Environment
+    env_params: Any
+    origin: str
+    """Where it comes from, for messages."""
+
+    @classmethod
+    def of(cls, config: ConfigDict, origin: str, num_steps: int = 0) -> Game:
+        """The game of a config, with other steps per episode if they are given.
+
+        Raises:
+            ConfigError: if it is none, or is not between two players.
+        """
+        config = ConfigDict(config)
+        if num_steps:
+            config.num_inner_steps = num_steps
+        try:
+            env, env_params = build_env(config)
+        except (AttributeError, KeyError) as e:
+            raise ConfigError(f"the config of {origin} has no game ({e}): give --config") from e
+        if env.num_players != 2:
+            raise ConfigError(
+                f"the game of {origin}, {type(env).__name__}, has {env.num_players} players, and pairs need "
+                "two: choose another game"
+            )
+        return cls(config, env, env_params, origin)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyFile:
+    """An exported policy, and the run that it comes from, if there is one."""
+
+    path: pathlib.Path
+    run: pathlib.Path | None
+    config: Mapping[str, Any] | None
+    """Of the run."""
+
+
+def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError]]:
+    """The policy files that runs, folders and files stand for; and what is wrong with the others."""
+    found: dict[pathlib.Path, PolicyFile] = {}
+    errors: list[PaxError] = []
+    configs: dict[pathlib.Path, Mapping[str, Any]] = {}
+    for given in paths:
+        path = pathlib.Path(given)
+        try:
+            for file in _files(path):
+                run = file.resolve().parent.parent
+                config = None
+                if (run / RUN_FILE).exists():
+                    if run not in configs:
+                        configs[run] = read_run(run)["config"]
+                    config = configs[run]
+                found[file.resolve()] = PolicyFile(file, run if config else None, config)
+        except PaxError as e:
+            errors.append(e)
+    return list(found.values()), errors
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    if not path.exists():
+        raise CheckpointError(f"there is no run or policy {path}: check the path")
+    if not path.is_dir():
+        return [path]
+    folder = path / POLICIES if (path / RUN_FILE).exists() else path
+    files = sorted(folder.glob(f"*{SUFFIX}"), key=_in_order)
+    if not files:
+        raise CheckpointError(
+            f"{path} holds no exported policies: give a run that was trained to its end, or a policy file"
+        )
+    return files
+
+
+def _in_order(path: pathlib.Path) -> list[Any]:
+    """Seed 10 comes after seed 9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+
+def load_policies(
+    files: Sequence[PolicyFile], game: Game, any_game: bool = False
+) -> tuple[list[Player], list[PaxError]]:
+    """The players of a game; and what is wrong with those that cannot play it.
+
+    Args:
+        files: what `find_policies` found.
+        game: what they are to play.
+        any_game: whether it is enough that a policy observes and acts as players of this game do.
+    """
+    players: list[Player] = []
+    errors: list[PaxError] = []
+    runs = {file.run for file in files}
+    for file in files:
+        name = file.path.stem
+        if len(runs) > 1:
+            name = f"{(file.run or file.path.absolute().parent).name}/{name}"
+        names = [player.name for player in players]
+        if name in names:
+            name = str(file.path)
+        try:
+            if not any_game and file.config is not None:
+                _check_game(file, game)
+            players.append(_load(file, game, name))
+        except PaxError as e:
+            errors.append(e)
+    return players, errors
+
+
+def _check_game(file: PolicyFile, game: Game) -> None:
+    """Raises ConfigError if the run of a policy played something else."""
+    assert file.config is not None
+    theirs, ours = file.config.get("env", {}), jsonable(game.config.env.to_dict())
+    differences = describe_differences(theirs, ours)
+    if theirs.get("type") != ours.get("type"):
+        differences = [f"{theirs.get('type')} -> {ours.get('type')}"]
+    if differences:
+        raise ConfigError(
+            f"policy {file.path} was trained in another game than that of {game.origin} "
+            f"({'; '.join(differences)}): leave it out, or give --any_game if its spaces are to be enough"
+        )
+
+
+def _load(file: PolicyFile, game: Game, name: str) -> Player:
+    described = load_policy(file.path).agent
+    agents = [_build(file, described, game, seat) for seat in SEATS]
+    able = next((agent for agent in agents if agent is not None), None)
+    if able is None:
+        raise CheckpointError(
+            f"policy {file.path} observes {described.get('observation_space')} and acts in "
+            f"{described.get('action_space')}, which no player of {type(game.env).__name__} does "
+            f"({game.env.observation_space(0)}, {game.env.action_space(0)}): it was trained for another game"
+        )
+    fresh = jax.eval_shape(able.init, jax.random.key(0)).params
+    params = load_policy(file.path, like=fresh).params
+    role, _, seed = name.partition("_seed_")
+    if not seed.isdigit():
+        return Player(name, (agents[0], agents[1]), params)
+    return Player(name, (agents[0], agents[1]), params, role, int(seed))
+
+
+def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int) -> Agent | None:
+    """The agent that a policy file describes, or None where the spaces of this seat are not its own."""
+    spaces = [str(space) for space in game.env.spaces(seat)]
+    if spaces != [described.get(key) for key in ("observation_space", "action_space")]:
+        return None
+    by_class = {cls.__name__: name for name, cls in AGENTS.items()}
+    kind = described.get("agent")
+    if kind not in by_class:
+        raise CheckpointError(
+            f"policy {file.path} is one of {kind}, which no agent is called: "
+            f"{nearest(kind, by_class)}"
+        )
+    settings = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in described.items()
+        if key not in ("agent", "observation_space", "action_space")
+    }
+    where = f"policy {file.path}: its agent"
+    return build_agent(by_class[kind], settings, game.env, seat, where, game.env_params)
+
+
+def load_strategies(text: str, game: Game) -> tuple[list[Player], list[PaxError]]:
+    """Fixed strategies by name; and what is wrong with those that cannot play.
+
+    Args:
+        text: `all`, or names with commas in between, each with settings if need be:
+            `tit_for_tat,memory_one:probabilities=(.9,.1,.9,.1,1),zero_determinant:chi=2:strength=1`.
+        game: what they are to play.
+    """
+    players: list[Player] = []
+    errors: list[PaxError] = []
+    for item in re.split(r",(?![^(]*\))", text):
+        if item.strip() == "all":
+            players += _all_strategies(game)
+        elif item.strip():
+            try:
+                players.append(_strategy(item.strip(), game))
+            except PaxError as e:
+                errors.append(e)
+    by_name = {player.name: player for player in players}
+    return list(by_name.values()), errors
+
+
+def fixed_agents() -> dict[str, type[Agent]]:
+    """All agents that never learn, by the name that a shell is fond of, such as `tit_for_tat`."""
+    return {_snake_case(name): cls for name, cls in AGENTS.items() if not cls.learns}
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _all_strategies(game: Game) -> list[Player]:
+    players = []
+    for name, cls in fixed_agents().items():
+        if cls.learns_within_episode or cls.__name__ in TIT_FOR_TAT_AGAIN:
+            continue
+        try:
+            players.append(_strategy(name, game))
+        except ConfigError:  # It plays other games.
+            continue
+    return players
+
+
+def _strategy(item: str, game: Game) -> Player:
+    name, *assignments = re.split(r":", item)
+    known = fixed_agents()
+    key = _snake_case(name)
+    if key not in known:
+        raise ConfigError(f"--strategies names {name!r}: {nearest(key, known)}")
+    settings = {}
+    for assignment in assignments:
+        setting, is_assigned, value = assignment.partition("=")
+        if not is_assigned:
+            raise ConfigError(
+                f"--strategies has {item!r}: write a setting as name=value, as in zero_determinant:chi=2"
+            )
+        try:
+            settings[setting] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[setting] = value
+    by_class = {cls: agent for agent, cls in AGENTS.items()}
+    agents = [
+        build_agent(
+            by_class[known[key]], settings, game.env, seat, f"--strategies: {key}", game.env_params
+        )
+        for seat in SEATS
+    ]
+    return Player(item if assignments else key, (agents[0], agents[1]))

@@ -1,0 +1,197 @@
+"""Results of evaluations in the run directory: `evaluation.jsonl`, and its mirror for TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from pax.errors import CheckpointError
+from pax.metrics.seeds import over_seeds
+from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
+from pax.run.files import write_whole
+from pax.run.locks import FOLLOWER_LOCK, RECORD_LOCK, FileLock, holding
+
+EVALUATION_FILE = "evaluation.jsonl"
+FOLDER = "evaluation"
+SECONDS_TO_RECORD = 60.0
+"""How long to wait for another process that records; it takes a moment."""
+# What a row says besides metrics.
+ABOUT = ("iteration", "evaluation", "wall_time", "evaluated_at", "seconds")
+
+Row = dict[str, Any]
+Key = tuple[int, str]
+
+
+class Results:
+    """The rows of `evaluation.jsonl`: one JSON object per iteration and evaluation.
+
+    Any number of processes may record: each takes a lock of the run directory for the moment. A row is
+    either whole in the file or not there, whatever is killed.
+
+    Args:
+        workdir: the run directory.
+    """
+
+    def __init__(self, workdir: pathlib.Path):
+        self._workdir = workdir
+        self._path = workdir / EVALUATION_FILE
+        self._seen: tuple[int, ...] = ()
+        self._rows: dict[Key, Row] = {}
+
+    def rows(self) -> dict[Key, Row]:
+        """All rows by iteration and name of the evaluation, in the order of the file.
+
+        Lines that are not rows, as a killed process may leave one, are passed over.
+        """
+        try:
+            stat = self._path.stat()
+            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if seen != self._seen:
+                self._rows = {
+                    _key(row): row for row in map(parse_row, _lines(self._path.read_bytes())) if row
+                }
+                self._seen = seen
+        except FileNotFoundError:
+            return {}
+        return self._rows
+
+    def record(self, new: Sequence[Row]) -> None:
+        """Adds rows; one of the same iteration and evaluation is replaced.
+
+        Raises:
+            CheckpointError: if the file cannot be written.
+        """
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in new).encode()
+        try:
+            with holding(self._workdir / RECORD_LOCK, wait_seconds=SECONDS_TO_RECORD) as lock:
+                if lock is None:
+                    holder = FileLock(self._workdir / RECORD_LOCK).holder()
+                    raise CheckpointError(
+                        f"the evaluation could not be written to {self._workdir}: {holder} has had the "
+                        f"lock for {SECONDS_TO_RECORD:g} s; end it"
+                    )
+                before = self._path.read_bytes() if self._path.exists() else b""
+                lines = _lines(before)
+                rows = [parse_row(line) for line in lines]
+                replaced = {_key(row) for row in new}
+                kept = [
+                    line
+                    for line, row in zip(lines, rows, strict=True)
+                    if row and _key(row) not in replaced
+                ]
+                if kept == lines and before[-1:] in (b"", b"\n"):
+                    with self._path.open("ab", buffering=0) as file:
+                        file.write(text)
+                    return
+                if None in rows[:-1]:
+                    logging.warning("%s: dropping lines that are not rows.", self._path)
+                write_whole(self._path, b"".join(line + b"\n" for line in kept) + text)
+        except OSError as e:
+            raise CheckpointError(
+                f"the evaluation could not be written to {self._workdir}: {e}"
+            ) from e
+
+
+class Mirror:
+    """Shows the rows of `evaluation.jsonl` in TensorBoard, as a run of its own, `<run>/evaluation`.
+
+    TensorBoard reads the event files of a folder one after the other and never goes back, and a resumed run
+    drops the later points of its folder: two processes that write at the same time need two folders.
+
+    The event file only repeats what is recorded. A new one, which has all rows and makes TensorBoard drop
+    what it has read, is begun at the start and when a row comes that is not the latest: so none is lost
+    with a killed process, and none is shown twice.
+    """
+
+    def __init__(self, workdir: pathlib.Path, results: Results):
+        self._folder = workdir / FOLDER
+        self._results = results
+        self._shown: dict[Key, Row] = {}
+        self._writer: SummaryWriter | None = None
+        self._log = ConciseLoggingWriter()
+
+    def sync(self, log: bool = False) -> None:
+        """Writes the rows that are not shown yet; `log` says so, a line each."""
+        rows = self._results.rows()
+        new = {key: row for key, row in rows.items() if self._shown.get(key) != row}
+        if not new:
+            return
+        latest = max((iteration for iteration, _ in self._shown), default=0)
+        if self._writer is None or any(key in self._shown or key[0] < latest for key in new):
+            self.close()
+            self._writer = SummaryWriter(self._folder, purge_step=0)
+            self._write(self._writer, rows)
+        else:
+            self._write(self._writer, new)
+        self._writer.flush()
+        if log:
+            for (iteration, name), row in sorted(new.items()):
+                self._log.write_scalars(iteration, as_scalars(name, row))
+        self._shown = dict(rows)
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @staticmethod
+    def _write(writer: SummaryWriter, rows: dict[Key, Row]) -> None:
+        for (iteration, name), row in sorted(rows.items(), key=lambda item: item[0]):
+            writer.write_scalars(iteration, as_scalars(name, row))
+
+
+def as_scalars(name: str, row: Row) -> dict[str, np.floating]:
+    """The metrics of a row, as the callback `Evaluation` names them, seeds averaged."""
+    # What is null in the file is NaN here.
+    metrics = {key: np.asarray(value, float) for key, value in row.items() if key not in ABOUT}
+    return {f"evaluation/{name}/{key}": value for key, value in over_seeds(metrics).items()}
+
+
+@contextlib.contextmanager
+def mirroring(workdir: pathlib.Path, results: Results) -> Iterator[Mirror | None]:
+    """The mirror of a run, or None while another process has it: then that one shows what is recorded.
+
+    Raises:
+        CheckpointError: if its folder cannot be made.
+    """
+    folder = workdir / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as e:
+        raise CheckpointError(f"{folder} cannot be made: {e.strerror}") from e
+    with holding(workdir / FOLLOWER_LOCK) as lock:
+        if lock is None:
+            yield None
+            return
+        with contextlib.closing(Mirror(workdir, results)) as mirror:
+            yield mirror
+
+
+def _key(row: Row) -> Key:
+    return row["iteration"], row["evaluation"]
+
+
+def _lines(text: bytes) -> list[bytes]:
+    lines = text.split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def parse_row(line: bytes) -> Row | None:
+    """Returns the row that a line of `evaluation.jsonl` holds, or None if it holds none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_row = (
+        isinstance(row, dict)
+        and isinstance(row.get("iteration"), int)
+        and isinstance(row.get("evaluation"), str)
+    )
+    return row if is_row else None

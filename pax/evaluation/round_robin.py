@@ -1,0 +1,267 @@
+"""Cross-play: everybody plays everybody, one compiled program per pair of architectures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pax.agents.agent import Agent
+from pax.checks import COUNT, check_number
+from pax.envs.environment import Environment
+from pax.errors import ConfigError
+from pax.loop.random_streams import Stream, stream
+from pax.loop.trial import TrialRunner
+from pax.loop.xla import compiler_options
+from pax.roles import Role
+from pax.types import MemoryState, PyTree, Task, TrainingState
+
+SEATS = (0, 1)
+STEPS_AT_ONCE = 2**23
+"""Environment steps per episode of all pairs that play in one call: what is above takes several calls of
+the same program, which bounds the memory. Learners, who keep what they saw, have a sixteenth of it."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many trials are played, and of how many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+    """Who takes part: an agent per seat, and what it has learned."""
+
+    name: str
+    agents: tuple[Agent | None, Agent | None]
+    """By seat; None where it cannot play."""
+    params: PyTree = None
+    """Those of a trained policy, whatever its seat; None: an agent that has none."""
+    role: str = ""
+    """The run and role that it comes from, which players of other seeds share; empty: none."""
+    seed: int = 0
+    """Which of the seeds of its run it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """What came of all ordered pairs of N players; NaN where a player cannot take its seat."""
+
+    rewards: np.ndarray
+    """Mean reward per step `[N, N, 2, R, E]`: by player in seat 0 and in seat 1, seat, trial, environment."""
+    by_episode: np.ndarray
+    """The same, for each episode of a trial, mean over environments, `[N, N, 2, R, K]`."""
+
+
+@dataclasses.dataclass
+class OneOf(Agent):
+    """Acts as the member whose number is its parameter, so that agents without parameters are one program."""
+
+    members: tuple[Agent, ...] = ()
+
+    def init(self, key: jax.Array) -> TrainingState:
+        del key
+        return TrainingState(params=jnp.int32(0), opt_state=(), updates=jnp.int32(0))
+
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        chosen = [
+            member.policy(member.init(key), observations, memory, key)[0] for member in self.members
+        ]
+        return jnp.stack(chosen)[state.params], memory
+
+
+def play_all(
+    env: Environment,
+    env_params: PyTree,
+    players: Sequence[Player],
+    *,
+    num_envs: int = 100,
+    num_episodes: int = 1,
+    num_trials: int = 1,
+    learning: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Matches:
+    """Plays every ordered pair of players, each with itself too.
+
+    Args:
+        env: a game of two players.
+        env_params: what is played for.
+        players: N of them.
+        num_envs: environments E per trial, in which the same policies play.
+        num_episodes: episodes K per trial.
+        num_trials: trials R per pair, independent of each other.
+        learning: whether agents that can learn do so after every episode of a trial, from their parameters
+            and a fresh optimiser. All environments of a trial teach one learner.
+        seed: of everything that is drawn. What a pair draws depends on its places among the players only.
+        progress: is called after every compiled call.
+
+    Raises:
+        ConfigError: if this is no game of two players, a size is not positive, or a learner cannot learn
+            from episodes of this size; before anything compiles.
+    """
+    check(
+        env,
+        players,
+        num_envs=num_envs,
+        num_episodes=num_episodes,
+        num_trials=num_trials,
+        learning=learning,
+    )
+    num = len(players)
+    rewards = np.full((num, num, 2, num_trials, num_envs), np.nan, np.float32)
+    by_episode = np.full((num, num, 2, num_trials, num_episodes), np.nan, np.float32)
+    sides = [_architectures(players, seat) for seat in SEATS]
+    able = [sum(len(group.places) for group in side) for side in sides]
+    total, done = math.prod(able) * num_trials, 0
+    for first in sides[0]:
+        for second in sides[1]:
+            play = _compiled(env, first.agent, second.agent, num_envs, num_episodes, learning)
+            pairs = [
+                (i, j, trial)
+                for i in range(len(first.places))
+                for j in range(len(second.places))
+                for trial in range(num_trials)
+            ]
+            for batch in _batches(pairs, num_envs * env.num_inner_steps * (16 if learning else 1)):
+                at = np.array([(first.places[i], second.places[j], t) for i, j, t in batch])
+                spread = _over_devices(len(batch))
+                chosen = jax.device_put(np.array(batch, np.int32)[:, :2], spread)
+                keys = jax.device_put(_keys(seed, at), spread)
+                by_env, by_time = play(keys, chosen, first.params, second.params, env_params)
+                rewards[at[:, 0], at[:, 1], :, at[:, 2]] = by_env
+                by_episode[at[:, 0], at[:, 1], :, at[:, 2]] = by_time
+                done = min(done + len(batch), total)
+                if progress:
+                    progress(done, total)
+    return Matches(rewards, by_episode)
+
+
+def check(
+    env: Environment,
+    players: Sequence[Player],
+    *,
+    num_envs: int,
+    num_episodes: int,
+    num_trials: int,
+    learning: bool,
+) -> None:
+    """Raises ConfigError unless `play_all` can play this."""
+    if env.num_players != 2:
+        raise ConfigError(
+            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: choose a "
+            "game of two players"
+        )
+    sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
+    for name, size in sizes.items():
+        check_number(name, size, COUNT)
+    if learning:
+        for agent in (agent for player in players for agent in player.agents):
+            if agent is not None and agent.learns:
+                agent.check_rollout(env.num_inner_steps, num_envs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Architecture:
+    """Players of one seat that one program plays, by their parameters."""
+
+    agent: Agent
+    places: tuple[int, ...]
+    """Which of all players they are."""
+    params: PyTree
+    """`[len(places), ...]`."""
+
+
+def _architectures(players: Sequence[Player], seat: int) -> list[_Architecture]:
+    """Who can sit there, by what they compute: all agents without parameters or memory are one."""
+    groups: dict[str, list[tuple[int, Player, Agent]]] = {}
+    for place, player in enumerate(players):
+        agent = player.agents[seat]
+        if agent is None:
+            continue
+        if player.params is not None:
+            shapes = jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), player.params)
+            key = json.dumps([agent.describe(), str(shapes)])
+        else:
+            key = player.name if agent.hidden_size_in_memory else ""
+        groups.setdefault(key, []).append((place, player, agent))
+    architectures = []
+    for key, group in groups.items():
+        places, members, agents = zip(*group, strict=True)
+        agent, params = agents[0], [player.params for player in members]
+        if not key:
+            agent = OneOf(agent.observation_space, agent.action_space, agents)
+            params = [np.int32(number) for number in range(len(agents))]
+        elif params[0] is None:
+            params = [{}]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
+        architectures.append(_Architecture(agent, places, stacked))
+    return architectures
+
+
+def _compiled(
+    env: Environment,
+    first: Agent,
+    second: Agent,
+    num_envs: int,
+    num_episodes: int,
+    learning: bool,
+) -> Callable[..., tuple[Any, Any]]:
+    """One program for all pairs `[P]`: rewards `[P, 2, E]` per step, and by episode `[P, 2, K]`."""
+    roles = [
+        Role(str(seat), agent, (seat,), learns_in_trial=learning and agent.learns)
+        for seat, agent in zip(SEATS, (first, second), strict=True)
+    ]
+    runner = TrialRunner(env, roles, num_envs=num_envs, num_outer_steps=num_episodes)
+
+    def play(
+        key: jax.Array, pair: jax.Array, first: PyTree, second: PyTree, env_params: PyTree
+    ) -> tuple[jax.Array, jax.Array]:
+        play_key, *init_keys = jax.random.split(key, 3)
+        states = {}
+        for role, of_all, own, init_key in zip(
+            roles, (first, second), pair, init_keys, strict=True
+        ):
+            params = jax.tree.map(lambda leaf, own=own: leaf[own], of_all)
+            states[role.name] = dataclasses.replace(role.agent.init(init_key), params=params)
+        trial, _ = runner.play(play_key, states, Task(env_params=env_params))
+        assert trial.env_rewards is not None
+        return trial.env_rewards.mean(axis=0), trial.episode_rewards.T
+
+    return jax.jit(jax.vmap(play, (0, 0, None, None, None)), compiler_options=compiler_options())
+
+
+def _batches(
+    pairs: Sequence[tuple[int, int, int]], steps_each: int
+) -> list[list[tuple[int, int, int]]]:
+    """The pairs in lists of one length, so that one program does for all; the first fill up the last."""
+    size = max(1, min(len(pairs), STEPS_AT_ONCE // steps_each))
+    size = math.ceil(len(pairs) / math.ceil(len(pairs) / size))
+    devices = jax.device_count()
+    if size > devices:
+        size = math.ceil(size / devices) * devices
+    padded = [pairs[index % len(pairs)] for index in range(math.ceil(len(pairs) / size) * size)]
+    return [padded[start : start + size] for start in range(0, len(padded), size)]
+
+
+def _over_devices(size: int) -> NamedSharding:
+    devices = jax.devices()[: math.gcd(size, jax.device_count())]
+    return NamedSharding(Mesh(np.array(devices), ("pairs",)), PartitionSpec("pairs"))
+
+
+def _keys(seed: int, at: np.ndarray) -> jax.Array:
+    """Returns a key per pair and trial, from their places `[P, 3]`."""
+
+    def fold(row: jax.Array) -> jax.Array:
+        key = stream(jax.random.key(seed), Stream.CROSS_PLAY)
+        for number in row:
+            key = jax.random.fold_in(key, number)
+        return key
+
+    return jax.vmap(fold)(jnp.asarray(at))

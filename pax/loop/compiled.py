@@ -1,0 +1,112 @@
+"""The loop as compiled programs: where its state is, and one program per number of iterations."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+
+from pax.loop.iteration import Loop
+from pax.loop.sharding import Placement
+from pax.loop.xla import compiler_options, undefined_numbers
+from pax.types import Metrics, TrainState
+
+
+class CompiledLoop:
+    """Runs iterations of a loop on the devices that a placement names.
+
+    Attributes:
+        compile_seconds: what compiling took so far.
+    """
+
+    def __init__(self, loop: Loop, placement: Placement, *, seed: int, num_seeds: int):
+        self._loop = loop
+        self._placement = placement
+        self._seed = seed
+        self._num_seeds = num_seeds
+        self._programs: dict[int, jax.stages.Compiled] = {}
+        self._metric_names: list[str] | None = None
+        self._finite = jax.jit(self._are_finite, out_shardings=placement.whole)
+        self.compile_seconds = 0.0
+
+    def run(self, state: TrainState, size: int) -> tuple[TrainState, Metrics]:
+        """Runs `size` iterations, to which `state` is donated; metrics are `[size, S]`, on the device."""
+        if size not in self._programs:
+            raise KeyError(f"{size} iterations have not been compiled")
+        with undefined_numbers():
+            return self._programs[size](state)
+
+    def finite(self, state: TrainState) -> dict[str, bool]:
+        """Whether all parameters of a role are finite, by role that has some which outlive an iteration."""
+        return {name: bool(finite) for name, finite in jax.device_get(self._finite(state)).items()}
+
+    def is_compiled(self, size: int) -> bool:
+        """Whether `size` iterations are ready to run."""
+        return size in self._programs
+
+    def compile(self, size: int) -> jax.stages.Compiled:
+        """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
+        if size in self._programs:
+            return self._programs[size]
+        started = time.monotonic()
+        # The state comes back where it was: another placement would compile everything twice.
+        where = self._placement.of_state(jax.eval_shape(self._init_state))
+        run = jax.jit(
+            lambda state: self._loop.run(state, size),
+            donate_argnums=0,
+            in_shardings=(where,),
+            out_shardings=(where, self._placement.of_metrics),
+        )
+        lowered = run.lower(self.abstract_state())
+        self._programs[size] = lowered.compile(compiler_options=compiler_options())
+        seconds = time.monotonic() - started
+        self.compile_seconds += seconds
+        logging.info("Compiled %d iterations in %.1f s.", size, seconds)
+        return self._programs[size]
+
+    def initial_state(self) -> TrainState:
+        """The state before the first iteration, where it belongs."""
+        where = self._placement.of_state(jax.eval_shape(self._init_state))
+        lowered = jax.jit(self._init_state, out_shardings=where).lower()
+        compiled = lowered.compile(compiler_options=compiler_options(runs_once=True))
+        with undefined_numbers():
+            return compiled()
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and places of the state."""
+        shapes = jax.eval_shape(self._init_state)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            shapes,
+            self._placement.of_state(shapes),
+        )
+
+    def metric_names(self) -> list[str]:
+        """What an iteration reports; found by tracing, without compiling."""
+        if self._metric_names is None:
+            state = jax.eval_shape(self._init_state)
+            self._metric_names = sorted(
+                jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1]
+            )
+        return self._metric_names
+
+    def _are_finite(self, state: TrainState) -> dict[str, jax.Array]:
+        # Not of all that a learner knows: the best fitness of evolution is infinite before there is one.
+        params = {name: inner.params for name, inner in state.inner.items()} | {
+            role.name: jax.vmap(role.learner.deploy)(state.learners[role.name]).params
+            for role in self._loop.roles
+            if role.learner
+        }
+        finite = jnp.bool_(True)
+        return {
+            name: jnp.stack(
+                [finite, *(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(own))]
+            ).all()
+            for name, own in params.items()
+        }
+
+    def _init_state(self) -> TrainState:
+        keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))
+        return self._loop.init(keys)

@@ -1,0 +1,1 @@
+"""The HTML page about runs: `python -m pax.report`."""

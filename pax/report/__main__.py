@@ -1,0 +1,86 @@
+"""A report of runs: one HTML page with what was run, curves, evaluations, speed and pictures.
+
+    python -m launch.report exp/ipd-ppo-*
+    python -m launch.report exp/one exp/other --out=comparison.html
+
+Runs that differ in their seed only are seeds of one experiment. The page opens from the disk, without a
+server or a connection. What cannot be read is told in a sentence each and left out; the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from pax.errors import ConfigError, PaxError
+from pax.report.data import group, read_runs
+from pax.report.page import GENERATOR, page
+
+_OUT = flags.DEFINE_string("out", "report.html", "The page to write.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the page."""
+    try:
+        problems = report(argv[1:], pathlib.Path(_OUT.value))
+    except PaxError as e:
+        print(f"Error: {e}", file=sys.stderr)
+        sys.exit(1)
+    print(f"Written to {_OUT.value}")
+    sys.exit(1 if problems else 0)
+
+
+def report(paths: Sequence[str], out: pathlib.Path) -> list[str]:
+    """Writes the report of the runs in `paths` to `out`; returns what could not be read, a sentence each.
+
+    Raises:
+        ConfigError: if there is no run to report, or the page cannot be written.
+    """
+    if not paths:
+        raise ConfigError("there is nothing to report: give folders of runs, such as exp/*")
+    _check(out)
+    runs, problems = read_runs(paths)
+    for problem in problems:
+        print(f"Error: {problem}", file=sys.stderr)
+    if not runs:
+        raise ConfigError(f"none of the runs can be reported, so {out} is not written")
+    text = page(group(runs), problems)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, out)
+    except OSError as e:
+        raise ConfigError(f"--out={out} cannot be written ({e.strerror}): give another file") from e
+    return problems
+
+
+def _check(out: pathlib.Path) -> None:
+    """Raises ConfigError if something would be lost: only a report is replaced by a report."""
+    if not out.name or out.is_dir():
+        raise ConfigError(f"--out={out} is a folder: give a file, such as report.html")
+    try:
+        is_other = out.exists() and GENERATOR.encode() not in out.read_bytes()[:1000]
+    except OSError as e:
+        raise ConfigError(f"--out={out} cannot be read ({e.strerror}): give another file") from e
+    if is_other:
+        raise ConfigError(f"--out={out} exists and is no report: give another file")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """What is left after the flags; a wrong one is an error of one sentence, and exit code 2."""
+    try:
+        return (
+            app.parse_flags_with_usage(argv) if {"--help", "-h"} & set(argv) else flags.FLAGS(argv)
+        )
+    except flags.Error as e:
+        print(f"Error: {' '.join(str(e).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,249 @@
+"""What a report is about: runs, read from their folders, and the experiments that they make up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pax.errors import ConfigError
+from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
+from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.run.directory import RUN_FILE, read_run
+
+NOT_SET = "not set"
+STEPS = "environment steps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A folder, as far as it can be read."""
+
+    path: pathlib.Path
+    record: Mapping[str, Any]
+    """What `run.json` holds; empty without one, as `MetaTrainer` leaves it."""
+    settings: Mapping[str, Any]
+    """The config, by dotted key."""
+    rows: Mapping[int, Mapping[str, float]]
+    """Metrics by iteration, in order; what is undefined is NaN."""
+    evaluations: Mapping[str, tuple[int, Mapping[str, tuple[float, ...]]]]
+    """The last result that `--mode=evaluate` wrote: by name, its iteration, and each metric of each seed."""
+
+    @property
+    def seeds(self) -> range:
+        """Those of the runs that were trained in it."""
+        first = self.settings.get("seed", 0)
+        return range(first, first + self.num_seeds)
+
+    @property
+    def num_seeds(self) -> int:
+        """How many seeds its metrics are means of."""
+        return self.settings.get("num_seeds", 1)
+
+    @property
+    def last(self) -> int:
+        """The last iteration that it tells of."""
+        return max(self.rows)
+
+    @property
+    def steps_per_iteration(self) -> float:
+        """Environment steps of one seed, NaN if it does not tell."""
+        return self.rows[self.last].get("env_steps", math.nan) / max(self.last, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Runs that differ in their seed only."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The config that its runs share, but for `seed`."""
+        return self.runs[0].settings
+
+    @property
+    def num_seeds(self) -> int:
+        """Of all its runs."""
+        return sum(run.num_seeds for run in self.runs)
+
+    @property
+    def has_means_only(self) -> bool:
+        """Whether its metrics are means of several seeds, of which each one's own are not known."""
+        return any(run.num_seeds > 1 for run in self.runs)
+
+    def metrics(self) -> list[str]:
+        """Its metrics in the order of the rows, without deviations over seeds."""
+        keys = dict.fromkeys(key for run in self.runs for row in run.rows.values() for key in row)
+        return [key for key in keys if not is_deviation(key, keys)]
+
+
+def is_deviation(key: str, keys: Iterable[str]) -> bool:
+    """Whether a metric is the deviation of another one over seeds, as `train/fitness/std` is not."""
+    return key.endswith("/std") and key.removesuffix("/std") in keys
+
+
+def read_runs(paths: Sequence[str]) -> tuple[list[Run], list[str]]:
+    """Reads what can be read; returns the runs, and a sentence for whatever could not be."""
+    runs: dict[pathlib.Path, Run] = {}
+    problems: list[str] = []
+    for path in map(pathlib.Path, paths):
+        try:
+            if path.resolve() not in runs:
+                runs[path.resolve()] = read_folder(path, problems)
+        except ConfigError as e:
+            problems.append(" ".join(str(e).split()))
+        except OSError as e:
+            problems.append(f"{path} cannot be read ({e.strerror}), so it is left out")
+    return list(runs.values()), problems
+
+
+def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
+    """The run in a folder; what can be done without is a problem, anything else an error.
+
+    Raises:
+        ConfigError: if there is no run, or its metrics are missing or damaged.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise ConfigError(f"{path} {what}: give the folder of a run")
+    has_metrics = (path / METRICS_FILE).exists()
+    if not has_metrics and not (path / RUN_FILE).exists():
+        inside = any(path.glob(f"*/{METRICS_FILE}"))
+        remedy = f"give those in it, as {path}/*" if inside else "give the folder of a run"
+        raise ConfigError(f"{path} holds no run of Pax: {remedy}")
+    record = read_run(path) if (path / RUN_FILE).exists() else {}
+    if not has_metrics:
+        raise ConfigError(f"{path} has no {METRICS_FILE}, so it is left out: train there first")
+    try:
+        raw = read_metrics(path / METRICS_FILE)
+    except ValueError as e:
+        raise ConfigError(f"{path} is left out, as its metrics are damaged: {e}") from e
+    rows = {
+        row["iteration"]: {key: as_float(value) for key, value in row.items() if is_number(value)}
+        for row in sorted(raw, key=lambda row: row["iteration"])
+    }
+    if not rows:
+        raise ConfigError(f"{path} has no metrics yet, so it is left out: train there first")
+    settings = flat(record.get("config", {}))
+    for key, least in (("seed", 0), ("num_seeds", 1)):
+        value = settings.get(key, least)
+        if not isinstance(value, int) or value < least:
+            raise ConfigError(f"{path} is left out, as its {RUN_FILE} has {key} {value!r}")
+    evaluations = read_evaluations(path / EVALUATION_FILE, problems)
+    return Run(path, record, settings, rows, evaluations)
+
+
+def read_evaluations(
+    path: pathlib.Path, problems: list[str]
+) -> dict[str, tuple[int, dict[str, tuple[float, ...]]]]:
+    """The last line of each evaluation; a line that is none is a problem, and passed over."""
+    found = {}
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        row = parse_row(line)
+        per_seed = {key: _per_seed(value) for key, value in (row or {}).items() if key not in ABOUT}
+        metrics = {key: values for key, values in per_seed.items() if values is not None}
+        if row is None or len(metrics) < len(per_seed):
+            problems.append(f"{path}, line {number} is no evaluation, so it is passed over")
+        else:
+            found[row["evaluation"]] = (row["iteration"], metrics)
+    return found
+
+
+def _per_seed(value: Any) -> tuple[float, ...] | None:
+    """A metric of each seed; None if it is no metric."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(map(as_float, values)) if all(map(is_number, values)) else None
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is what a metric may be: a number, or null where it is undefined."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def as_float(value: float | None) -> float:
+    """A metric as a float, NaN where it is undefined or not finite."""
+    try:
+        number = math.nan if value is None else float(value)
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of a config by dotted key."""
+    settings: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            settings |= flat(value, f"{prefix}{key}.")
+        else:
+            settings[f"{prefix}{key}"] = value
+    return settings
+
+
+def group(runs: Sequence[Run]) -> list[Experiment]:
+    """Experiments in the order of their first runs.
+
+    Two runs of one config and one seed are the same numbers twice, and would make an interval too narrow:
+    the second one begins an experiment of its own, as does a run whose config is not known.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        for members in groups:
+            first = members[0]
+            is_same = run.record and first.record and without_seed(run) == without_seed(first)
+            if is_same and not any(set(run.seeds) & set(member.seeds) for member in members):
+                members.append(run)
+                break
+        else:
+            groups.append([run])
+    for members in groups:
+        members.sort(key=lambda run: run.seeds[0] if run.seeds else 0)
+    labels = label([members[0] for members in groups])
+    return [Experiment(name, tuple(members)) for name, members in zip(labels, groups, strict=True)]
+
+
+def without_seed(run: Run) -> dict[str, Any]:
+    """Its settings, but for `seed`."""
+    return {key: value for key, value in run.settings.items() if key != "seed"}
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs: by key, what each has."""
+    keys = sorted({key for run in runs for key in without_seed(run)})
+    table = {key: [show(run.settings.get(key, NOT_SET)) for run in runs] for key in keys}
+    return {key: values for key, values in table.items() if len(set(values)) > 1}
+
+
+def show(value: Any) -> str:
+    """A setting as text."""
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def label(runs: Sequence[Run]) -> list[str]:
+    """A name for each: the config it was started from, and in what it differs from others of that name."""
+    names = [config_name(run) for run in runs]
+    labels = []
+    for run, name in zip(runs, names, strict=True):
+        alike = [other for other, its in zip(runs, names, strict=True) if its == name]
+        if len(alike) > 1:
+            place = alike.index(run)
+            told = [f"{key}={values[place]}" for key, values in differences(alike).items()]
+            told = [part for part in told if not part.startswith("callbacks.")] or told
+            name += f", {' '.join(told)}" if 0 < len(told) <= 2 else f" ({run.path.name})"
+        labels.append(name)
+    return [
+        f"{name} ({run.path})" if labels.count(name) > 1 else name
+        for run, name in zip(runs, labels, strict=True)
+    ]
+
+
+def config_name(run: Run) -> str:
+    """`ipd.py:ppo`, or the folder if the config is not known."""
+    path, colon, variant = str(run.record.get("config_path", "")).partition(":")
+    return f"{pathlib.PurePath(path).name}{colon}{variant}" or run.path.resolve().name

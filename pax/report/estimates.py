@@ -1,0 +1,213 @@
+"""What the seeds of an experiment say of a metric: one number, or a curve, with an interval."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pax.metrics.bootstrap import (
+    INTERQUARTILE_MEAN,
+    MEAN,
+    Estimate,
+    estimate_over_seeds,
+    t_interval,
+)
+from pax.report.data import Experiment, Run, is_deviation
+
+EVALUATION = "evaluation/"
+
+
+def of_seeds(values: np.ndarray) -> Estimate:
+    """Estimates each point of `[N, ...]` from the seeds in which it is defined.
+
+    Points of a curve that are defined in fewer than `LEAST_SEEDS` seeds are means, also where the others, and
+    so the method of the curve, are not.
+    """
+    num_seeds = len(values)
+    columns = values.reshape(num_seeds, -1)
+    parts, methods = np.full((3, columns.shape[1]), np.nan), {MEAN}
+    is_defined = np.isfinite(columns)
+    for pattern in np.unique(is_defined, axis=1).T:
+        if not pattern.any():
+            continue
+        at = (is_defined == pattern[:, None]).all(axis=0)
+        found = estimate_over_seeds(columns[np.ix_(pattern, at)])
+        parts[:, at] = found.middle, found.low, found.high
+        methods.add(found.method)
+    method = INTERQUARTILE_MEAN if INTERQUARTILE_MEAN in methods else MEAN
+    middle, low, high = parts.reshape(3, *values.shape[1:])
+    return Estimate(middle, low, high, method)
+
+
+def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) -> Estimate:
+    """Estimates the mean over all seeds of several runs, with a t interval, from what is known of each run.
+
+    Args:
+        means: over the seeds of each run, `[R, ...]`.
+        deviations: over them, with n - 1 in the denominator, `[R, ...]`; ignored for a run of one seed.
+        sizes: how many seeds each run has, all of them alike.
+    """
+    size, num = sizes[0], sum(sizes)
+    if len(means) == 1:
+        return Estimate(means[0], *t_interval(means[0], deviations[0], num), MEAN)
+    mean = means.mean(axis=0)
+    within = (size - 1) * np.square(deviations).sum(axis=0) if size > 1 else 0.0
+    between = size * np.square(means - mean).sum(axis=0)
+    return Estimate(mean, *t_interval(mean, np.sqrt((within + between) / (num - 1)), num), MEAN)
+
+
+def estimate(experiment: Experiment, tables: Mapping[str, np.ndarray], key: str) -> Estimate:
+    """From values `[R, ...]` of a metric and, if runs have several seeds, of its deviation."""
+    if not experiment.has_means_only:
+        return of_seeds(tables[key])
+    sizes = [run.num_seeds for run in experiment.runs]
+    return of_means(tables[key], tables[f"{key}/std"], sizes)
+
+
+def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Estimate]:
+    """A metric over the iterations that have it: `[T]` iterations, at most `points`, and the estimate there.
+
+    Where there are more, neighbours are averaged. The deviation over seeds of such an average is at most the
+    average of deviations, which is taken for it.
+    """
+    iterations = sorted(
+        {at for run in experiment.runs for at, row in run.rows.items() if key in row}
+    )
+    if not iterations:
+        nothing = np.empty(0)
+        return nothing, Estimate(nothing, nothing, nothing, MEAN)
+    bins = np.array_split(np.array(iterations), min(points, len(iterations)))
+    tables = {
+        name: np.array([[_mean(run, part, name) for part in bins] for run in experiment.runs])
+        for name in (key, f"{key}/std")
+    }
+    return np.array([part[-1] for part in bins]), estimate(experiment, tables, key)
+
+
+def at_the_end(experiment: Experiment, key: str) -> Estimate:
+    """A metric averaged over the last tenth of each run."""
+    tables = {
+        name: np.array(
+            [
+                _mean(run, [at for at in run.rows if at > 0.9 * run.last], name)
+                for run in experiment.runs
+            ]
+        )
+        for name in (key, f"{key}/std")
+    }
+    return estimate(experiment, tables, key)
+
+
+def _mean(run: Run, iterations: Sequence[int] | np.ndarray, key: str) -> float:
+    """Of what is defined; NaN if nothing is."""
+    values = [run.rows[at].get(key, math.nan) for at in iterations if at in run.rows]
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """The last results of an evaluation."""
+
+    iterations: tuple[int, ...]
+    """Of the states that were evaluated, one per run."""
+    metrics: Mapping[str, Estimate]
+    per_seed: Mapping[str, np.ndarray]
+    """Each seed's own, `[N]`, where they are known."""
+
+
+def evaluations(experiment: Experiment) -> dict[str, Evaluated]:
+    """By name. What `--mode=evaluate` found counts unless training has evaluated a later state."""
+    names = dict.fromkeys(
+        key.removeprefix(EVALUATION).partition("/")[0]
+        for key in experiment.metrics()
+        if key.startswith(EVALUATION)
+    )
+    names |= dict.fromkeys(name for run in experiment.runs for name in run.evaluations)
+    return {name: _evaluated(experiment.runs, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """An evaluation of one run."""
+
+    iteration: int
+    size: int
+    means: Mapping[str, float]
+    deviations: Mapping[str, float]
+    per_seed: Mapping[str, tuple[float, ...]] | None
+
+
+def _evaluated(runs: Sequence[Run], name: str) -> Evaluated:
+    results = [result for run in runs if (result := _result(run, name)) is not None]
+    keys = list(dict.fromkeys(key for result in results for key in result.means))
+    iterations = tuple(result.iteration for result in results)
+    own = [result.per_seed for result in results if result.per_seed is not None]
+    if len(own) == len(results):
+        per_seed = {
+            key: np.concatenate(
+                [
+                    values.get(key, (math.nan,) * result.size)
+                    for values, result in zip(own, results, strict=True)
+                ]
+            )
+            for key in keys
+        }
+        return Evaluated(iterations, {key: of_seeds(per_seed[key]) for key in keys}, per_seed)
+    means, deviations = (
+        {key: np.array([table.get(key, math.nan) for table in tables]) for key in keys}
+        for tables in (
+            [result.means for result in results],
+            [result.deviations for result in results],
+        )
+    )
+    sizes = [result.size for result in results]
+    return Evaluated(
+        iterations, {key: of_means(means[key], deviations[key], sizes) for key in keys}, {}
+    )
+
+
+def _result(run: Run, name: str) -> _Result | None:
+    """The newer one of what training and `--mode=evaluate` found."""
+    prefix = f"{EVALUATION}{name}/"
+    trained_at = max(
+        (at for at, row in run.rows.items() if any(key.startswith(prefix) for key in row)),
+        default=None,
+    )
+    if name in run.evaluations:
+        at, per_seed = run.evaluations[name]
+        if trained_at is None or at >= trained_at:
+            with warnings.catch_warnings():
+                # What is undefined in all seeds, or in all but one, stays so.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                means = {key: float(np.nanmean(values)) for key, values in per_seed.items()}
+                spread = {key: float(np.nanstd(values, ddof=1)) for key, values in per_seed.items()}
+            return _Result(at, run.num_seeds, means, spread, per_seed)
+    if trained_at is None:
+        return None
+    found = {
+        key.removeprefix(prefix): value
+        for key, value in run.rows[trained_at].items()
+        if key.startswith(prefix)
+    }
+    means = {key: value for key, value in found.items() if not is_deviation(key, found)}
+    spread = {key: found.get(f"{key}/std", math.nan) for key in means}
+    own = {key: (value,) for key, value in means.items()} if run.num_seeds == 1 else None
+    return _Result(trained_at, run.num_seeds, means, spread, own)
+
+
+def over_all(found: Mapping[str, Evaluated], key: str) -> Estimate | None:
+    """Estimates the mean over evaluations; None unless each seed has each of them.
+
+    A seed's results in different evaluations are those of one policy, and depend on each other: its mean over
+    evaluations is one sample.
+    """
+    columns = [evaluated.per_seed.get(key) for evaluated in found.values()]
+    known = [column for column in columns if column is not None and np.isfinite(column).all()]
+    if len(known) < 2 or len(known) < len(columns) or len({len(column) for column in known}) > 1:
+        return None
+    return estimate_over_seeds(np.mean(known, axis=0))

@@ -1,0 +1,1 @@
+"""The folder and the process of a run: files, locks, signals, other processes."""

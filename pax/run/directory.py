@@ -1,0 +1,227 @@
+"""The folder of a run: what was run, with what, and whether it may be gone on with."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from pax.errors import ConfigError
+from pax.run.files import contents, is_full, make_new_folder, write_whole
+
+RUN_FILE = "run.json"
+IMPORTS = "imports"
+"""The key in it of what the config names that is not of Pax: top-level modules, and where they were."""
+MAY_CHANGE = (
+    # How long.
+    "num_iters",
+    "total_timesteps",
+    # What is reported, how often, and what is evaluated.
+    "callbacks",
+    "extra_callbacks",
+    "evaluation",
+    # Iterations per compiled call: not a bit differs.
+    "chunk",
+    # Results agree up to rounding.
+    "num_devices",
+)
+"""Settings that may change while a run is under way, as they leave what is done as it is."""
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "clu", "numpy")
+
+
+def default_workdir(config_path: str) -> pathlib.Path:
+    """`exp/<config>-<variant>-<time>`, a name that another run may have, too: see `make_workdir`."""
+    path, _, variant = config_path.partition(":")
+    name = "-".join(filter(None, [pathlib.Path(path).stem, variant]))
+    name = re.sub(r"[^A-Za-z0-9._=-]+", "-", name)
+    return new_name(name)
+
+
+def new_name(name: str) -> pathlib.Path:
+    """`exp/<name>-<time>`."""
+    return pathlib.Path("exp") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def make_workdir(base: pathlib.Path) -> pathlib.Path:
+    """Makes a folder that no other program has, however many start within a second; returns it.
+
+    Raises:
+        ConfigError: if none can be made.
+    """
+    try:
+        return make_new_folder(base)
+    except OSError as e:
+        raise ConfigError(
+            f"{base} cannot be made ({e.strerror}): name a folder that you may write to with --workdir"
+        ) from e
+
+
+def check_run(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Checks that a folder can be that of a run with this config; nothing in it is touched.
+
+    It can if it is new or empty, or holds the same run. Of an old one, what leaves the numbers of what is
+    done as they are may have changed (`MAY_CHANGE`), and a run of which nothing was saved or reported may
+    become any other.
+
+    Raises:
+        ConfigError: if the folder cannot be written, belongs to something else, or holds a run with
+            another config.
+    """
+    recorded = jsonable(config)
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"workdir is {workdir}, which is a file: give a folder")
+    try:
+        if (workdir / RUN_FILE).exists():
+            changes = describe_differences(read_run(workdir)["config"], recorded)
+            others = [change for change in changes if not _may_change(change)]
+            if others and has_begun(workdir):
+                raise ConfigError(
+                    f"workdir {workdir} holds a run with another config ({'; '.join(others)}): give "
+                    "another workdir, or the old settings to go on with it"
+                )
+        elif contents(workdir):
+            raise ConfigError(
+                f"workdir {workdir} is not empty and holds no run of Pax: give another folder"
+            )
+    except OSError as e:
+        raise _not_writable(workdir, e) from e
+    if workdir.exists() and not os.access(workdir, os.W_OK | os.X_OK):
+        raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")
+
+
+def open_run(
+    workdir: pathlib.Path,
+    config: Mapping[str, Any],
+    config_path: str,
+    imports: Mapping[str, str] | None = None,
+) -> None:
+    """Makes the folder of a new run, or makes sure that an old one is the same run: see `check_run`.
+
+    What has changed since is recorded under `history`.
+
+    Args:
+        workdir: the folder.
+        config: what is run.
+        config_path: the file that it comes from, and the variant.
+        imports: by module that the config names and that is not of Pax, its folder.
+
+    Raises:
+        ConfigError: if it cannot be that of this run; nothing in it is touched then.
+    """
+    check_run(workdir, config)
+    recorded = jsonable(config)
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    command = shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])
+    if (workdir / RUN_FILE).exists():
+        run = read_run(workdir)
+        changes = describe_differences(run["config"], recorded)
+        if not changes:
+            return
+        logging.info("The run goes on with other settings: %s.", "; ".join(changes))
+        change = {"time": now, "command": command, "changes": changes}
+        run |= {
+            "config": recorded,
+            IMPORTS: dict(imports or {}),
+            "history": [*run.get("history", []), change],
+        }
+    else:
+        run = {
+            "config": recorded,
+            "config_path": config_path,
+            "command": command,
+            "started": now,
+            IMPORTS: dict(imports or {}),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in PACKAGES},
+            },
+        }
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_whole(workdir / RUN_FILE, json.dumps(run, indent=2) + "\n")
+    except OSError as e:
+        raise _not_writable(workdir, e) from e
+
+
+def has_begun(workdir: pathlib.Path) -> bool:
+    """Whether something of a run is in its folder: a checkpoint, or a row of metrics."""
+    metrics = workdir / "metrics.jsonl"
+    return bool(contents(workdir / "checkpoints")) or (
+        metrics.exists() and metrics.stat().st_size > 0
+    )
+
+
+def _may_change(difference: str) -> bool:
+    key = difference.partition(": ")[0]
+    return any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+
+
+def _not_writable(workdir: pathlib.Path, error: OSError) -> ConfigError:
+    remedy = "make room" if is_full(error) else "give a folder that you may write to"
+    return ConfigError(f"workdir {workdir} cannot be written ({error.strerror}): {remedy}")
+
+
+def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+    """What `open_run` recorded.
+
+    Raises:
+        ConfigError: if the folder holds no run, or its record cannot be read.
+    """
+    try:
+        run = json.loads((workdir / RUN_FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise ConfigError(f"workdir {workdir} holds no run of Pax: train one there first") from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise ConfigError(
+            f"workdir {workdir} holds an unreadable {RUN_FILE} ({e}): give another folder"
+        ) from e
+    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
+        raise ConfigError(
+            f"workdir {workdir} holds a {RUN_FILE} that is not of Pax: give another folder"
+        )
+    return run
+
+
+def jsonable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it looks after a round trip through JSON, where tuples are lists.
+
+    Raises:
+        ConfigError: if it holds something that JSON has no word for.
+    """
+    try:
+        return json.loads(json.dumps(config))
+    except (TypeError, ValueError) as e:
+        raise ConfigError(
+            f"the config cannot be written down ({e}): use numbers, text, tuples and sections only"
+        ) from e
+
+
+def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`key: old -> new` for every setting in which two recorded configs differ."""
+    old, new = _flat(old), _flat(new)
+    missing = "not set"
+    return [
+        f"{key}: {old.get(key, missing)} -> {new.get(key, missing)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, missing) != new.get(key, missing)
+    ]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,159 @@
+"""Sweeps: all runs that the `get_sweep()` of a config file lists, a few at a time on this machine.
+
+    python -m pax.sweeps --config=configs/ipd.py:ppo --workdir=exp/rates
+    python -m pax.sweeps --config=configs/ipd.py:ppo --workdir=exp/rates --max_parallel=2
+    tensorboard --logdir=exp/rates
+
+Run <nnn> is `python -m pax.main` in <workdir>/<nnn>. The same command goes on: what is done is left alone,
+what was interrupted resumes. Ends with a table of overrides and final metrics, also in sweep.md and
+sweep.csv. `--config.<key>=<value>` holds for all runs. The exit code is 1 if a run failed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from pax.checks import folder
+from pax.config.command_line import one_line, parse_flags, print_error
+from pax.errors import ConfigError, PaxError
+from pax.sweeps.folder import Run, claim, runs_of
+from pax.sweeps.pool import Pool
+from pax.sweeps.sweep import check_sweep, load_sweep
+from pax.sweeps.table import NAME, write_table
+
+Submit = Callable[[Sequence[Run], flags.FlagValues], int]
+"""Hands runs, and the flags, to something else than this machine; returns the exit code."""
+
+
+def define_flags(
+    flag_values: flags.FlagValues = flags.FLAGS, elsewhere: Sequence[str] = ()
+) -> None:
+    """Those of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The sweep: a config file with a get_sweep(), and a variant, as in configs/ipd.py:ppo.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string("workdir", None, "The folder of the sweep, with one folder per run.", **own)
+    flags.DEFINE_enum("executor", "local", ["local", *elsewhere], "Where runs are trained.", **own)
+    flags.DEFINE_integer(
+        "max_parallel",
+        0,
+        "Runs at a time. 0: as many as there are --gpus, else 1; on a cluster, all.",
+        lower_bound=0,
+        **own,
+    )
+    flags.DEFINE_list(
+        "gpus", [], "GPUs of this machine, as in 0,1: each run gets one of them.", **own
+    )
+    flags.DEFINE_integer(
+        "retries",
+        1,
+        "How often a run that died is started again; it resumes from its last checkpoint.",
+        lower_bound=0,
+        **own,
+    )
+    flags.DEFINE_string(
+        "metric",
+        "train/reward_per_timestep/player_1",
+        "What the table shows of each run, and is sorted by.",
+        **own,
+    )
+    flags.DEFINE_bool("ascending", False, "Sort the smallest first.", **own)
+    flags.DEFINE_bool("dry_run", False, "Print the commands only.", **own)
+
+
+def sweep(
+    given: flags.FlagValues, elsewhere: Mapping[str, Submit] = types.MappingProxyType({})
+) -> int:
+    """Runs the sweep that the flags describe; returns the exit code.
+
+    Raises:
+        PaxError: in one sentence, before anything starts.
+    """
+    runs = plan(given)
+    if given.executor in elsewhere:
+        return elsewhere[given.executor](runs, given)
+    if given.dry_run:
+        print("\n".join(shlex.join(run.command) for run in runs))
+        return 0
+    gpus = given.gpus
+    max_parallel = given.max_parallel or len(gpus) or 1
+    if gpus and max_parallel > len(gpus):
+        raise ConfigError(
+            f"--max_parallel={max_parallel} is more than the {len(gpus)} of --gpus={','.join(gpus)}: "
+            "give each run one"
+        )
+    claim(runs)
+    pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
+    stopped_by = pool.work()
+    if stopped_by:
+        done = sum(run.is_done for run in runs)
+        print(
+            f"Stopped by {stopped_by.name} with {done} of {len(runs)} runs done. The same command goes on.",
+            file=sys.stderr,
+        )
+        return 128 + stopped_by
+    text = write_table(runs, given.metric, given.ascending)
+    folder = runs[0].folder
+    print(
+        f"{text}\n\nWritten to {folder / NAME}.md and .csv. "
+        f"Curves and settings: tensorboard --logdir={folder}"
+    )
+    if pool.failed:
+        names = ", ".join(run.name for run in pool.failed)
+        return print_error(
+            f"{len(pool.failed)} of {len(runs)} runs failed ({names}), see {folder / 'logs'}: the same "
+            "command tries them again",
+            1,
+        )
+    return 0
+
+
+def plan(given: flags.FlagValues) -> list[Run]:
+    """The runs that the flags ask for, once it is clear that each of them can be built."""
+    if given.config is None:
+        raise ConfigError("--config is missing: give a config file with a get_sweep()")
+    if not given.workdir:
+        raise ConfigError("--workdir is missing: name a folder for the sweep")
+    name = config_flags.get_config_filename(given["config"])
+    common = config_flags.get_override_values(given["config"])
+    found = load_sweep(name)
+    runs = runs_of(folder("--workdir", given.workdir), name, common, found)
+    check_sweep(given.config, found)
+    return runs
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(argv: Sequence[str], elsewhere: Mapping[str, Submit] = types.MappingProxyType({})) -> None:
+    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
+    logging.set_verbosity(logging.WARNING)
+    # The runs want the accelerators to themselves.
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        if len(argv) > 1:
+            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
+        sys.exit(sweep(flags.FLAGS, elsewhere))
+    except KeyboardInterrupt:
+        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
+    except PaxError as e:
+        sys.exit(print_error(one_line(e), 1))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main, flags_parser=parse_flags)

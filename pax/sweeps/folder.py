@@ -1,0 +1,142 @@
+"""The folder of a sweep: which runs it has, what they are called, how far they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pax.errors import ConfigError
+from pax.run.directory import describe_differences
+from pax.run.files import contents, write_whole
+from pax.run.status import read_status
+from pax.sweeps.sweep import Overrides, as_flags
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a sweep."""
+
+    index: int
+    overrides: Overrides
+    folder: pathlib.Path
+    """That of the sweep."""
+    config: str
+    common: Overrides
+    """What is overridden in all runs."""
+
+    @property
+    def name(self) -> str:
+        """`007`."""
+        return f"{self.index:03d}"
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """The folder of the run."""
+        return self.folder / self.name
+
+    @property
+    def log(self) -> pathlib.Path:
+        """What it printed; outside its folder, which must be empty when it begins."""
+        return self.folder / "logs" / f"{self.name}.log"
+
+    @property
+    def arguments(self) -> list[str]:
+        """Those of `pax.main`."""
+        return [
+            f"--config={self.config}",
+            *as_flags(self.common),
+            *as_flags(self.overrides),
+            f"--workdir={self.workdir}",
+        ]
+
+    @property
+    def command(self) -> list[str]:
+        """A process that trains it, or goes on with it."""
+        return [sys.executable, "-m", "pax.main", *self.arguments]
+
+    @property
+    def state(self) -> str:
+        """`waiting` if it never began; else as training last said, see `pax.run.status`."""
+        status = read_status(self.workdir)
+        return status.state if status else "waiting"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state == "done"
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done, 0 to 1, as it last said."""
+        status = read_status(self.workdir)
+        if status is None:
+            return 0.0
+        return 1.0 if status.state == "done" else status.iteration / max(status.num_iters, 1)
+
+
+def runs_of(
+    folder: pathlib.Path, config: str, common: Mapping[str, Any], sweep: Sequence[Overrides]
+) -> list[Run]:
+    """The runs of a sweep.
+
+    Raises:
+        ConfigError: if a setting is overridden in all of them and in one.
+    """
+    for key, value in common.items():
+        if any(key in overrides for overrides in sweep):
+            raise ConfigError(
+                f"--config.{key}={value} is a setting that the sweep sets: take it away"
+            )
+    return [Run(index, overrides, folder, config, common) for index, overrides in enumerate(sweep)]
+
+
+def claim(runs: Sequence[Run]) -> None:
+    """Makes the folder one of this sweep, unless it is of others; a sweep may grow at its end.
+
+    Raises:
+        ConfigError: if it holds something else, or cannot be written.
+    """
+    folder = runs[0].folder
+    record = json.loads(
+        json.dumps(
+            {
+                "config": runs[0].config,
+                "overrides": runs[0].common,
+                "runs": [run.overrides for run in runs],
+            }
+        )
+    )
+    path = folder / SWEEP_FILE
+    try:
+        if path.exists():
+            _check_same(folder, json.loads(path.read_text()), record)
+        elif folder.exists() and (not folder.is_dir() or contents(folder)):
+            raise ConfigError(
+                f"--workdir={folder} is not empty and holds no sweep: name another folder"
+            )
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(record, indent=2) + "\n")
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        if isinstance(e, ConfigError):
+            raise
+        raise ConfigError(f"--workdir={folder} cannot be used ({e}): name another folder") from e
+
+
+def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    kept = new["runs"][: len(old["runs"])]
+    differences = describe_differences(
+        {**old, "runs": {f"{index:03d}": run for index, run in enumerate(old["runs"])}},
+        {**new, "runs": {f"{index:03d}": run for index, run in enumerate(kept)}},
+    )
+    if differences:
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ConfigError(
+            f"--workdir={folder} holds another sweep ({'; '.join(differences[:3])}{more}): name another "
+            "folder, or add runs at the end only"
+        )

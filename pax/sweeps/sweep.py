@@ -1,0 +1,174 @@
+"""Sweeps: many runs of one config that differ in some of its settings.
+
+A config file has one if it defines `get_sweep()`, which returns a sequence of overrides, one dict per run:
+
+    def get_sweep():
+        return product(seed=range(3), **{"agent1.learning_rate": (0.01, 0.03)})
+
+`python -m launch.sweep` runs it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pax.config.build import build_trainer
+from pax.config.files import load_module, user_code
+from pax.config.sections import check_type, find_setting
+from pax.errors import ConfigError, PaxError
+
+Overrides = Mapping[str, Any]
+"""Values by dotted key of the config."""
+
+
+def product(*sweeps: Iterable[Overrides], **axes: Iterable[Any]) -> list[dict[str, Any]]:
+    """Every combination; the last axis varies fastest.
+
+    Args:
+        *sweeps: other sweeps, each an axis of its own, as in `product(zip(a=..., b=...), seed=range(3))`.
+        **axes: by setting, its values. Keys with dots: `**{"agent1.learning_rate": (0.01, 0.03)}`.
+
+    Raises:
+        ConfigError: if an axis is empty, or a setting is on two of them.
+    """
+    parts = [
+        [dict(overrides) for overrides in sweep]
+        for sweep in (
+            *sweeps,
+            *([{key: value} for value in _values(key, axes[key])] for key in axes),
+        )
+    ]
+    combined = []
+    for choice in itertools.product(*parts):
+        keys = [key for part in choice for key in part]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"{key} is on two axes of a sweep: take one away")
+        combined.append({key: value for part in choice for key, value in part.items()})
+    return combined
+
+
+def zip(**axes: Iterable[Any]) -> list[dict[str, Any]]:
+    """The first values of all axes, the second ones, and so on.
+
+    Args:
+        **axes: by setting, its values.
+
+    Raises:
+        ConfigError: if an axis is empty, or they differ in length.
+    """
+    columns = {key: _values(key, values) for key, values in axes.items()}
+    lengths = {key: len(values) for key, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise ConfigError(
+            f"axes of a zip differ in their number of values ({told}): give as many to each"
+        )
+    return [
+        dict(builtins.zip(columns, row, strict=True))
+        for row in builtins.zip(*columns.values(), strict=True)
+    ]
+
+
+def load_sweep(name: str) -> list[dict[str, Any]]:
+    """The sweep of the config file that `<file>` or `<file>:<argument>` names.
+
+    A `get_sweep` that takes an argument gets what follows the colon.
+
+    Raises:
+        ConfigError: if there is none, it fails, or it is no sequence of overrides that differ.
+    """
+    file, colon, argument = name.partition(":")
+    module = load_module(file)
+    get_sweep = getattr(module, "get_sweep", None)
+    if get_sweep is None:
+        raise ConfigError(
+            f"config file {file!r} has no get_sweep(): define one that returns a list of overrides, "
+            "see pax.sweeps.sweep"
+        )
+    with user_code(file):
+        takes_argument = bool(inspect.signature(get_sweep).parameters)
+        found = get_sweep(argument) if takes_argument and colon else get_sweep()
+        sweep = list(found) if isinstance(found, Iterable) else found
+    if not sweep or not isinstance(sweep, list):
+        raise ConfigError(f"get_sweep() of {file!r} returned {found!r}: return one dict per run")
+    for index, overrides in enumerate(sweep):
+        if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):
+            raise ConfigError(
+                f"get_sweep() of {file!r} returned {overrides!r} for run {index:03d}: return a dict of "
+                'settings, as in {"seed": 1}'
+            )
+    plain = [{key: _plain(value) for key, value in overrides.items()} for overrides in sweep]
+    for index, overrides in enumerate(plain):
+        if overrides in plain[:index]:
+            raise ConfigError(
+                f"runs {plain.index(overrides):03d} and {index:03d} of the sweep of {file!r} have the same "
+                f"overrides, {describe(overrides)}: take one away"
+            )
+    return plain
+
+
+def check_sweep(config: ConfigDict, sweep: Sequence[Overrides]) -> None:
+    """Raises ConfigError unless every run of a sweep can be built."""
+    for index, overrides in enumerate(sweep):
+        try:
+            check_run(config, overrides)
+        except PaxError as e:
+            raise ConfigError(f"run {index:03d} of the sweep ({describe(overrides)}): {e}") from e
+
+
+def check_run(config: ConfigDict, overrides: Overrides) -> None:
+    """Raises PaxError unless a run can be built."""
+    changed = config.copy_and_resolve_references()
+    for key, value in overrides.items():
+        like = find_setting(config, key)
+        check_type(key, value, like)
+        changed.update_from_flattened_dict({key: value})
+    # Where it will run, there may be other devices than here.
+    changed.num_devices = 0
+    build_trainer(changed, None)
+
+
+def as_flags(overrides: Overrides) -> list[str]:
+    """Overrides as arguments of `pax.main`."""
+    return [
+        f"--config.{key}={value if isinstance(value, str) else repr(value)}"
+        for key, value in overrides.items()
+    ]
+
+
+def describe(overrides: Overrides) -> str:
+    """Overrides as people read them, `seed=1 agent1.learning_rate=0.01`."""
+    return " ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
+
+
+def _values(key: str, values: Iterable[Any]) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"the axis {key} of a sweep is {values!r}: give a list of values")
+    found = list(values)
+    if not found:
+        raise ConfigError(f"the axis {key} of a sweep has no values: give some, or take it away")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Without numpy, whose numbers say their type when they are printed."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(
+            f"a sweep sets something to {value!r}: use numbers, text and tuples only"
+        ) from e
+    return value

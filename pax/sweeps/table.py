@@ -1,0 +1,87 @@
+"""What came of a sweep: a table of overrides and final metrics, as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from pax.errors import ConfigError, nearest
+from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.sweeps.folder import Run
+
+NAME = "sweep"
+
+
+def write_table(runs: Sequence[Run], metric: str, ascending: bool) -> str:
+    """Writes `sweep.csv` and `sweep.md` to the folder of the sweep; returns the latter.
+
+    Args:
+        runs: all of them.
+        metric: the key of the last column, by which rows are sorted; runs without it come last.
+        ascending: whether the smallest comes first.
+
+    Raises:
+        ConfigError: if runs report metrics, but none of them this one; the table is written all the same.
+    """
+    reported = [final_metrics(run) for run in runs]
+    values = [row.get(metric, math.nan) for row in reported]
+    sign = 1 if ascending else -1
+    order = sorted(
+        range(len(runs)),
+        key=lambda i: (math.isnan(values[i]), 0 if math.isnan(values[i]) else sign * values[i], i),
+    )
+    settings = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    header = ["run", *settings, "state", "iteration", metric]
+    rows = [
+        [
+            runs[i].name,
+            *(str(runs[i].overrides.get(key, "")) for key in settings),
+            runs[i].state,
+            str(int(reported[i].get("iteration", 0))),
+            "" if math.isnan(values[i]) else f"{values[i]:.6g}",
+        ]
+        for i in order
+    ]
+    folder = runs[0].folder
+    text = markdown(header, rows)
+    _write(folder / f"{NAME}.md", text + "\n")
+    partial = folder / f".{NAME}.csv"
+    with partial.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    os.replace(partial, folder / f"{NAME}.csv")
+    known = {key for row in reported for key in row}
+    if known and metric not in known:
+        raise ConfigError(f"no run reports --metric={metric}: {nearest(metric, known)}")
+    return text
+
+
+def final_metrics(run: Run) -> dict[str, float]:
+    """What a run reported last, by metric; what is undefined is left out."""
+    path = run.workdir / METRICS_FILE
+    found: dict[str, Any] = {}
+    for row in read_metrics(path) if path.exists() else []:
+        # Evaluations are seldom: their last row is an earlier one.
+        found |= {key: value for key, value in row.items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose columns line up."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in escaped
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,354 @@
+"""What config files are made of, and the config files there are."""
+
+import json
+import pathlib
+import re
+import runpy
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import _games as games
+from configs import _matrix_games as matrix_games
+from configs import _meta_games as meta_games
+from pax.agents import PPO
+from pax.config.build import build_trainer
+from pax.config.files import list_variants, load_config
+from pax.config.sections import (
+    base_config,
+    check_type,
+    defaults,
+    find_setting,
+    parse_variant,
+    role,
+    wrong_type,
+)
+from pax.errors import ConfigError, nearest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = sorted(ROOT.glob("configs/[!_]*.py"))
+VARIANTS = [
+    f"{path}:{variant}" for path in CONFIGS for variant in runpy.run_path(str(path))["VARIANTS"]
+]
+
+
+def short(name):
+    return pathlib.Path(name).name
+
+
+class Example:
+    def __init__(self, observation_space, needed, rate=0.5, *, sizes=(1, 2), name="x"):
+        pass
+
+
+def test_defaults_are_those_of_the_constructor():
+    expected = {"rate": 0.5, "sizes": (1, 2), "name": "x"}
+    assert defaults(Example).to_dict() == expected
+    assert defaults(Example, rate=2.0).to_dict() == {**expected, "rate": 2.0}
+
+
+def test_defaults_refuse_an_override_of_nothing():
+    with pytest.raises(ConfigError, match="Example has no setting 'rat': did you mean rate\\?"):
+        defaults(Example, rat=1.0)
+    # It comes from the game.
+    with pytest.raises(ConfigError, match="has no setting 'observation_space'"):
+        defaults(Example, observation_space=3)
+
+
+def test_a_role_holds_how_it_learns_and_every_setting_of_its_agent():
+    config = role("PPO", 1, learning_rate=0.5, reset_every=3)
+    assert (config.type, config.seats, config.learner) == ("PPO", (1,), "gradient")
+    assert (config.learning_rate, config.reset_every) == (0.5, 3)
+    assert config.num_epochs == PPO.num_epochs
+    assert role("TitForTat", 0).learner == "none"
+
+
+def test_roles_do_not_share_their_settings():
+    first, second = role("PPO", 0), role("PPO", 1)
+    first.path = "somewhere"
+    assert second.path == ""
+
+
+def test_base_config_is_made_anew_each_time():
+    first = base_config()
+    first.callbacks.scalars.every = 7
+    assert base_config().callbacks.scalars.every != 7
+    assert first.to_dict().keys() == base_config().to_dict().keys()
+
+
+OPTIONS = {"opponent": ["defect", "self"], "quicktest": None}
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "given"),
+    [
+        ("ppo", "ppo", {}),
+        ("ppo,quicktest", "ppo", {"quicktest": "true"}),
+        ("naive,quicktest,opponent=self", "naive", {"quicktest": "true", "opponent": "self"}),
+    ],
+)
+def test_parse_variant(argument, name, given):
+    assert parse_variant(argument, ["ppo", "naive"], OPTIONS) == (name, given)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("pop", "there is no variant 'pop': choose one of ppo, naive"),
+        ("", "there is no variant '': choose one of ppo, naive"),
+        ("ppo,nope", "variant ppo has no option 'nope': choose from opponent, quicktest"),
+        ("ppo,", "variant ppo has no option '': choose from opponent, quicktest"),
+        ("ppo,opponent=nope", "opponent is 'nope': choose one of defect, self"),
+        ("ppo,opponent", "opponent is '': choose one of defect, self"),
+        ("ppo,quicktest=yes", "option quicktest takes no value, and got 'yes'"),
+    ],
+)
+def test_parse_variant_lists_what_is_known(argument, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        parse_variant(argument, ["ppo", "naive"], OPTIONS)
+
+
+def test_nearest():
+    assert nearest("sedd", ["seed", "chunk"]) == "did you mean seed?"
+    assert nearest("x", ["seed", "chunk"]) == "choose one of chunk, seed"
+
+
+@pytest.mark.parametrize(
+    ("value", "like"),
+    [
+        (3, 1),
+        (3, 1.0),
+        (0.5, 1.0),
+        (float("inf"), 1.0),
+        (True, False),
+        ("b", "a"),
+        ([1], ()),
+        ((1,), (2, 3)),
+        ({}, {"a": 1}),
+        (ConfigDict(), {}),
+        ("anything", None),
+    ],
+)
+def test_types_that_fit(value, like):
+    check_type("key", value, like)
+
+
+@pytest.mark.parametrize(
+    ("value", "like", "message"),
+    [
+        ("3", 1, "key is '3': give a whole number, such as 1"),
+        (3.0, 1, "key is 3.0: give a whole number, such as 1"),
+        (True, 1, "key is True: give a whole number, such as 1"),
+        (None, 1, "key is None: give a whole number, such as 1"),
+        ("0.5", 1.0, "key is '0.5': give a number, such as 1.0"),
+        (False, 1.0, "key is False: give a number, such as 1.0"),
+        (float("nan"), 1.0, "key is nan: give a number, such as 1.0"),
+        (1, False, "key is 1: give true or false, such as False"),
+        (1, "a", "key is 1: give text, such as 'a'"),
+        (1, "", "key is 1: give text"),
+        ("ab", (1,), "key is 'ab': give a tuple, such as (1,)"),
+        (1, {"a": 2}, "key is 1, but a section: set what is in it, such as key.a"),
+    ],
+)
+def test_types_that_do_not_fit(value, like, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check_type("key", value, like)
+    assert str(wrong_type("key", value, like)) == message
+
+
+def test_find_setting():
+    config = ConfigDict({"seed": 3, "agent1": {"rate": 0.5, "seats": (1, 2)}})
+    assert find_setting(config, "seed") == 3
+    assert find_setting(config, "agent1.rate") == 0.5
+    for key, message in {
+        "sed": "sed is no setting: the config has no 'sed', did you mean seed?",
+        "agent1.rat": "agent1.rat is no setting: agent1 has no 'rat', did you mean rate?",
+        "agent2.rate": "agent2.rate is no setting: the config has no 'agent2', did you mean agent1?",
+        "agent1.seats[0]": "agent1.seats[0] is an item of agent1.seats: give all of it, as in "
+        "--config.agent1.seats=(1, 2)",
+        "seed.x": "seed.x is no setting: seed is 3 and has none of its own",
+    }.items():
+        with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+            find_setting(config, key)
+
+
+def test_list_names_every_variant_once_and_says_what_to_expect(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = []
+    for line in list_variants():
+        name, text = re.fullmatch(r"(configs/\w+\.py:\S+)  +(\S.*)", line).groups()
+        assert len(text) > 20
+        names.append(str(ROOT / name))
+    assert names == VARIANTS
+
+
+def test_list_leaves_out_what_is_no_config_and_names_what_is_broken(tmp_path):
+    with pytest.raises(ConfigError, match="there are no configs in .*: run from the checkout"):
+        list_variants(tmp_path)
+    (tmp_path / "_shared.py").write_text("1 / 0")
+    (tmp_path / "good.py").write_text("VARIANTS = {'a': 'first', 'bb': 'second'}")
+    assert [line.removeprefix(f"{tmp_path}/") for line in list_variants(tmp_path)] == [
+        "good.py:a   first",
+        "good.py:bb  second",
+    ]
+    (tmp_path / "worse.py").write_text("\n1 / 0")
+    with pytest.raises(ConfigError, match="worse.py' fails in line 2 with ZeroDivisionError"):
+        list_variants(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def get_config(:", "fails in line 1 with SyntaxError"),
+        ("import no_such_module", "fails in line 1 with ModuleNotFoundError"),
+        ("def get_config():\n  return nope", "fails in line 2 with NameError"),
+        ("def get_config():\n  open('/nope')", "fails in line 2 with FileNotFoundError"),
+        ("def get_config():\n  pass", "returned None: return an ml_collections.ConfigDict"),
+        ("x = 1", "has no get_config"),
+    ],
+)
+def test_a_broken_config_file_is_named_with_the_line(tmp_path, code, message):
+    path = tmp_path / "mine.py"
+    path.write_text(code)
+    with pytest.raises(ConfigError, match="mine.py") as info:
+        load_config(str(path))
+    assert message in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_a_config_file_finds_its_siblings(tmp_path):
+    folder = tmp_path / "my_experiments"
+    folder.mkdir()
+    (folder / "_shared.py").write_text("SEED = 7")
+    (folder / "mine.py").write_text(
+        "from ml_collections import ConfigDict\n"
+        "from my_experiments._shared import SEED\n"
+        "def get_config(argument='x'):\n"
+        "  return ConfigDict({'seed': SEED, 'argument': argument})\n"
+    )
+    assert load_config(f"{folder}/mine.py").to_dict() == {"seed": 7, "argument": "x"}
+    assert load_config(f"{folder}/mine.py:y,z").argument == "y,z"
+
+
+@pytest.mark.parametrize("suffix", ["", ",quicktest"])
+@pytest.mark.parametrize("name", VARIANTS, ids=short)
+def test_every_variant_builds(name, suffix, tmp_path):
+    config = load_config(name + suffix)
+    trainer = build_trainer(config, str(tmp_path / "run"))
+    assert [role.name for role in trainer.roles] == list(config.roles)
+    assert any(role.learner or role.agent.learns_within_episode for role in trainer.roles)
+    assert set(trainer.callbacks.names) == {"Scalars", "Progress", "Evaluation", "Checkpoint"}
+    # A run can be written down, and read back the same.
+    assert json.loads(json.dumps(config.to_dict())) is not None
+    assert not (tmp_path / "run").exists()
+    if suffix:
+        assert trainer.num_iters * trainer.env_steps_per_iteration <= 10_000
+
+
+def matrix_game_options(strategies):
+    """Every value of every option of a two-player matrix game, on top of one variant that takes it."""
+    for learner in matrix_games.LEARNERS:
+        for opponent in [*strategies, "self", "shared", *matrix_games.LEARNERS]:
+            yield f"{learner},opponent={opponent}"
+    for opponent in [*meta_games.CO_PLAYERS, *strategies, "self", "shared"]:
+        yield f"shaper,opponent={opponent}"
+    yield from (f"shaper,context={context}" for context in meta_games.CONTEXTS)
+    yield from (f"shaper,strategy={strategy}" for strategy in meta_games.STRATEGIES)
+    flags = (*meta_games.TASKS, *meta_games.TRAINING, *meta_games.EVALUATIONS)
+    yield from (f"shaper,{flag}" for flag in flags)
+    yield f"marl2,{','.join((*meta_games.TRAINING, *meta_games.EVALUATIONS))}"
+    yield f"shaper,{','.join(meta_games.TASKS)},context=att,small"
+
+
+@pytest.mark.parametrize("game", ["ipd", "imp"])
+def test_every_option_of_matrix_games_builds(game):
+    path = ROOT / f"configs/{game}.py"
+    for argument in matrix_game_options(runpy.run_path(str(path))["STRATEGIES"]):
+        trainer = build_trainer(load_config(f"{path}:{argument},quicktest"), None)
+        names = ["agent1"] if "opponent=shared" in argument else ["agent1", "agent2"]
+        assert [role.name for role in trainer.roles] == names
+
+
+@pytest.mark.parametrize(
+    "game", ["coin_game", "infinite", "nplayer_ipd", "ipditm", "cournot", "fishery", "rice"]
+)
+def test_every_option_of_other_games_builds(game):
+    path = ROOT / f"configs/{game}.py"
+    strategies = runpy.run_path(str(path)).get("STRATEGIES", {})
+    for opponent in [*strategies, *games.LEARNERS, "self", "shared"]:
+        load = f"{path}:ppo_memory,opponent={opponent},quicktest"
+        assert build_trainer(load_config(load), None).roles[0].seats[0] == 0
+    for opponent in [*strategies, *games.LEARNERS, "self"]:
+        trainer = build_trainer(load_config(f"{path}:gs,opponent={opponent},quicktest"), None)
+        assert len(trainer.roles) == trainer.env.num_players
+    for context in games.CONTEXTS:
+        build_trainer(load_config(f"{path}:marl2,context={context},quicktest"), None)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "ipd.py:gs,context=att",
+            "option context is one of Shaper, and gs plays PPO: leave it out",
+        ),
+        (
+            "coin_game.py:mfos_es,context=avg",
+            "option context is one of Shaper, and mfos_es plays MF",
+        ),
+        ("ipd.py:shaper,opponent=grim,persistent", "persistent is about who learns in a trial"),
+        ("coin_game.py:ppo,small", "option small is one of shaper, gs, .*, and not of ppo"),
+        ("coin_game.py:shaper,opponent=shared", "opponent=shared is one of independent learners"),
+        ("nplayer_ipd.py:shaper,shapers=3", "shapers is '3': choose one of 1, 2"),
+        ("rice.py:ppo,regions=6", "regions is '6': choose one of 5, 27"),
+        ("sarl.py:cartpol", "there is no variant 'cartpol': did you mean cartpole?"),
+        ("sarl.py:cartpole,memroy", "variant cartpole has no option 'memroy': choose from memory"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(argument, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        load_config(f"{ROOT}/configs/{argument}")
+
+
+def check_quicktest(name, workdir, with_evaluation):
+    config = load_config(f"{ROOT}/configs/{name},quicktest")
+    # Compiles as much again.
+    config.callbacks.evaluation.enabled = with_evaluation
+    trainer = build_trainer(config, str(workdir))
+    metrics = trainer.fit()
+    rewards = [
+        metrics[f"train/reward_per_timestep/player_{player + 1}"]
+        for player in range(trainer.env.num_players)
+    ]
+    assert np.isfinite(rewards).all()
+    if name.startswith("imp.py"):
+        assert sum(rewards) == pytest.approx(0.0, abs=1e-5)
+    if name.startswith("ipd.py"):
+        assert all(-3.0 <= reward <= 0.0 for reward in rewards)
+    learned = [value for key, value in metrics.items() if key.startswith("train/agent1/")]
+    assert learned or config.agent1.learner == "none"
+    assert np.isfinite(learned).all()
+    policies = {path.stem for path in (workdir / "policies").iterdir()}
+    expected = {name for name in config.roles if config[name].learner != "none"}
+    evolving = {name for name in expected if config[name].learner == "evolution"}
+    persistent = {name for name in config.roles if config[name].reset_every != 1}
+    assert policies == expected | {f"{name}_best" for name in evolving} | persistent
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "imp.py:ppo_memory,opponent=self",
+        "ipd.py:tabular,opponent=defect",
+        "imp.py:naive,opponent=tabular",
+    ],
+)
+def test_learners_run(name, tmp_path):
+    check_quicktest(name, tmp_path, with_evaluation="defect" in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS, ids=short)
+def test_every_variant_runs(name, tmp_path):
+    check_quicktest(short(name), tmp_path, with_evaluation=True)

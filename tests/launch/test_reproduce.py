@@ -1,0 +1,159 @@
+"""Tables of the literature: what is measured, kept, shown and refused."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from launch.reproduce import __main__ as program
+from launch.reproduce import published as tables
+from launch.reproduce.published import Cell, Table
+from pax.errors import ConfigError, OutputError
+from pax.run.locks import holding
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Two cells; what was measured is noted, and the second fails if it is told to."""
+    measured, failing = [], []
+
+    def cell(name, samples):
+        def measure(folder):
+            measured.append(name)
+            if name in failing:
+                raise KeyboardInterrupt
+            return np.array(samples)
+
+        return measure
+
+    cells = (
+        Cell("one: a - b", (-1.0, None), cell("one", [[-1.0, 0.0], [-2.0, 1.0]])),
+        Cell("two", (), cell("two", [[0.5, 0.25]])),
+    )
+    built = Table("A table", "reward", "pair", ("first", "second"), cells)
+    monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
+    return measured, failing
+
+
+def test_a_table_is_printed_and_written(table, tmp_path, capsys):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    printed = capsys.readouterr().out
+    assert "| one: a - b | -1.500 +- 0.500 | 0.500 +- 0.500 | -1, - | 2 |" in printed
+    assert "| two | 0.500 | 0.250 |  | 1 |" in printed
+    with (folder / "fake.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "pair": "one: a - b",
+        "column": "first",
+        "mean": "-1.5",
+        "standard_error": "0.5",
+        "published": "-1.0",
+        "seeds": "2",
+    }
+    assert [row["standard_error"] for row in rows] == ["0.5", "0.5", "", ""]
+    assert (folder / "fake.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_done_is_not_done_again(table, tmp_path):
+    measured, failing = table
+    failing.append("two")
+    with pytest.raises(KeyboardInterrupt):
+        program.reproduce(["fake"], str(tmp_path), False)
+    failing.clear()
+    program.reproduce(["fake"], str(tmp_path), False)
+    program.reproduce(["fake"], str(tmp_path), False)
+    assert measured == ["one", "two", "two"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "give one table, one of mfos, lola, shaper, coin_game"),
+        (["mfos", "lola"], "give one table, .* and not 2"),
+        (["mofs"], "there is no table 'mofs': did you mean mfos?"),
+    ],
+)
+def test_what_is_wrong_is_said(names, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        program.reproduce(names, str(tmp_path / "new"), False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_keeps_one_table(table, tmp_path):
+    program.reproduce(["fake"], str(tmp_path), False)
+    with pytest.raises(ConfigError, match="holds the results of .*fake.*: name another folder"):
+        program.reproduce(["fake"], str(tmp_path), True)
+    (tmp_path / "table.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        program.reproduce(["fake"], str(tmp_path), False)
+
+
+def test_from_the_shell_an_error_is_one_sentence():
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.reproduce", "mofs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: there is no table 'mofs': did you mean mfos?\n"
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [(("NL", "NL"), (-1.983, -1.983)), (("static", "NL"), (-2.454, -1.002))],
+)
+def test_exact_learners_score_what_was_published(pair, expected):
+    samples = tables._exact("IPD", *pair, num_seeds=2, num_envs=2048)
+    assert samples.shape == (2, 2)
+    np.testing.assert_allclose(samples.mean(axis=0), expected, atol=0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_table_has_a_quick_form(name, tmp_path):
+    folder = program.reproduce([name], str(tmp_path), True)
+    cells = tables.TABLES[name](True).cells
+    assert len(list((folder / "cells").glob("*.json"))) == len(cells)
+    for path in (folder / "cells").glob("*.json"):
+        assert np.isfinite(json.loads(path.read_text())["samples"]).all()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(table, tmp_path):
+    (tmp_path / "notes.md").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty and holds no results of this program"):
+        program.reproduce(["fake"], str(tmp_path), False)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+    assert table[0] == []
+
+
+def test_one_process_measures_a_table(table, tmp_path):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    with (
+        holding(folder / ".table.lock"),
+        pytest.raises(OutputError, match="is in use: another part of this process measures there"),
+    ):
+        program.reproduce(["fake"], str(folder), False)
+
+
+def test_ctrl_c_is_one_sentence_and_what_was_measured_is_kept(table, tmp_path, capsys, monkeypatch):
+    table[1].append("two")
+    given = types.SimpleNamespace(workdir=f"{tmp_path}/out", quick=False)
+    monkeypatch.setattr(program.flags, "FLAGS", given)
+    monkeypatch.setattr(program, "enable_compilation_cache", lambda: None)
+    monkeypatch.setattr(program.logging, "set_verbosity", lambda level: None)
+    with pytest.raises(SystemExit) as end:
+        program.main(["reproduce", "fake"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "Error: interrupted by SIGINT; the same command goes on where it was"
+    )
+    assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["one__a___b.json"]

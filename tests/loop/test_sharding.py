@@ -1,0 +1,135 @@
+"""Which axis is spread over devices, and what cannot be."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from configs.ipd import VARIANTS, get_config
+from pax.errors import ConfigError
+from pax.loop.sharding import Placement
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (
+            (50, 3, 1),
+            r"divides none of candidates \(50\), opponents \(3\), seeds \(1\): make candidates 48",
+        ),
+        ((1, 9, 1), "make opponents 8, or use fewer devices"),
+        ((2, 1, 1), "make candidates 4, or use fewer devices"),
+    ],
+)
+def test_sizes_that_devices_do_not_divide_are_told_with_the_nearest_that_do(
+    monkeypatch, sizes, message
+):
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    candidates, opponents, seeds = sizes
+    with pytest.raises(ConfigError, match=f"^num_devices is 4, which .*{message}"):
+        Placement(4, candidates=candidates, opponents=opponents, seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (3, "num_devices is 3, and each of 2 processes uses equally many: make it 2"),
+        (None, r"there are 2 processes, which divides none of .*: make seeds 2, or use fewer"),
+    ],
+)
+def test_processes_that_cannot_share(monkeypatch, number, message):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match=message):
+        Placement(number, candidates=1, opponents=1, seeds=3)
+
+
+def test_processes_with_unequal_devices(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 5)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"has 4 devices of the 5 that 2 processes have together"):
+        Placement(None, candidates=8, opponents=1, seeds=1)
+
+
+def test_the_choice_is_one_line():
+    assert str(Placement(1, candidates=50, opponents=1, seeds=1)) == "everything on 1 of 1 device"
+
+
+# What is cut, and the sizes that make it divisible by 8, of the variant that is not slow.
+QUICK = {"gs": ("candidates (8)", {})}
+
+
+def check_devices(variant, axis, settings):
+    result = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "tests" / "device_runs.py",
+            variant,
+            json.dumps({"num_devices": [1, 2, 8], **settings}),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_NUM_CPU_DEVICES": "8",
+            # Compiling takes a third of the time.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    runs = json.loads(result.stdout)
+    assert [run["placement"] for run in runs.values()] == [
+        "everything on 1 of 8 devices",
+        f"{axis} over 2 of 8 devices",
+        f"{axis} over 8 of 8 devices",
+    ]
+    for number, run in runs.items():
+        assert len(run["metrics"]) == 10
+        for found, expected in zip(run["metrics"], runs["1"]["metrics"], strict=True):
+            assert found.keys() == expected.keys()
+            for name, value in found.items():
+                np.testing.assert_allclose(
+                    value, expected[name], rtol=1e-4, atol=1e-4, err_msg=name
+                )
+        rewards = [one["train/reward_per_timestep/player_1"] for one in run["metrics"]]
+        assert len(set(map(str, rewards))) > 1  # It learns, or meets other luck.
+        # Seeds have nothing to say to each other. Others gather fitness or gradients, and metrics, but no
+        # step waits for another device.
+        assert bool(run["collectives"]) == (number != "1" and not axis.startswith("seeds"))
+        assert run["num_rollouts"] >= 1
+        assert not [found for found in run["collectives"] if found["in_rollout"]]
+
+
+@pytest.mark.parametrize("variant", QUICK)
+def test_devices_agree_and_do_not_talk_in_rollouts(variant):
+    check_devices(variant, *QUICK[variant])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["ppo", "ppo_memory"])
+def test_devices_share_opponents(variant):
+    # Gradients are summed in another order.
+    check_devices(variant, "opponents (8)", {"num_opps": 8})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(QUICK)))
+def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
+    config = get_config(f"{variant},quicktest")
+    if any(config[name].learner == "evolution" for name in config.roles):
+        cut = ("candidates (8)", {})
+    elif config.num_opps > 1:
+        cut = ("opponents (8)", {"num_opps": 8})
+    else:
+        cut = ("seeds (8)", {"num_seeds": 8})
+    check_devices(variant, *cut)

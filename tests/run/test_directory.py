@@ -1,0 +1,153 @@
+"""The folder of a run: whose it is, what may lie in it, and what may change."""
+
+import concurrent.futures
+import json
+import threading
+
+import pytest
+
+from pax.errors import ConfigError
+from pax.run import files
+from pax.run.directory import check_run, make_workdir, open_run, read_run
+from pax.run.files import contents, make_new_folder, write_whole
+from pax.run.locks import TRAINING_LOCK
+
+CONFIG = {"seed": 0, "num_iters": 4, "chunk": 2, "callbacks": {"scalars": {"every": 2}}}
+
+
+def begin(workdir, config=None):
+    """A run that has reported something."""
+    open_run(workdir, config or CONFIG, "ipd.py:ppo")
+    (workdir / "metrics.jsonl").write_text('{"iteration": 2}\n')
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        # By a kill while they were written: now, and by older versions.
+        ".run.json.tmp",
+        ".run.json",
+        ".training.json",
+        TRAINING_LOCK,
+        # By others than us.
+        ".gitkeep",
+        ".DS_Store",
+        "lost+found/",
+    ],
+)
+def test_what_nobody_put_there_is_no_content(tmp_path, left):
+    if left.endswith("/"):
+        (tmp_path / left).mkdir()
+    else:
+        (tmp_path / left).write_text('{"conf')
+    assert contents(tmp_path) == []
+    open_run(tmp_path, CONFIG, "ipd.py:ppo")
+    assert read_run(tmp_path)["config"] == CONFIG
+
+
+@pytest.mark.parametrize("name", ["notes.md", ".bashrc", "data", "run.json.bak", ".gitkeep2"])
+def test_what_somebody_put_there_is_content(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match="is not empty and holds no run of Pax"):
+        open_run(tmp_path, CONFIG, "ipd.py:ppo")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_kill_amid_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    write_whole(path, "old")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    monkeypatch.setattr(files.os, "replace", kill)
+    with pytest.raises(Killed):
+        write_whole(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert contents(tmp_path) == ["run.json"]
+    write_whole(path, b"newer")
+    assert path.read_text() == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_programs_that_start_together_get_folders_of_their_own(tmp_path):
+    number = 8
+    base = tmp_path / "exp" / "run"
+    barrier = threading.Barrier(number)
+
+    def make():
+        barrier.wait(20)
+        return str(make_new_folder(base))
+
+    with concurrent.futures.ThreadPoolExecutor(number) as threads:
+        made = [each.result(30) for each in [threads.submit(make) for _ in range(number)]]
+    assert len(set(made)) == number
+    assert sorted(made) == sorted(str(path) for path in base.parent.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "exp").write_text("a file")
+    with pytest.raises(ConfigError, match="cannot be made .*: name a folder .* with --workdir"):
+        make_workdir(tmp_path / "exp" / "run")
+
+
+def test_what_leaves_the_numbers_as_they_are_may_change_and_is_recorded(tmp_path):
+    begin(tmp_path)
+    started = read_run(tmp_path)["started"]
+    longer = {**CONFIG, "num_iters": 8, "chunk": 4}
+    open_run(tmp_path, longer, "ipd.py:ppo")
+    other = {**longer, "callbacks": {"scalars": {"every": 4}, "video": {"every": 8}}}
+    open_run(tmp_path, other, "ipd.py:ppo")
+    # The same again changes nothing.
+    before = (tmp_path / "run.json").read_bytes()
+    open_run(tmp_path, other, "ipd.py:ppo")
+    assert (tmp_path / "run.json").read_bytes() == before
+    run = read_run(tmp_path)
+    assert (run["config"], run["started"]) == (other, started)
+    assert [entry["changes"] for entry in run["history"]] == [
+        ["chunk: 2 -> 4", "num_iters: 4 -> 8"],
+        ["callbacks.scalars.every: 2 -> 4", "callbacks.video.every: not set -> 8"],
+    ]
+    assert all(entry["time"] >= started and entry["command"] for entry in run["history"])
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"seed": 1}, "seed: 0 -> 1"),
+        ({"num_iters": 8, "num_seeds": 2}, "num_seeds: not set -> 2"),
+        # Only whole names count.
+        ({"callbacks_of_mine": 1}, "callbacks_of_mine: not set -> 1"),
+    ],
+)
+def test_what_would_make_another_run_may_not_change(tmp_path, change, difference):
+    begin(tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+    message = f"holds a run with another config \\({difference}\\)"
+    for check in (
+        lambda config: check_run(tmp_path, config),
+        lambda config: open_run(tmp_path, config, "ipd.py:ppo"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check({**CONFIG, **change})
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_a_run_that_has_done_nothing_may_become_another(tmp_path):
+    """A mistake that is found as late as in the first compilation does not cost the folder."""
+    open_run(tmp_path, CONFIG, "ipd.py:ppo")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "metrics.jsonl").touch()
+    other = {**CONFIG, "seed": 1}
+    open_run(tmp_path, other, "ipd.py:ppo")
+    run = read_run(tmp_path)
+    assert run["config"] == other
+    assert json.dumps(run["history"]).count("seed: 0 -> 1") == 1
+    # What was saved belongs to a config.
+    (tmp_path / "checkpoints" / "2").mkdir()
+    with pytest.raises(ConfigError, match="another config"):
+        open_run(tmp_path, CONFIG, "ipd.py:ppo")

@@ -1,0 +1,168 @@
+"""Signals end training after the chunk; a second Ctrl-C ends it at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from callbacks import Checkpoint, Scalars
+from pax import Callback, MetaTrainer
+from pax.agents import AGENTS
+from pax.envs import IteratedMatrixGame
+from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.run.interrupt import STOP_SIGNALS, stop_on_signals
+
+pytestmark = pytest.mark.usefixtures("signals_received")
+
+
+class Send(Callback):
+    """Sends this process a signal at a step, when the chunk has ended."""
+
+    priority = 10
+
+    def __init__(self):
+        self.number = self.step = None
+        self.ended = []
+
+    def on_chunk_end(self, trainer, state, step, metrics):
+        if step == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def on_fit_end(self, trainer, state, step):
+        self.ended.append(step)
+
+
+@pytest.fixture(scope="module")
+def send():
+    return Send()
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory, send):
+    env = IteratedMatrixGame(num_inner_steps=4)
+    agents = [AGENTS["Random"].for_env(env, 0), AGENTS["TitForTat"].for_env(env, 1)]
+    return MetaTrainer(
+        env,
+        agents,
+        num_envs=4,
+        chunk=2,
+        callbacks=[send, Scalars(every=2), Checkpoint(every=100)],
+        workdir=tmp_path_factory.mktemp("run"),
+    )
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_ends_training_after_the_chunk_and_then_acts(
+    trainer, send, number, signals_received
+):
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
+    start = trainer.step
+    send.number, send.step = number, start + 4
+    trainer.fit(num_iters=start + 100)
+
+    assert trainer.step == start + 4
+    assert trainer.stop_reason == number.name
+    assert send.ended[-1] == start + 4
+    # It ended as it should: reported, and saved.
+    assert read_metrics(trainer.workdir / METRICS_FILE)[-1]["iteration"] == start + 4
+    saved = {path.name for path in (trainer.workdir / "checkpoints").iterdir()}
+    assert str(start + 4) in saved
+    # And then what the program does about the signal.
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
+    assert signals_received == [number]
+
+
+def test_training_goes_on_after_an_interruption(trainer, send):
+    send.step = None
+    goal = trainer.step + 2
+    trainer.fit(num_iters=goal)
+
+    assert (trainer.step, trainer.stop_reason) == (goal, None)
+
+
+def test_ctrl_c_reaches_a_script_of_several_fits(trainer, send):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    start = trainer.step
+    send.number, send.step = signal.SIGINT, start + 4
+    fits = []
+    with pytest.raises(KeyboardInterrupt):
+        for num_iters in (start + 2, start + 8, start + 100):
+            trainer.fit(num_iters)
+            fits.append(num_iters)
+    send.step = None
+
+    assert fits == [start + 2]
+    assert trainer.step == start + 4
+    assert (trainer.workdir / "checkpoints" / str(start + 4)).is_dir()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_an_ignored_signal_stays_ignored(number, signals_received):
+    signal.signal(number, signal.SIG_IGN)
+    told = []
+    with stop_on_signals(told.append):
+        assert signal.getsignal(number) == signal.SIG_IGN
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == signal.SIG_IGN
+    assert told == signals_received == []
+
+
+@pytest.mark.parametrize("first", STOP_SIGNALS)
+@pytest.mark.parametrize("second", STOP_SIGNALS)
+def test_after_the_first_signal_ctrl_c_acts_as_before_and_others_do_nothing(
+    first, second, signals_received
+):
+    told = []
+    with stop_on_signals(told.append):
+        os.kill(os.getpid(), first)
+        assert (told, signals_received) == ([first], [])
+        os.kill(os.getpid(), second)
+        in_context = [second] if second == signal.SIGINT else []
+        assert (told, signals_received) == ([first], in_context)
+    os.kill(os.getpid(), second)
+    assert (told, signals_received) == ([first], [*in_context, second])
+
+
+def test_handlers_come_back_after_an_error():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    with pytest.raises(ValueError, match="oops"), stop_on_signals(lambda number: None):
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] != before
+        raise ValueError("oops")
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_in_another_thread_nothing_changes():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    seen = []
+
+    def run():
+        with stop_on_signals(lambda number: None):
+            seen.extend(signal.getsignal(number) for number in STOP_SIGNALS)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    assert seen == before
+
+
+def test_the_second_ctrl_c_ends_a_process_that_does_not_stop():
+    code = """
+        import os, signal
+        from pax.run.interrupt import stop_on_signals
+        with stop_on_signals(lambda number: print("first", number.name, flush=True)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("still here", flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+            print("not any more", flush=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stdout.split("\n") == ["first SIGTERM", "still here", ""]
+    # Python ends by SIGINT after a KeyboardInterrupt.
+    assert result.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in result.stderr
