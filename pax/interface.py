@@ -1,8 +1,9 @@
-"""Checks, by tracing alone, that games and agents return what the loop expects of them."""
+"""Checks, by tracing alone, that games, agents and samplers return what the loop expects of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from pax.checkpoints.tree import flatten_leaves
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
-from pax.types import Ends, MemoryState, PyTree, Sample, TrainingState
+from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
 
 STEP_RESULTS = "(observations, state, rewards, done, info)"
 
@@ -166,6 +167,103 @@ def check_spaces(agent: Agent, env: Environment, seats: Sequence[int], role: str
                 )
 
 
+def check_sampler(
+    name: str,
+    sampler: Callable[[Any, Task], Any],
+    drawn: Any,
+    task: Task,
+    *,
+    num_players: int,
+    num_envs: int,
+) -> Task:
+    """Checks what a sampler of tasks returns; to be called while tracing.
+
+    Args:
+        name: of the sampler, for the message.
+        sampler: a function of what it may draw from, and of a task.
+        drawn: what it may draw from.
+        task: what the samplers before it have made.
+        num_players: of the game.
+        num_envs: of the run.
+
+    Returns:
+        The task that it makes.
+
+    Raises:
+        ConfigError: in one sentence, unless it is a task whose parts are of the right type and shape.
+    """
+    remedy = "a sampler takes (draw, task) and returns a Task, as those that pax.tasks makes do"
+    try:
+        inspect.signature(sampler).bind(drawn, task)
+    except TypeError as e:
+        raise ConfigError(f"{name} cannot be called with (draw, task) ({e}): {remedy}") from e
+    except ValueError:
+        pass  # Of some functions that are not written in Python, nothing is known.
+    try:
+        made = sampler(drawn, task)
+    except ConfigError as e:
+        raise ConfigError(f"{name}: {e}") from e
+    except Exception as e:
+        # It is the user's function: anything may happen in it.
+        told = " ".join(str(e).split("\n\n")[0].split())
+        raise ConfigError(f"{name} fails ({type(e).__name__}: {told}): {remedy}") from e
+    if not isinstance(made, Task):
+        what = "a function: call it first, as" if callable(made) else f"{_describe(made)}:"
+        raise ConfigError(f"{name} returns {what} {remedy}")
+    before, after = (str(jax.tree.structure(each.env_params)) for each in (task, made))
+    if before != after:
+        raise ConfigError(
+            f"{name} returns env_params as {after}, and they were {before}: keep their structure"
+        )
+    for old, new in zip(*map(jax.tree.leaves, (task.env_params, made.env_params)), strict=True):
+        if not _is_array(new, jnp.shape(old), jnp.number, jnp.bool_):
+            raise ConfigError(
+                f"{name} turns {_describe(old)} of env_params into {_describe(new)}: keep its shape"
+            )
+    for part, shape, kind, words in (
+        ("stop", (), jnp.integer, "an int32 scalar, or None"),
+        ("self_play", (), jnp.bool_, "a bool scalar, or None"),
+        ("seats", (num_players,), jnp.integer, f"a permutation of {num_players} players, or None"),
+    ):
+        value = getattr(made, part)
+        if value is not None and not _is_array(value, shape, kind):
+            raise ConfigError(f"{name} returns {_describe(value)} as {part}: return {words}")
+    for part, words in (
+        ("hyperparameters", "dicts of float32 scalars"),
+        ("blind", "arrays of bool"),
+    ):
+        value = getattr(made, part)
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{name} returns {_describe(value)} as {part}: return a dict of {words}, by role"
+            )
+    for role, settings in made.hyperparameters.items():
+        fits = isinstance(settings, Mapping) and all(
+            _is_array(value, (), jnp.floating) for value in settings.values()
+        )
+        if not fits:
+            raise ConfigError(
+                f"{name} returns {_describe(settings)} as hyperparameters of {role}: return a dict of "
+                "float32 scalars by setting"
+            )
+    for role, blind in made.blind.items():
+        if not _is_array(blind, (num_envs,), jnp.bool_):
+            raise ConfigError(
+                f"{name} returns {_describe(blind)} as blind of {role}: return a bool for each of the "
+                f"{num_envs} environments"
+            )
+    return made
+
+
+def _is_array(value: Any, shape: tuple[int, ...], *kinds: Any) -> bool:
+    """Whether a value is a number or an array of this shape and one of these kinds of numbers."""
+    try:
+        found, dtype = _type(value)
+    except (TypeError, ValueError):
+        return False
+    return found == shape and any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
 def _defined(name: str, method: Callable[..., Any], *args: Any) -> Any:
     try:
         return method(*args)
@@ -239,4 +337,5 @@ def _describe(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         shape = f" of shape {tuple(value.shape)}" if value.shape else " scalar"
         return f"{'an' if str(value.dtype).startswith('i') else 'a'} {value.dtype}{shape}"
-    return f"a {type(value).__name__}"
+    kind = type(value).__name__
+    return f"{'an' if kind.lower().startswith(tuple('aeiou')) else 'a'} {kind}"

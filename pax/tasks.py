@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from pax.checks import COUNT, NUMBER, WHOLE, check_kind, check_number
+from pax.checks import (
+    COUNT,
+    NUMBER,
+    WHOLE,
+    check_items,
+    check_kind,
+    check_name,
+    check_number,
+    short,
+)
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
+from pax.interface import check_sampler
 from pax.roles import Role
 from pax.types import PyTree, Task
 
@@ -48,6 +60,83 @@ def compose(env_params: PyTree, samplers: Sequence[Sampler] = ()) -> SampleTask:
         return task
 
     return sample_task
+
+
+@dataclasses.dataclass(frozen=True)
+class SizedSampler:
+    """A sampler that was made for certain sizes of a run."""
+
+    sampler: Sampler
+    kind: str
+    """The name in `TASKS` of what made it."""
+    sizes: Mapping[str, int]
+    """By the name of a setting of the run, what it was made for."""
+
+    def __call__(self, draw: Draw, task: Task) -> Task:
+        """Sets its aspect of a trial."""
+        return self.sampler(draw, task)
+
+
+def check_are_samplers(name: str, samplers: Any) -> None:
+    """Raises ConfigError unless `samplers`, the setting `name`, is a sequence of functions."""
+    check_items(name, samplers, "a list of samplers of pax.tasks")
+    for index, sampler in enumerate(samplers):
+        where = f"{name}[{index}]"
+        for kind, make in TASKS.items():
+            if sampler is make:
+                arguments = ", ".join(
+                    parameter.name
+                    for parameter in inspect.signature(make).parameters.values()
+                    if parameter.default is parameter.empty
+                )
+                raise ConfigError(
+                    f"{where} is pax.tasks.{kind} itself, which makes samplers: call it, as in "
+                    f"{kind}({arguments})"
+                )
+        if not callable(sampler):
+            raise ConfigError(
+                f"{where} is {short(sampler)}: give a function, such as "
+                "pax.tasks.hard_stop(num_outer_steps)"
+            )
+
+
+def check_samplers(
+    samplers: Mapping[str, Sampler], env_params: PyTree, env: Environment, **sizes: int
+) -> None:
+    """Checks by tracing what samplers return, one after the other.
+
+    Args:
+        samplers: in their order, by the names that messages call them.
+        env_params: what is played for before they draw anything.
+        env: the game.
+        **sizes: `num_envs` and `num_outer_steps` of the run.
+
+    Raises:
+        ConfigError: in one sentence, if one returns no task of this game and these sizes.
+    """
+    sizes = {**sizes, "num_players": env.num_players}
+    for name, sampler in samplers.items():
+        if isinstance(sampler, SizedSampler):
+            for size, made_for in sampler.sizes.items():
+                _check(
+                    made_for == sizes[size],
+                    f"{name} is {sampler.kind} for {size}={made_for}, and this run has {sizes[size]}",
+                    f"make it with {size}={sizes[size]}",
+                )
+
+    def draw(key: jax.Array, step: jax.Array) -> None:
+        task = Task(env_params=env_params)
+        for name, sampler in samplers.items():
+            task = check_sampler(
+                name,
+                sampler,
+                Draw(key, key, step),
+                task,
+                num_players=env.num_players,
+                num_envs=sizes["num_envs"],
+            )
+
+    jax.eval_shape(draw, jax.eval_shape(lambda: jax.random.key(0)), jnp.int32(0))
 
 
 def check_task(sample_task: SampleTask, roles: Sequence[Role], env: Environment) -> None:
@@ -107,11 +196,12 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
         stop = jax.random.randint(draw.key, (), 1, num_outer_steps + 1) if not at else jnp.int32(at)
         return dataclasses.replace(task, stop=stop)
 
-    return sampler
+    return SizedSampler(sampler, "hard_stop", {"num_outer_steps": num_outer_steps})
 
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
     """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
+    check_name("the role of a task", role)
     check_number("low", low, NUMBER)
     check_number("high", high, NUMBER)
     _check(
@@ -172,8 +262,7 @@ def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
     def sampler(draw: Draw, task: Task) -> Task:
         drawn = jax.random.uniform(draw.key, (4,), minval=-noise, maxval=noise)
         # Drawn in the opponent's own frame, where what player 1 calls CD is DC.
-        payoff = jnp.asarray(task.env_params.payoff_matrix, jnp.float32)
-        return _with_payoff(task, payoff.at[:, 1].add(drawn[jnp.array([0, 2, 1, 3])]))
+        return _with_payoff(task, _payoff_of(task).at[:, 1].add(drawn[jnp.array([0, 2, 1, 3])]))
 
     return sampler
 
@@ -185,7 +274,7 @@ def shuffled_seats(num_players: int) -> Sampler:
     def sampler(draw: Draw, task: Task) -> Task:
         return dataclasses.replace(task, seats=jax.random.permutation(draw.key, num_players))
 
-    return sampler
+    return SizedSampler(sampler, "shuffled_seats", {"num_players": num_players})
 
 
 def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000) -> Sampler:
@@ -207,6 +296,7 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
 
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
     """`role` sees only the first observation of an episode in `num_blind` environments of each opponent."""
+    check_name("the role of a task", role)
     check_number("num_envs", num_envs, COUNT)
     check_number("num_blind", num_blind, WHOLE)
     _check(0 <= num_blind <= num_envs, f"num_blind is {num_blind}", f"give 0 to {num_envs}")
@@ -215,10 +305,26 @@ def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
         blind = jax.random.permutation(draw.key, num_envs) < num_blind
         return dataclasses.replace(task, blind={**task.blind, role: blind})
 
-    return sampler
+    return SizedSampler(sampler, "blinded", {"num_envs": num_envs})
+
+
+def _payoff_of(task: Task) -> jax.Array:
+    """The payoff matrix of a game of two players with two actions, `[4, 2]`.
+
+    Raises:
+        ConfigError: if the game has none.
+    """
+    payoff = getattr(task.env_params, "payoff_matrix", None)
+    _check(
+        payoff is not None and jnp.shape(payoff) == (4, 2),
+        "it draws payoffs, and this game has no payoff_matrix of 4 outcomes for 2 players",
+        "play a matrix game of two players and two actions",
+    )
+    return jnp.asarray(payoff, jnp.float32)
 
 
 def _with_payoff(task: Task, payoff: jax.Array) -> Task:
+    _payoff_of(task)
     params = dataclasses.replace(task.env_params, payoff_matrix=payoff)
     return dataclasses.replace(task, env_params=params)
 

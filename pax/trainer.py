@@ -139,13 +139,7 @@ class MetaTrainer:
         remedy = "an agent, such as PPO.for_env(env), or a pax.Role"
         for index, role in enumerate(roles):
             check_instance(f"roles[{index}]", role, (Role, Agent), remedy)
-        check_items("samplers", samplers, "a list of samplers of pax.tasks")
-        for index, sampler in enumerate(samplers):
-            if not callable(sampler):
-                raise ConfigError(
-                    f"samplers[{index}] is {short(sampler)}: give a function, such as "
-                    "pax.tasks.hard_stop(num_outer_steps)"
-                )
+        tasks.check_are_samplers("samplers", samplers)
         if num_devices is not None and num_devices != -1:
             check_number("num_devices", num_devices, COUNT)
         if evaluations is not None:
@@ -211,7 +205,8 @@ class MetaTrainer:
             "num_opps": num_opps,
             "num_outer_steps": num_outer_steps,
         }
-        self._samplers = tuple(samplers)
+        self._samplers = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
+        self._check_samplers(self._samplers)
         learners = [role.learner for role in self.roles if role.learner]
         # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
         # talk to each other at every gradient step, so that is not done unasked; several processes ask.
@@ -226,13 +221,14 @@ class MetaTrainer:
         self._loop = Loop(
             env,
             self.roles,
-            tasks.compose(self.env_params, self._samplers),
+            tasks.compose(self.env_params, tuple(self._samplers.values())),
             placement=self.placement,
             probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
             **self._batch,
         )
         self._evaluators = {
-            name: self._evaluator(evaluation) for name, evaluation in (evaluations or {}).items()
+            name: self._evaluator(evaluation, f"evaluations[{name!r}]")
+            for name, evaluation in (evaluations or {}).items()
         }
         self._compiled = CompiledLoop(self._loop, self.placement, seed=seed, num_seeds=num_seeds)
         self._wall_time_before = 0.0
@@ -700,10 +696,20 @@ class MetaTrainer:
             return f"there is no checkpoint yet; {remedy}"
         return f"the last good checkpoint is that of iteration {step} in {self.workdir}; {remedy}"
 
-    def _evaluator(self, evaluation: Evaluation | Mapping[str, Role]) -> Evaluator:
+    def _check_samplers(self, samplers: Mapping[str, tasks.Sampler]) -> None:
+        sizes = {size: self._batch[size] for size in ("num_envs", "num_outer_steps")}
+        tasks.check_samplers(samplers, self.env_params, self.env, **sizes)
+
+    def _evaluator(
+        self, evaluation: Evaluation | Mapping[str, Role], where: str = "the evaluation"
+    ) -> Evaluator:
         if not isinstance(evaluation, Evaluation):
             evaluation = Evaluation(evaluation)
-        sample_task = tasks.compose(self.env_params, (*self._samplers, *evaluation.samplers))
+        own = {f"{where}.samplers[{i}]": each for i, each in enumerate(evaluation.samplers)}
+        samplers = {**self._samplers, **own}
+        if own:
+            self._check_samplers(samplers)
+        sample_task = tasks.compose(self.env_params, tuple(samplers.values()))
         return Evaluator(self.env, self.roles, sample_task, evaluation.replacements, **self._batch)
 
 

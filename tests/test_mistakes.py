@@ -5,6 +5,7 @@ Those at the command line are in `tests/config/test_build.py`.
 
 import pathlib
 
+import jax.numpy as jnp
 import pytest
 
 from pax import MetaTrainer, Role
@@ -24,11 +25,13 @@ from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, Ite
 from pax.envs.spaces import Box, Discrete
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
+from pax.loop.evaluator import Evaluation
 from pax.loop.iteration import compiled as compiled_loop
 from pax.tasks import (
     annealed_self_play,
     blinded,
     hard_stop,
+    mixed_ipd_payoff,
     mixed_learning_rate,
     mixed_payoff,
     shuffled_seats,
@@ -103,6 +106,101 @@ MISTAKES = [
     (
         lambda: MetaTrainer(env, two(), samplers="hard_stop"),
         "samplers is 'hard_stop': give a list of samplers of pax.tasks",
+    ),
+    (
+        lambda: mk(samplers=[lambda: None]),
+        "samplers[0] cannot be called with (draw, task) (too many positional arguments): a sampler",
+    ),
+    (lambda: mk(samplers=[lambda draw, task: None]), "samplers[0] returns a NoneType: a sampler"),
+    (
+        lambda: mk(samplers=[mixed_payoff(3), lambda draw, task: mixed_payoff(3)]),
+        "samplers[1] returns a function: call it first, as a sampler takes (draw, task)",
+    ),
+    (
+        lambda: mk(samplers=[hard_stop]),
+        "samplers[0] is pax.tasks.hard_stop itself, which makes samplers: call it, as in "
+        "hard_stop(num_outer_steps)",
+    ),
+    (
+        lambda: mk(samplers=[blinded]),
+        "samplers[0] is pax.tasks.blinded itself, which makes samplers: call it, as in "
+        "blinded(role, num_envs, num_blind)",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: 1 / 0]),
+        "samplers[0] fails (ZeroDivisionError: division by zero): a sampler takes (draw, task)",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(stop=jnp.ones(3))]),
+        "samplers[0] returns a float32 of shape (3,) as stop: return an int32 scalar, or None",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(stop="soon")]),
+        "samplers[0] returns a str as stop: return an int32 scalar, or None",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(self_play=1.0)]),
+        "samplers[0] returns a float as self_play: return a bool scalar, or None",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(seats=jnp.arange(3))]),
+        "samplers[0] returns an int32 of shape (3,) as seats: return a permutation of 2 players",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(hyperparameters=0.1)]),
+        "samplers[0] returns a float as hyperparameters: return a dict of dicts of float32 scalars",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(hyperparameters={"agent1": 0.1})]),
+        "samplers[0] returns a float as hyperparameters of agent1: return a dict of float32 scalars",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(blind={"agent1": True})]),
+        "samplers[0] returns a bool as blind of agent1: return a bool for each of the 10",
+    ),
+    (
+        lambda: mk(samplers=[lambda draw, task: task.replace(env_params=None)]),
+        "samplers[0] returns env_params as PyTreeDef(None), and they were PyTreeDef(",
+    ),
+    (
+        lambda: mk(
+            samplers=[
+                lambda draw, task: task.replace(
+                    env_params=task.env_params.replace(payoff_matrix=jnp.zeros((2, 2)))
+                )
+            ]
+        ),
+        "samplers[0] turns a float32 of shape (4, 2) of env_params into a float32 of shape (2, 2)",
+    ),
+    (
+        lambda: mk(samplers=[blinded("agent1", 5, 1)]),
+        "samplers[0] is blinded for num_envs=5, and this run has 10: make it with num_envs=10",
+    ),
+    (
+        lambda: mk(samplers=[shuffled_seats(3)]),
+        "samplers[0] is shuffled_seats for num_players=3, and this run has 2: make it with",
+    ),
+    (
+        lambda: mk(num_outer_steps=2, samplers=[hard_stop(5)]),
+        "samplers[0] is hard_stop for num_outer_steps=5, and this run has 2: make it with",
+    ),
+    (
+        lambda: MetaTrainer(
+            CoinGame(4), [PPO.for_env(CoinGame(4))] * 2, samplers=[mixed_ipd_payoff()]
+        ),
+        "samplers[0]: it draws payoffs, and this game has no payoff_matrix of 4 outcomes for 2",
+    ),
+    (lambda: mixed_learning_rate(3), "the role of a task is called 3: give a name"),
+    (lambda: Evaluation(samplers=3), "samplers is 3: give a list of samplers of pax.tasks"),
+    (lambda: Evaluation(samplers=[hard_stop]), "samplers[0] is pax.tasks.hard_stop itself"),
+    (lambda: Evaluation(3), "an evaluation is 3: give a dict of roles by the name of who they"),
+    (
+        lambda: mk(evaluations={"x": Evaluation(samplers=[lambda draw, task: 3])}),
+        "evaluations['x'].samplers[0] returns an int: a sampler takes (draw, task)",
+    ),
+    (
+        lambda: mk(evaluations={"x": Evaluation(samplers=[blinded("agent1", 3, 1)])}),
+        "evaluations['x'].samplers[0] is blinded for num_envs=3, and this run has 10: make it",
     ),
     (lambda: mk(num_envs=4.0), "num_envs is 4.0: give a whole number, at least 1"),
     (lambda: mk(num_envs="4"), "num_envs is '4': give a whole number, at least 1"),

@@ -20,7 +20,7 @@ from pax.loop.iteration import Loop
 from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role, check_roles
-from pax.tasks import Sampler, SampleTask
+from pax.tasks import Sampler, SampleTask, check_are_samplers
 from pax.types import PyTree, Task, TrainingState, TrainState
 
 
@@ -32,6 +32,13 @@ class Evaluation:
     """Who takes over, by the name of the role that gives up its seats."""
     samplers: Sequence[Sampler] = ()
     """What is drawn for a trial on top of what training draws."""
+
+    def __post_init__(self) -> None:
+        """Checks the kinds of both; `Evaluator` checks how they fit a run."""
+        check_mapping(
+            "an evaluation", self.replacements, "a dict of roles by the name of who they replace"
+        )
+        check_are_samplers("samplers", self.samplers)
 
 
 class Recording(NamedTuple):
@@ -65,9 +72,6 @@ class Evaluator:
         num_outer_steps: int,
     ):
         names = [role.name for role in roles]
-        check_mapping(
-            "an evaluation", replacements, "a dict of roles by the name of who they replace"
-        )
         for name, replacement in replacements.items():
             remedy = "a pax.Role, as in Role('agent2', Defect.for_env(env, 1), seats=(1,))"
             check_instance(f"what replaces {name}", replacement, Role, remedy)
