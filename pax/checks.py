@@ -8,6 +8,7 @@ import numbers
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -154,7 +155,43 @@ def check_choice(name: str, value: Any, known: Iterable[Any], where: str = "") -
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         told = f"{name} is {short(value)}{f' in {where}' if where else ''}"
-        raise ConfigError(f"{told}: choose one of {', '.join(map(str, known))}")
+        choices = ", ".join(map(str, known))
+        remedy = f"choose one of {choices}" if known else "there is none to choose from"
+        raise ConfigError(f"{told}: {remedy}")
+
+
+def check_distinct(what: str, names: Iterable[str]) -> None:
+    """Checks names of folders and files: macOS and Windows take those that differ by case for one.
+
+    Args:
+        what: what they are the names of, in the plural, for the message.
+        names: all of them, each once.
+
+    Raises:
+        ConfigError: if two of them would be one there.
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFKC", name).casefold()
+        if key in taken:
+            raise ConfigError(
+                f"{what} {taken[key]} and {name} differ by case alone: give one of them another name, as "
+                "some file systems take their files for one"
+            )
+        taken[key] = name
+
+
+def file(name: str, path: Any) -> pathlib.Path:
+    """Returns the path of a file.
+
+    Raises:
+        ConfigError: if it is no path.
+    """
+    check_instance(name, path, (str, os.PathLike), "the path of a file")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or not text.isprintable():
+        raise ConfigError(f"{name} is {short(text)}: give the path of a file")
+    return pathlib.Path(text)
 
 
 def folder(name: str, path: Any) -> pathlib.Path:

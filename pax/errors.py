@@ -35,5 +35,7 @@ class ProcessError(PaxError):
 def nearest(name: object, known: Iterable[str]) -> str:
     """`did you mean ...?` if something similar is known, else the list of what is."""
     known = sorted(known)
+    if not known:
+        return "there is none to choose from"
     close = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"

@@ -11,12 +11,24 @@ import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.checkpoints.tree import flatten_leaves
+from pax.checks import short
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
 
 STEP_RESULTS = "(observations, state, rewards, done, info)"
+
+
+def check_params(name: str, env: Environment, params: PyTree) -> None:
+    """Raises ConfigError unless a game can be played for `params`, the argument `name`."""
+    try:
+        env.check_params(params)
+    except (AttributeError, TypeError) as e:
+        raise ConfigError(
+            f"{name} is {short(params)}, which {type(env).__name__} cannot be played for ({e}): "
+            "give what env.make_params(...) returns"
+        ) from e
 
 
 def check_game(env: Environment, params: PyTree) -> None:

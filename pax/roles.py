@@ -6,7 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 
 from pax.agents.agent import Agent
-from pax.checks import WHOLE, check_instance, check_items, check_kind, check_name, check_number
+from pax.checks import (
+    WHOLE,
+    check_distinct,
+    check_instance,
+    check_items,
+    check_kind,
+    check_name,
+    check_number,
+)
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_spaces
@@ -60,6 +68,7 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two roles are called {name}: give each its own name")
+    check_distinct("roles", names)
     owner: dict[int, str] = {}
     for role in roles:
         if role.reset_every < 0:

@@ -1,6 +1,7 @@
 """Checks of a game or an agent of one's own: that it does what the loop, and whoever resumes a run, rely on.
 
-Each raises AssertionError with one sentence; what tracing alone tells is a ConfigError, as in training.
+Each returns nothing if all is well: silence is success. If not, it raises AssertionError with one sentence;
+what tracing alone tells is a ConfigError, as in training.
 
 >>> from pax.testing import check_agent, check_environment
 >>> check_environment(RockPaperScissors())
@@ -17,7 +18,7 @@ import numpy as np
 
 from pax import interface
 from pax.agents.agent import Agent
-from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_number
+from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_kind, check_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree, Sample
@@ -29,6 +30,7 @@ TOLERANCE = 1e-4
 
 def random_values(key: jax.Array, space: Space, *batch: int) -> PyTree:
     """Draws from a space, `[*batch, ...]`: uniformly, or, where bounds are missing, normally and clipped."""
+    check_instance("space", space, Space, "a space of pax.envs.spaces")
     if isinstance(space, Dict):
         return {
             name: random_values(jax.random.fold_in(key, index), part, *batch)
@@ -45,6 +47,7 @@ def random_values(key: jax.Array, space: Space, *batch: int) -> PyTree:
 
 def assert_in_space(value: PyTree, space: Space, what: str) -> None:
     """Checks values `[..., *space.shape]`: shape, type, finite, and within the bounds."""
+    check_instance("space", space, Space, "a space of pax.envs.spaces")
     if isinstance(space, Dict):
         names = [name for name, _ in space.parts]
         found = list(value) if isinstance(value, dict) else type(value).__name__
@@ -92,7 +95,7 @@ def check_environment(
     check_number("seed", seed, COUNT_OR_NONE)
     name = type(env).__name__
     params = env.default_params if params is None else params
-    env.check_params(params)
+    interface.check_params("params", env, params)
     interface.check_game(env, params)
     steps = min(num_steps or env.num_inner_steps, env.num_inner_steps)
     reset_key, step_key, action_key = jax.random.split(jax.random.key(seed), 3)
@@ -175,6 +178,10 @@ def check_agent(
         AssertionError: if a value is.
     """
     check_instance("agent", agent, Agent, "an agent, such as PPO.for_env(env)")
+    check_number("num_envs", num_envs, COUNT)
+    check_number("num_steps", num_steps, COUNT)
+    check_kind("auto_resets", auto_resets, False)
+    check_number("seed", seed, COUNT_OR_NONE)
     name = type(agent).__name__
     agent.check_rollout(num_steps, num_envs)
     interface.check_agent(

@@ -25,6 +25,7 @@ from pax.checks import (
     MAX_INT,
     Limit,
     check_choice,
+    check_distinct,
     check_instance,
     check_items,
     check_kind,
@@ -32,11 +33,10 @@ from pax.checks import (
     check_name,
     check_number,
     folder,
-    short,
 )
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from pax.interface import check_agent, check_game
+from pax.interface import check_agent, check_game, check_params
 from pax.learners.gradient import Gradient
 from pax.loop.compiled import CompiledLoop
 from pax.loop.evaluator import Evaluation, Evaluator, Recording, export_policies
@@ -148,17 +148,12 @@ class MetaTrainer:
                 check_name("an evaluation", name)
                 remedy = "a pax.Evaluation, or a dict of roles by the name of who they replace"
                 check_instance(f"evaluations[{name!r}]", evaluation, (Evaluation, Mapping), remedy)
+            check_distinct("evaluations", evaluations)
         if hyperparameters is not None:
             check_mapping("hyperparameters", hyperparameters, "a dict of settings by name")
         self.env = env
         self.env_params = env.default_params if env_params is None else env_params
-        try:
-            env.check_params(self.env_params)
-        except (AttributeError, TypeError) as e:
-            raise ConfigError(
-                f"env_params is {short(env_params)}, which {type(env).__name__} cannot be played for ({e}): "
-                "give what env.make_params(...) returns"
-            ) from e
+        check_params("env_params", env, self.env_params)
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
         check_game(env, self.env_params)
         check_roles(self.roles, env)

@@ -3,6 +3,8 @@
 Those at the command line are in `tests/config/test_build.py`.
 """
 
+import itertools
+import logging
 import pathlib
 
 import jax.numpy as jnp
@@ -21,12 +23,26 @@ from pax.agents import (
     TitForTat,
     ZeroDeterminant,
 )
+from pax.checkpoints.policies import load_policy, save_policy
+from pax.config.build import build_env, build_trainer
+from pax.config.build_callbacks import build_callback
+from pax.config.sections import (
+    base_config,
+    defaults,
+    evolution,
+    find_setting,
+    game,
+    parse_variant,
+    role,
+)
 from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, IteratedMatrixGame
 from pax.envs.spaces import Box, Discrete
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
 from pax.loop.evaluator import Evaluation
 from pax.loop.iteration import compiled as compiled_loop
+from pax.metrics.writers import create_writer, read_metrics
+from pax.sweeps import product, sweep
 from pax.tasks import (
     annealed_self_play,
     blinded,
@@ -36,7 +52,7 @@ from pax.tasks import (
     mixed_payoff,
     shuffled_seats,
 )
-from pax.testing import check_agent, check_environment
+from pax.testing import check_agent, check_environment, random_values
 
 env = IteratedMatrixGame(num_inner_steps=4)
 
@@ -517,6 +533,23 @@ MISTAKES = [
         "strategy is 'CMA' in evolution: did you mean CMA_ES?",
     ),
     (
+        lambda: Evolution(Tabular.for_env(env), strategy=[]),
+        "strategy is [] in evolution: choose one of",
+    ),
+    (
+        lambda: Evolution(Tabular.for_env(env), params=3),
+        "params is 3: give a dict of parameters of Open_ES",
+    ),
+    (
+        lambda: Evolution(
+            Tabular.for_env(env),
+            strategy="CMA_ES",
+            fitness_shaping="default",
+            params={"c_mean": "x"},
+        ),
+        "evolution.params.c_mean is 'x' in CMA_ES: give a number",
+    ),
+    (
         lambda: Evolution(Tabular.for_env(env), learning_rate=-1),
         "learning_rate is -1 in evolution: give 0 or more",
     ),
@@ -631,6 +664,124 @@ MISTAKES = [
     ),
     (lambda: cb.WandB(project=3), "project is 3 in WandB: give text"),
     (
+        lambda: mk(callbacks=[cb.Evaluation(every=None)]),
+        "Evaluation.every=None must be a whole number of iterations that is a multiple of chunk=10",
+    ),
+    (
+        lambda: mk(evaluations={"x": {}, "X": {}}),
+        "evaluations x and X differ by case alone: give one of them another name",
+    ),
+    (
+        lambda: MetaTrainer(
+            env,
+            [
+                Role("straße", Tabular.for_env(env), (0,)),
+                Role("STRASSE", TitForTat.for_env(env, 1), (1,)),
+            ],
+        ),
+        "roles straße and STRASSE differ by case alone: give one of them another name",
+    ),
+    (lambda: read_metrics(3), "path is 3: give the path of a file"),
+    (lambda: read_metrics(""), "path is '': give the path of a file"),
+    (
+        lambda: read_metrics("/nope"),
+        "metrics /nope cannot be read (No such file or directory): give the folder of a run, or",
+    ),
+    (
+        lambda: read_metrics("/etc/passwd"),
+        "/etc/passwd, line 1 is not an object with an 'iteration'",
+    ),
+    (lambda: create_writer(3), "workdir is 3: give the path of a folder"),
+    (lambda: load_policy(3), "path is 3: give the path of a file"),
+    (lambda: load_policy(None), "path is None: give the path of a file"),
+    (lambda: save_policy([], agent={}, params={}), "path is []: give the path of a file"),
+    (
+        lambda: save_policy("/nope/p", agent=3, params={}),
+        "agent is 3: give a dict of its type and settings, such as agent.describe()",
+    ),
+    (
+        lambda: save_policy("/nope/p", agent={}, params=3),
+        "params of policy /nope/p is of type int: give a dict or a struct of arrays",
+    ),
+    (lambda: product(3), "a sweep is 3: give a list of dicts, as product(...) and zip(...) return"),
+    (lambda: product([]), "a sweep is []: give a list of dicts"),
+    (lambda: product({"seed": [1]}), "a sweep is {'seed': [1]}: give a list of dicts"),
+    (lambda: product([3]), "a run of a sweep is 3: give a dict of settings"),
+    (lambda: product([{3: 1}]), "a run of a sweep is {3: 1}: give a dict of settings"),
+    (lambda: product(**{"a\nb": [1]}), "a sweep changes the setting 'a\\nb': give a dotted key"),
+    (
+        lambda: product(seed=itertools.count()),
+        "the axis seed of a sweep has more than 100000 values: give fewer",
+    ),
+    (
+        lambda: product(a=range(1000), b=range(1000)),
+        "a sweep has 1000000 runs: give at most 100000",
+    ),
+    (lambda: sweep.zip(), "a zip has no axes: give some"),
+    (lambda: sweep.load_sweep(3), "the config of a sweep is 3: give text"),
+    (lambda: sweep.check_sweep(base_config(), 3), "sweep is 3: give a list of dicts, one per run"),
+    (lambda: sweep.check_sweep(base_config(), [3]), "run 000 of the sweep is 3: give a dict"),
+    (lambda: defaults(3), "constructor is 3: give a class, such as pax.callbacks.Scalars"),
+    (
+        lambda: defaults(Tabular, learning_rate="x"),
+        "learning_rate of Tabular is 'x': give a number, such as",
+    ),
+    (lambda: role("PPO", "x"), "seat is 'x' in the role of PPO: give a whole number, 0 or more"),
+    (lambda: role("PPO", -1), "seat is -1 in the role of PPO: give 0 or more"),
+    (lambda: role("PPO", 0, type="Naive"), "type is 'Naive' in the role of PPO: it is the first"),
+    (lambda: role("PPO", 0, learner=3), "learner of the role of PPO is 3: give text, such as"),
+    (lambda: role("PPO", 0, seats="x"), "seats of the role of PPO is 'x': give a tuple"),
+    (
+        lambda: role("PPO", 0, learner="evolution", evolution=3),
+        "evolution of the role of PPO is 3, but a section: set what is in it",
+    ),
+    (lambda: evolution("Open_ES", params=3), "params of evolution is 3, but a section: set what"),
+    (
+        lambda: evolution("CMA_ES", params={"c_men": 1.0}),
+        "c_men is no parameter of CMA_ES: did you mean c_mean?",
+    ),
+    (
+        lambda: game("CoinGame", num_inner_steps=7),
+        "num_inner_steps is 7 in game('CoinGame'): it is a setting of the run, so set config.num",
+    ),
+    (lambda: game("CoinGame", size="x"), "size of CoinGame is 'x': give a whole number, such as 3"),
+    (lambda: game("Gymnax", gravity="x"), "gravity of Gymnax is 'x': give a number, such as 9.8"),
+    (lambda: parse_variant(3, {}, {}), "the argument of a config is 3: give text"),
+    (lambda: parse_variant("x", {}, {}), "there is no variant 'x': this config has none"),
+    (lambda: parse_variant("x,y", ["x"], {}), "variant x has no option 'y': it has none"),
+    (lambda: build_trainer(3, None), "config is 3: give what pax.config.base_config() returns"),
+    (
+        lambda: find_setting(base_config(), "callbacks.vido.every"),
+        "callbacks.vido.every is no setting: callbacks has no 'vido', did you mean video?; one that "
+        "the config does not have is added by --config.extra_callbacks=\"(('my_module.MyCallback', {",
+    ),
+    (
+        lambda: find_setting(base_config(), "callbacks.zz.type"),
+        "callbacks.zz.type is no setting: callbacks has no 'zz', choose one of checkpoint,",
+    ),
+    (
+        lambda: build_callback("callbacks.mine", "", {}),
+        "callbacks.mine has no type: give the dotted path of a class, 'module.Class'",
+    ),
+    (
+        lambda: build_callback("callbacks.mine", "Scalrs", {}),
+        "callbacks.mine is 'Scalrs', which is no dotted path: did you mean 'pax.callbacks.Scalars'?",
+    ),
+    (
+        lambda: build_callback("callbacks.mine", "pax.callbacks.Scalrs", {}),
+        "callbacks.mine is 'pax.callbacks.Scalrs', which cannot be imported (AttributeError: ",
+    ),
+    (
+        lambda: check_environment(env, params=3),
+        "params is 3, which IteratedMatrixGame cannot be played for ('int'",
+    ),
+    (
+        lambda: check_agent(Defect.for_env(env), num_envs="x"),
+        "num_envs is 'x': give a whole number, at least 1",
+    ),
+    (lambda: check_agent(Defect.for_env(env), num_steps=0), "num_steps is 0: give at least 1"),
+    (lambda: random_values(None, 3), "space is 3: give a space of pax.envs.spaces"),
+    (
         lambda: mk(callbacks=[cb.Checkpoint()]).fit(1),
         "Checkpoint has nowhere to save: give the trainer a workdir",
     ),
@@ -647,6 +798,37 @@ def test_mistakes_in_python(monkeypatch, index):
         mistake()
     assert str(refused.value).startswith(sentence)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("is_attribute", [True, False])
+def test_steps_of_a_game_of_ones_own_that_the_run_replaces_are_told(
+    tmp_path, monkeypatch, caplog, is_attribute
+):
+    steps = "num_inner_steps = 50" if is_attribute else ""
+    init = "" if is_attribute else "def __init__(self, num_inner_steps=50):"
+    body = "" if is_attribute else "    super().__init__(num_inner_steps)"
+    name = f"steps_of_my_own_{is_attribute}"
+    (tmp_path / f"{name}.py").write_text(
+        "from pax.envs import IteratedMatrixGame\n"
+        "class Mine(IteratedMatrixGame):\n"
+        f"    {steps or init}\n"
+        f"    {body or 'def __init__(self): self.one_hot, self.show_payoff_to = False, ()'}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = base_config()
+    config.env = game(f"{name}.Mine")
+    with caplog.at_level(logging.INFO):
+        played, _ = build_env(config)
+    assert played.num_inner_steps == config.num_inner_steps == 150
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{name}.Mine has num_inner_steps=50, and is played for the 150 steps of the run: set "
+        "config.num_inner_steps to change that."
+    ]
+    caplog.clear()
+    config.num_inner_steps = 50
+    with caplog.at_level(logging.INFO):
+        build_env(config)
+    assert not caplog.records
 
 
 def test_there_are_enough_of_them():

@@ -100,6 +100,12 @@ class CallbackList:
             for name, like in entry.callback.kinds.items():
                 check_kind(name, getattr(entry.callback, name), like, entry.name)
             every = entry.callback.every
+            setting = inspect.signature(type(entry.callback)).parameters.get("every")
+            if every is None and setting is not None and setting.annotation in (int, "int"):
+                raise ConfigError(
+                    f"{entry.name}.every=None must be a whole number of iterations that is a "
+                    f"multiple of chunk={chunk}, for example {chunk}, which is every chunk."
+                )
             if every is None or not entry.overrides("on_chunk_end"):
                 continue
             if isinstance(every, bool) or not isinstance(every, int):

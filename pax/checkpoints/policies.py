@@ -17,6 +17,7 @@ import flax.serialization
 import jax
 import numpy as np
 
+from pax import checks
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError
 
@@ -46,10 +47,14 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
         params: Pytree of arrays that this process can read.
 
     Raises:
+        ConfigError: `path` is no path, or `agent` is no dict.
         CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
           cannot be written.
     """
-    path = Path(path)
+    path = checks.file("path", path)
+    checks.check_mapping(
+        "agent", agent, "a dict of its type and settings, such as agent.describe()"
+    )
     try:
         agent_json = json.dumps(agent)
     except (TypeError, ValueError) as e:
@@ -58,6 +63,10 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
             "strings, lists and dicts."
         ) from e
     state = flax.serialization.to_state_dict(params)
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"params of policy {path} is of type {type(params).__name__}: give a dict or a struct of arrays."
+        )
     for name, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, bool)) or (
             isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
@@ -99,10 +108,11 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
         The description of the agent, and its parameters as numpy arrays.
 
     Raises:
+        ConfigError: `path` is no path.
         CheckpointError: There is no such file, it is not an intact policy file of this format, or the
           parameters are not like `like`.
     """
-    path = Path(path)
+    path = checks.file("path", path)
     try:
         data = path.read_bytes()
     except FileNotFoundError as e:

@@ -10,6 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
+from pax.checks import check_instance
 from pax.config.build_callbacks import build_callbacks
 from pax.config.imports import find_class
 from pax.config.sections import ROLE, base_config, check_section, check_type
@@ -33,6 +34,7 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
         ConfigError: in one sentence, with the key, its value and the remedy.
         CheckpointError: if a policy that the config names cannot be loaded.
     """
+    check_instance("config", config, ConfigDict, "what pax.config.base_config() returns, filled in")
     check_settings(config)
     env, env_params = build_env(config)
     roles = {name: build_role(name, config[name], env, env_params) for name in config.roles}
@@ -119,6 +121,7 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     cls = find_class("env.type", name, Environment, "pax.envs.Environment", ENVS)
     own = inspect.signature(cls).parameters
     if "num_inner_steps" in own:
+        _tell_steps(name, own["num_inner_steps"].default, config)
         settings["num_inner_steps"] = config.num_inner_steps
     check_section("env", {key: settings[key] for key in settings if key in own}, cls)
     env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
@@ -129,6 +132,7 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
                 "it take what it is given"
             )
         # A class whose steps are an attribute plays as many as the run says.
+        _tell_steps(name, env.num_inner_steps, config)
         env.num_inner_steps = config.num_inner_steps
     check_section("env", settings, env.make_params, known=own)
     try:
@@ -136,6 +140,18 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
         return env.for_params(params), params
     except ConfigError as e:
         raise ConfigError(f"env: {e}") from e
+
+
+def _tell_steps(name: str, own: Any, config: ConfigDict) -> None:
+    """Logs that the steps of the run replace those that a class of the user's own has."""
+    if name not in ENVS and isinstance(own, int) and own != config.num_inner_steps:
+        logging.info(
+            "%s has num_inner_steps=%d, and is played for the %d steps of the run: set "
+            "config.num_inner_steps to change that.",
+            name,
+            own,
+            config.num_inner_steps,
+        )
 
 
 def build_role(
@@ -278,6 +294,12 @@ def build_samplers(
             raise ConfigError(f"{key} is {kind!r}, which no task is called: {nearest(kind, TASKS)}")
         parameters = inspect.signature(TASKS[kind]).parameters
         given = {size: value for size, value in of_the_run.items() if size in parameters}
+        for size in given:
+            if size in settings:
+                raise ConfigError(
+                    f"{key}.{size} is {settings[size]!r}: it is that of the run ({given[size]}), so take it "
+                    "out"
+                )
         check_section(key, {**given, **settings}, TASKS[kind])
         if settings.get("role", config.roles[0]) not in config.roles:
             raise ConfigError(

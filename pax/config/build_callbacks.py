@@ -38,6 +38,8 @@ def build_callbacks(config: ConfigDict) -> list[Callback]:
 
 def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
     """A callback by its dotted path."""
+    if not path:
+        raise ConfigError(f"{where} has no type: give the dotted path of a class, 'module.Class'")
     cls = find_class(where, path, Callback, "pax.Callback", {})
     check_section(where, settings, cls)
     try:

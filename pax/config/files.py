@@ -13,6 +13,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
+from pax.checks import check_kind
 from pax.errors import ConfigError
 
 
@@ -43,6 +44,7 @@ def load_config(name: str) -> ConfigDict:
     Raises:
         ConfigError: if there is no such file, it cannot be loaded, or its `get_config` fails.
     """
+    check_kind("the config", name, "")
     file, colon, argument = name.partition(":")
     module = load_module(file)
     if not hasattr(module, "get_config"):

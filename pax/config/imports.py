@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -43,14 +44,22 @@ def find_class(
     word = {"Environment": "game"}.get(base.__name__, base.__name__.lower())
     if known and not dot:
         raise ConfigError(f"{where} is {name!r}, which no {word} is called: {nearest(name, known)}")
+    remedy = "give 'module.Class' of a module that Python finds from here"
     module_name = _stock_callback(module_name, class_name)
+    if not module_name:
+        stock = importlib.import_module(STOCK).__all__ if base.__name__ == "Callback" else ()
+        close = difflib.get_close_matches(str(name), stock, n=1)
+        hint = f"did you mean '{STOCK}.{close[0]}'?" if close else remedy
+        raise ConfigError(f"{where} is {name!r}, which is no dotted path: {hint}")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
     except (Exception, SystemExit) as e:
         # It is the user's module: anything may happen in it.
+        names = dir(sys.modules[module_name]) if module_name in sys.modules else []
+        if close := difflib.get_close_matches(class_name, names, n=1):
+            remedy = f"did you mean '{module_name}.{close[0]}'?"
         raise ConfigError(
-            f"{where} is {name!r}, which cannot be imported ({type(e).__name__}: {e}): give "
-            "'module.Class' of a module that Python finds from here"
+            f"{where} is {name!r}, which cannot be imported ({type(e).__name__}: {e}): {remedy}"
         ) from e
     if not (isinstance(cls, type) and issubclass(cls, base)) or cls is base:
         raise ConfigError(

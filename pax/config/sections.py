@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
+from pax.checks import COUNT_OR_NONE, check_kind, check_number
 from pax.errors import ConfigError, nearest
 
 BOUND_LATER = ("observation_space", "action_space")
@@ -36,6 +37,12 @@ ROLE = {
 }
 """What the config of a role holds besides the hyper-parameters of its agent."""
 
+ADD_CALLBACK = (
+    "one that the config does not have is added by "
+    "--config.extra_callbacks=\"(('my_module.MyCallback', {'threshold': 0.9}),)\""
+)
+"""How callbacks of one's own are named in the shell."""
+
 _KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -49,18 +56,23 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
     """The arguments of a class that have defaults, as a config, some of them overridden.
 
     Raises:
-        ConfigError: if the class takes no argument of the name of an override.
+        ConfigError: if the class takes no argument of the name of an override, or one of another type.
     """
+    if not callable(constructor):
+        raise ConfigError(
+            f"constructor is {constructor!r}: give a class, such as pax.callbacks.Scalars"
+        )
     parameters = {
         name: parameter.default
         for name, parameter in inspect.signature(constructor).parameters.items()
         if name not in BOUND_LATER and parameter.default is not inspect.Parameter.empty
     }
-    for name in overrides:
+    for name, value in overrides.items():
         if name not in parameters:
             raise ConfigError(
                 f"{constructor.__name__} has no setting {name!r}: {nearest(name, parameters)}"
             )
+        _check_override(f"{name} of {constructor.__name__}", value, parameters[name])
     return ConfigDict(parameters | overrides)
 
 
@@ -83,11 +95,19 @@ def game(kind: str, **settings: Any) -> ConfigDict:
     own = defaults(cls)
     if "num_inner_steps" in own:
         del own.num_inner_steps
+    if "num_inner_steps" in settings:
+        raise ConfigError(
+            f"num_inner_steps is {settings['num_inner_steps']!r} in game({kind!r}): it is a setting of "
+            "the run, so set config.num_inner_steps"
+        )
+    for name in [name for name in settings if name in own]:
+        _check_override(f"{name} of {kind}", settings[name], own[name])
     own.update({name: settings.pop(name) for name in list(settings) if name in own})
     params = cls(**own).param_settings()
     for name in settings:
         if name not in params:
             raise ConfigError(f"{kind} has no setting {name!r}: {nearest(name, [*own, *params])}")
+        _check_override(f"{name} of {kind}", settings[name], params[name])
     return ConfigDict({"type": kind, **own, **params, **settings})
 
 
@@ -98,15 +118,25 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
         seat: the player (from 0) that it plays.
         **settings: of the role (see `ROLE`) and of the agent.
+
+    Raises:
+        ConfigError: if there is no such agent, the seat is none, or a setting is unknown or of another type.
     """
     from pax.agents import AGENTS, Agent
     from pax.config.imports import find_class
     from pax.learners import SHAPING
 
     cls = find_class("the agent of a role", agent, Agent, "pax.agents.Agent", AGENTS)
+    check_number("seat", seat, COUNT_OR_NONE, f"the role of {agent}")
+    if "type" in settings:
+        raise ConfigError(
+            f"type is {settings['type']!r} in the role of {agent}: it is the first argument, so leave it out"
+        )
     by_default = "gradient" if cls.learns else "none"
     config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": by_default})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
+    for name, value in own.items():
+        _check_override(f"{name} of the role of {agent}", value, ROLE[name])
     if own.get("learner") == "evolution":
         own["evolution"] = evolution(**own.get("evolution", {}))
     if own.get("learner") in SHAPING:
@@ -122,11 +152,25 @@ def evolution(strategy: str = "Open_ES", **settings: Any) -> ConfigDict:
     """The config of evolution by a strategy of evosax, with all parameters that this strategy has."""
     from pax.learners.evolution import Evolution, default_strategy_params
 
+    params = settings.pop("params", {})
+    _check_override("params of evolution", params, {})
     config = defaults(Evolution, strategy=strategy, **settings)
     del config.initial  # It comes from the path of the role.
     del config.params
     config.params = ConfigDict(default_strategy_params(strategy))
+    for name, value in params.items():
+        if name not in config.params:
+            remedy = nearest(name, config.params) if config.params else "it has none"
+            raise ConfigError(f"{name} is no parameter of {strategy}: {remedy}")
+        _check_override(f"{name} of {strategy}", value, config.params[name])
+        config.params[name] = value
     return config
+
+
+def _check_override(key: str, value: Any, like: Any) -> None:
+    # A reference to a setting may get its value later, and is checked with the whole config.
+    if not isinstance(value, FieldReference):
+        check_type(key, value, like)
 
 
 def base_config() -> ConfigDict:
@@ -196,16 +240,19 @@ def parse_variant(
     Raises:
         ConfigError: that lists what is known.
     """
+    check_kind("the argument of a config", argument, "")
     name, *rest = argument.split(",")
     variants = list(variants)
     if name not in variants:
-        raise ConfigError(f"there is no variant {name!r}: choose one of {', '.join(variants)}")
+        remedy = f"choose one of {', '.join(variants)}" if variants else "this config has none"
+        raise ConfigError(f"there is no variant {name!r}: {remedy}")
     given = {}
     for item in rest:
         option, _, value = item.partition("=")
         if option not in options:
+            told = ", ".join(options)
             raise ConfigError(
-                f"variant {name} has no option {option!r}: choose from {', '.join(options)}"
+                f"variant {name} has no option {option!r}: {f'choose from {told}' if told else 'it has none'}"
             )
         values = options[option]
         if values is None:
@@ -213,7 +260,10 @@ def parse_variant(
                 raise ConfigError(f"option {option} takes no value, and got {value!r}")
             value = "true"
         elif value not in values:
-            raise ConfigError(f"{option} is {value!r}: choose one of {', '.join(values)}")
+            remedy = (
+                f"choose one of {', '.join(values)}" if values else "there is none to choose from"
+            )
+            raise ConfigError(f"{option} is {value!r}: {remedy}")
         given[option] = value
     return name, given
 
@@ -256,6 +306,8 @@ def find_setting(config: ConfigDict, key: str) -> Any:
         name = part.partition("[")[0]
         if not hasattr(value, "items"):
             raise ConfigError(f"{key} is no setting: {where} is {value!r} and has none of its own")
+        if name not in value and not value and where == "callbacks":
+            raise ConfigError(f"{key} is no setting: callbacks is empty, and {ADD_CALLBACK}")
         if name not in value and not value:
             raise ConfigError(
                 f"{key} is no setting: {where} is empty, and sections come from a config file, as in "
@@ -267,8 +319,9 @@ def find_setting(config: ConfigDict, key: str) -> Any:
                 f"--config.{key.partition('[')[0]}={value[name]}"
             )
         if name not in value:
+            add = f"; {ADD_CALLBACK}" if where == "callbacks" else ""
             raise ConfigError(
-                f"{key} is no setting: {where} has no {name!r}, {nearest(name, value)}"
+                f"{key} is no setting: {where} has no {name!r}, {nearest(name, value)}{add}"
             )
         where = name if value is config else f"{where}.{name}"
         value = value[name]

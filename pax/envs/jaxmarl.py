@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.checks import check_mapping
 from pax.envs.auto_reset import (
     EpisodeTotals,
     StepDraw,
@@ -67,10 +71,18 @@ class JaxMARL(Environment):
             )
         self.name = name
         self.num_inner_steps = num_inner_steps
+        settings = {} if settings is None else settings
+        check_mapping("settings", settings, f"a dict of what {name} of JaxMARL takes")
         try:
-            self._env = jaxmarl.make(name, **dict(settings or {}))
-        except (TypeError, ValueError, ImportError) as e:
-            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings or {})}: {e}") from e
+            self._env = jaxmarl.make(name, **settings)
+        except TypeError as e:
+            # Some cannot be made without settings either.
+            with contextlib.suppress(TypeError):
+                _check_settings(jaxmarl.make(name), name, settings)
+            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings)}: {e}") from e
+        except (ValueError, ImportError, KeyError, AssertionError, AttributeError) as e:
+            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings)}: {e}") from e
+        _check_settings(self._env, name, settings)
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
         # What it declares is not always what it shows.
@@ -180,6 +192,30 @@ class JaxMARL(Environment):
 
     def statistics_metrics(self, statistics: Any) -> dict[str, jax.Array]:
         return episode_metrics(statistics)
+
+
+def _check_settings(env: Any, name: str, settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a constructor has none of these settings, which some of them swallow."""
+    if any(hasattr(part, "reset") for part in vars(env).values()):
+        return  # It hands what it does not know to another environment.
+    known: set[str] = set()
+    for cls in type(env).__mro__[:-1]:
+        parameters = inspect.signature(
+            vars(cls).get("__init__", object.__init__)
+        ).parameters.values()
+        known |= {
+            each.name
+            for each in parameters
+            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        }
+        if "__init__" in vars(cls) and all(
+            each.kind is not each.VAR_KEYWORD for each in parameters
+        ):
+            break
+    known.discard("self")
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"{key} is no setting of {name} of JaxMARL: {nearest(key, known)}")
 
 
 def _observation_space(shown: Any, name: str) -> Space:

@@ -18,11 +18,14 @@ from pax.agents.standardise import standardise
 from pax.checks import (
     COUNT,
     NOT_NEGATIVE,
+    NUMBER,
     POSITIVE,
     Limit,
     check_instance,
     check_kind,
     check_limits,
+    check_mapping,
+    check_number,
 )
 from pax.errors import ConfigError, nearest
 from pax.learners.learner import Learner, World
@@ -112,7 +115,7 @@ class Evolution(Learner):
             ("optimizer", self.optimizer, (*OPTIMIZERS, "default")),
             ("init_mean", self.init_mean, INITS),
         ):
-            if value not in choices:
+            if not isinstance(value, str) or value not in choices:
                 raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
         compares = self.mean_removal or self.fitness_shaping in ("centered_rank", "z_score")
         if self.popsize == 1 and compares:
@@ -258,12 +261,14 @@ class Evolution(Learner):
     def _make_strategy_params(self) -> Any:
         params = self._strategy.default_params
         numbers = strategy_numbers(params)
-        for name in self.params:
+        check_mapping("params", self.params, f"a dict of parameters of {self.strategy}")
+        for name, value in self.params.items():
             if name not in numbers:
                 raise ConfigError(
                     f"evolution.params.{name} is no parameter of {self.strategy}: "
                     f"{nearest(name, numbers) if numbers else 'it has none'}"
                 )
+            check_number(f"evolution.params.{name}", value, NUMBER, self.strategy)
         sigma = {"std_init": self.sigma} if "std_init" in numbers else {}
         return params.replace(**{**sigma, **self.params})
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from absl import logging
 
+from pax import checks
+from pax.errors import ConfigError
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.run.files import write_whole
 
@@ -31,19 +33,24 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         number that is not finite.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: a line other than the last is not a row.
+        ConfigError: `path` is no path, the file cannot be read, or a line other than the last is not a row.
     """
-    if os.path.isdir(path):
-        path = os.path.join(path, METRICS_FILE)
-    lines = _lines(path)
+    path = checks.file("path", path)
+    if path.is_dir():
+        path = path / METRICS_FILE
+    try:
+        lines = _lines(path)
+    except OSError as e:
+        raise ConfigError(
+            f"metrics {path} cannot be read ({e.strerror}): give the folder of a run, or its {METRICS_FILE}"
+        ) from e
     rows = [_parse(line) for line in lines]
     if rows and rows[-1] is None:
         rows.pop()
     for number, row in enumerate(rows, start=1):
         if row is None:
-            raise ValueError(
-                f"{os.fspath(path)}, line {number} is not an object with an {STEP_KEY!r}"
+            raise ConfigError(
+                f"{path}, line {number} is not an object with an {STEP_KEY!r}: give a file that Pax wrote"
             )
     return [row for row in rows if row is not None]
 

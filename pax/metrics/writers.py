@@ -6,7 +6,6 @@ them (such as `clu.periodic_actions`): on its own, CLU imports TensorFlow.
 
 import math
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number, folder
 from pax.errors import ConfigError
 from pax.metrics import tensorboard_writer
 from pax.metrics.json_writer import METRICS_FILE, JsonLinesWriter, read_metrics
@@ -108,7 +108,10 @@ def create_writer(
     Raises:
         ConfigError: if nothing can be written there.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = folder("workdir", workdir)
+    if resume_at is not None:
+        check_number("resume_at", resume_at, COUNT_OR_NONE)
+    check_number("min_seconds", min_seconds, NOT_NEGATIVE)
     purge_step = 0 if resume_at is None else resume_at + 1
     try:
         writers: list[metric_writers.MetricWriter] = [

@@ -14,12 +14,14 @@ import builtins
 import inspect
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from pax.checks import check_instance, check_items, check_kind, check_mapping, short
 from pax.config.build import build_trainer
 from pax.config.files import load_module, user_code
 from pax.config.sections import check_type, find_setting
@@ -27,6 +29,8 @@ from pax.errors import ConfigError, PaxError
 
 Overrides = Mapping[str, Any]
 """Values by dotted key of the config."""
+MAX_RUNS = 100_000
+"""Runs of a sweep, and values of one axis: more are a mistake, and would fill the memory."""
 
 
 def product(*sweeps: Iterable[Overrides], **axes: Iterable[Any]) -> list[dict[str, Any]]:
@@ -39,13 +43,10 @@ def product(*sweeps: Iterable[Overrides], **axes: Iterable[Any]) -> list[dict[st
     Raises:
         ConfigError: if an axis is empty, or a setting is on two of them.
     """
-    parts = [
-        [dict(overrides) for overrides in sweep]
-        for sweep in (
-            *sweeps,
-            *([{key: value} for value in _values(key, axes[key])] for key in axes),
-        )
-    ]
+    parts: list[list[dict[str, Any]]] = [_runs(sweep) for sweep in sweeps]
+    parts += [[{key: value} for value in _values(key, axes[key])] for key in axes]
+    if (num_runs := math.prod(map(len, parts))) > MAX_RUNS:
+        raise ConfigError(f"a sweep has {num_runs} runs: give at most {MAX_RUNS}")
     combined = []
     for choice in itertools.product(*parts):
         keys = [key for part in choice for key in part]
@@ -65,6 +66,8 @@ def zip(**axes: Iterable[Any]) -> list[dict[str, Any]]:
     Raises:
         ConfigError: if an axis is empty, or they differ in length.
     """
+    if not axes:
+        raise ConfigError("a zip has no axes: give some, as in zip(seed=(0, 1))")
     columns = {key: _values(key, values) for key, values in axes.items()}
     lengths = {key: len(values) for key, values in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -86,6 +89,7 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: if there is none, it fails, or it is no sequence of overrides that differ.
     """
+    check_kind("the config of a sweep", name, "")
     file, colon, argument = name.partition(":")
     module = load_module(file)
     get_sweep = getattr(module, "get_sweep", None)
@@ -106,6 +110,8 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
                 f"get_sweep() of {file!r} returned {overrides!r} for run {index:03d}: return a dict of "
                 'settings, as in {"seed": 1}'
             )
+        for key in overrides:
+            _check_key(key)
     plain = [{key: _plain(value) for key, value in overrides.items()} for overrides in sweep]
     for index, overrides in enumerate(plain):
         if overrides in plain[:index]:
@@ -118,7 +124,9 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
 
 def check_sweep(config: ConfigDict, sweep: Sequence[Overrides]) -> None:
     """Raises ConfigError unless every run of a sweep can be built."""
+    check_items("sweep", sweep, "a list of dicts, one per run")
     for index, overrides in enumerate(sweep):
+        check_mapping(f"run {index:03d} of the sweep", overrides, 'a dict, as in {"seed": 1}')
         try:
             check_run(config, overrides)
         except PaxError as e:
@@ -127,6 +135,8 @@ def check_sweep(config: ConfigDict, sweep: Sequence[Overrides]) -> None:
 
 def check_run(config: ConfigDict, overrides: Overrides) -> None:
     """Raises PaxError unless a run can be built."""
+    check_instance("config", config, ConfigDict, "what get_config() returns")
+    check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
     changed = config.copy_and_resolve_references()
     for key, value in overrides.items():
         like = find_setting(config, key)
@@ -150,10 +160,34 @@ def describe(overrides: Overrides) -> str:
     return " ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
 
 
+def _runs(sweep: Any) -> list[dict[str, Any]]:
+    """The runs of a sweep that is given as an argument."""
+    is_list = isinstance(sweep, Iterable) and not isinstance(sweep, str | Mapping)
+    runs = list(sweep) if is_list else []
+    if not runs:
+        raise ConfigError(
+            f"a sweep is {short(sweep)}: give a list of dicts, as product(...) and zip(...) return it"
+        )
+    for run in runs:
+        check_mapping("a run of a sweep", run, 'a dict of settings, as in {"seed": 1}')
+        for key in run:
+            _check_key(key)
+    return [dict(run) for run in runs]
+
+
+def _check_key(key: str) -> None:
+    if not key.isprintable() or not key.strip():
+        raise ConfigError(f"a sweep changes the setting {key!r}: give a dotted key of the config")
+
+
 def _values(key: str, values: Iterable[Any]) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    _check_key(key)
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise ConfigError(f"the axis {key} of a sweep is {values!r}: give a list of values")
-    found = list(values)
+    # An iterator may have no end.
+    found = list(itertools.islice(values, MAX_RUNS + 1))
+    if len(found) > MAX_RUNS:
+        raise ConfigError(f"the axis {key} of a sweep has more than {MAX_RUNS} values: give fewer")
     if not found:
         raise ConfigError(f"the axis {key} of a sweep has no values: give some, or take it away")
     return found

@@ -560,8 +560,8 @@ def config():
         ),
         ({"callbacks": 3}, "callbacks is 3, but a section"),
         ({"callbacks.mine": 3}, "callbacks.mine is 3, but a section"),
-        ({"callbacks.mine": {}}, "callbacks.mine is '', which cannot be imported"),
-        ({"callbacks.mine": {"type": 3}}, "callbacks.mine is 3, which cannot be imported"),
+        ({"callbacks.mine": {}}, "callbacks.mine has no type: give the dotted path"),
+        ({"callbacks.mine": {"type": 3}}, "callbacks.mine is 3, which is no dotted path"),
         (
             {"callbacks.scalars.enabled": "no"},
             "callbacks.scalars.enabled is 'no': give true or false",
