@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.benchmark.machine import BOUNDS, seconds_for
 from pax.errors import ConfigError
+from pax.run.files import read_regular
 
 FORMAT = 1
 SAME = ("cpu", "cores", "device", "num_devices", "platform")
@@ -26,7 +26,7 @@ def read(path: str) -> dict[str, Any]:
         ConfigError: if it is none.
     """
     try:
-        results = json.loads(pathlib.Path(path).read_text())
+        results = json.loads(read_regular(path))
     except (OSError, ValueError) as e:
         raise ConfigError(f"--compare={path} cannot be read ({e}): name a file of --output") from e
     if not isinstance(results, dict) or results.get("format") != FORMAT:

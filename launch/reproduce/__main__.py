@@ -25,11 +25,12 @@ from absl import app, flags, logging
 
 from launch.reproduce.published import TABLES, Cell, Table
 from pax import checks
+from pax.checks import short
 from pax.config.command_line import one_line, print_error
 from pax.errors import ConfigError, OutputError, PaxError, nearest
 from pax.loop.xla import enable_compilation_cache, use_all_cores
 from pax.metrics.bootstrap import t_quantile
-from pax.run.files import contents, write_whole
+from pax.run.files import contents, read_regular, write_whole
 from pax.run.locks import FileLock, holding
 
 
@@ -105,9 +106,9 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no results of this program: name another folder"
             )
-        if path.exists() and json.loads(path.read_text()) != what:
+        if path.exists() and (held := json.loads(read_regular(path))) != what:
             raise ConfigError(
-                f"--workdir={folder} holds the results of {json.loads(path.read_text())}: name another folder"
+                f"--workdir={folder} holds the results of {short(held)}: name another folder"
             )
         write_whole(path, json.dumps(what))
     except (OSError, json.JSONDecodeError) as e:
@@ -119,7 +120,7 @@ def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
     path = folder / "cells" / f"{cell.key}.json"
     path.parent.mkdir(exist_ok=True)
     if path.exists():
-        return json.loads(path.read_text())
+        return json.loads(read_regular(path))
     started = time.monotonic()
     samples = np.asarray(cell.measure(folder / "runs" / cell.key))
     result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}

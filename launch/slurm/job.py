@@ -16,7 +16,7 @@ from absl import flags
 
 from launch.slurm.task import Training
 from pax.errors import ConfigError
-from pax.run.files import write_whole
+from pax.run.files import read_regular, write_whole
 from pax.sweeps.folder import Run, claim
 from pax.sweeps.table import write_table
 
@@ -226,7 +226,7 @@ def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
     claim(runs)
     done = [run for run in runs if run.is_done]
     path = folder / JOBS_FILE
-    jobs: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    jobs: dict[str, str] = json.loads(read_regular(path)) if path.exists() else {}
     active = queued_jobs() if jobs else set()
     queued = [run for run in runs if run not in done and jobs.get(run.name) in active]
     rest = [run for run in runs if run not in done and run not in queued]

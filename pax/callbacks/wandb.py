@@ -11,6 +11,7 @@ from pax.callbacks.callback import Callback
 from pax.checks import check_kind
 from pax.errors import ConfigError
 from pax.metrics.writers import metric_writers
+from pax.run.files import read_regular
 from pax.trainer import MetaTrainer
 
 if TYPE_CHECKING:
@@ -85,4 +86,4 @@ def run_id(workdir: pathlib.Path | None) -> str:
     path = workdir / RUN_ID_FILE
     if not path.exists():
         path.write_text(new + "\n")
-    return path.read_text().strip()
+    return read_regular(path).decode().strip()

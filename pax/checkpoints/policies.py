@@ -20,6 +20,7 @@ import numpy as np
 from pax import checks
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError
+from pax.run.files import read_regular
 
 FORMAT = 1
 
@@ -114,7 +115,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     """
     path = checks.file("path", path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError as e:
         raise CheckpointError(f"no policy file {path.absolute()}: check the path.") from e
     except OSError as e:

@@ -18,6 +18,7 @@ from absl import logging
 
 from pax.checkpoints.tree import PyTree, describe_leaves, first_difference, flatten_leaves, is_jax
 from pax.errors import CheckpointError
+from pax.run.files import find_irregular, open_regular, read_regular
 
 SCHEMA = 1
 
@@ -125,7 +126,9 @@ class CheckpointReader:
         """Returns what is wrong with the files of a checkpoint in a few words, or None."""
         path = self._directory / str(step)
         try:
-            checksums = json.loads((path / CHECKSUMS).read_text())
+            if irregular := find_irregular(path):
+                return f"{irregular.relative_to(path)} is no regular file"
+            checksums = json.loads(read_regular(path / CHECKSUMS))
             own_step = checksums.pop(STEP, step)
             if own_step != step:
                 return f"it is a copy of that of step {own_step}"
@@ -220,7 +223,7 @@ def _empty(leaf: Any) -> Any:
 def checksum(path: Path) -> list[int]:
     """Returns the size and the CRC-32 of a file."""
     size, crc = 0, 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 22):
             size += len(block)
             crc = zlib.crc32(block, crc)

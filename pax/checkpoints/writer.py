@@ -36,6 +36,7 @@ from pax.checkpoints.reader import (
 from pax.checkpoints.tree import PyTree, describe_leaves, flatten_leaves, is_jax
 from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.run import distributed
+from pax.run.files import find_irregular
 
 
 class Checkpointer(CheckpointReader):
@@ -237,6 +238,9 @@ class Checkpointer(CheckpointReader):
 
     def _read_metric(self, step: int) -> float | None:
         try:
+            if find_irregular(self._directory / str(step)):
+                # To open it could take for ever.
+                raise OSError("it holds something that is no regular file")
             return self._read_meta(step)["metric"]
         except Exception as e:
             # Not worth more than a line: `restore` looks at it closely if anybody wants it.

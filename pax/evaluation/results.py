@@ -12,9 +12,10 @@ import numpy as np
 from absl import logging
 
 from pax.errors import CheckpointError
+from pax.metrics.json_writer import is_iteration
 from pax.metrics.seeds import over_seeds
 from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
-from pax.run.files import write_whole
+from pax.run.files import read_regular, write_whole
 from pax.run.locks import FOLLOWER_LOCK, RECORD_LOCK, FileLock, holding
 
 EVALUATION_FILE = "evaluation.jsonl"
@@ -48,17 +49,26 @@ class Results:
         """All rows by iteration and name of the evaluation, in the order of the file.
 
         Lines that are not rows, as a killed process may leave one, are passed over.
+
+        Raises:
+            CheckpointError: if there is such a file, and it cannot be read.
         """
         try:
             stat = self._path.stat()
             seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
             if seen != self._seen:
                 self._rows = {
-                    _key(row): row for row in map(parse_row, _lines(self._path.read_bytes())) if row
+                    _key(row): row
+                    for row in map(parse_row, _lines(read_regular(self._path)))
+                    if row
                 }
                 self._seen = seen
         except FileNotFoundError:
             return {}
+        except OSError as e:
+            raise CheckpointError(
+                f"{self._path} cannot be read ({e.strerror}): take it away"
+            ) from e
         return self._rows
 
     def record(self, new: Sequence[Row]) -> None:
@@ -76,7 +86,7 @@ class Results:
                         f"the evaluation could not be written to {self._workdir}: {holder} has had the "
                         f"lock for {SECONDS_TO_RECORD:g} s; end it"
                     )
-                before = self._path.read_bytes() if self._path.exists() else b""
+                before = read_regular(self._path) if self._path.exists() else b""
                 lines = _lines(before)
                 rows = [parse_row(line) for line in lines]
                 replaced = {_key(row) for row in new}
@@ -191,7 +201,7 @@ def parse_row(line: bytes) -> Row | None:
         return None
     is_row = (
         isinstance(row, dict)
-        and isinstance(row.get("iteration"), int)
+        and is_iteration(row.get("iteration"))
         and isinstance(row.get("evaluation"), str)
     )
     return row if is_row else None

@@ -15,6 +15,8 @@ REPETITIONS = 2000
 LEAST_SEEDS = 6
 """The fewest seeds of which the bootstrap interval is shown: its measured coverage is 91 % for normal samples
 and at least 90 % for uniform, bimodal, Student's t (3 degrees of freedom) and log-normal ones."""
+LARGEST = 1e150
+"""Beyond it, squares of numbers do not fit into a float64."""
 INTERQUARTILE_MEAN = "inter-quartile mean, bootstrap interval"
 MEAN = "mean, t interval"
 # Quantiles at 97.5 % of Student's t distribution, for 1, 2, ... degrees of freedom.
@@ -95,6 +97,11 @@ def estimate_over_seeds(samples: ArrayLike) -> Estimate:
         samples: `[N, ...]`, one per seed.
     """
     array = np.asarray(samples, np.float64)
+    largest = np.max(np.abs(array), initial=0.0, where=np.isfinite(array))
+    if largest > LARGEST:
+        # Their sums and squares would not fit into a float64.
+        found = estimate_over_seeds(array / largest)
+        return Estimate(*(part * largest for part in found[:3]), found.method)
     if len(array) >= LEAST_SEEDS:
         low, high = bootstrap_interval(array)
         return Estimate(interquartile_mean(array, axis=0), low, high, INTERQUARTILE_MEAN)

@@ -12,9 +12,10 @@ from typing import Any
 from absl import logging
 
 from pax import checks
+from pax.checks import MAX_INT
 from pax.errors import ConfigError
 from pax.metrics.scalar_writer import ScalarWriter, as_number
-from pax.run.files import write_whole
+from pax.run.files import read_regular, write_whole
 
 STEP_KEY = "iteration"
 METRICS_FILE = "metrics.jsonl"
@@ -33,7 +34,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         number that is not finite.
 
     Raises:
-        ConfigError: `path` is no path, the file cannot be read, or a line other than the last is not a row.
+        ConfigError: `path` is no path, the file cannot be read or is no regular one, or a line other than
+            the last is not a row.
     """
     path = checks.file("path", path)
     if path.is_dir():
@@ -50,7 +52,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         if row is None:
             raise ConfigError(
-                f"{path}, line {number} is not an object with an {STEP_KEY!r}: give a file that Pax wrote"
+                f"{path}, line {number} is not an object with an {STEP_KEY!r} from 0 to {MAX_INT}: give a file "
+                "that Pax wrote"
             )
     return [row for row in rows if row is not None]
 
@@ -220,7 +223,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _lines(path: str | os.PathLike[str]) -> list[bytes]:
-    lines = pathlib.Path(path).read_bytes().split(b"\n")
+    lines = read_regular(path).split(b"\n")
     return lines if lines[-1] else lines[:-1]
 
 
@@ -230,4 +233,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get(STEP_KEY), int) else None
+    return row if isinstance(row, dict) and is_iteration(row.get(STEP_KEY)) else None
+
+
+def is_iteration(value: Any) -> bool:
+    """Whether a value is one that a run can have written for its iteration."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT

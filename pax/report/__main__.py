@@ -14,11 +14,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from absl import app, flags
 
 from pax.errors import ConfigError, PaxError
 from pax.report.data import group, read_runs
 from pax.report.page import GENERATOR, page
+from pax.run.files import read_regular
 
 _OUT = flags.DEFINE_string("out", "report.html", "The page to write.")
 
@@ -48,7 +50,9 @@ def report(paths: Sequence[str], out: pathlib.Path) -> list[str]:
         print(f"Error: {problem}", file=sys.stderr)
     if not runs:
         raise ConfigError(f"none of the runs can be reported, so {out} is not written")
-    text = page(group(runs), problems)
+    # What does not fit into a float64 is infinite, and shown as undefined.
+    with np.errstate(over="ignore", invalid="ignore"):
+        text = page(group(runs), problems)
     partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +68,7 @@ def _check(out: pathlib.Path) -> None:
     if not out.name or out.is_dir():
         raise ConfigError(f"--out={out} is a folder: give a file, such as report.html")
     try:
-        is_other = out.exists() and GENERATOR.encode() not in out.read_bytes()[:1000]
+        is_other = out.exists() and GENERATOR.encode() not in read_regular(out)[:1000]
     except OSError as e:
         raise ConfigError(f"--out={out} cannot be read ({e.strerror}): give another file") from e
     if is_other:

@@ -17,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 68, 16, 8, 40
 NUM_COLOURS = 8
 # Up to so many points are marked: a line between few would hide that there is nothing in between.
 MARKED = 20
+LARGEST, SMALLEST = 1e300, 1e-300
+# Beyond these, differences of numbers do not fit into a float64, or are 0.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,17 @@ class Line:
     high: np.ndarray
     colour: int = 0
 
+    def where_x_is_known(self) -> Line:
+        """The same without points whose x is not finite."""
+        known = np.isfinite(self.x)
+        parts = {key: getattr(self, key)[known] for key in ("x", "y", "low", "high")}
+        return dataclasses.replace(self, **parts)
+
+    def in_units(self, unit: float) -> Line:
+        """The same with y, low and high divided by a unit."""
+        parts = {key: getattr(self, key) / unit for key in ("y", "low", "high")}
+        return dataclasses.replace(self, **parts)
+
 
 def line_chart(
     title: str, lines: Sequence[Line], x_label: str, y_label: str, note: str = ""
@@ -38,9 +51,14 @@ def line_chart(
 
     A band that reaches much further than the lines is cut off at the frame, so that lines can be read.
     """
+    lines = [line.where_x_is_known() for line in lines]
+    unit = _unit(lines)
+    if unit > 1.0:
+        lines = [line.in_units(unit) for line in lines]
+        y_label = f"{y_label}, in {unit:g}"
     y_range = _limits(lines)
     xs = np.concatenate([line.x for line in lines])
-    x_range = _padded(float(xs.min()), float(xs.max()), 0.015)
+    x_range = _padded(float(xs.min()), float(xs.max()), 0.015) if len(xs) else (0.0, 1.0)
     marks = [
         f'<g class="line c{line.colour % NUM_COLOURS}">{_draw(line, x_range, y_range)}</g>'
         for line in lines
@@ -80,10 +98,20 @@ def short(value: float) -> str:
     return f"{value:.4g}" if abs(value) > 1e-12 else "0"
 
 
+def _unit(lines: Sequence[Line]) -> float:
+    """Returns 1, or a power of ten in which y has room at either end of what a float64 holds."""
+    ys = np.concatenate([line.y for line in lines])
+    largest = np.max(np.abs(ys), initial=0.0, where=np.isfinite(ys))
+    return 1e10 if largest > LARGEST else 1.0
+
+
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
     """Those of the lines, and of their bands as far as these are not much wider."""
     ys = np.concatenate([line.y for line in lines])
-    low, high = float(np.nanmin(ys)), float(np.nanmax(ys))
+    ys = ys[np.isfinite(ys)]
+    if not len(ys):
+        return -0.5, 0.5
+    low, high = float(ys.min()), float(ys.max())
     slack = max(high - low, 0.1 * abs(high), 1e-9)
     bands = np.concatenate([part for line in lines for part in (line.low, line.high)])
     bands = bands[np.isfinite(bands)]
@@ -95,8 +123,8 @@ def _limits(lines: Sequence[Line]) -> tuple[float, float]:
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:
     """A range with room at either end, and never empty."""
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        room = 0.5 * abs(high) or 0.5
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), SMALLEST):
+        room = 0.5 * abs(high) if abs(high) > SMALLEST else 0.5
         return low - room, high + room
     return low - share * (high - low), high + share * (high - low)
 

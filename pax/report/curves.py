@@ -90,7 +90,7 @@ def _rank(title: str) -> int:
 def axis_of(experiments: Sequence[Experiment]) -> str:
     """Iterations, unless one of them is not as many environment steps in all runs."""
     steps = {run.steps_per_iteration for experiment in experiments for run in experiment.runs}
-    return "iteration" if len(steps) == 1 or np.isnan(list(steps)).any() else STEPS
+    return "iteration" if len(steps) == 1 or not np.isfinite(list(steps)).all() else STEPS
 
 
 def _chart(

@@ -9,10 +9,12 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pax.checks import MAX_INT, short
 from pax.errors import ConfigError
 from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.run.directory import RUN_FILE, read_run
+from pax.run.files import read_regular
 
 NOT_SET = "not set"
 STEPS = "environment steps"
@@ -98,7 +100,11 @@ def read_runs(paths: Sequence[str]) -> tuple[list[Run], list[str]]:
         except ConfigError as e:
             problems.append(" ".join(str(e).split()))
         except OSError as e:
-            problems.append(f"{path} cannot be read ({e.strerror}), so it is left out")
+            problems.append(
+                f"{e.filename or path} cannot be read ({e.strerror}), so {path} is left out"
+            )
+        except RecursionError:
+            problems.append(f"{path} is left out, as its {RUN_FILE} is nested too deeply")
     return list(runs.values()), problems
 
 
@@ -132,8 +138,9 @@ def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
     settings = flat(record.get("config", {}))
     for key, least in (("seed", 0), ("num_seeds", 1)):
         value = settings.get(key, least)
-        if not isinstance(value, int) or value < least:
-            raise ConfigError(f"{path} is left out, as its {RUN_FILE} has {key} {value!r}")
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not is_whole or not least <= value <= MAX_INT:
+            raise ConfigError(f"{path} is left out, as its {RUN_FILE} has {key} {short(value)}")
     evaluations = read_evaluations(path / EVALUATION_FILE, problems)
     return Run(path, record, settings, rows, evaluations)
 
@@ -143,12 +150,17 @@ def read_evaluations(
 ) -> dict[str, tuple[int, dict[str, tuple[float, ...]]]]:
     """The last line of each evaluation; a line that is none is a problem, and passed over."""
     found = {}
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    try:
+        lines = read_regular(path).splitlines() if path.exists() else []
+    except OSError as e:
+        problems.append(f"{path} cannot be read ({e.strerror}), so it is passed over")
+        return {}
     for number, line in enumerate(lines, start=1):
         row = parse_row(line)
         per_seed = {key: _per_seed(value) for key, value in (row or {}).items() if key not in ABOUT}
         metrics = {key: values for key, values in per_seed.items() if values is not None}
-        if row is None or len(metrics) < len(per_seed):
+        sizes = {len(values) for values in metrics.values()}
+        if row is None or len(metrics) < len(per_seed) or len(sizes) > 1:
             problems.append(f"{path}, line {number} is no evaluation, so it is passed over")
         else:
             found[row["evaluation"]] = (row["iteration"], metrics)
@@ -197,7 +209,7 @@ def group(runs: Sequence[Run]) -> list[Experiment]:
         for members in groups:
             first = members[0]
             is_same = run.record and first.record and without_seed(run) == without_seed(first)
-            if is_same and not any(set(run.seeds) & set(member.seeds) for member in members):
+            if is_same and not any(overlap(run.seeds, member.seeds) for member in members):
                 members.append(run)
                 break
         else:
@@ -206,6 +218,11 @@ def group(runs: Sequence[Run]) -> list[Experiment]:
         members.sort(key=lambda run: run.seeds[0] if run.seeds else 0)
     labels = label([members[0] for members in groups])
     return [Experiment(name, tuple(members)) for name, members in zip(labels, groups, strict=True)]
+
+
+def overlap(one: range, other: range) -> bool:
+    """Whether two ranges have a number in common."""
+    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def without_seed(run: Run) -> dict[str, Any]:

@@ -106,7 +106,13 @@ def _mean(run: Run, iterations: Sequence[int] | np.ndarray, key: str) -> float:
     """Of what is defined; NaN if nothing is."""
     values = [run.rows[at].get(key, math.nan) for at in iterations if at in run.rows]
     known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    if not known:
+        return math.nan
+    total = sum(known)
+    # Of very large numbers, the sum may be infinite where the mean is not.
+    return (
+        total / len(known) if math.isfinite(total) else sum(value / len(known) for value in known)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +192,9 @@ def _result(run: Run, name: str) -> _Result | None:
                 warnings.simplefilter("ignore", RuntimeWarning)
                 means = {key: float(np.nanmean(values)) for key, values in per_seed.items()}
                 spread = {key: float(np.nanstd(values, ddof=1)) for key, values in per_seed.items()}
-            return _Result(at, run.num_seeds, means, spread, per_seed)
+            # Of a run without run.json it is not known otherwise how many seeds there are.
+            size = len(next(iter(per_seed.values()), ()))
+            return _Result(at, size, means, spread, per_seed)
     if trained_at is None:
         return None
     found = {

@@ -68,10 +68,16 @@ def _seeds(experiment: Experiment) -> str:
     """How many there are, and which."""
     if not experiment.runs[0].record:
         return "?"
-    seeds = sorted(seed for run in experiment.runs for seed in run.seeds)
-    follow = seeds == list(range(seeds[0], seeds[-1] + 1)) and len(seeds) > 2
-    which = f"{seeds[0]} to {seeds[-1]}" if follow else ", ".join(map(str, seeds))
-    return f"{len(seeds)} <small>({which})</small>"
+    parts: list[range] = []
+    for seeds in sorted((run.seeds for run in experiment.runs), key=lambda seeds: seeds.start):
+        if parts and parts[-1].stop == seeds.start:
+            parts[-1] = range(parts[-1].start, seeds.stop)
+        else:
+            parts.append(seeds)
+    which = ", ".join(
+        f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts
+    )
+    return f"{experiment.num_seeds} <small>({which})</small>"
 
 
 def _results(experiments: Sequence[Experiment]) -> str:
@@ -225,4 +231,6 @@ def _speed(experiments: Sequence[Experiment]) -> str:
 
 
 def _rounded(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{value:,.0f}"
+    if value is None or not np.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.4g}"

@@ -17,11 +17,14 @@ from typing import Any
 from absl import logging
 
 from pax.errors import ConfigError
-from pax.run.files import contents, is_full, make_new_folder, write_whole
+from pax.run.files import contents, is_full, make_new_folder, read_regular, write_whole
 
 RUN_FILE = "run.json"
 IMPORTS = "imports"
 """The key in it of what the config names that is not of Pax: top-level modules, and where they were."""
+FILES = (RUN_FILE, "metrics.jsonl", "training.json", "evaluation.jsonl")
+FOLDERS = ("checkpoints", "policies", "videos", "evaluation")
+"""What the files and folders are called that a run has in its own."""
 MAY_CHANGE = (
     # How long.
     "num_iters",
@@ -81,6 +84,7 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"workdir is {workdir}, which is a file: give a folder")
     try:
+        _check_kinds(workdir)
         if (workdir / RUN_FILE).exists():
             changes = describe_differences(read_run(workdir)["config"], recorded)
             others = [change for change in changes if not _may_change(change)]
@@ -97,6 +101,21 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         raise _not_writable(workdir, e) from e
     if workdir.exists() and not os.access(workdir, os.W_OK | os.X_OK):
         raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")
+
+
+def _check_kinds(workdir: pathlib.Path) -> None:
+    """Raises ConfigError if a file of a run is no regular one, or one of its folders is no folder."""
+    for path in sorted(workdir.iterdir()) if workdir.is_dir() else ():
+        wrong = None
+        if path.name in FOLDERS and not path.is_dir():
+            wrong = "no folder"
+        elif path.name in FILES and path.exists() and not path.is_file():
+            wrong = "no regular file"
+        if wrong:
+            raise ConfigError(
+                f"workdir {workdir} holds {path.name}, which is {wrong}: take it away, or give "
+                "another workdir"
+            )
 
 
 def open_run(
@@ -178,7 +197,7 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
         ConfigError: if the folder holds no run, or its record cannot be read.
     """
     try:
-        run = json.loads((workdir / RUN_FILE).read_text())
+        run = json.loads(read_regular(workdir / RUN_FILE))
     except (FileNotFoundError, NotADirectoryError) as e:
         raise ConfigError(f"workdir {workdir} holds no run of Pax: train one there first") from e
     except (OSError, ValueError, RecursionError) as e:

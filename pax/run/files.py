@@ -7,6 +7,8 @@ import itertools
 import os
 import pathlib
 import re
+import stat
+from typing import BinaryIO
 
 FOREIGN = ("lost+found", ".gitkeep", ".gitignore", ".DS_Store", "Thumbs.db")
 """What file systems and version control leave in folders that are empty otherwise."""
@@ -34,6 +36,45 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         # On a full disk, part of it would take the place of what else is to be written.
         temporary.unlink(missing_ok=True)
         raise
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file for reading that must be a regular one: to read a named pipe, say, may take for ever.
+
+    Raises:
+        OSError: if it cannot be opened, or is no regular file.
+    """
+    # Without O_NONBLOCK, opening a named pipe waits for somebody to write to it.
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Returns what a regular file holds.
+
+    Raises:
+        OSError: if it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def find_irregular(folder: pathlib.Path) -> pathlib.Path | None:
+    """Returns something below a folder that is neither a folder nor a regular file, or None."""
+    return next((path for path in sorted(folder.rglob("*")) if is_irregular(path)), None)
+
+
+def is_irregular(path: pathlib.Path) -> bool:
+    """Whether there is something at a path that is neither a folder nor a regular file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def contents(folder: pathlib.Path) -> list[str]:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from absl import logging
 
 from pax.errors import OutputError
+from pax.run.files import read_regular
 
 try:
     import fcntl
@@ -106,7 +107,7 @@ class FileLock:
             if self._is_held_here():
                 return "another part of this process"
             try:
-                who = json.loads(self._path.read_text())
+                who = json.loads(read_regular(self._path))
                 return f"process {who['pid']} on {who['host']}, since {who['started']}"
             except (OSError, ValueError, TypeError, KeyError):
                 return "another process"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from absl import logging
 
-from pax.run.files import is_full, write_whole
+from pax.run.files import is_full, read_regular, write_whole
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -95,7 +95,7 @@ class StatusReport:
 def read_status(workdir: pathlib.Path) -> Status | None:
     """What training last said in a run directory; None if it said nothing that can be read."""
     try:
-        status: dict[str, Any] = json.loads((workdir / STATUS_FILE).read_text())
+        status: dict[str, Any] = json.loads(read_regular(workdir / STATUS_FILE))
         return Status(**{**status, "saved": tuple(status["saved"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

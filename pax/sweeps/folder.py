@@ -11,7 +11,7 @@ from typing import Any
 
 from pax.errors import ConfigError
 from pax.run.directory import describe_differences
-from pax.run.files import contents, write_whole
+from pax.run.files import contents, read_regular, write_whole
 from pax.run.status import read_status
 from pax.sweeps.sweep import Overrides, as_flags
 
@@ -115,7 +115,7 @@ def claim(runs: Sequence[Run]) -> None:
     path = folder / SWEEP_FILE
     try:
         if path.exists():
-            _check_same(folder, json.loads(path.read_text()), record)
+            _check_same(folder, json.loads(read_regular(path)), record)
         elif folder.exists() and (not folder.is_dir() or contents(folder)):
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no sweep: name another folder"

@@ -1,5 +1,6 @@
 """Tests of saving and restoring train states, damage included."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -561,3 +562,18 @@ def test_layout_on_disk(open_checkpointer, tmp_path):
         },
         "meta": {"at": 7},
     }
+
+
+@pytest.mark.parametrize("name", ("state/_METADATA", "checksums.json", "meta/metadata", "other"))
+def test_a_pipe_in_a_checkpoint_is_damage_and_nobody_waits_for_it(tmp_path, name):
+    with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
+        for step in (1, 2):
+            checkpointer.save(step, {"x": jnp.ones(2) * step}, callbacks={}, meta={})
+    path = tmp_path / "2" / name
+    assert path.exists() or name == "other"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with contextlib.closing(Checkpointer(tmp_path)) as checkpointer:
+        assert checkpointer.find_damage(2) == f"{name} is no regular file"
+        restored = checkpointer.restore({"x": jnp.ones(2)})
+    assert restored.step == 1 and restored.state["x"].tolist() == [1.0, 1.0]

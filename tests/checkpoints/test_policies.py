@@ -177,3 +177,10 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(CheckpointError, match=r"params\['f'\].*builtin"):
         save_policy(tmp_path / "p", agent={}, params={"f": len})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(CheckpointError, match="cannot be read.*it is no regular file"):
+            load_policy(path)

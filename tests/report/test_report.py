@@ -2,8 +2,10 @@
 
 import html.parser
 import json
+import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 
@@ -216,6 +218,118 @@ def test_what_cannot_be_read_is_said_and_the_rest_goes_on(tmp_path, capsys):
     page = Page(tmp_path / "page.html")
     assert len(page.tables[0]) == 2
     assert "Not everything could be read" in page.text and "line 2 is not" in page.text
+
+
+RUN_FILES = ("metrics.jsonl", "run.json", "evaluation.jsonl")
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("kind", ("pipe", "folder", "socket", "device"))
+def test_only_regular_files_are_read(name, kind, tmp_path, monkeypatch):
+    good, bad = make_run(tmp_path / "good", [1.0]), make_run(tmp_path / "bad", [1.0])
+    path = bad / name
+    path.unlink(missing_ok=True)
+    monkeypatch.chdir(bad)  # Paths of sockets are short.
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "pipe":
+            os.mkfifo(name)
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "socket":
+            listener.bind(name)
+        else:
+            path.symlink_to("/dev/zero")
+        # With a row, as an empty folder of metrics would be an empty run.
+        problems = report([str(bad), str(good)], tmp_path / "page.html")
+    if kind == "folder" and name == "metrics.jsonl":
+        pattern = "metrics.jsonl cannot be read"
+    else:
+        pattern = rf"{name}.*(no regular file|No such device or address)|{name} cannot be read"
+    assert len(problems) == 1 and re.search(pattern, problems[0]), problems
+
+
+def damaged(path, **changes):
+    """A run whose second row, of three, is changed."""
+    make_run(path, [1.0, 2.0, 3.0])
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    rows[1] |= changes
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("iteration", (10**400, 2**31, -1, True, 1.5, None))
+def test_iterations_that_no_run_can_have_are_told(iteration, tmp_path):
+    good = str(make_run(tmp_path / "good", [1.0]))
+    problems = report(
+        [damaged(tmp_path / "bad", iteration=iteration), good], tmp_path / "page.html"
+    )
+    assert len(problems) == 1
+    assert (
+        "metrics.jsonl, line 2 is not an object with an 'iteration' from 0 to 2147483647"
+        in problems[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), (("seed", 10**400), ("seed", -1), ("num_seeds", 10**12), ("num_seeds", True))
+)
+def test_seeds_that_no_run_can_have_are_told(key, value, tmp_path):
+    good = str(make_run(tmp_path / "good", [1.0]))
+    bad = str(make_run(tmp_path / "bad", [1.0], **{key: value}))
+    (problem,) = report([bad, good], tmp_path / "page.html")
+    assert len(problem) < 400 and f"run.json has {key} " in problem
+
+
+@pytest.mark.parametrize("num_seeds", (2**31 - 2, 3))
+def test_many_seeds_are_told_without_counting_them(num_seeds, tmp_path):
+    runs = [make_run(tmp_path / str(i), [1.0], std=0.1, num_seeds=num_seeds) for i in range(2)]
+    assert report(list(map(str, runs)), tmp_path / "page.html") == []
+    assert f"{num_seeds} (0 to {num_seeds - 1})" in Page(tmp_path / "page.html").text
+
+
+EXTREMES = (1e308, -1e308, 1.7976931348623157e308, 1e300, 1e155, 5e-324, -5e-324, 1e-300, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("num_runs", (1, 6))
+@pytest.mark.parametrize("size", EXTREMES)
+def test_any_finite_number_can_be_drawn(size, num_runs, tmp_path, recwarn):
+    for index, other in enumerate((size, -size, 1.0, 5e-324, -1e308)):
+        paths = [
+            make_run(tmp_path / f"{index}-{seed}", [size, other, 1.0, None], seed=seed, std=size)
+            for seed in range(num_runs)
+        ]
+        assert report(list(map(str, paths)), tmp_path / "page.html") == []
+        page = Page(tmp_path / "page.html")
+        for key, value in page.attributes:
+            if key in ("d", "cx", "cy", "x", "y"):
+                assert not re.search("nan|inf|[0-9]{6}", value), (other, key, value)
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_means_of_the_largest_numbers_are_known(tmp_path):
+    """The sum of two numbers of 1.5e308 is infinite, their mean is not."""
+    paths = [make_run(tmp_path / str(seed), [1.5e308] * 200, seed=seed) for seed in range(2)]
+    assert report(list(map(str, paths)), tmp_path / "page.html") == []
+    assert Page(tmp_path / "page.html").tables[0][1][2].startswith("1.5e+308")
+
+
+@pytest.mark.parametrize("key", ("env_steps", "wall_time", "env_steps_per_second"))
+@pytest.mark.parametrize("value", (1e308, -1e308, 10**400, 5e-324))
+def test_axes_and_speeds_may_be_any_number(key, value, tmp_path):
+    paths = [damaged(tmp_path / "one", **{key: value}), str(make_run(tmp_path / "two", [1.0] * 3))]
+    last = pathlib.Path(paths[0]) / "metrics.jsonl"
+    rows = [json.loads(line) for line in last.read_text().splitlines()]
+    rows[-1][key] = value
+    last.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert report(paths, tmp_path / "page.html") == []
+
+
+@pytest.mark.parametrize("target", ("notes", "."))
+def test_a_report_is_not_written_to_a_pipe(target, tmp_path):
+    run = str(make_run(tmp_path / "run", [1.0]))
+    os.mkfifo(tmp_path / "notes")
+    with pytest.raises(ConfigError, match="no regular file|is a folder"):
+        report([run], tmp_path / target)
 
 
 def test_nothing_is_lost(tmp_path):

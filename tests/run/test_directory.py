@@ -2,15 +2,18 @@
 
 import concurrent.futures
 import json
+import os
 import threading
 
 import pytest
 
-from pax.errors import ConfigError
+from pax.errors import CheckpointError, ConfigError
+from pax.evaluation.results import Results
 from pax.run import files
 from pax.run.directory import check_run, make_workdir, open_run, read_run
 from pax.run.files import contents, make_new_folder, write_whole
 from pax.run.locks import TRAINING_LOCK
+from pax.run.status import read_status
 
 CONFIG = {"seed": 0, "num_iters": 4, "chunk": 2, "callbacks": {"scalars": {"every": 2}}}
 
@@ -151,3 +154,32 @@ def test_a_run_that_has_done_nothing_may_become_another(tmp_path):
     (tmp_path / "checkpoints" / "2").mkdir()
     with pytest.raises(ConfigError, match="another config"):
         open_run(tmp_path, CONFIG, "ipd.py:ppo")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("metrics.jsonl", "no regular file"),
+        ("run.json", "no regular file"),
+        ("training.json", "no regular file"),
+        ("evaluation.jsonl", "no regular file"),
+        ("checkpoints", "no folder"),
+        ("policies", "no folder"),
+    ],
+)
+def test_a_pipe_among_the_files_of_a_run_is_refused_unread(tmp_path, name, wrong):
+    begin(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=f"holds {name}, which is {wrong}: take it away"):
+        open_run(tmp_path, CONFIG, "ipd.py:ppo")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    if name == "run.json":
+        with pytest.raises(ConfigError, match="unreadable run.json .*no regular file"):
+            read_run(tmp_path)
+    if name == "training.json":
+        assert read_status(tmp_path) is None
+    if name == "evaluation.jsonl":
+        with pytest.raises(CheckpointError, match="cannot be read .it is no regular file."):
+            Results(tmp_path).rows()
