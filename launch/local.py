@@ -25,9 +25,12 @@ from typing import IO
 
 from absl import app, flags
 
-from pax.config.command_line import one_line, print_error
+from pax.checks import folder
+from pax.config.command_line import one_line, parse_flags, print_error
+from pax.config.run_arguments import launching, parse
 from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices
+from pax.run.directory import check_run
 from pax.run.interrupt import STOP_SIGNALS, heeded
 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 2, "Processes to start.")
@@ -52,6 +55,9 @@ def main(argv: Sequence[str]) -> None:
     except ConfigError as e:
         sys.exit(print_error(one_line(e), 1))
     if _DRY_RUN.value:
+        # Otherwise the processes do so themselves.
+        with launching():
+            _check(argv[1:])
         for settings, command in starts:
             print(
                 " ".join([*(f"{key}={value}" for key, value in settings.items())]),
@@ -59,6 +65,13 @@ def main(argv: Sequence[str]) -> None:
             )
         return
     sys.exit(run(starts))
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raises what the processes would find wrong before they train."""
+    given = parse(arguments)
+    if given.workdir:
+        check_run(folder("--workdir", given.workdir), given.config.to_dict())
 
 
 def plan(
@@ -181,4 +194,4 @@ def _explain(index: int, code: int, log: IO[bytes] | None) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

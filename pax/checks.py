@@ -207,13 +207,15 @@ def folder(name: str, path: Any) -> pathlib.Path:
         raise ConfigError(f"{name} is {short(text)}: give the path of a folder")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ConfigError(
-            f"{name} is {text}: {scheme[0]} is not supported, give a folder of this machine, or one that is "
-            "mounted here"
+            f"{name} is {brief(text)}: {scheme[0]} is not supported, give a folder of this machine, or "
+            "one that is mounted here"
         )
     try:
         found = pathlib.Path(text).expanduser()
     except RuntimeError as e:
-        raise ConfigError(f"{name} is {text}: there is no such home directory, give a path") from e
+        raise ConfigError(
+            f"{name} is {brief(text)}: there is no such home directory, give a path"
+        ) from e
     for part in (found, *found.parents):
         if len(os.fsencode(part.name)) > 255:
             raise ConfigError(
@@ -235,7 +237,20 @@ def folder(name: str, path: Any) -> pathlib.Path:
     return found
 
 
+def brief(value: Any, width: int = 80) -> str:
+    """A setting as it is told within a sentence: text without quotes, anything else as `short` has it."""
+    if not isinstance(value, str):
+        return short(value, width)
+    text = " ".join(value.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
 def short(value: Any, width: int = 80) -> str:
     """The repr of a value in a line, cut off where it is long."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        # Python writes no whole number of more than 4300 digits, and users' classes may do anything.
+        is_whole = isinstance(value, int)
+        text = f"about 2^{value.bit_length()}" if is_whole else f"<a {type(value).__name__}>"
     return text if len(text) <= width else f"{text[: width - 3]}..."

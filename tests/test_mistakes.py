@@ -39,8 +39,8 @@ from pax.envs import CoinGame, Cournot, Fishery, Gymnax, InfiniteMatrixGame, Ite
 from pax.envs.spaces import Box, Discrete
 from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
+from pax.loop import compiled as compiled_loop
 from pax.loop.evaluator import Evaluation
-from pax.loop.iteration import compiled as compiled_loop
 from pax.metrics.writers import create_writer, read_metrics
 from pax.sweeps import product, sweep
 from pax.tasks import (
@@ -838,3 +838,31 @@ def test_there_are_enough_of_them():
 def test_the_home_directory_is_meant_by_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert mk(workdir="~/runs/a").workdir == pathlib.Path("/home/me/runs/a")
+
+
+HUGE = 10**5000
+"""Python writes no number of more than 4300 digits, also not into an error."""
+
+
+class Nameless:
+    def __repr__(self):
+        raise RuntimeError("no name")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda: mk(HUGE), "num_envs is about 2^16610: give at most 2147483647"),
+        (lambda: mk((1, HUGE)), "num_envs is <a tuple>: give a whole number"),
+        (lambda: mk(Nameless()), "num_envs is <a Nameless>: give a whole number"),
+        (lambda: mk(10**4000), "num_envs is 1" + "0" * 76 + "...: give at most"),
+        (lambda: CoinGame(num_inner_steps=4, size=HUGE), "size is about 2^16610: give at most"),
+        (lambda: sweep.product(seed=HUGE), "the axis seed of a sweep is about 2^16610: give"),
+        (lambda: sweep._plain(HUGE), "a sweep sets something to about 2^16610: use"),
+        (lambda: config.check_type("chunk", (HUGE,), 1), "chunk is <a tuple>: give a whole number"),
+    ],
+)
+def test_huge_numbers_are_told_in_short(mistake, message):
+    with pytest.raises(PaxError) as caught:
+        mistake()
+    assert str(caught.value).startswith(message) and len(str(caught.value)) < 300

@@ -26,7 +26,7 @@ from absl import app, flags, logging
 from launch.reproduce.published import TABLES, Cell, Table
 from pax import checks
 from pax.checks import short
-from pax.config.command_line import one_line, print_error
+from pax.config.command_line import one_line, parse_flags, print_error
 from pax.errors import ConfigError, OutputError, PaxError, nearest
 from pax.loop.xla import enable_compilation_cache, use_all_cores
 from pax.metrics.bootstrap import t_quantile
@@ -213,4 +213,4 @@ def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path)
 if __name__ == "__main__":
     use_all_cores()
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from pax.config.command_line import parse_flags
 from pax.errors import ProcessError
 from pax.loop.xla import available_cores
 
@@ -184,4 +185,4 @@ def _mb(cost: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

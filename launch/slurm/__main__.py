@@ -25,9 +25,9 @@ from pax.checks import folder
 from pax.config.command_line import parse_flags
 from pax.config.run_arguments import RunArguments, launching, parse
 from pax.errors import ConfigError, PaxError
-from pax.run.directory import default_workdir, make_workdir
+from pax.run.directory import check_run, default_workdir, make_workdir
 from pax.sweeps.folder import runs_of
-from pax.sweeps.sweep import check_sweep, load_sweep
+from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -63,6 +63,8 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
     if given.array:
         return _launch_sweep(run, given)
     workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
+    if run.workdir:
+        check_run(workdir, run.config.to_dict())
     asked = slurm_job.parameters(given, given.name or f"pax-{workdir.name}")
     if not run.workdir and not given.dry_run:
         # Here, as two jobs that are submitted in one second must not train in one folder.
@@ -89,6 +91,7 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
     sweep = load_sweep(run.config_path)
     runs = runs_of(folder("--workdir", run.workdir), run.config_path, run.overrides, sweep)
     check_sweep(run.config, sweep)
+    check_metric(run.config, sweep, given.metric)
     return slurm_job.submit_sweep(runs, given)
 
 

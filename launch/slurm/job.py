@@ -15,9 +15,10 @@ from typing import Any
 from absl import flags
 
 from launch.slurm.task import Training
+from pax.checks import short
 from pax.errors import ConfigError
 from pax.run.files import read_regular, write_whole
-from pax.sweeps.folder import Run, claim
+from pax.sweeps.folder import Run, check_folder, claim
 from pax.sweeps.table import write_table
 
 INSTALL = 'pip install -e ".[launch]"'
@@ -118,7 +119,7 @@ def check_lines(where: str, asked: Any, key: str = "") -> None:
         for value in asked:
             check_lines(where, value, key)
     elif isinstance(asked, str) and not asked.isprintable():
-        raise ConfigError(f"{key} is {asked!r}, which is no single line for {where}: give one")
+        raise ConfigError(f"{key} is {short(asked)}, which is no single line for {where}: give one")
 
 
 def minutes(time: str) -> int:
@@ -199,6 +200,7 @@ def submit(
         given: the flags.
         asked: see `parameters`.
     """
+    check_lines("Slurm", arguments, "an argument of pax.main")
     made = executor(folder, given, asked)
     if is_distributed(given):
         arguments = [[*each, "--distributed=auto"] for each in arguments]
@@ -220,13 +222,14 @@ def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
     """Submits the runs of a sweep that are neither done nor queued, and tells of all; returns 0."""
     folder = runs[0].folder
     asked = parameters(given, f"pax-{folder.name}", given.max_parallel)
+    check_folder(runs)
     if given.dry_run:
         submit(folder / "logs" / "slurm", [run.arguments for run in runs], given, asked)
         return 0
     claim(runs)
     done = [run for run in runs if run.is_done]
     path = folder / JOBS_FILE
-    jobs: dict[str, str] = json.loads(read_regular(path)) if path.exists() else {}
+    jobs = _read_jobs(path) if path.exists() else {}
     active = queued_jobs() if jobs else set()
     queued = [run for run in runs if run not in done and jobs.get(run.name) in active]
     rest = [run for run in runs if run not in done and run not in queued]
@@ -240,6 +243,20 @@ def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
     more = f" {left} are queued or training: the same command looks again." if left else ""
     print(f"\n{len(done)} of {len(runs)} runs are done.{more}")
     return 0
+
+
+def _read_jobs(path: pathlib.Path) -> dict[str, str]:
+    """The ids of jobs by the name of their run, as they were recorded."""
+    try:
+        jobs = json.loads(read_regular(path))
+        if isinstance(jobs, dict) and all(isinstance(job, str) for job in jobs.values()):
+            return jobs
+        reason = "it holds no ids of jobs"
+    except (OSError, ValueError, RecursionError) as e:
+        reason = str(e)
+    raise ConfigError(
+        f"{path} cannot be read ({reason}): take it away once none of its jobs is queued (squeue --me)"
+    )
 
 
 def queued_jobs() -> set[str]:

@@ -321,6 +321,11 @@ class CallbackList:
             raise first
 
     @property
+    def are_of_pax(self) -> bool:
+        """Whether all of them ship with Pax, so that it is known what they report."""
+        return all(type(callback).__module__.startswith("pax.callbacks.") for callback in self)
+
+    @property
     def has_probes(self) -> bool:
         """Whether any callback defines `probe`."""
         return any(entry.callback.probe is not None for entry in self._entries)

@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from pax.callbacks.callback import Callback
 from pax.trainer import MetaTrainer
 
+REPORTED = ("iteration", "env_steps", "wall_time")
+"""What a report has beside the metrics of the trainer."""
+
 
 class Scalars(Callback):
     """Reports the metrics of an iteration through `trainer.writer`.

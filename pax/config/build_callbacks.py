@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pax.callbacks.callback import Callback
+from pax.checks import short
 from pax.config.imports import find_class
 from pax.config.sections import check_section, check_type
 from pax.errors import ConfigError
@@ -29,7 +30,7 @@ def build_callbacks(config: ConfigDict) -> list[Callback]:
         pair = [extra, {}] if isinstance(extra, str) else extra
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not hasattr(pair[1], "items"):
             raise ConfigError(
-                f"{where} is {extra!r}: give 'module.Class', or ('module.Class', {{'setting': 1}}) "
+                f"{where} is {short(extra)}: give 'module.Class', or ('module.Class', {{'setting': 1}}) "
                 "within another pair of brackets"
             )
         specs.append((where, pair[0], dict(pair[1])))
@@ -48,6 +49,6 @@ def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callba
         raise ConfigError(f"{where}: {e}") from e
     except Exception as e:
         raise ConfigError(
-            f"{where}: {path} cannot be made with {dict(settings)} ({type(e).__name__}: {e}): change "
+            f"{where}: {path} cannot be made with {short(dict(settings))} ({type(e).__name__}: {e}): change "
             "its settings"
         ) from e

@@ -125,5 +125,7 @@ def print_error(sentence: str, code: int) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error, without line breaks."""
-    return " ".join(str(error).split())
+    """The message of an error, without line breaks and without very long words."""
+    text = " ".join(str(error).split())
+    # What was given by mistake may be a file's worth of digits or of text without a blank.
+    return re.sub(r"\S{400,}", lambda found: f"{found[0][:200]}...", text)

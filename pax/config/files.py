@@ -13,7 +13,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from pax.checks import check_kind
+from pax.checks import check_kind, short
 from pax.errors import ConfigError
 
 
@@ -53,7 +53,7 @@ def load_config(name: str) -> ConfigDict:
         config = module.get_config(argument) if colon else module.get_config()
     if not isinstance(config, ConfigDict):
         raise ConfigError(
-            f"get_config() of {file!r} returned {config!r}: return an ml_collections.ConfigDict"
+            f"get_config() of {file!r} returned {short(config)}: return an ml_collections.ConfigDict"
         )
     return config
 

@@ -13,8 +13,9 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from pax.checks import brief, short
 from pax.config.command_line import one_line, print_error, read_flags
-from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.sweeps.sweep import as_flags, check_run
 
 
@@ -50,6 +51,36 @@ class RunArguments:
         return [*config, f"--workdir={workdir}", *self.others]
 
 
+OTHERS = (
+    "mode",
+    "step",
+    "evaluations",
+    "follow",
+    "poll_seconds",
+    "allow_imports",
+    "list",
+)
+"""The flags of `pax.main` besides `--config`, `--workdir` and `--distributed`."""
+
+
+def check_others(others: Sequence[str]) -> None:
+    """Raises ConfigError unless these are flags of `pax.main`, written as `--flag=value`."""
+    by_module = flags.FLAGS.flags_by_module_dict().items()
+    # Those of absl, such as --verbosity, are flags of every program.
+    of_absl = [flag.name for module, own in by_module if module.startswith("absl.") for flag in own]
+    known = {*OTHERS, *of_absl}
+    for argument in others:
+        if not argument.startswith("--"):
+            raise ConfigError(
+                f"{short(argument)} is no flag of pax.main: flags start with --, and are written --flag=value"
+            )
+        name = argument[2:].partition("=")[0]
+        if re.match(r"distributed\b", name):
+            raise ConfigError(f"{argument} is set here: take it away")
+        if name not in known and name.removeprefix("no") not in known:
+            raise ConfigError(f"{brief(argument)} is no flag of pax.main: {nearest(name, OTHERS)}")
+
+
 def parse(arguments: Sequence[str], same_files: bool = True) -> RunArguments:
     """Reads the arguments of `pax.main`; what is wrong with the config is found before anything is submitted.
 
@@ -70,16 +101,14 @@ def parse(arguments: Sequence[str], same_files: bool = True) -> RunArguments:
     others = read_flags(argv, own, known_only=True)[1:]
     if own.config is None:
         raise ConfigError("--config is missing after --: give one of those that --list shows")
-    for argument in others:
-        if not argument.startswith("--"):
-            raise ConfigError(f"{argument!r} is no flag of pax.main: flags start with --")
-        if re.match(r"--distributed\b", argument):
-            raise ConfigError(f"{argument} is set here: take it away")
+    check_others(others)
     try:
         check_run(own.config, {})
     except CheckpointError:
         if same_files:
             raise
+    if own.workdir == "":
+        raise ConfigError("--workdir is empty: name a folder, or leave it out")
     return RunArguments(
         own.config,
         config_flags.get_config_filename(own["config"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
-from pax.checks import COUNT_OR_NONE, check_kind, check_number
+from pax.checks import COUNT_OR_NONE, brief, check_kind, check_number, short
 from pax.errors import ConfigError, nearest
 
 BOUND_LATER = ("observation_space", "action_space")
@@ -245,25 +245,25 @@ def parse_variant(
     variants = list(variants)
     if name not in variants:
         remedy = f"choose one of {', '.join(variants)}" if variants else "this config has none"
-        raise ConfigError(f"there is no variant {name!r}: {remedy}")
+        raise ConfigError(f"there is no variant {short(name)}: {remedy}")
     given = {}
     for item in rest:
         option, _, value = item.partition("=")
         if option not in options:
             told = ", ".join(options)
             raise ConfigError(
-                f"variant {name} has no option {option!r}: {f'choose from {told}' if told else 'it has none'}"
+                f"variant {name} has no option {short(option)}: {f'choose from {told}' if told else 'it has none'}"
             )
         values = options[option]
         if values is None:
             if value:
-                raise ConfigError(f"option {option} takes no value, and got {value!r}")
+                raise ConfigError(f"option {option} takes no value, and got {short(value)}")
             value = "true"
         elif value not in values:
             remedy = (
                 f"choose one of {', '.join(values)}" if values else "there is none to choose from"
             )
-            raise ConfigError(f"{option} is {value!r}: {remedy}")
+            raise ConfigError(f"{option} is {short(value)}: {remedy}")
         given[option] = value
     return name, given
 
@@ -287,10 +287,10 @@ def wrong_type(key: str, value: Any, like: Any) -> ConfigError:
     """The error of a value that is not of the type of `like`."""
     if hasattr(like, "items"):
         example = f", such as {key}.{next(iter(like))}" if like else ""
-        return ConfigError(f"{key} is {value!r}, but a section: set what is in it{example}")
+        return ConfigError(f"{key} is {short(value)}, but a section: set what is in it{example}")
     kind = next((words for kind, words in _KINDS.items() if isinstance(like, kind)), "a value")
-    example = f", such as {like!r}" if like not in ("", ()) else ""
-    return ConfigError(f"{key} is {value!r}: give {kind}{example}")
+    example = f", such as {short(like)}" if like not in ("", ()) else ""
+    return ConfigError(f"{key} is {short(value)}: give {kind}{example}")
 
 
 def find_setting(config: ConfigDict, key: str) -> Any:
@@ -305,7 +305,9 @@ def find_setting(config: ConfigDict, key: str) -> Any:
         # An item of a tuple is named in brackets, and cannot be set by itself.
         name = part.partition("[")[0]
         if not hasattr(value, "items"):
-            raise ConfigError(f"{key} is no setting: {where} is {value!r} and has none of its own")
+            raise ConfigError(
+                f"{key} is no setting: {where} is {short(value)} and has none of its own"
+            )
         if name not in value and not value and where == "callbacks":
             raise ConfigError(f"{key} is no setting: callbacks is empty, and {ADD_CALLBACK}")
         if name not in value and not value:
@@ -316,7 +318,7 @@ def find_setting(config: ConfigDict, key: str) -> Any:
         if "[" in part and name in value:
             raise ConfigError(
                 f"{key} is an item of {key.partition('[')[0]}: give all of it, as in "
-                f"--config.{key.partition('[')[0]}={value[name]}"
+                f"--config.{key.partition('[')[0]}={brief(value[name])}"
             )
         if name not in value:
             add = f"; {ADD_CALLBACK}" if where == "callbacks" else ""

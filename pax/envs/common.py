@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pax.checks import STEPS, check_number
+from pax.checks import STEPS, check_number, short
 from pax.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def real_number(name: str, value: Any, remedy: str) -> float:
             rounded = float(number.astype(np.float32))
         if np.isfinite(rounded):
             return rounded
-    raise ConfigError(f"{name} is {value}: {remedy}")
+    raise ConfigError(f"{name} is {short(value)}: {remedy}")
 
 
 def nonnegative(actions: tuple[Any, ...]) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import WHOLE, check_number
+from pax.checks import WHOLE, check_number, short
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import EnvState
@@ -69,7 +69,8 @@ class IteratedTensorGame(Environment):
         check_number("num_players", num_players, WHOLE)
         if not 2 <= num_players <= MAX_PLAYERS:
             raise ConfigError(
-                f"num_players is {num_players}: give 2 to {MAX_PLAYERS}, as there are 2^n + 1 observations"
+                f"num_players is {short(num_players)}: give 2 to {MAX_PLAYERS}, as there are 2^n + 1 "
+                "observations"
             )
         self.num_inner_steps = num_inner_steps
         self.num_players = num_players

@@ -101,7 +101,8 @@ def estimate_over_seeds(samples: ArrayLike) -> Estimate:
     if largest > LARGEST:
         # Their sums and squares would not fit into a float64.
         found = estimate_over_seeds(array / largest)
-        return Estimate(*(part * largest for part in found[:3]), found.method)
+        middle, low, high = (part * largest for part in found[:3])
+        return Estimate(middle, low, high, found.method)
     if len(array) >= LEAST_SEEDS:
         low, high = bootstrap_interval(array)
         return Estimate(interquartile_mean(array, axis=0), low, high, INTERQUARTILE_MEAN)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import app, flags
 
+from pax.config.command_line import one_line, parse_flags, print_error
 from pax.errors import ConfigError, PaxError
 from pax.report.data import group, read_runs
 from pax.report.page import GENERATOR, page
@@ -30,8 +31,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         problems = report(argv[1:], pathlib.Path(_OUT.value))
     except PaxError as e:
-        print(f"Error: {e}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(print_error(one_line(e), 1))
     print(f"Written to {_OUT.value}")
     sys.exit(1 if problems else 0)
 
@@ -73,17 +73,6 @@ def _check(out: pathlib.Path) -> None:
         raise ConfigError(f"--out={out} cannot be read ({e.strerror}): give another file") from e
     if is_other:
         raise ConfigError(f"--out={out} exists and is no report: give another file")
-
-
-def parse_flags(argv: list[str]) -> list[str]:
-    """What is left after the flags; a wrong one is an error of one sentence, and exit code 2."""
-    try:
-        return (
-            app.parse_flags_with_usage(argv) if {"--help", "-h"} & set(argv) else flags.FLAGS(argv)
-        )
-    except flags.Error as e:
-        print(f"Error: {' '.join(str(e).split())}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

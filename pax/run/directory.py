@@ -16,6 +16,7 @@ from typing import Any
 
 from absl import logging
 
+from pax.checks import brief
 from pax.errors import ConfigError
 from pax.run.files import contents, is_full, make_new_folder, read_regular, write_whole
 
@@ -225,12 +226,16 @@ def jsonable(config: Mapping[str, Any]) -> dict[str, Any]:
         ) from e
 
 
+LONG = 400
+"""Characters of a setting that has changed: enough to see where in a table."""
+
+
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for every setting in which two recorded configs differ."""
     old, new = _flat(old), _flat(new)
     missing = "not set"
     return [
-        f"{key}: {old.get(key, missing)} -> {new.get(key, missing)}"
+        f"{key}: {brief(old.get(key, missing), LONG)} -> {brief(new.get(key, missing), LONG)}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key, missing) != new.get(key, missing)
     ]

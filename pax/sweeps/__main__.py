@@ -11,6 +11,7 @@ sweep.csv. `--config.<key>=<value>` holds for all runs. The exit code is 1 if a 
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -25,9 +26,9 @@ from ml_collections import config_flags
 from pax.checks import folder
 from pax.config.command_line import one_line, parse_flags, print_error
 from pax.errors import ConfigError, PaxError
-from pax.sweeps.folder import Run, claim, runs_of
+from pax.sweeps.folder import Run, check_folder, claim, runs_of
 from pax.sweeps.pool import Pool
-from pax.sweeps.sweep import check_sweep, load_sweep
+from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
 
 Submit = Callable[[Sequence[Run], flags.FlagValues], int]
@@ -83,18 +84,19 @@ def sweep(
         PaxError: in one sentence, before anything starts.
     """
     runs = plan(given)
+    gpus, max_parallel = given.gpus, given.max_parallel or len(given.gpus) or 1
     if given.executor in elsewhere:
+        if gpus:
+            raise ConfigError(
+                f"--gpus={','.join(gpus)} are of this machine, and --executor={given.executor}: give "
+                "--gpus_per_node"
+            )
         return elsewhere[given.executor](runs, given)
+    check_gpus(gpus, max_parallel)
+    check_folder(runs)
     if given.dry_run:
         print("\n".join(shlex.join(run.command) for run in runs))
         return 0
-    gpus = given.gpus
-    max_parallel = given.max_parallel or len(gpus) or 1
-    if gpus and max_parallel > len(gpus):
-        raise ConfigError(
-            f"--max_parallel={max_parallel} is more than the {len(gpus)} of --gpus={','.join(gpus)}: "
-            "give each run one"
-        )
     claim(runs)
     pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
     stopped_by = pool.work()
@@ -121,6 +123,22 @@ def sweep(
     return 0
 
 
+def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
+    """Raises ConfigError unless GPUs are named as CUDA has it, once each, and there are enough of them."""
+    told = f"--gpus={','.join(gpus)}"
+    for gpu in gpus:
+        if not re.fullmatch(r"\d{1,4}|(GPU|MIG)-[\w/-]+", gpu):
+            raise ConfigError(
+                f"{told} names {gpu!r}: give numbers of GPUs, as in 0,1, or their ids, as in GPU-1a2b"
+            )
+        if gpus.count(gpu) > 1:
+            raise ConfigError(f"{told} names {gpu} twice: take one away")
+    if gpus and max_parallel > len(gpus):
+        raise ConfigError(
+            f"--max_parallel={max_parallel} is more than the {len(gpus)} of {told}: give each run one"
+        )
+
+
 def plan(given: flags.FlagValues) -> list[Run]:
     """The runs that the flags ask for, once it is clear that each of them can be built."""
     if given.config is None:
@@ -132,6 +150,7 @@ def plan(given: flags.FlagValues) -> list[Run]:
     found = load_sweep(name)
     runs = runs_of(folder("--workdir", given.workdir), name, common, found)
     check_sweep(given.config, found)
+    check_metric(given.config, found, given.metric)
     return runs
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pax.checks import brief
 from pax.errors import ConfigError
 from pax.run.directory import describe_differences
 from pax.run.files import contents, read_regular, write_whole
@@ -91,7 +92,7 @@ def runs_of(
     for key, value in common.items():
         if any(key in overrides for overrides in sweep):
             raise ConfigError(
-                f"--config.{key}={value} is a setting that the sweep sets: take it away"
+                f"--config.{key}={brief(value)} is a setting that the sweep sets: take it away"
             )
     return [Run(index, overrides, folder, config, common) for index, overrides in enumerate(sweep)]
 
@@ -101,6 +102,21 @@ def claim(runs: Sequence[Run]) -> None:
 
     Raises:
         ConfigError: if it holds something else, or cannot be written.
+    """
+    record = check_folder(runs)
+    folder = runs[0].folder
+    try:
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        write_whole(folder / SWEEP_FILE, json.dumps(record, indent=2) + "\n")
+    except OSError as e:
+        raise _unusable(folder, e) from e
+
+
+def check_folder(runs: Sequence[Run]) -> dict[str, Any]:
+    """Checks that the folder can be one of this sweep, and writes nothing; returns what is to be recorded.
+
+    Raises:
+        ConfigError: if it holds something else, or cannot be read.
     """
     folder = runs[0].folder
     record = json.loads(
@@ -120,12 +136,15 @@ def claim(runs: Sequence[Run]) -> None:
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no sweep: name another folder"
             )
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(record, indent=2) + "\n")
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         if isinstance(e, ConfigError):
             raise
-        raise ConfigError(f"--workdir={folder} cannot be used ({e}): name another folder") from e
+        raise _unusable(folder, e) from e
+    return record
+
+
+def _unusable(folder: pathlib.Path, error: Exception) -> ConfigError:
+    return ConfigError(f"--workdir={folder} cannot be used ({error}): name another folder")
 
 
 def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

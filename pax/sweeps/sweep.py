@@ -21,11 +21,14 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from pax.checks import check_instance, check_items, check_kind, check_mapping, short
+from pax.callbacks.checkpoint import MONITOR
+from pax.callbacks.scalars import REPORTED
+from pax.checks import brief, check_instance, check_items, check_kind, check_mapping, short
 from pax.config.build import build_trainer
 from pax.config.files import load_module, user_code
 from pax.config.sections import check_type, find_setting
-from pax.errors import ConfigError, PaxError
+from pax.errors import ConfigError, PaxError, nearest
+from pax.trainer import MetaTrainer
 
 Overrides = Mapping[str, Any]
 """Values by dotted key of the config."""
@@ -103,11 +106,13 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
         found = get_sweep(argument) if takes_argument and colon else get_sweep()
         sweep = list(found) if isinstance(found, Iterable) else found
     if not sweep or not isinstance(sweep, list):
-        raise ConfigError(f"get_sweep() of {file!r} returned {found!r}: return one dict per run")
+        raise ConfigError(
+            f"get_sweep() of {file!r} returned {short(found)}: return one dict per run"
+        )
     for index, overrides in enumerate(sweep):
         if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):
             raise ConfigError(
-                f"get_sweep() of {file!r} returned {overrides!r} for run {index:03d}: return a dict of "
+                f"get_sweep() of {file!r} returned {short(overrides)} for run {index:03d}: return a dict of "
                 'settings, as in {"seed": 1}'
             )
         for key in overrides:
@@ -133,8 +138,44 @@ def check_sweep(config: ConfigDict, sweep: Sequence[Overrides]) -> None:
             raise ConfigError(f"run {index:03d} of the sweep ({describe(overrides)}): {e}") from e
 
 
-def check_run(config: ConfigDict, overrides: Overrides) -> None:
-    """Raises PaxError unless a run can be built."""
+def check_metric(config: ConfigDict, sweep: Sequence[Overrides], metric: str) -> None:
+    """Checks that some run of a sweep reports a metric, by tracing those that may differ in what they report.
+
+    Raises:
+        ConfigError: if none does, unless callbacks that are not of Pax may report it.
+    """
+    # Every game has it, which is not worth tracing an iteration.
+    if metric == MONITOR:
+        return
+    known: set[str] = set()
+    seen: list[dict[str, Any]] = []
+    for overrides in sweep:
+        # Numbers are no part of names, but for whether there are several seeds.
+        kind = {
+            key: value
+            for key, value in overrides.items()
+            if isinstance(value, str | bool | tuple) or key == "num_seeds"
+        }
+        if kind in seen:
+            continue
+        seen.append(kind)
+        trainer = check_run(config, overrides)
+        if not trainer.callbacks.are_of_pax:
+            return
+        known |= {*REPORTED, *trainer.metric_names()}
+        for name in trainer.evaluations:
+            known |= {f"evaluation/{name}/{key}" for key in trainer.evaluation_metric_names(name)}
+        if metric in known:
+            return
+    raise ConfigError(f"no run reports --metric={brief(metric)}: {nearest(metric, known)}")
+
+
+def check_run(config: ConfigDict, overrides: Overrides) -> MetaTrainer:
+    """Returns the trainer of a run, without a folder.
+
+    Raises:
+        PaxError: if it cannot be built.
+    """
     check_instance("config", config, ConfigDict, "what get_config() returns")
     check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
     changed = config.copy_and_resolve_references()
@@ -144,7 +185,7 @@ def check_run(config: ConfigDict, overrides: Overrides) -> None:
         changed.update_from_flattened_dict({key: value})
     # Where it will run, there may be other devices than here.
     changed.num_devices = 0
-    build_trainer(changed, None)
+    return build_trainer(changed, None)
 
 
 def as_flags(overrides: Overrides) -> list[str]:
@@ -157,7 +198,7 @@ def as_flags(overrides: Overrides) -> list[str]:
 
 def describe(overrides: Overrides) -> str:
     """Overrides as people read them, `seed=1 agent1.learning_rate=0.01`."""
-    return " ".join(f"{key}={value}" for key, value in overrides.items()) or "no overrides"
+    return " ".join(f"{key}={brief(value)}" for key, value in overrides.items()) or "no overrides"
 
 
 def _runs(sweep: Any) -> list[dict[str, Any]]:
@@ -183,7 +224,7 @@ def _check_key(key: str) -> None:
 def _values(key: str, values: Iterable[Any]) -> list[Any]:
     _check_key(key)
     if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
-        raise ConfigError(f"the axis {key} of a sweep is {values!r}: give a list of values")
+        raise ConfigError(f"the axis {key} of a sweep is {short(values)}: give a list of values")
     # An iterator may have no end.
     found = list(itertools.islice(values, MAX_RUNS + 1))
     if len(found) > MAX_RUNS:
@@ -203,6 +244,6 @@ def _plain(value: Any) -> Any:
         json.dumps(value)
     except (TypeError, ValueError) as e:
         raise ConfigError(
-            f"a sweep sets something to {value!r}: use numbers, text and tuples only"
+            f"a sweep sets something to {short(value)}: use numbers, text and tuples only"
         ) from e
     return value

@@ -71,7 +71,7 @@ def final_metrics(run: Run) -> dict[str, float]:
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns line up."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in [header, *rows]]
     widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(header))]
     lines = [
         "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) + " |"
@@ -79,6 +79,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split())
 
 
 def _write(path: pathlib.Path, text: str) -> None:

@@ -58,6 +58,21 @@ def test_what_cannot_be_started(arguments, processes, devices, message):
         plan(arguments, processes, devices, 1234)
 
 
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["--", "--config=configs/ipd.py:ppo", "--nope=1"], 1, "--nope=1 is no flag of pax.main"),
+        (["--", "--config=configs/ipd.py:ppo", "--workdir=docs"], 1, "workdir docs is not empty"),
+        (["--num_processes=a", "--", "--config=configs/ipd.py:ppo"], 2, "flag --num_processes=a: "),
+    ],
+)
+def test_a_dry_run_says_what_the_processes_would(argv, code, message):
+    command = [sys.executable, "-m", "launch.local", "--dry_run", *argv]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"Error: {message}") and done.stderr.count("\n") == 1
+
+
 def start(first, second):
     """Runs `launch.local.run` on two programs."""
     code = f"""

@@ -11,15 +11,20 @@ import threading
 import time
 
 import pytest
+from absl import flags
 
 from pax.errors import ConfigError
 from pax.metrics.writers import read_metrics
 from pax.run.interrupt import STOP_SIGNALS
+from pax.sweeps import __main__ as program
 from pax.sweeps.folder import Run, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.table import write_table
 
 ROOT = pathlib.Path(__file__).parents[2]
+# How ml_collections loads a file is not ours to change.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
 METRIC = "train/reward_per_timestep/player_1"
 
 # Stands for pax.main where only the pool is looked at: it leaves what pax.main would, and says when it ran.
@@ -209,6 +214,63 @@ def test_the_table_is_sorted_and_has_what_was_reported_last(tmp_path):
     assert rows[1]["b"] == "x|y"
     with pytest.raises(ConfigError, match="no run reports --metric=mm: did you mean m?"):
         write_table(runs, "mm", ascending=False)
+
+
+def test_a_cell_of_the_table_is_one_line(tmp_path):
+    runs = runs_of(tmp_path, "a.py", {}, [{"b": "x\ny"}])
+    claim(runs)
+    (line,) = [line for line in write_table(runs, "m", ascending=True).splitlines() if "x" in line]
+    assert "| x y |" in line
+
+
+SWEEP = f"--config={ROOT}/configs/ipd.py:tabular,quicktest"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--gpus=a,b"], "--gpus=a,b names 'a': give numbers of GPUs, as in 0,1"),
+        (["--gpus=-1"], "--gpus=-1 names '-1'"),
+        (["--gpus=0,0"], "--gpus=0,0 names 0 twice"),
+        (["--gpus=0,1", "--max_parallel=3"], "--max_parallel=3 is more than the 2 of --gpus=0,1"),
+        (["--gpus=0", "--executor=slurm"], "--gpus=0 are of this machine, and --executor=slurm"),
+        (
+            ["--metric=train/reward_per_timestep/player_3"],
+            "no run reports --metric=train/reward_per_timestep/player_3: did you mean",
+        ),
+        (
+            ["--metric=evaluation/as_trained/reward_per_timestep/player_3", "--executor=slurm"],
+            "no run reports --metric=evaluation/as_trained/reward_per_timestep/player_3: did you mean",
+        ),
+        ([f"--workdir={ROOT}/docs"], "docs is not empty and holds no sweep"),
+        ([f"--workdir={ROOT}/docs", "--executor=slurm"], "docs is not empty and holds no sweep"),
+        ([f"--workdir={ROOT}/README.md"], "README.md, which is a file: give a folder"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", ([], ["--dry_run"]))
+def test_all_is_checked_before_anything_starts(argv, message, dry_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = flags.FlagValues()
+    program.define_flags(given)
+    given(["launch.sweep", SWEEP, "--workdir=out", *dry_run, *argv])
+    with pytest.raises(ConfigError) as caught:
+        program.sweep(given)
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ("wall_time", "train/agent1/entropy", "evaluation/defect/reward_per_timestep/player_1"),
+)
+def test_what_is_reported_may_be_shown(metric, tmp_path, capsys):
+    given = flags.FlagValues()
+    program.define_flags(given)
+    given(
+        ["launch.sweep", SWEEP, f"--workdir={tmp_path / 'out'}", "--dry_run", f"--metric={metric}"]
+    )
+    assert program.sweep(given) == 0
+    assert "-m pax.main" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
 
 
 # What follows trains.

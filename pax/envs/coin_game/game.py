@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import WHOLE, check_kind, check_number
+from pax.checks import WHOLE, check_kind, check_number, short
 from pax.envs.coin_game.picture import draw
 from pax.envs.coin_game.statistics import CoinCounts, coin_metrics, count_coins
 from pax.envs.common import check_steps
@@ -100,7 +100,9 @@ class CoinGame(Environment):
         }.items():
             check_kind(name, value, False)
         if not 2 <= size <= MAX_SIZE:
-            raise ConfigError(f"size is {size}: give 2 to {MAX_SIZE} rows, and as many columns")
+            raise ConfigError(
+                f"size is {short(size)}: give 2 to {MAX_SIZE} rows, and as many columns"
+            )
         if tabular and cnn:
             raise ConfigError(
                 "tabular is True and so is cnn: choose numbers (tabular) or planes (cnn) as observations"
@@ -111,7 +113,7 @@ class CoinGame(Environment):
         self.size = size
         self.one_coin = one_coin
         if not set(tabular_players) <= {0, 1}:
-            raise ConfigError(f"tabular_players is {tabular_players}: name players, 0 and 1")
+            raise ConfigError(f"tabular_players is {short(tabular_players)}: name players, 0 and 1")
         self.tabular_players = tuple(tabular_players) if tabular else ()
         self.num_cells = size * size
         self._num_coin_cells = 2 * self.num_cells if one_coin else self.num_cells**2

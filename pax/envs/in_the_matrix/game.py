@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import WHOLE, check_number
+from pax.checks import WHOLE, check_number, short
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.in_the_matrix import grid, rules, view
@@ -99,7 +99,7 @@ class InTheMatrix(Environment):
         check_number("num_players", num_players, WHOLE)
         if not 2 <= num_players <= MAX_PLAYERS:
             raise ConfigError(
-                f"num_players is {num_players}: give 2 to {MAX_PLAYERS}, as there is no room for more"
+                f"num_players is {short(num_players)}: give 2 to {MAX_PLAYERS}, as there is no room for more"
             )
         self.num_inner_steps = num_inner_steps
         self.fixed_coin_location = fixed_coin_location
