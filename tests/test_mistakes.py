@@ -28,6 +28,7 @@ from pax.config.build import build_env, build_trainer
 from pax.config.build_callbacks import build_callback
 from pax.config.sections import (
     base_config,
+    check_type,
     defaults,
     evolution,
     find_setting,
@@ -859,7 +860,7 @@ class Nameless:
         (lambda: CoinGame(num_inner_steps=4, size=HUGE), "size is about 2^16610: give at most"),
         (lambda: sweep.product(seed=HUGE), "the axis seed of a sweep is about 2^16610: give"),
         (lambda: sweep._plain(HUGE), "a sweep sets something to about 2^16610: use"),
-        (lambda: config.check_type("chunk", (HUGE,), 1), "chunk is <a tuple>: give a whole number"),
+        (lambda: check_type("chunk", (HUGE,), 1), "chunk is <a tuple>: give a whole number"),
     ],
 )
 def test_huge_numbers_are_told_in_short(mistake, message):

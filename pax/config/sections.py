@@ -250,10 +250,8 @@ def parse_variant(
     for item in rest:
         option, _, value = item.partition("=")
         if option not in options:
-            told = ", ".join(options)
-            raise ConfigError(
-                f"variant {name} has no option {short(option)}: {f'choose from {told}' if told else 'it has none'}"
-            )
+            remedy = f"choose from {', '.join(options)}" if options else "it has none"
+            raise ConfigError(f"variant {name} has no option {short(option)}: {remedy}")
         values = options[option]
         if values is None:
             if value:

@@ -52,8 +52,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         if row is None:
             raise ConfigError(
-                f"{path}, line {number} is not an object with an {STEP_KEY!r} from 0 to {MAX_INT}: give a file "
-                "that Pax wrote"
+                f"{path}, line {number} is not an object with an {STEP_KEY!r} from 0 to {MAX_INT}: give a "
+                "file that Pax wrote"
             )
     return [row for row in rows if row is not None]
 

@@ -127,7 +127,7 @@ def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
         raise ConfigError(f"{path} has no {METRICS_FILE}, so it is left out: train there first")
     try:
         raw = read_metrics(path / METRICS_FILE)
-    except ValueError as e:
+    except ConfigError as e:
         raise ConfigError(f"{path} is left out, as its metrics are damaged: {e}") from e
     rows = {
         row["iteration"]: {key: as_float(value) for key, value in row.items() if is_number(value)}
