@@ -55,6 +55,8 @@ from pax.types import PyTree, TrainState
 
 CHECKPOINTS = "checkpoints"
 POLICIES = "policies"
+AS_TRAINED = "as_trained"
+"""The evaluation of the roles as they are, which a trainer without any other has."""
 SECONDS_BETWEEN_LOG_LINES = 2.0
 SPEED = "env_steps_per_second"
 
@@ -373,7 +375,7 @@ class MetaTrainer:
 
     @property
     def evaluations(self) -> tuple[str, ...]:
-        """The names of the evaluations that the trainer was made with; `training` if there are none."""
+        """The names of the evaluations that the trainer was made with; `as_trained` if there are none."""
         return tuple(self._named_evaluators())
 
     def evaluate(
@@ -440,7 +442,7 @@ class MetaTrainer:
             and environments: what becomes of those who learn within it.
         """
         check_number("num_trials", num_trials, COUNT)
-        evaluators = self._evaluators or {"training": self._evaluator({})}
+        evaluators = self._named_evaluators()
         state = self._trained_state()
         return {
             name: evaluator.learning_curve(state, num_trials)
@@ -518,7 +520,7 @@ class MetaTrainer:
 
     def _named_evaluators(self) -> dict[str, Evaluator]:
         if not self._evaluators:
-            self._evaluators["training"] = self._evaluator({})
+            self._evaluators[AS_TRAINED] = self._evaluator({})
         return self._evaluators
 
     def _trained_state(self) -> TrainState:

@@ -154,7 +154,7 @@ def test_training_and_evaluation_take_fewer_than_15_lines():
     # To defect against who always cooperates pays 0 per step.
     assert cells["metrics"][REWARD] > -0.1
     assert cells["metrics"]["cooperation_probability/START"] < 0.2
-    evaluated = cells["results"]["training"]
+    evaluated = cells["results"]["as_trained"]
     assert evaluated["reward_per_timestep/player_1"] > -0.1
     assert evaluated["reward_per_timestep/player_2"] < -2.7
     assert evaluated["state_visitation/START"] == 32

@@ -57,12 +57,12 @@ def test_a_game_on_a_grid_becomes_an_animation(tmp_path):
     trainer = make_trainer(env, [EvilGreedy, Stay], tmp_path)
     trainer.fit()
 
-    states, _, params = trainer.record()["training"]
+    states, _, params = trainer.record()["as_trained"]
     assert all(len(leaf) == 6 for leaf in jax.tree.leaves(states))
     expected = [
         env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params) for t in range(6)
     ]
-    frames = frames_of(tmp_path / "videos" / "training_000002.gif")
+    frames = frames_of(tmp_path / "videos" / "as_trained_000002.gif")
     # Frames that are alike are joined by the format.
     distinct = [
         frame for t, frame in enumerate(expected) if t == 0 or (frame != expected[t - 1]).any()
@@ -72,14 +72,14 @@ def test_a_game_on_a_grid_becomes_an_animation(tmp_path):
     for frame, picture in zip(frames, distinct, strict=True):
         assert np.abs(frame.astype(int) - picture).max() <= 8
     ((tag, (event,)),) = images_in(tmp_path).items()
-    assert tag == "evaluation/training/episode" and event.step == 2
+    assert tag == "evaluation/as_trained/episode" and event.step == 2
     assert event.tensor_proto.string_val[2].startswith(b"GIF89a")
-    assert not (tmp_path / "videos" / "training_000001.gif").exists()
+    assert not (tmp_path / "videos" / "as_trained_000001.gif").exists()
 
 
 def test_other_games_become_a_figure(tmp_path):
     make_trainer(IteratedMatrixGame(4), [Defect, Altruistic], tmp_path).fit()
-    (frame,) = frames_of(tmp_path / "videos" / "training_000002.gif")
+    (frame,) = frames_of(tmp_path / "videos" / "as_trained_000002.gif")
     assert frame.shape[-1] == 3 and len(np.unique(frame)) > 10
     ((_, (event,)),) = images_in(tmp_path).items()
     assert event.tensor_proto.string_val[2].startswith(b"\x89PNG")
@@ -94,7 +94,7 @@ def test_the_picture_of_a_matrix_game_shows_its_episode(monkeypatch, tmp_path, g
     others = [Altruistic] * (game.num_players - 2)
     trainer = make_trainer(game, [Altruistic, Defect, *others], None)
     trainer.state = trainer.compiled_loop.initial_state()
-    states, actions, params = trainer.record()["training"]
+    states, actions, params = trainer.record()["as_trained"]
     game.render_episode(states, actions, params)
     who_defects = [0, 1, *[0] * len(others)]
     assert drawn["actions"].tolist() == [who_defects] * 4
@@ -149,5 +149,5 @@ def test_opponents_that_learn_within_the_trial_are_recorded(tmp_path):
     opponent = Role("agent2", learner, (1,), learns_in_trial=True)
     shown = MetaTrainer(env, [Altruistic.for_env(env), opponent], num_envs=2, chunk=1)
     shown.fit(1)
-    states = shown.record()["training"].states
+    states = shown.record()["as_trained"].states
     assert states.inner_t.tolist() == [0, 1, 2]

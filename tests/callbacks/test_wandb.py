@@ -151,9 +151,9 @@ def test_pictures_are_written(tmp_path, offline):
     )
     trainer.fit()
     (folder,) = folders(tmp_path)
-    (video,) = history(folder)[1]["evaluation/training/episode/videos"]
+    (video,) = history(folder)[1]["evaluation/as_trained/episode/videos"]
     kept = (folder / "files" / video["path"]).read_bytes()
-    assert kept == (tmp_path / "videos" / "training_000001.gif").read_bytes()
+    assert kept == (tmp_path / "videos" / "as_trained_000001.gif").read_bytes()
 
 
 @needs_wandb

@@ -103,7 +103,7 @@ def test_own_game_agent_and_callback_from_training_to_evaluation(
     assert not (project / "mygame_a.imported").exists()
     evaluate_checkpoint(workdir, allow_imports=["mygame_a"])
     assert (project / "mygame_a.imported").exists()
-    assert "evaluation/training at iteration 1" in capsys.readouterr().out
+    assert "evaluation/as_trained at iteration 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["", "inner"])

@@ -372,7 +372,7 @@ def test_a_checkpoint_of_another_configuration_is_an_error(trained, tmp_path):
     learner = AGENTS["Naive"].for_env(IteratedMatrixGame(num_inner_steps=4), 0)
     other = MetaTrainer(ENV, [learner, learner], num_seeds=2, workdir=workdir)
     with pytest.raises(CheckpointError, match="is of another configuration"):
-        Follower(other, ("training",), Waiting(0.05)).run()
+        Follower(other, ("as_trained",), Waiting(0.05)).run()
 
 
 # What is asked for.
@@ -395,8 +395,8 @@ def test_names_of_evaluations():
 
 def test_a_run_without_evaluations_is_compiled_once(trained, tmp_path):
     plain = MetaTrainer(ENV, trained.roles, num_envs=4, workdir=trained.workdir)
-    assert plain.evaluations == ("training",)
-    assert plain._named_evaluators()["training"] is plain._named_evaluators()["training"]
+    assert plain.evaluations == ("as_trained",)
+    assert plain._named_evaluators()["as_trained"] is plain._named_evaluators()["as_trained"]
 
 
 def test_a_run_that_is_not_there(tmp_path, monkeypatch):
