@@ -27,10 +27,10 @@ from tensorboard.plugins.hparams import backend_context
 
 from pax import main
 from pax.checkpoints.policies import load_policy
+from tests.run_files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[1]
 IPD = f"--config={ROOT}/configs/ipd.py"
-TIMES = ("wall_time", "env_steps_per_second")
 REWARD = "train/reward_per_timestep/player_"
 
 CALLBACKS = """

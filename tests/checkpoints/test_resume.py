@@ -12,7 +12,6 @@ import threading
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from callbacks import Checkpoint, EarlyStop, Evaluation, Pictures, Scalars
 from pax import Callback, MetaTrainer
@@ -23,13 +22,13 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.roles import Role
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
+from tests.run_files import events, policies, rows
 
 pytestmark = pytest.mark.usefixtures("signals_received")
 
 ROOT = pathlib.Path(__file__).parents[2]
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
-TIMES = ("wall_time", "env_steps_per_second")
 
 
 class Signal(Callback):
@@ -66,31 +65,6 @@ def make_trainer(workdir, *more, num_iters=14, patience=5, every=4):
         ],
         workdir=workdir,
     )
-
-
-def rows(workdir):
-    lines = []
-    for row in read_metrics(workdir / METRICS_FILE):
-        lines.append(json.dumps({key: row[key] for key in row if key not in TIMES}))
-    return lines
-
-
-def events(workdir):
-    """What TensorBoard shows, without what tells the time: values by tag and step."""
-    shown = EventAccumulator(str(workdir), size_guidance={"tensors": 0}).Reload()
-    found = {
-        tag: [(event.step, event.tensor_proto.SerializeToString()) for event in shown.Tensors(tag)]
-        for tag in shown.Tags()["tensors"]
-        # The text of the settings is only what was asked for.
-        if tag not in ("config", *TIMES) and not tag.startswith("_hparams_")
-    }
-    # The layout of a page: the last one counts.
-    found["custom_scalars__config__"] = found["custom_scalars__config__"][-1:]
-    return found
-
-
-def policies(workdir):
-    return {path.name: path.read_bytes() for path in (workdir / "policies").iterdir()}
 
 
 def assert_same(workdir, other):

@@ -1,15 +1,10 @@
 """What a user can get wrong is told in one sentence, before anything compiles or is written."""
 
-import contextlib
-import json
 import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
-import textwrap
-import threading
 
 import jax
 import numpy as np
@@ -36,93 +31,18 @@ from pax.run.directory import (
     read_run,
 )
 from pax.run.locks import lock_run
+from tests.app_server import app_server
 
 ROOT = pathlib.Path(__file__).parents[2]
 IPD = f"--config={ROOT}/configs/ipd.py"
 TABULAR = f"{IPD}:tabular,quicktest"
 
-# Importing takes much longer than refusing a command line, so one process imports, and a fork of it
-# runs each command line: it reads a line of JSON with one, and answers with what came of it.
-SERVER = """
-    import json, os, pathlib, sys, traceback, warnings
-
-    from pax import main
-    from pax.loop.iteration import Loop
-
-    warnings.simplefilter("ignore")  # JAX has a word to say about forks.
-
-    def run(request):
-        traced = []
-        wrapped = Loop.run
-        Loop.run = lambda *args: traced.append(1) or wrapped(*args)
-        try:
-            main.run()
-        finally:
-            pathlib.Path(request["answer"]).write_text(str(len(traced)))
-
-    for line in sys.stdin:
-        request = json.loads(line)
-        sys.argv = ["main.py", *request["argv"]]
-        pid = os.fork()
-        if not pid:
-            for stream, name in ((1, "stdout"), (2, "stderr")):
-                os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), stream)
-            code = 1
-            try:
-                run(request)
-            except SystemExit as end:
-                code = end.code
-            except BaseException:
-                traceback.print_exc()
-            # What there is to tidy up takes longer than all the rest, and is the parent's.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else code is not None)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-"""
-
-
-@contextlib.contextmanager
-def ending(process, seconds=300):
-    """Has a process end if it takes too long, so that nobody waits for ever for what it says."""
-    timer = threading.Timer(seconds, process.kill)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Runs command lines: gives (exit code, stdout, stderr, how often a loop was compiled)."""
-    folder = tmp_path_factory.mktemp("server")
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SERVER)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-    def run(*argv):
-        paths = {name: folder / name for name in ("stdout", "stderr", "answer")}
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-        request = {"argv": argv, **{name: str(path) for name, path in paths.items()}}
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        with ending(process):
-            code = int(process.stdout.readline())
-        return code, *(path.read_text() for path in paths.values())
-
-    yield run
-    process.stdin.close()
-    process.wait(timeout=20)
-    process.stdout.close()
+    """Runs command lines, and gives what came of each as an `Answer`."""
+    with app_server(tmp_path_factory.mktemp("server")) as run:
+        yield run
 
 
 @pytest.fixture(scope="module")

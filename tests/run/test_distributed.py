@@ -18,9 +18,9 @@ import pytest
 from launch.local import free_port
 from pax.errors import ConfigError, ProcessError
 from pax.run import distributed
+from tests.run_files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMES = ("wall_time", "env_steps_per_second")
 # Compiling takes a third of the time, and what is compared is not speed.
 FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 

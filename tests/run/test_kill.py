@@ -14,10 +14,11 @@ import time
 
 import pytest
 
+from tests.run_files import policies, rows
+
 pytestmark = pytest.mark.usefixtures("ctrl_c_works")
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMES = ("wall_time", "env_steps_per_second")
 
 # Holds a run up after iteration 20: until it is asked to stop, or for good.
 CALLBACKS = """
@@ -97,19 +98,6 @@ def wait_for(path):
     while not path.exists():
         assert time.monotonic() < end, f"no {path}"
         time.sleep(0.02)
-
-
-def rows(workdir):
-    """The lines of `metrics.jsonl`, as text, without what tells the time."""
-    lines = []
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        lines.append(json.dumps({key: row[key] for key in row if key not in TIMES}))
-    return lines
-
-
-def policies(workdir):
-    return {path.name: path.read_bytes() for path in (workdir / "policies").iterdir()}
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,16 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
-from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+from tests.app_server import app_server
+from tests.run_files import events, policies, rows
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
-TIMES = ("wall_time", "env_steps_per_second")
 KILLS = int(os.environ.get("KILLS", 25))
 """Of each kind of run."""
 
@@ -51,90 +49,12 @@ RUNS = {
     ],
 }
 
-# Importing takes longer than these runs, and writes nothing: one process imports, and a fork of it runs each.
-SERVER = """
-    import json, os, signal, sys, time, traceback, warnings
-
-    import callbacks
-    from pax import main
-    import orbax.checkpoint
-
-    warnings.simplefilter("ignore")  # JAX has a word to say about forks.
-
-    for line in sys.stdin:
-        request = json.loads(line)
-        sys.argv = ["main.py", *request["argv"]]
-        pid = os.fork()
-        if not pid:
-            for stream in (1, 2):
-                os.dup2(os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-            code = 1
-            try:
-                main.run()
-            except SystemExit as end:
-                code = end.code
-            except BaseException:
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else code is not None)
-        deadline = time.monotonic() + request["seconds"]
-        ended, status = 0, 0
-        while not ended and time.monotonic() < deadline:
-            time.sleep(0.001)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-        if not ended:
-            os.kill(pid, signal.SIGKILL)
-            status = os.waitpid(pid, 0)[1]
-        print(os.waitstatus_to_exitcode(status), flush=True)
-"""
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Runs a command for so many seconds at most, and then kills it; gives the exit code."""
-    folder = tmp_path_factory.mktemp("server")
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SERVER)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def run(argv, log, seconds):
-        request = {"argv": argv, "log": str(log), "seconds": seconds}
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    yield run
-    process.stdin.close()
-    process.wait(timeout=20)
-    process.stdout.close()
-
-
-def rows(workdir):
-    lines = []
-    for line in (workdir / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        lines.append(json.dumps({key: row[key] for key in row if key not in TIMES}))
-    return lines
-
-
-def events(workdir):
-    """What TensorBoard shows by tag and step, without what tells the time and what was asked for."""
-    shown = EventAccumulator(str(workdir), size_guidance={"tensors": 0}).Reload()
-    return {
-        tag: [(event.step, event.tensor_proto.SerializeToString()) for event in shown.Tensors(tag)]
-        for tag in shown.Tags()["tensors"]
-        if tag not in ("config", *TIMES) and not tag.startswith(("_hparams_", "custom_scalars"))
-    }
-
-
-def policies(workdir):
-    return {path.name: path.read_bytes() for path in (workdir / "policies").iterdir()}
+    """Runs a command line for so many seconds at most, and then kills it."""
+    with app_server(tmp_path_factory.mktemp("server")) as run:
+        yield run
 
 
 def ended(workdir):
@@ -169,7 +89,8 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(kind, ser
     # Twice, as the first one compiles.
     for whole in (tmp_path / "first", tmp_path / "whole"):
         started = time.monotonic()
-        assert server(command(whole), tmp_path / "log", 300) == 0, (tmp_path / "log").read_text()
+        answer = server(*command(whole))
+        assert answer.code == 0, answer.stderr
         seconds = time.monotonic() - started
     expected = rows(whole), events(whole), policies(whole), ended(whole)
 
@@ -177,23 +98,25 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(kind, ser
     wrong, at, tries = [], [], 0
     while len(at) < KILLS:
         tries += 1
-        workdir, log = tmp_path / f"run{tries}", tmp_path / f"log{tries}"
+        workdir = tmp_path / f"run{tries}"
         # A stratum each, so that no part of a run is left out.
         delay = (len(at) + moments.random()) / KILLS * seconds
-        if server(command(workdir), log, delay) != -signal.SIGKILL:
+        killed = server(*command(workdir), seconds=delay)
+        if killed.code != -signal.SIGKILL:
             # It was faster than the one before.
             seconds *= 0.95
             assert tries < 10 * KILLS
             continue
         saved = workdir / "training.json"
         at.append(json.loads(saved.read_text())["iteration"] if saved.exists() else None)
-        code = server(command(workdir), log, 300)
+        again = server(*command(workdir))
         found = None
-        if code == 0:
+        if again.code == 0:
             found = rows(workdir), events(workdir), policies(workdir), ended(workdir)
         if found != expected:
             found_wrong = difference(found, expected)
-            wrong.append((tries, round(delay, 2), code, found_wrong, log.read_text()))
+            said = killed.stderr + again.stderr
+            wrong.append((tries, round(delay, 2), again.code, found_wrong, said))
     print(
         f"{kind}: {KILLS - len(wrong)} of {KILLS} end the same; saved when they were killed: {at}"
     )
