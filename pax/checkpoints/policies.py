@@ -152,7 +152,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
 
 
 def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
-    """The agent's description, and its parameters as nested dicts of arrays.
+    """Returns the agent's description, and its parameters: an array, or nested dicts of arrays.
 
     Raises:
         CheckpointError: if the body is anything else, which its checksum does not tell.
@@ -168,10 +168,10 @@ def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
     wrong = None
     if not isinstance(agent, dict):
         wrong = "its agent is not described by name and settings"
-    elif not isinstance(params, dict) or not all(
+    elif not isinstance(params, (dict, np.ndarray, np.generic)) or not all(
         isinstance(leaf, (np.ndarray, np.generic)) for leaf in jax.tree.leaves(params)
     ):
-        wrong = "its parameters are no dict of arrays"
+        wrong = "its parameters are no arrays"
     if wrong:
         raise CheckpointError(
             f"policy {path} holds no policy ({wrong}): give a file that Pax exported."

@@ -66,6 +66,14 @@ def test_other_containers_come_back_with_like(tmp_path):
     assert_same_bits(restored, params)
 
 
+def test_parameters_may_be_one_array(tmp_path):
+    save_policy(tmp_path / "p", agent={}, params=jnp.arange(3.0))
+    for like in (None, jnp.zeros(3), jax.ShapeDtypeStruct((3,), np.float32)):
+        assert_same_bits(load_policy(tmp_path / "p", like=like).params, jnp.array([0.0, 1.0, 2.0]))
+    with pytest.raises(CheckpointError, match=r"params is float32\[3\], expected float32\[4\]"):
+        load_policy(tmp_path / "p", like=jnp.zeros(4))
+
+
 def test_like_that_does_not_fit(path):
     like = arrays()
     like["params"]["dense"]["kernel"] = jnp.zeros((2, 4))
