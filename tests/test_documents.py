@@ -4,6 +4,7 @@ import math
 import pathlib
 import re
 import shlex
+import subprocess
 import sys
 import types
 from unittest import mock
@@ -22,6 +23,7 @@ from pax.config.build import build_env, build_trainer
 from pax.config.command_line import read_flags
 from pax.envs import ENVS
 from pax.errors import ConfigError
+from tests.app_server import app_server
 
 ROOT = pathlib.Path(main.__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -153,20 +155,28 @@ def test_what_config_helpers_do_not_know_is_told():
         game("Fishery", growth=1.0)
 
 
+def code_blocks(heading, language):
+    """The code of a section of README in one language."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
+    return re.findall(rf"```{language}\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+
+
 def python_blocks(heading):
     """The Python code of a section of README."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
-    return re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    return code_blocks(heading, "python")
 
 
-def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatch):
+def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatch, capsys):
     """In a notebook, by the checks of `pax.testing`, and, once registered, from a config."""
-    names = {"__name__": "readme"}
-    (game_code,) = python_blocks("Write your own environment")
+    module = types.ModuleType("my_module")
+    names = vars(module)
+    game_code, _ = python_blocks("Write your own environment")
     agent_code, checks = python_blocks("Write your own agent")
-    monkeypatch.setitem(sys.modules, "readme", types.ModuleType("readme"))
+    monkeypatch.setitem(sys.modules, "my_module", module)
     for code in (game_code, agent_code, checks):
         exec(code, names)
+    # The checks say nothing if all is well.
+    assert capsys.readouterr().out == ""
     kind, bandit = names["RockPaperScissors"], names["Bandit"]
     env = kind()
     MetaTrainer(env, [PPO.for_env(env), bandit.for_env(env, 1)], num_envs=10)
@@ -190,8 +200,8 @@ def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatc
         build_trainer(config, None)
 
 
-def test_the_notebook_code_and_the_callback_of_the_readme_run(monkeypatch, capsys):
-    (code,), (callback,) = python_blocks("In a notebook"), python_blocks("Write your own callback")
+def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys):
+    (code,) = python_blocks("In a notebook")
     small = {
         "fit(200)": "fit(2)",
         "fit(400)": "fit(4)",
@@ -200,16 +210,70 @@ def test_the_notebook_code_and_the_callback_of_the_readme_run(monkeypatch, capsy
     for before, after in small.items():
         assert before in code
         code = code.replace(before, after)
-    names = {"__name__": "my_module"}
-    exec(callback, names)
-    made = []
 
-    def with_callback(*args, **settings):
-        made.append(names["MyCallback"](threshold=2.0, every=2))
-        return MetaTrainer(*args, callbacks=made, chunk=2, num_envs=20, **settings)
+    def small_trainer(*args, **settings):
+        return MetaTrainer(*args, chunk=2, num_envs=20, **settings)
 
-    monkeypatch.setattr(pax, "MetaTrainer", with_callback)
+    monkeypatch.setattr(pax, "MetaTrainer", small_trainer)
     exec(code, {"__name__": "readme"})
     printed = capsys.readouterr().out
-    assert re.search(r"^iteration 4: \d+\.\d% mutual cooperation$", printed, re.MULTILINE)
     assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
+
+
+OWN = ("Write your own environment", "Write your own agent", "Write your own callback")
+SMALL = {
+    "num_iters": 4,
+    "chunk": 2,
+    "num_inner_steps": 5,
+    "num_envs": 4,
+    "callbacks.scalars.every": 2,
+    "callbacks.progress.enabled": False,
+    "callbacks.evaluation.every": 2,
+    "callbacks.checkpoint.every": 2,
+}
+
+
+def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(tmp_path):
+    """The files that README has users write, and its commands as they stand, but for their sizes."""
+    (game_code, config), (agent, _), (callback,) = map(python_blocks, OWN)
+    (tmp_path / "my_module.py").write_text("\n\n".join([game_code, agent, callback]))
+    (tmp_path / "my_config.py").write_text(config)
+    blocks = "".join(block for heading in OWN for block in code_blocks(heading, "bash"))
+    commands = [
+        shlex.split(line, comments=True) for line in blocks.replace("\\\n", "").splitlines()
+    ]
+    apps = [argv[3:] for argv in commands if argv[:3] == ["python", "-m", "pax.main"]]
+    trained, evaluated, bandit, called = apps
+    small = [f"--config.{key}={value}" for key, value in SMALL.items()]
+    with app_server(tmp_path) as app:
+        for argv in (trained, bandit):
+            answer = app(*argv, *small)
+            assert answer.code == 0, answer.stderr
+        answer = app(*evaluated)
+        assert answer.code == 0, answer.stderr
+        assert answer.stdout.startswith("evaluation/as_trained at iteration 4\n")
+        answer = app(*[arg for arg in evaluated if "allow_imports" not in arg])
+        assert (answer.code, answer.stdout) == (1, "")
+        assert "--allow_imports=my_module" in answer.stderr
+        # Every inequality is above -1; 6 is no multiple of 4, but the last iteration.
+        called = [
+            arg.replace("'threshold': 0.2", "'threshold': -1.0, 'every': 4") for arg in called
+        ]
+        answer = app(*called, *small, "--config.num_iters=6")
+        assert answer.code == 0, answer.stderr
+        said = re.findall(r"^iteration (\d): player 1 gets ", answer.stdout, re.MULTILINE)
+        assert said == ["4", "6"]
+
+    (cross_play,) = [argv for argv in commands if argv[:3] == ["python", "-m", "launch.crossplay"]]
+    assert len(commands) == len(apps) + 1
+    cross_play = [arg.replace("~/mine", str(tmp_path)) for arg in cross_play[1:]]
+    played = subprocess.run(
+        [sys.executable, *cross_play, "--num_envs=4", f"--workdir={tmp_path}/played"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert played.returncode == 0, played.stderr
+    assert "2 players of RockPaperScissors" in played.stdout
