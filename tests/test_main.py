@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams import backend_context
 
 from pax import main
 from pax.checkpoints.policies import load_policy
-from tests.run_files import TIMES
+from tests.run.files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[1]
 IPD = f"--config={ROOT}/configs/ipd.py"

@@ -22,7 +22,7 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.roles import Role
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
-from tests.run_files import events, policies, rows
+from tests.run.files import events, policies, rows
 
 pytestmark = pytest.mark.usefixtures("signals_received")
 

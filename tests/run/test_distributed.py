@@ -18,7 +18,7 @@ import pytest
 from launch.local import free_port
 from pax.errors import ConfigError, ProcessError
 from pax.run import distributed
-from tests.run_files import TIMES
+from tests.run.files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Compiling takes a third of the time, and what is compared is not speed.

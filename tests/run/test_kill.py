@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tests.run_files import policies, rows
+from tests.run.files import policies, rows
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_works")
 

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from tests.app_server import app_server
-from tests.run_files import events, policies, rows
+from tests.run.files import events, policies, rows
 
 pytestmark = pytest.mark.slow
 
