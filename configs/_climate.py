@@ -25,7 +25,7 @@ MEDIATOR = "a mediator that wants the utility of all, and regions that share a p
 
 
 def family(kind: str, num_regions: int = 5, has_mediator: bool = False) -> games.Family:
-    """Rice-N by the name of the game."""
+    """Returns Rice-N by the name of the game."""
     return games.Family(
         env=game(kind, num_regions=num_regions, has_mediator=has_mediator),
         num_players=num_regions + has_mediator,
@@ -47,13 +47,13 @@ def family(kind: str, num_regions: int = 5, has_mediator: bool = False) -> games
 
 
 def variants(kind: str) -> dict[str, str]:
-    """One line per variant."""
+    """Returns one line per variant."""
     own = {"mediator": MEDIATOR, "ppo,regions=27": "PPO for each of 27 regions"}
     return games.variants(family(kind), INDEPENDENT, META) | own
 
 
 def get_config(argument: str, kind: str) -> ConfigDict:
-    """`ppo`, `ppo_memory`, the shapers, or `mediator`; `regions=27` takes the finer calibration.
+    """Takes `ppo`, `ppo_memory`, the shapers, or `mediator`; `regions=27` takes the finer calibration.
 
     Args:
         argument: the variant and its options.

@@ -56,7 +56,7 @@ class Family:
     evolution: Settings = dataclasses.field(default_factory=dict)
 
     def agent(self, kind: str, seat: int, **settings: object) -> ConfigDict:
-        """A role of this family on one seat."""
+        """Returns a role of this family on one seat."""
         if kind not in (*LEARNERS.values(), *(agent for agent, _ in SHAPERS.values())):
             return role(kind, seat)
         shape = self.recurrent if kind in RECURRENT else self.feed_forward
@@ -66,7 +66,7 @@ class Family:
 def variants(
     family: Family, independent: Mapping[str, str], meta: Mapping[str, str]
 ) -> dict[str, str]:
-    """One line per variant: what it is, and what to expect.
+    """Returns one line per variant: what it is, and what to expect.
 
     Args:
         family: the game.
@@ -86,7 +86,7 @@ def variants(
 
 
 def get_config(argument: str, family: Family, default_opponent: str = "self") -> ConfigDict:
-    """Independent learners, or shapers and those whom they shape.
+    """Returns independent learners, or shapers and those whom they shape.
 
     Args:
         argument: `<variant>[,opponent=...][,context=...][,shapers=...][,small|quicktest]`.

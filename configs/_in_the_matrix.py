@@ -8,7 +8,7 @@ from pax.envs.in_the_matrix import PAYOFFS
 
 
 def family(payoff: str) -> games.Family:
-    """In-the-matrix with a payoff by name, from `pax.envs.in_the_matrix.PAYOFFS`."""
+    """Returns in-the-matrix with a payoff by name, from `pax.envs.in_the_matrix.PAYOFFS`."""
     env = game("InTheMatrix", payoff=PAYOFFS[payoff])
     return games.Family(
         env=env,
@@ -31,7 +31,7 @@ def family(payoff: str) -> games.Family:
 
 
 def variants(self_play: str, shaping: str, small: str) -> Mapping[str, str]:
-    """One line per variant.
+    """Returns one line per variant.
 
     Args:
         self_play: what becomes of independent learners.

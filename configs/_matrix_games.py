@@ -34,7 +34,7 @@ NUM_ITERS = {
 
 
 def variants(expected: Mapping[str, str]) -> dict[str, str]:
-    """One line per learner and opponent: what it is, and what to expect.
+    """Returns one line per learner and opponent: what it is, and what to expect.
 
     Args:
         expected: by opponent, the default one first, the outcome for any of the learners.
@@ -50,7 +50,7 @@ def variants(expected: Mapping[str, str]) -> dict[str, str]:
 def get_config(
     argument: str, game: str, default_opponent: str, strategies: Mapping[str, str]
 ) -> ConfigDict:
-    """A learner on the first seat, an opponent on the second.
+    """Returns a learner on the first seat, an opponent on the second.
 
     Args:
         argument: `<learner>[,opponent=<opponent>][,quicktest]`.

@@ -46,7 +46,7 @@ STRATEGIES = ("Open_ES", "CMA_ES", "PGPE", "SimpleGA", "SNES")
 
 
 def describe(outcomes: Mapping[str, str]) -> dict[str, str]:
-    """One line per variant: what it is, and what to expect.
+    """Returns one line per variant: what it is, and what to expect.
 
     Args:
         outcomes: by variant, what to expect.
@@ -69,7 +69,7 @@ def describe(outcomes: Mapping[str, str]) -> dict[str, str]:
 def get_config(
     argument: str, env: ConfigDict, fixed: Mapping[str, str], show_payoff_to: tuple[int, ...] = (0,)
 ) -> ConfigDict:
-    """A shaper on the first seat, a learner on the second.
+    """Returns a shaper on the first seat, a learner on the second.
 
     Args:
         argument: `<variant>[,opponent=...][,context=...][,strategy=...][,<flag> ...]`, flags being tasks,

@@ -84,7 +84,7 @@ VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
 
 
 def get_config(argument: str = "ppo"):
-    """`absolute`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
+    """Takes a variant: `absolute`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
     parts = argument.split(",")
     settings = {}
     for name in set(parts[1:]) & set(OPTIONS):

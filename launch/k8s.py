@@ -88,7 +88,7 @@ def check(hosts: Hosts, workdir: str) -> None:
 
 
 def manifests(hosts: Hosts, arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """The Job, and with several hosts the Service by which they find the first one.
+    """Returns the Job, and with several hosts the Service by which they find the first one.
 
     Args:
         hosts: what to ask for.
@@ -179,7 +179,7 @@ def manifests(hosts: Hosts, arguments: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
-    """The command of a pod, whose number only its shell knows."""
+    """Returns the command of a pod, whose number only its shell knows."""
     command = shlex.join(["python", "-m", "pax.main", *arguments])
     # Kubernetes puts values for $(...) before the shell sees it; $$ is a dollar sign to it.
     command = command.replace("$", "$$")
@@ -191,7 +191,7 @@ def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Those of this program."""
+    """Defines the flags of this program."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_string(
         "image", None, "The image, which holds Pax and starts in its checkout.", **own
@@ -220,7 +220,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
-    """The manifests of the run that arguments of `pax.main` describe, as YAML; written where asked for.
+    """Returns the manifests of the run that arguments of `pax.main` describe, as YAML; written if asked for.
 
     Raises:
         PaxError: in one sentence.
@@ -257,7 +257,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point."""
+    """Runs the program."""
     with launching():
         launch(argv[1:], flags.FLAGS)
 

@@ -77,7 +77,7 @@ def _check(arguments: Sequence[str]) -> None:
 def plan(
     arguments: Sequence[str], num_processes: int, devices_per_process: int, port: int
 ) -> list[tuple[dict[str, str], list[str]]]:
-    """Environment variables and command of each process.
+    """Returns environment variables and command of each process.
 
     Args:
         arguments: of `pax.main`.
@@ -120,7 +120,7 @@ def plan(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Returns a port that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return listener.getsockname()[1]

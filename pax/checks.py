@@ -246,7 +246,7 @@ def brief(value: Any, width: int = 80) -> str:
 
 
 def short(value: Any, width: int = 80) -> str:
-    """The repr of a value in a line, cut off where it is long."""
+    """Returns the repr of a value in a line, cut off where it is long."""
     try:
         text = " ".join(repr(value).split())
     except Exception:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 class PaxError(Exception):
-    """Base of the errors that a user can cause and can mend."""
+    """Base of the errors that a user can cause and can correct."""
 
 
 class ConfigError(PaxError, ValueError):
@@ -33,7 +33,7 @@ class ProcessError(PaxError):
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """`did you mean ...?` if something similar is known, else the list of what is."""
+    """Returns `did you mean ...?` if something similar is known, else the list of what is."""
     known = sorted(known)
     if not known:
         return "there is none to choose from"

@@ -91,7 +91,7 @@ _LIST = flags.DEFINE_bool("list", False, "List the variants of all configs, and 
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs what the flags say; an error that the user can mend is one sentence, and exit code 1."""
+    """Runs what the flags say; an error that the user can correct is one sentence, and exit code 1."""
     try:
         if len(argv) > 1:
             raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
@@ -268,7 +268,7 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
 
 
 def run() -> None:
-    """The entry point."""
+    """Runs the program."""
     use_all_cores()
     app.run(main, flags_parser=_join_and_parse_flags)
 

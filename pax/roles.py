@@ -124,7 +124,7 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
 
 
 def check_candidates(roles: Sequence[Role]) -> int:
-    """How many candidates are tried at once.
+    """Returns how many candidates are tried at once.
 
     Raises:
         ConfigError: unless roles that try several try as many, since these are paired.

@@ -50,7 +50,7 @@ SampleTask = Callable[[jax.Array, jax.Array, jax.Array], Task]
 
 
 def compose(env_params: PyTree, samplers: Sequence[Sampler] = ()) -> SampleTask:
-    """One function `sample_task(key, generation_key, step)`: `env_params`, then the samplers in order."""
+    """Makes one `sample_task(key, generation_key, step)` of `env_params`, then the samplers in order."""
 
     def sample_task(key: jax.Array, generation_key: jax.Array, step: jax.Array) -> Task:
         task = Task(env_params=env_params)
@@ -200,7 +200,7 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
 
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
-    """Every opponent gets a learning rate of its own, log-uniform in [low, high]."""
+    """Gives every opponent a learning rate of its own, log-uniform in [low, high]."""
     check_name("the role of a task", role)
     check_number("low", low, NUMBER)
     check_number("high", high, NUMBER)
@@ -217,7 +217,7 @@ def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Samp
 
 
 def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
-    """Every opponent plays a game of its own: payoffs are minus integers from 0 to `high` - 1.
+    """Gives every opponent a game of its own: payoffs are minus integers from 0 to `high` - 1.
 
     Per generation: all opponents of an iteration play the same one.
     """
@@ -233,7 +233,7 @@ def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
 
 
 def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
-    """Every opponent plays a prisoner's dilemma of its own.
+    """Gives every opponent a prisoner's dilemma of its own.
 
     The costs obey T < R < P < S and 2 R < T + S: exploiting is best, and taking turns at it is worse than
     cooperating. T, R - T and T + S - 2 R are uniform and up to `scale`, and P is uniform between R and S,
@@ -255,7 +255,7 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
 
 
 def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
-    """Every opponent values outcomes its own way: uniform noise in [-noise, noise] on player 2's payoffs."""
+    """Adds uniform noise in [-noise, noise] to player 2's payoffs, drawn for every opponent."""
     check_number("noise", noise, NUMBER)
     _check(0 <= noise < math.inf, f"noise is {noise}", "give a number of 0 or more")
 
@@ -268,7 +268,7 @@ def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
 
 
 def shuffled_seats(num_players: int) -> Sampler:
-    """Every trial seats the players anew."""
+    """Seats the players anew in every trial."""
     check_number("num_players", num_players, COUNT)
 
     def sampler(draw: Draw, task: Task) -> Task:
@@ -295,7 +295,7 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
 
 
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
-    """`role` sees only the first observation of an episode in `num_blind` environments of each opponent."""
+    """Shows `role` only the first observation of an episode in `num_blind` environments of each opponent."""
     check_name("the role of a task", role)
     check_number("num_envs", num_envs, COUNT)
     check_number("num_blind", num_blind, WHOLE)

@@ -284,13 +284,13 @@ class MetaTrainer:
         return self._compiled.compile_seconds
 
     def metric_names(self) -> list[str]:
-        """The metrics of training that a callback gets, from tracing an iteration, before compiling."""
+        """Returns the training metrics that a callback gets; found by tracing, without compiling."""
         names = self._compiled.metric_names()
         spreads = [f"{name}/std" for name in names] if self.num_seeds > 1 else []
         return sorted([*names, *spreads, SPEED])
 
     def evaluation_metric_names(self, name: str) -> list[str]:
-        """The metrics of an evaluation, by its name; found by tracing, without compiling."""
+        """Returns the metrics of an evaluation, by its name; found by tracing, without compiling."""
         evaluators = self._named_evaluators()
         check_choice("name", name, list(evaluators))
         names = evaluators[name].metric_names(self._compiled.abstract_state())
@@ -311,7 +311,7 @@ class MetaTrainer:
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
-        """Within the context, no other process and no other trainer can train in `workdir`, made if missing.
+        """Keeps other processes and trainers from training in `workdir`, made if missing, within the context.
 
         `fit` does so by itself; a program that writes there before claims it first. Every process of a run
         must do so. There is nothing to claim without a workdir.
@@ -740,7 +740,7 @@ def _from_json(metrics: Mapping[str, Any] | None) -> SeedMetrics | None:
 
 
 def as_role(role: Role | Agent, seat: int) -> Role:
-    """A role as it is; a bare agent as the role `agent<seat + 1>` on that seat."""
+    """Returns a role as it is; a bare agent as the role `agent<seat + 1>` on that seat."""
     if isinstance(role, Role):
         return role
     return Role(f"agent{seat + 1}", role, (seat,), Gradient(role) if role.learns else None)
@@ -759,5 +759,5 @@ def _check_role(
 
 
 def iterations_for(total_timesteps: int, env_steps_per_iteration: int) -> int:
-    """The fewest iterations that take at least `total_timesteps` environment steps."""
+    """Returns the fewest iterations that take at least `total_timesteps` environment steps."""
     return max(1, math.ceil(total_timesteps / env_steps_per_iteration))

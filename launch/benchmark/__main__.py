@@ -31,7 +31,7 @@ SUITES = ("envs", "training", "startup", "peers")
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Not on import: programs that are imported together have flags of the same names."""
+    """Defines flags, not on import: programs that are imported together have flags of the same names."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_string("suite", "all", f"One of {', '.join(SUITES)}, or all.", **own)
     flags.DEFINE_string("output", None, "JSON file for all that was measured.", **own)
@@ -116,7 +116,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
 
 
 def make_sizes(given: flags.FlagValues) -> Sizes:
-    """What the flags say, or a small part of it."""
+    """Returns what the flags say, or a small part of it."""
     if given.quick:
         return Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
     return Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
@@ -125,7 +125,7 @@ def make_sizes(given: flags.FlagValues) -> Sizes:
 def plan(
     suites: Sequence[str], sizes: Sizes, only: str
 ) -> tuple[list[tuple[str, Callable[[], Row]]], list[str]]:
-    """What is to be measured, in this order, and what cannot be measured here."""
+    """Returns what is to be measured, in this order, and what cannot be measured here."""
     calls: dict[str, dict[str, Callable[[], Row]]] = {}
     skipped: list[str] = []
     if "envs" in suites:
@@ -157,7 +157,7 @@ def check_writable(flag: str, path: str) -> None:
 
 
 def show_progress(done: int, total: int, started: float, name: str) -> None:
-    """One line on a terminal, with the time that is left."""
+    """Prints one line on a terminal, with the time that is left."""
     if not sys.stderr.isatty():
         return
     left = f"ETA {(time.monotonic() - started) / done * (total - done):.0f} s" if done else ""
@@ -166,7 +166,7 @@ def show_progress(done: int, total: int, started: float, name: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
+    """Runs the program; an error that the user can correct is one sentence, and exit code 1."""
     logging.set_verbosity(logging.WARNING)
     python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
     try:

@@ -43,7 +43,7 @@ STEPS = "steps of one environment, whatever its number of players"
 
 
 def cases() -> dict[str, Case]:
-    """By name, every registered game and the cases above."""
+    """Returns every registered game and the cases above, by name."""
     plain = {name: Case(name, share=SHARES.get(name, 1.0)) for name in ENVS if name != "JaxMARL"}
     return dict(sorted({**plain, **CASES}.items()))
 
@@ -90,7 +90,7 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
 def make_limit(
     case: Case, env: Environment, num_envs: int, episodes: int
 ) -> tuple[Callable[[int], Any], str, int]:
-    """A call, what it computes, and how many steps of all devices."""
+    """Returns a call, what it computes, and how many steps of all devices."""
     steps = num_envs * jax.device_count() * episodes * env.num_inner_steps
     if case.env == "IteratedMatrixGame":
         try:
@@ -106,7 +106,7 @@ def make_limit(
 
 
 def rollout(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
-    """A function of a key that plays episodes of random actions and returns the sum of all that was seen."""
+    """Returns a function of a key that plays episodes of random actions and sums all that was seen."""
 
     def play(key: jax.Array) -> jax.Array:
         params = env.default_params
@@ -133,7 +133,7 @@ def rollout(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Arr
 
 
 def draws(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
-    """A function of a key that draws what `rollout` draws, and plays nothing."""
+    """Returns a function of a key that draws what `rollout` draws, and plays nothing."""
     has_chance = uses_key(env)
 
     def play(key: jax.Array) -> jax.Array:
@@ -149,7 +149,7 @@ def draws(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array
 
 
 def uses_key(env: Environment) -> bool:
-    """Whether a step of a game depends on chance."""
+    """Returns whether a step of a game depends on chance."""
     key = jax.random.key(0)
     _, state = jax.eval_shape(env.reset, key, env.default_params)
     actions = tuple(env.action_space(player).zeros() for player in range(env.num_players))
@@ -171,7 +171,7 @@ def step_draws(
 
 
 def random_actions(key: jax.Array, space: Space, num: int) -> Any:
-    """`[num, ...]`, uniform where the space is bounded, else normal."""
+    """Draws actions `[num, ...]`, uniformly where the space is bounded, else normally."""
     if isinstance(space, Dict):
         return {
             name: random_actions(jax.random.fold_in(key, index), part, num)
@@ -189,14 +189,14 @@ def random_actions(key: jax.Array, space: Space, num: int) -> Any:
 
 
 def sum_of(tree: Any) -> jax.Array:
-    """One number that depends on every entry."""
+    """Returns one number that depends on every entry."""
     return sum(
         (jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(tree)), jnp.float32(0)
     )
 
 
 def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:
-    """What there is to measure whose name contains `only`, and what cannot be measured here."""
+    """Returns what there is to measure whose name contains `only`, and what cannot be measured here."""
     found: dict[str, Callable[[], Row]] = {}
     skipped = []
     for name, case in cases().items():

@@ -35,7 +35,7 @@ class Collective(NamedTuple):
 
 
 def collectives(hlo: str) -> list[Collective]:
-    """All of them, wherever they are called from; `hlo` is `compiled.as_text()`."""
+    """Returns all collectives, wherever they are called from; `hlo` is `compiled.as_text()`."""
     bodies, entry = _computations(hlo)
     return [
         Collective(match[2].removesuffix("-start"), _num_bytes(match[1]), loops)
@@ -50,7 +50,7 @@ def loops(hlo: str) -> list[int]:
 
 
 def instructions(hlo: str, rounds: int) -> int:
-    """How many there are within loops of so many rounds, those of fused operations included."""
+    """Counts instructions within loops of so many rounds, those of fused operations included."""
     bodies, entry = _computations(hlo)
     return sum(rounds in around and " = " in line for line, around in _lines(bodies, entry, ()))
 

@@ -17,7 +17,7 @@ Params = dict[str, Any]
 
 
 def bare_iteration(parts: Sequence[Part]) -> Callable[[jax.Array], jax.Array]:
-    """A function of a key that does what the networks of an iteration do, and nothing else.
+    """Returns a function of a key that does what the networks of an iteration do, and nothing else.
 
     Each acts on random inputs that depend on its last action, draws one number per action, and whoever
     learns takes as many gradient steps on as many samples. There is no game, no shuffling, no advantage, no

@@ -14,7 +14,7 @@ TIT_FOR_TAT, RANDOM = (1.0, 0.0, 1.0, 0.0, 1.0), (0.5,) * 5
 def matrix_game(
     num_envs: int, num_steps: int, opponent: tuple[float, ...] = TIT_FOR_TAT
 ) -> Callable[[int], float]:
-    """A function of a seed: episodes of the iterated prisoner's dilemma, and the sum of all rewards.
+    """Returns a function of a seed: episodes of the iterated prisoner's dilemma, and the sum of all rewards.
 
     Args:
         num_envs: environments, spread over the cores.

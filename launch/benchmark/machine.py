@@ -48,7 +48,7 @@ BOUNDS = {
 
 
 def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
-    """The speeds that bound everything else, on all devices at once."""
+    """Returns the speeds that bound everything else, on all devices at once."""
     length = 4 if sizes.quick else 400
     cases: dict[str, tuple[str, str, float, Callable[[jax.Array], jax.Array]]] = {
         "products": (
@@ -118,7 +118,7 @@ def _draws(length: int) -> Callable[[jax.Array], jax.Array]:
 
 
 def count(function: Callable[..., Any], *args: Any) -> dict[str, float]:
-    """How much of each of `BOUNDS` a call of a function asks for, from its trace.
+    """Returns how much of each of `BOUNDS` a call of a function asks for, from its trace.
 
     What does not contribute to the result is not counted; of branches, the dearer one is. Rounds of loops
     whose number is not known count once.

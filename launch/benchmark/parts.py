@@ -47,7 +47,7 @@ class Part:
 
 
 def parts_of(trainer: MetaTrainer, sizes: dict[str, int]) -> list[Part]:
-    """The networks of a trainer's roles as they are on one of its devices; tables and strategies too.
+    """Returns the networks of a trainer's roles as they are on one of its devices; tables and strategies too.
 
     Args:
         trainer: with one dense or convolutional torso per network.

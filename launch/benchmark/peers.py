@@ -27,7 +27,7 @@ NO_JAXMARL = 'JaxMARL is not installed, so it is left out: pip install -e ".[ben
 
 
 def compare(name: str, unit: str, what: str, amounts: Any, times: Any, peer: str) -> Row:
-    """A row of ours with that of the peer, from amounts and seconds of both."""
+    """Returns a row of ours with that of the peer, from amounts and seconds of both."""
     row = Row("peers", name, unit, rates(amounts["ours"], times["ours"]), what)
     row.peer = Row("peers", peer, unit, rates(amounts["peer"], times["peer"]), what)
     return row
@@ -36,7 +36,7 @@ def compare(name: str, unit: str, what: str, amounts: Any, times: Any, peer: str
 def compare_stepping(
     name: str, env: Environment, peer: str, step: Callable[..., Any], reset: Any, sizes: Sizes
 ) -> Row:
-    """Raw stepping of two environments that are reset at the same steps.
+    """Compares raw stepping of two environments that are reset at the same steps.
 
     Args:
         name: of the row.
@@ -78,7 +78,7 @@ def compare_stepping(
 
 
 def jaxmarl_stepping(name: str, env: Environment, sizes: Sizes) -> Row:
-    """Against the environment of JaxMARL by that name."""
+    """Compares with the environment of JaxMARL by that name."""
     import jaxmarl
 
     other = jaxmarl.make(name, num_inner_steps=env.num_inner_steps, num_outer_steps=1)
@@ -95,7 +95,7 @@ def jaxmarl_stepping(name: str, env: Environment, sizes: Sizes) -> Row:
 
 
 def gymnax_stepping(sizes: Sizes) -> Row:
-    """CartPole as we play it, against gymnax itself."""
+    """Compares CartPole as we play it with gymnax itself."""
     import gymnax
 
     env = Gymnax(num_inner_steps=20 if sizes.quick else 500)
@@ -110,7 +110,7 @@ def gymnax_stepping(sizes: Sizes) -> Row:
 
 
 def ppo(sizes: Sizes) -> Row:
-    """CartPole by PPO, against one file that does nothing else."""
+    """Compares CartPole by PPO with one file that does nothing else."""
     from launch.benchmark.ppo import make_train
 
     trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
@@ -204,12 +204,12 @@ def evolution(sizes: Sizes) -> Row:
 
 
 def rastrigin(x: jax.Array) -> jax.Array:
-    """10 d + sum x^2 - 10 cos(2 pi x), `[...]` of `[..., d]`; its minimum is 0 at 0."""
+    """Computes 10 d + sum x^2 - 10 cos(2 pi x), `[...]` of `[..., d]`; its minimum is 0 at 0."""
     return 10 * x.shape[-1] + jnp.sum(x**2 - 10 * jnp.cos(2 * jnp.pi * x), axis=-1)
 
 
 def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:
-    """What there is to compare whose name contains `only`, and what cannot be compared here."""
+    """Returns what there is to compare whose name contains `only`, and what cannot be compared here."""
     steps = 8 if sizes.quick else None
     calls: dict[str, Callable[[], Row]] = {}
     skipped = []

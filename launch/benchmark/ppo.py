@@ -49,7 +49,7 @@ class Transition(NamedTuple):
 def make_train(
     num_updates: int, num_envs: int = 8, num_steps: int = 500, epochs: int = 8, minibatches: int = 8
 ) -> tuple[Callable[[jax.Array], Any], Callable[[Any], tuple[Any, jax.Array]]]:
-    """`init(key) -> state`, and `train(state) -> (state, mean lengths [updates])`, as in configs/sarl.py."""
+    """Makes `init(key) -> state` and `train(state) -> (state, mean lengths [updates])`, as in sarl.py."""
     env, params = gymnax.make("CartPole-v1")
     network = ActorCritic(env.num_actions)
     schedule = optax.linear_schedule(2.5e-3, 0.0, 40 * epochs * minibatches)

@@ -20,7 +20,7 @@ STOLEN = 0.1
 
 
 def read(path: str) -> dict[str, Any]:
-    """A file that `--output` wrote.
+    """Reads a file that `--output` wrote.
 
     Raises:
         ConfigError: if it is none.
@@ -37,7 +37,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
-    """Why two files cannot be compared as they stand, in sentences."""
+    """Returns why two files cannot be compared as they stand, in sentences."""
     found = [
         f"The machine differs: {key} is {new['machine'].get(key)!r}, and was {old['machine'].get(key)!r}."
         for key in SAME
@@ -52,7 +52,7 @@ def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
 
 
 def to_markdown(results: Mapping[str, Any]) -> str:
-    """All tables, with what they were measured on."""
+    """Returns all tables, with what they were measured on."""
     rows = results["rows"]
     parts = [machine_text(results["machine"])]
     for suite, title in (
@@ -78,12 +78,12 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:
-    """Whether others were using it, or the host that it is a part of."""
+    """Returns whether others were using the machine, or the host that it is a part of."""
     return machine["load_at_start"] / machine["cores"] > BUSY or machine.get("stolen", 0.0) > STOLEN
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
-    """One paragraph."""
+    """Describes the machine in one paragraph."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     stolen = ""
     if machine.get("stolen"):
@@ -102,13 +102,13 @@ def ratio(row: Mapping[str, Any]) -> float:
 
 
 def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Returns a table in Markdown."""
     rows = [columns, ["---"] * len(columns), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def short(value: float) -> str:
-    """Three digits, in thousands or millions."""
+    """Returns three digits, in thousands or millions."""
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
@@ -116,14 +116,14 @@ def short(value: float) -> str:
 
 
 def ranged(row: Mapping[str, Any] | None) -> str:
-    """Median and range."""
+    """Returns median and range."""
     if row is None:
         return ""
     return f"{short(row['median'])} ({short(row['low'])} to {short(row['high'])})"
 
 
 def fraction(row: Mapping[str, Any]) -> str:
-    """Of the limit."""
+    """Returns the fraction of the limit."""
     return f"{row['median'] / row['limit']['median']:.2f}" if row["limit"] else ""
 
 
@@ -177,7 +177,7 @@ def training(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each limit computes."""
+    """Returns what each limit computes."""
     names: dict[str, list[str]] = {}
     for row in rows:
         if row["limit"]:
@@ -188,7 +188,7 @@ def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def bounds(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> list[str]:
-    """Which of the machine's bounds is nearest to each setting: a table, and a section per setting."""
+    """Tells which of the machine's bounds is nearest to each setting: a table, and a section per setting."""
     # Aims are those of two idle cores.
     has_aims = where["platform"] == "cpu" and not is_busy(where)
     machine = {row["name"]: row["median"] for row in rows if row["suite"] == "machine"}
@@ -219,7 +219,7 @@ def bounds(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> list[
 
 
 def section(row: Mapping[str, Any], nearest: str, rest: float, has_aims: bool) -> str:
-    """What there is to say of one setting."""
+    """Returns what there is to say of one setting."""
     sentences = [f"{row['what']}: {ranged(row)} steps/s."]
     aim = row["details"]["aim"]
     if aim and has_aims:
@@ -260,19 +260,19 @@ def peers(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """Whether the difference to the peer is one, and whose it is."""
+    """Returns whether the difference to the peer is one, and whose it is."""
     if overlap(row, row["peer"]):
         return " (ranges overlap)"
     return " (slower)" if ratio(row) < 1.0 else ""
 
 
 def overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the ranges of two measurements do."""
+    """Returns whether the ranges of two measurements overlap."""
     return one["low"] <= other["high"] and other["low"] <= one["high"]
 
 
 def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    """The ratio of every row that both files have; above 1 is better than before."""
+    """Returns the ratio of every row that both files have; above 1 is better than before."""
     before = {(row["suite"], row["name"]): row for row in old["rows"]}
     lines = []
     for row in new["rows"]:

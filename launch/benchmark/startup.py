@@ -39,7 +39,7 @@ class FirstIteration(Callback):
 
 
 def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
-    """Of the app, with the compilation cache in a folder.
+    """Measures the app, with the compilation cache in a folder.
 
     Raises:
         RuntimeError: if the app fails, with what it said.
@@ -65,7 +65,7 @@ def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
 
 
 def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
-    """What there is to measure whose name contains `only`; the cold one comes first, and fills the cache."""
+    """Returns what there is to measure whose name contains `only`, the cold one first: it fills the cache."""
     folder = tempfile.TemporaryDirectory()
     # Bound to the functions below: the folder is gone when they are.
 

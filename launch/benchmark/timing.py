@@ -46,7 +46,7 @@ class Sizes:
         return self.multiple(self.num_envs)
 
     def multiple(self, size: int) -> int:
-        """`size` at this scale, made a multiple of the number of devices."""
+        """Returns `size` at this scale, made a multiple of the number of devices."""
         devices = jax.device_count()
         return max(1, round(size * self.scale / devices)) * devices
 
@@ -75,7 +75,7 @@ class Row:
         return statistics.median(self.values)
 
     def to_json(self) -> dict[str, Any]:
-        """With the median and the range, which a reader would otherwise compute."""
+        """Adds the median and the range, which a reader would otherwise compute."""
         fields = dataclasses.asdict(self) | summary(self.values)
         for name in ("limit", "peer"):
             other = getattr(self, name)
@@ -84,7 +84,7 @@ class Row:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median and range."""
+    """Returns median and range."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
@@ -121,7 +121,7 @@ def take_turns(
 
 
 def rates(amount: float, seconds: Sequence[float]) -> list[float]:
-    """`amount` per second of each repeat."""
+    """Returns `amount` per second of each repeat."""
     return [amount / value for value in seconds]
 
 
@@ -130,7 +130,7 @@ def compile_spread(
     num_devices: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[[int], jax.Array], float]:
-    """A call of `run(key) -> number` on every device at once, each with its own key, and its compile time.
+    """Compiles `run(key) -> number` for all devices at once, each with its own key; and its compile time.
 
     The keys are arguments and the numbers results, so that nothing can be computed beforehand or left out.
     `options` are those of XLA.
@@ -157,7 +157,7 @@ def compile_spread(
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Returns what the numbers depend on."""
     devices = jax.devices()
     versions = {}
     for name in PACKAGES:
@@ -179,7 +179,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def stolen_seconds() -> float:
-    """What the host of a virtual machine has given to others since its start, summed over cores.
+    """Returns what the host of a virtual machine has given to others since its start, summed over cores.
 
     0 where nobody tells.
     """

@@ -78,7 +78,7 @@ SETTINGS: dict[str, Setting] = {
 
 
 def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str, int]]:
-    """The trainer of a setting at a scale, and the sizes of its batch."""
+    """Makes the trainer of a setting at a scale, and the sizes of its batch."""
     config = load_config(str(ROOT / "configs" / f"{setting.config}{',quicktest' * sizes.quick}"))
     if not sizes.quick:
         config.update_from_flattened_dict(dict(setting.overrides))
@@ -158,7 +158,7 @@ def _peak_memory() -> int:
 
 
 def peak_of_process() -> int:
-    """The most bytes of memory that this process has had."""
+    """Returns the most bytes of memory that this process has had."""
     try:
         status = pathlib.Path("/proc/self/status").read_text()
     except OSError:  # Not Linux.
@@ -172,7 +172,7 @@ def peak_of_process() -> int:
 def measure_apart(
     name: str, sizes: Sizes, cache: str | None = None, with_limit: bool = True
 ) -> Row:
-    """`measure` in a process of its own.
+    """Runs `measure` in a process of its own.
 
     Args:
         name: of the setting.
@@ -211,7 +211,7 @@ def measure_apart(
 
 
 def from_json(fields: Mapping[str, Any]) -> Row:
-    """The row that `Row.to_json` wrote."""
+    """Returns the row that `Row.to_json` wrote."""
     names = [field.name for field in dataclasses.fields(Row)]
     known = {name: fields[name] for name in names}
     for name in ("limit", "peer"):
@@ -220,7 +220,7 @@ def from_json(fields: Mapping[str, Any]) -> Row:
 
 
 def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
-    """What there is to measure whose name contains `only`."""
+    """Returns what there is to measure whose name contains `only`."""
     return {
         name: lambda name=name: measure_apart(name, sizes)
         for name in SETTINGS

@@ -35,7 +35,7 @@ from pax.run.locks import FileLock, holding
 
 
 def define_flags() -> None:
-    """Not on import: programs that are imported together have flags of the same names."""
+    """Defines flags, not on import: programs that are imported together have flags of the same names."""
     own = {"module_name": sys.argv[0]}
     flags.DEFINE_string(
         "workdir", None, "Where results are kept. Default: exp/reproduce-<table>.", **own
@@ -116,7 +116,7 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
 
 
 def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
-    """The samples `[seeds, players]` of a cell, from the folder if they are there."""
+    """Returns the samples `[seeds, players]` of a cell, from the folder if they are there."""
     path = folder / "cells" / f"{cell.key}.json"
     path.parent.mkdir(exist_ok=True)
     if path.exists():
@@ -137,7 +137,7 @@ def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
-    """The table as people read it: mean and standard error per player, and what was published."""
+    """Returns the table as people read it: mean and standard error per player, and what was published."""
     lines = [
         f"{table.title}. {table.unit}, mean +- standard error over seeds.",
         "",
@@ -159,7 +159,7 @@ def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
 
 
 def write_csv(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
-    """A row per cell and column."""
+    """Writes a row per cell and column."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([table.first, "column", "mean", "standard_error", "published", "seeds"])

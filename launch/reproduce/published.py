@@ -112,7 +112,7 @@ def _exact(game: str, first: str, second: str, num_seeds: int, num_envs: int) ->
 
 
 def mfos(quick: bool) -> Table:
-    """Model-free opponent shaping (Lu et al. 2022): learners with exact gradients, and who shapes them."""
+    """Describes model-free opponent shaping (Lu et al. 2022): exact learners, and who shapes them."""
     sizes = (2, 64) if quick else (4, 8192)
     cells = [
         Cell(
@@ -140,7 +140,7 @@ def mfos(quick: bool) -> Table:
 
 
 def shaper(quick: bool) -> Table:
-    """Shaping learners in the finite IPD by evolution (Khan et al. 2024), over whole lifetimes."""
+    """Describes shaping in the finite IPD by evolution (Khan et al. 2024), over whole lifetimes."""
     seeds = 1 if quick else 3
     rows = (
         ("Shaper", "configs/ipd.py:shaper,small"),
@@ -157,7 +157,7 @@ def shaper(quick: bool) -> Table:
 
 
 def lola(quick: bool) -> Table:
-    """LOLA with exact values: both players naive, or both aware of each other's learning."""
+    """Describes LOLA with exact values: both players naive, or both aware of each other's learning."""
     sizes = (2, 64) if quick else (4, 8192)
     exact = (
         ("naive", "NL", (-1.98, -1.98)),
@@ -209,7 +209,7 @@ ALWAYS = {"always cooperate": "AlwaysCooperate", "always defect": "EvilGreedy"}
 
 
 def coin_game(quick: bool) -> Table:
-    """The coin game with one coin at a time (Aghajohari et al. 2024; Duque et al. 2024), after training."""
+    """Describes the coin game with one coin (Aghajohari et al. 2024; Duque et al. 2024), after training."""
     pairs = [(name, other) for name in COIN_LEARNERS for other in ("itself", *ALWAYS)]
     pairs += [("always cooperate", "itself"), ("always defect", "always cooperate")]
     cells = []

@@ -61,7 +61,7 @@ DEVICES = (1, 2, 4, 8)
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Not on import: programs that are imported together have flags of the same names."""
+    """Defines flags, not on import: programs that are imported together have flags of the same names."""
     flags.DEFINE_bool(
         "quick",
         False,
@@ -97,7 +97,7 @@ Job = tuple[list[dict[str, Any]], int | None]
 
 
 def growth_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
-    """One process per row: the base and ten times of one size, timed in turn."""
+    """Returns one process per row: the base and ten times of one size, timed in turn."""
     jobs: list[Job] = []
     for config, sizes in base.items():
         for key in NAMES:
@@ -108,7 +108,7 @@ def growth_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
 
 
 def device_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
-    """One process per number of devices, as a process has one number of them."""
+    """Returns one process per number of devices, as a process has one number of them."""
     jobs: list[Job] = []
     for config, more in CUT.values():
         for number in DEVICES:
@@ -118,7 +118,7 @@ def device_jobs(base: Mapping[str, Mapping[str, int]]) -> list[Job]:
 
 
 def measure(specifications: Sequence[Mapping[str, Any]], num_devices: int | None) -> list[Any]:
-    """What `launch.scaling.worker` finds.
+    """Returns what `launch.scaling.worker` finds.
 
     Raises:
         ProcessError: if it fails.
@@ -159,7 +159,7 @@ def growth_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
 
 
 def device_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
-    """Time, memory and what is sent by number of devices, in Markdown."""
+    """Returns time, memory and what is sent by number of devices, in Markdown."""
     lines = [
         f"| what is cut | devices ({available_cores()} cores) | time of an iteration, ms "
         "| memory per device, MB | collective operations per iteration | kB received per device |",

@@ -51,7 +51,7 @@ def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def build(config: str, overrides: dict[str, Any]) -> MetaTrainer:
-    """A trainer of the config, without reports; overrides have dotted keys."""
+    """Builds a trainer of the config, without reports; overrides have dotted keys."""
     settings = load_config(config)
     settings.update_from_flattened_dict(overrides)
     for callback in settings.callbacks.values():
@@ -60,7 +60,7 @@ def build(config: str, overrides: dict[str, Any]) -> MetaTrainer:
 
 
 def num_bytes(program: jax.stages.Compiled) -> int:
-    """What one iteration needs on one device: state, results, and what is only there in between."""
+    """Returns what one iteration needs on one device: state, results, and what is only there in between."""
     memory = program.memory_analysis()
     sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return int(np.asarray(sizes + memory.temp_size_in_bytes))

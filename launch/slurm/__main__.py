@@ -31,7 +31,7 @@ from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Those of this program."""
+    """Defines the flags of this program."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_string("name", None, "Name of the job. Default: pax-<folder>.", **own)
     flags.DEFINE_bool("array", False, "Train the sweep of the config, as an array.", **own)
@@ -96,7 +96,7 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point."""
+    """Runs the program."""
     with launching():
         sys.exit(launch(argv[1:], flags.FLAGS))
 

@@ -34,7 +34,7 @@ RESOURCES = {
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """What a job asks for."""
+    """Defines the flags of what a job asks for."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_integer("nodes", 1, "Slurm: nodes per run.", lower_bound=1, **own)
     flags.DEFINE_integer("gpus_per_node", 0, "Slurm: GPUs per node.", lower_bound=0, **own)
@@ -72,12 +72,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def is_distributed(given: flags.FlagValues) -> bool:
-    """Whether a run has several processes."""
+    """Returns whether a run has several processes."""
     return given.nodes > 1
 
 
 def parameters(given: flags.FlagValues, name: str, max_parallel: int = 0) -> dict[str, Any]:
-    """What the flags ask for, in submitit's words."""
+    """Returns what the flags ask for, in submitit's words."""
     asked: dict[str, Any] = {
         "job_name": name,
         "nodes": given.nodes,
@@ -142,7 +142,7 @@ def minutes(time: str) -> int:
 
 
 def executor(folder: pathlib.Path, given: flags.FlagValues, asked: dict[str, Any]) -> Any:
-    """The executor of submitit for Slurm.
+    """Returns the executor of submitit for Slurm.
 
     Raises:
         ConfigError: if submitit is not installed, this is no cluster, or a parameter is not right.
@@ -180,7 +180,7 @@ def executor(folder: pathlib.Path, given: flags.FlagValues, asked: dict[str, Any
 
 
 def script(made: Any, num_runs: int) -> str:
-    """The batch file that submitit hands to sbatch, for one run or for an array."""
+    """Returns the batch file that submitit hands to sbatch, for one run or for an array."""
     if num_runs > 1:
         made.parameters["map_count"] = num_runs
     return made._make_submission_file_text(made._submitit_command_str, "dry_run")
@@ -260,7 +260,7 @@ def _read_jobs(path: pathlib.Path) -> dict[str, str]:
 
 
 def queued_jobs() -> set[str]:
-    """The ids of this user's jobs that wait or run, elements of arrays one by one."""
+    """Returns the ids of this user's jobs that wait or run, elements of arrays one by one."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -74,7 +74,7 @@ class Training:
         raise subprocess.CalledProcessError(code, command)
 
     def checkpoint(self) -> Any:
-        """What submitit requeues: the same again, as all that was learned is in the folder of the run."""
+        """Returns what submitit requeues: the same again, as all that was learned is in the run's folder."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Training(self.arguments))

@@ -138,7 +138,7 @@ class ActorCritic(Agent):
             )
 
     def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
-        """The network, whose outputs describe a distribution over actions."""
+        """Makes the network, whose outputs describe a distribution over actions."""
         if self.network == "table":
             assert isinstance(self.observation_space, Discrete)
             return Table(self.observation_space.n, num_outputs)
@@ -183,7 +183,7 @@ class ActorCritic(Agent):
     def forward(
         self, params: PyTree, hidden: jax.Array, observations: PyTree
     ) -> tuple[jax.Array, Distribution, jax.Array]:
-        """One step of the network: (hidden `[B, H]`, distribution `[B]`, values `[B]`)."""
+        """Runs one step of the network: (hidden `[B, H]`, distribution `[B]`, values `[B]`)."""
         if self.recurrent:
             hidden, (outputs, values) = self._apply(params, hidden, observations)
             return hidden, self._distribution(outputs), values
@@ -206,7 +206,7 @@ class ActorCritic(Agent):
     def unroll(
         self, params: PyTree, hidden: jax.Array, observations: PyTree, dones: jax.Array
     ) -> tuple[Distribution, jax.Array]:
-        """The network over `[L, B, ...]`, from `hidden` `[B, H]`; a new episode begins where `dones`."""
+        """Runs the network over `[L, B, ...]`, from `hidden` `[B, H]`; a new episode begins where `dones`."""
         if not self.recurrent:
             return self.forward(params, hidden, observations)[1:]
 
@@ -227,6 +227,6 @@ class ActorCritic(Agent):
     def apply_gradients(
         self, gradients: PyTree, params: PyTree, opt_state: PyTree
     ) -> tuple[PyTree, PyTree]:
-        """One optimiser step; returns (params, opt_state)."""
+        """Takes one optimiser step; returns (params, opt_state)."""
         updates, opt_state = self._optimiser.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state

@@ -68,7 +68,7 @@ class Agent:
     def for_env(
         cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
     ) -> Agent:
-        """The agent for one seat (from 0) of a game, and what is played for, which few need to know.
+        """Returns the agent for one seat (from 0) of a game, and what is played for, which few need to know.
 
         Raises:
             ConfigError: if there is no such game, seat or hyper-parameter.
@@ -86,7 +86,7 @@ class Agent:
         return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
 
     def describe(self) -> dict[str, Any]:
-        """Its class and hyper-parameters, as JSON values."""
+        """Returns the class and hyper-parameters of the agent, as JSON values."""
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -100,22 +100,22 @@ class Agent:
         return {"agent": type(self).__name__, **spaces, **plain}
 
     def initial_hidden(self, num_envs: int) -> jax.Array:
-        """The memory of an agent that remembers nothing yet, `[num_envs, H]`."""
+        """Returns the memory of an agent that remembers nothing yet, `[num_envs, H]`."""
         return jnp.zeros((num_envs, self.hidden_size_in_memory))
 
     def make_initial_state(
         self, key: jax.Array, initial_hidden: jax.Array
     ) -> tuple[TrainingState, MemoryState]:
-        """A fresh agent; `initial_hidden` `[B, H]` is its first memory and sets the batch size."""
+        """Makes a fresh agent; `initial_hidden` `[B, H]` is its first memory and sets the batch size."""
         return self.init(key), self.initial_memory(initial_hidden)
 
     def init(self, key: jax.Array) -> TrainingState:
-        """Fresh parameters and optimiser state."""
+        """Returns fresh parameters and optimiser state."""
         del key
         return TrainingState(params={}, opt_state=(), updates=jnp.int32(0))
 
     def initial_memory(self, initial_hidden: jax.Array) -> MemoryState:
-        """The memory before the first act."""
+        """Returns the memory before the first act."""
         batch = initial_hidden.shape[:-1]
         return MemoryState(
             hidden=initial_hidden,
@@ -123,7 +123,7 @@ class Agent:
         )
 
     def draw(self, key: jax.Array, num_envs: int) -> PyTree:
-        """What `policy` draws at random in one step, for a batch of `num_envs`; it takes that for a key.
+        """Draws what `policy` draws at random in one step of `num_envs` games; it takes that for a key.
 
         The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
         ones. Left alone, it is the key; so it is for a class with a `policy` of its own and no `draw`.
@@ -166,7 +166,7 @@ class Agent:
     def reset_memory(
         self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
     ) -> MemoryState:
-        """The memory at the start of the next episode, or of the next trial if `new_trial`.
+        """Returns the memory at the start of the next episode, or of the next trial if `new_trial`.
 
         `state` is needed by agents that compute what they remember (M-FOS), and by no others.
         """

@@ -20,7 +20,7 @@ MOVES = ((0, 1), (0, -1), (1, 0), (-1, 0), (0, 0))
 
 
 def size_of_grid(observations: Space, actions: Space) -> int | None:
-    """How many rows the grid of a coin game has; None for any other game."""
+    """Returns how many rows the grid of a coin game has; None for any other game."""
     if actions not in (TWO_COINS, ONE_COIN):
         return None
     if isinstance(observations, Discrete):
@@ -62,7 +62,7 @@ class Greedy(Agent):
         self.size = size
 
     def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
-        """Whether it goes to the coin of its own colour, `[B]` bool, given the distances to both, `[B]`."""
+        """Returns whether it goes to the coin of its own colour, `[B]` bool, given both distances, `[B]`."""
         raise NotImplementedError
 
     def policy(

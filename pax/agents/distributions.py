@@ -47,7 +47,7 @@ class Categorical:
         return cls(jax.nn.log_softmax(logits))
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One int32 draw per distribution, by inversion: one random number each, however many actions.
+        """Draws one int32 per distribution, by inversion: one random number each, however many actions.
 
         `key` is one, or these numbers, `[...]`: see `draw`.
         """
@@ -81,12 +81,12 @@ class Gaussian:
     space: Box = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """One draw `[..., *space.shape]` per distribution; `key` is one, or standard normal numbers."""
+        """Draws `[..., *space.shape]`, one per distribution; `key` is one, or standard normal numbers."""
         normal = key if is_drawn(key) else jax.random.normal(key, self.mean.shape)
         return self.space.clip(self.mean + self.std * normal)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
-        """Of actions within the bounds, `[...]`."""
+        """Returns the log-probability `[...]` of actions within the bounds."""
         z = (actions - self.mean) / self.std
         log_probs = -(0.5 * jnp.square(z) + jnp.log(self.std) + HALF_LOG_2_PI)
         low, high = _bounds(self.space)
@@ -99,7 +99,7 @@ class Gaussian:
         return log_probs.sum(axis=self._entries)
 
     def entropy(self) -> jax.Array:
-        """The mean of -log_prob, `[...]`: of densities between the bounds, and of probabilities at them."""
+        """Returns the mean of -log_prob, `[...]`: densities between the bounds, probabilities at them."""
         inside, entropy = jnp.ones_like(self.mean), jnp.zeros_like(self.mean)
         # The integral of z^2 times the normal density is the probability inside, and this.
         edges = jnp.zeros_like(self.mean)
@@ -128,7 +128,7 @@ Distribution = Categorical | Gaussian
 
 
 def draw(key: jax.Array, space: Space, batch: int) -> jax.Array:
-    """The random numbers that `sample` takes for a key, for `batch` distributions over `space`."""
+    """Draws the random numbers that `sample` takes for a key, for `batch` distributions over `space`."""
     if isinstance(space, Discrete):
         return jax.random.uniform(key, (batch,))
     assert isinstance(space, Box)
@@ -136,12 +136,12 @@ def draw(key: jax.Array, space: Space, batch: int) -> jax.Array:
 
 
 def is_drawn(key: jax.Array) -> bool:
-    """Whether these are random numbers that were drawn ahead, and no key."""
+    """Returns whether these are random numbers that were drawn ahead, and no key."""
     return bool(jnp.issubdtype(key.dtype, jnp.floating))
 
 
 def num_outputs(space: Space) -> int:
-    """How many numbers a network has to give to describe a distribution over `space`.
+    """Returns how many numbers a network has to give to describe a distribution over `space`.
 
     Raises:
         ConfigError: if no policy can act in this space.
@@ -161,7 +161,7 @@ def num_outputs(space: Space) -> int:
 
 
 def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> Distribution:
-    """The distribution over `space` that the outputs `[..., num_outputs(space)]` of a network describe.
+    """Makes the distribution over `space` that outputs `[..., num_outputs(space)]` of a network describe.
 
     Logits, or means and then what makes standard deviations. Between two finite bounds, the mean lies
     between them, and half their distance is the unit of the standard deviation. Elsewhere `scale` is the
@@ -191,7 +191,7 @@ def _bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.custom_jvp
 def softplus(x: jax.Array) -> jax.Array:
-    """log(1 + exp(x)) to within 1e-7: with log1p, short rows of it took a quarter of learning in rice."""
+    """Computes log(1 + exp(x)) to within 1e-7: short rows of log1p took a quarter of learning in rice."""
     return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(-jnp.abs(x)))
 
 

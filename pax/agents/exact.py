@@ -74,7 +74,7 @@ class ExactLearner(Agent):
         return agent
 
     def slopes(self, own: jax.Array, other: jax.Array) -> Slopes:
-        """How the own value changes with the own and the other's logits `[5]`, and how the other's does."""
+        """Returns how both values change with the own and the other's logits `[5]`."""
         game = (jnp.asarray(self.env_params.payoff_matrix, jnp.float32), self.env_params.gamma)
         if self.seat == 0:
             _, by_own, by_other = slopes(own, other, *game)
@@ -85,7 +85,7 @@ class ExactLearner(Agent):
         return Slopes(by_own[mine], by_other[mine], by_own[theirs], by_other[theirs])
 
     def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
-        """Where the logits `[5]` go, given those of the other player."""
+        """Returns where the logits `[5]` go, given those of the other player."""
         raise NotImplementedError
 
     def policy(

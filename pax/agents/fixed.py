@@ -16,7 +16,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 
 def count_players(observations: Space, actions: Space) -> int | None:
-    """How many players a game has in which everybody sees the last joint action of two actions each.
+    """Returns how many players a game has in which everybody sees the last joint action of two actions each.
 
     It has 2^n + 1 observations: one per joint action, and the start. None for any other game.
     """

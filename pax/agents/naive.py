@@ -44,7 +44,7 @@ class Naive(ActorCritic):
         return TrainingState(params, opt_state, state.updates + 1), memory, metrics
 
     def loss(self, params: PyTree, rollout: Sample) -> tuple[jax.Array, Metrics]:
-        """The REINFORCE loss of a rollout `[T, B]`, and its parts."""
+        """Returns the REINFORCE loss of a rollout `[T, B]`, and its parts."""
         returns = discounted_returns(rollout.rewards, rollout.dones, self.discount)
         # The mean of the *other* environments, which keeps the estimate unbiased.
         advantages = returns - mean_of_others(returns, rollout)
@@ -58,7 +58,7 @@ class Naive(ActorCritic):
 
 
 def discounted_returns(rewards: jax.Array, dones: jax.Array, discount: float) -> jax.Array:
-    """G_t = r_t + gamma (1 - d_t) G_{t+1}, with G_T = 0; all `[T, B]`."""
+    """Computes G_t = r_t + gamma (1 - d_t) G_{t+1}, with G_T = 0; all `[T, B]`."""
 
     def backwards(
         following: jax.Array, inputs: tuple[jax.Array, jax.Array]

@@ -50,14 +50,14 @@ class NPlayerTitForTat(Agent):
         return jnp.where(start, 0, answer).astype(jnp.int32), memory
 
     def answer(self, own: jax.Array, defectors: jax.Array, num_others: int) -> jax.Array:
-        """The next action `[B]`, after an own one and that many defections among the others, `[B]` both."""
+        """Returns the next action, after an own one and a number of others' defections, all `[B]`."""
         raise NotImplementedError
 
 
 def unless_unanimous(
     otherwise: jax.Array | int, defectors: jax.Array, num_others: int
 ) -> jax.Array:
-    """What all others did if they all did the same, else `otherwise`."""
+    """Returns what all others did if they all did the same, else `otherwise`."""
     return jnp.where(defectors == 0, 0, jnp.where(defectors == num_others, 1, otherwise))
 
 

@@ -160,7 +160,7 @@ class PPO(ActorCritic):
         key: jax.Array,
         shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
     ) -> tuple[TrainingState, MemoryState, Metrics]:
-        """One round of PPO; `shape_advantages` changes the advantages `[T, B]` of the policy."""
+        """Runs one round of PPO; `shape_advantages` changes the advantages `[T, B]` of the policy."""
         if self.groups_environments and rollout.rewards.ndim == 2:
             rollout = jax.tree.map(lambda leaf: leaf[:, None], rollout)
             last_observations, memory_before = jax.tree.map(
@@ -196,7 +196,7 @@ class PPO(ActorCritic):
     def loss(
         self, params: PyTree, batch: Sequences, entropy_coeff: jax.Array
     ) -> tuple[jax.Array, Metrics]:
-        """The PPO loss of a minibatch of sequences, and its parts."""
+        """Returns the PPO loss of a minibatch of sequences, and its parts."""
         # Time goes first only here: shuffling and cutting into minibatches want the sequences first.
         observations, actions, dones, log_probs, values_b, advantages, targets = jax.tree.map(
             lambda leaf: jnp.swapaxes(leaf, 0, 1),
@@ -247,7 +247,7 @@ class PPO(ActorCritic):
         state: TrainingState,
         memory: MemoryState,
     ) -> tuple[jax.Array, jax.Array]:
-        """Generalised advantages and targets `[T, B]` of a rollout."""
+        """Computes generalised advantages and targets `[T, B]` of a rollout."""
         _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
         rewards = self.reward_scale * rollout.rewards

@@ -16,7 +16,7 @@ NUM_ROUNDS = 10
 
 
 def random_permutation(key: jax.Array, size: int) -> jax.Array:
-    """A random permutation of 0, ..., size - 1, int32 `[size]`.
+    """Draws a random permutation of 0, ..., size - 1, int32 `[size]`.
 
     A Feistel network over the grid rows x columns >= size (Luby & Rackoff 1988: a few rounds of random round
     functions are indistinguishable from a random permutation), with "cycle walking" back into the range

@@ -65,18 +65,18 @@ class Callback:
             cls.name = cls.__name__
 
     def check(self, trainer: MetaTrainer) -> None:
-        """Called before anything is written: raise a `ConfigError` if a setting does not fit the trainer."""
+        """Checks, before anything is written, the settings: raise a `ConfigError` if one does not fit."""
 
     def setup(self, trainer: MetaTrainer) -> None:
-        """Called before anything is compiled. Acquire resources here."""
+        """Acquires resources; called before anything is compiled."""
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
-        """Called with the initial or restored state, before the first chunk."""
+        """Takes the initial or restored state, before the first chunk."""
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        """Called between chunks, as often as `every` says.
+        """Runs between chunks, as often as `every` says.
 
         Args:
             trainer: The trainer.
@@ -89,19 +89,19 @@ class Callback:
     def on_evaluation_end(
         self, trainer: MetaTrainer, step: int, name: str, metrics: Mapping[str, Any]
     ) -> None:
-        """Called after the evaluation `name` of the state after `step` iterations."""
+        """Runs after the evaluation `name` of the state after `step` iterations."""
 
     def on_save(self, trainer: MetaTrainer, step: int) -> None:
-        """Called after the checkpoint of `step` has been handed to the writer."""
+        """Runs after the checkpoint of `step` has been handed to the writer."""
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
-        """Called once after the last chunk, unless the fit failed."""
+        """Runs once after the last chunk, unless the fit failed."""
 
     def on_exception(self, trainer: MetaTrainer, error: BaseException) -> None:
-        """Called when the fit fails. The train state is gone: its chunk has donated it."""
+        """Runs when the fit fails. The train state is gone: its chunk has donated it."""
 
     def teardown(self, trainer: MetaTrainer) -> None:
-        """Called last, also after an error, if `setup` succeeded. Release resources here."""
+        """Releases resources; called last, also after an error, if `setup` succeeded."""
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed run needs to know, as JSON values."""

@@ -128,7 +128,7 @@ class CallbackList:
         return self._calling.name if self._calling else None
 
     def settings(self, name: str | None) -> dict[str, Any]:
-        """The public attributes of a callback that are numbers, texts or None; {} if there is none."""
+        """Returns a callback's public attributes that are numbers, texts or None; {} if there is none."""
         return {
             key: value
             for entry in self._entries

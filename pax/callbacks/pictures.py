@@ -115,13 +115,13 @@ def _decode(encoded: Sequence[Any]) -> np.ndarray:
 
 
 def first_leaves(trainer: MetaTrainer, state: Any) -> dict[str, list[np.ndarray]]:
-    """The arrays of `first_policies`."""
+    """Returns the arrays of `first_policies`."""
     policies = first_policies(trainer, state)
     return {role: jax.tree.leaves(params) for role, params in policies.items()}
 
 
 def first_policies(trainer: MetaTrainer, state: Any) -> dict[str, PyTree]:
-    """The parameters of what each trained role would be judged by, by role, of the first seed."""
+    """Returns the parameters of what each trained role would be judged by, by role, of the first seed."""
     roles = [role for role in trainer.roles if role.learner or role.carried]
     state = trainer.placement.local(state)
     params = {role.name: deployed(role, state).params for role in roles}
@@ -146,7 +146,7 @@ def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
 
 
 def names_of_states(number: int) -> list[str]:
-    """CC, CD, ..., START of games of two actions each, else numbers."""
+    """Returns CC, CD, ..., START for games of two actions each, else numbers."""
     players = (number - 1).bit_length() - 1
     if players < 2 or number != 2**players + 1:
         return [str(index) for index in range(number)]
@@ -155,7 +155,7 @@ def names_of_states(number: int) -> list[str]:
 
 
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure without a screen, and its axes."""
+    """Returns a figure without a screen, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -163,7 +163,7 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def draw_policy(role: str, table: np.ndarray) -> Any:
-    """A heat map of probabilities `[observations, actions]`."""
+    """Draws a heat map of probabilities `[observations, actions]`."""
     states = names_of_states(len(table))
     figure, axes = new_figure(1.6 + 0.8 * table.shape[1], 1.0 + 0.32 * len(table))
     picture = axes.imshow(table, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")

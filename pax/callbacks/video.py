@@ -62,7 +62,7 @@ class Video(Callback):
 
 
 def figure_to_array(figure: Any) -> np.ndarray:
-    """The pixels of a matplotlib figure, uint8 `[height, width, 3]`."""
+    """Returns the pixels of a matplotlib figure, uint8 `[height, width, 3]`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

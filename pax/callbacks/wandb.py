@@ -79,7 +79,7 @@ class WandB(Callback):
 
 
 def run_id(workdir: pathlib.Path | None) -> str:
-    """The name that W&B knows a run by: that in its folder, or a new one, which is kept there."""
+    """Returns the name that W&B knows a run by: that in its folder, or a new one, which is kept there."""
     new = secrets.token_hex(8)
     if workdir is None:
         return new

@@ -58,5 +58,5 @@ def _describe(spec: Mapping[str, Any]) -> str:
 
 
 def is_jax(leaf: Any) -> bool:
-    """Whether a leaf is an array of JAX, or the description of one."""
+    """Returns whether a leaf is an array of JAX, or the description of one."""
     return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))

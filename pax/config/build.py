@@ -28,7 +28,7 @@ MAX_SEED = 2**31 - 1
 
 
 def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
-    """The trainer that a config describes.
+    """Builds the trainer that a config describes.
 
     Raises:
         ConfigError: in one sentence, with the key, its value and the remedy.
@@ -108,7 +108,7 @@ def check_settings(config: ConfigDict) -> None:
 
 
 def build_env(config: ConfigDict) -> tuple[Environment, Any]:
-    """The game, and what is played for."""
+    """Builds the game, and what is played for."""
     if "num_inner_steps" in config.env:
         raise ConfigError(
             f"env.num_inner_steps is {config.env.num_inner_steps}: the steps of an episode are a setting of "
@@ -161,7 +161,7 @@ def build_role(
     env_params: Any = None,
     where: str | None = None,
 ) -> Role:
-    """A role from its config; `where` is the key that messages name."""
+    """Builds a role from its config; `where` is the key that messages name."""
     where = where or name
     settings = dict(config)
     for key, default in ROLE.items():
@@ -191,7 +191,7 @@ def build_role(
 
 
 def build_learner(agent: Agent, options: Mapping[str, Any], where: str) -> Learner | None:
-    """What improves a role across trials, if anything does."""
+    """Builds what improves a role across trials, if anything does."""
     kind, path = options["learner"], options["path"]
     if kind not in LEARNERS:
         raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
@@ -236,7 +236,7 @@ def build_evaluation(
     env_params: Any,
     config: ConfigDict,
 ) -> Evaluation:
-    """Who replaces whom in an evaluation, and under which additional tasks they play."""
+    """Returns who replaces whom in an evaluation, and under which additional tasks they play."""
     check_type(where, spec, {})
     built = {}
     for name, section in spec.items():
@@ -260,7 +260,7 @@ def build_evaluation(
 def build_evolution(
     agent: Agent, settings: Mapping[str, Any], initial: TrainingState | None, where: str
 ) -> Evolution:
-    """Evolution of an agent's parameters, from those of `initial` if given."""
+    """Builds the evolution of an agent's parameters, from those of `initial` if given."""
     check_type(f"{where}.params", settings.get("params", {}), {})
     own = {**settings, "params": dict(settings.get("params", {}))}
     check_section(
@@ -278,7 +278,7 @@ def build_evolution(
 def build_samplers(
     where: str, sections: Mapping[str, Any], config: ConfigDict, env: Environment
 ) -> list[Sampler]:
-    """The samplers of a task, in order; sizes that they need come from the run."""
+    """Builds the samplers of a task, in order; sizes that they need come from the run."""
     samplers = []
     of_the_run = {
         "num_outer_steps": config.num_outer_steps,
@@ -320,7 +320,7 @@ def build_agent(
     where: str,
     env_params: Any = None,
 ) -> Agent:
-    """An agent by name, for one seat of a game."""
+    """Builds an agent by name, for one seat of a game."""
     cls = find_class(f"{where}.type", kind, Agent, "pax.agents.Agent", AGENTS)
     check_section(where, settings, cls)
     try:

@@ -15,7 +15,7 @@ from pax.errors import ConfigError
 
 
 def build_callbacks(config: ConfigDict) -> list[Callback]:
-    """Those that the config has, and the extra ones from the shell."""
+    """Builds the callbacks that the config has, and the extra ones from the shell."""
     specs = []
     for name, section in config.callbacks.items():
         where = f"callbacks.{name}"
@@ -38,7 +38,7 @@ def build_callbacks(config: ConfigDict) -> list[Callback]:
 
 
 def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callback:
-    """A callback by its dotted path."""
+    """Builds a callback by its dotted path."""
     if not path:
         raise ConfigError(f"{where} has no type: give the dotted path of a class, 'module.Class'")
     cls = find_class(where, path, Callback, "pax.Callback", {})

@@ -83,7 +83,7 @@ def _unknown_flag(
 
 
 def flag_values(argv: list[str], name: str) -> list[str]:
-    """What a flag is given, before any flag is parsed."""
+    """Returns what a flag is given, before any flag is parsed."""
     values = []
     for index, argument in enumerate(argv):
         flag, is_assigned, value = argument.partition("=")
@@ -125,7 +125,7 @@ def print_error(sentence: str, code: int) -> int:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error, without line breaks and without very long words."""
+    """Returns the message of an error, without line breaks."""
     text = " ".join(str(error).split())
     # What was given by mistake may be a file's worth of digits or of text without a blank.
     return re.sub(r"\S{400,}", lambda found: f"{found[0][:200]}...", text)

@@ -18,7 +18,7 @@ from pax.errors import ConfigError
 
 
 def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
-    """One line per variant, `configs/ipd.py:ppo  <what it is and what to expect>`.
+    """Returns one line per variant, `configs/ipd.py:ppo  <what it is and what to expect>`.
 
     A config file is a module with a dict `VARIANTS`; files whose name starts with an underscore are none.
 
@@ -39,7 +39,7 @@ def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
 
 
 def load_config(name: str) -> ConfigDict:
-    """The config that `<file>` or `<file>:<argument>` names.
+    """Loads the config that `<file>` or `<file>:<argument>` names.
 
     Raises:
         ConfigError: if there is no such file, it cannot be loaded, or its `get_config` fails.
@@ -59,7 +59,7 @@ def load_config(name: str) -> ConfigDict:
 
 
 def load_module(file: str | pathlib.Path) -> ModuleType:
-    """A config file as a module.
+    """Loads a config file as a module.
 
     Raises:
         ConfigError: if there is no such file, or it cannot be loaded.
@@ -87,7 +87,7 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
 
 @contextlib.contextmanager
 def user_code(file: str | pathlib.Path) -> Iterator[None]:
-    """What fails within is the fault of a config file, and becomes a ConfigError that names the line."""
+    """Turns what fails within, a fault of a config file, into a ConfigError that names the line."""
     try:
         with siblings_of(file):
             yield
@@ -99,7 +99,7 @@ def user_code(file: str | pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def siblings_of(file: str | pathlib.Path) -> Iterator[None]:
-    """While it lasts, the folder of a config file is the package of that name.
+    """Makes the folder of a config file the package of that name, while it lasts.
 
     So `from configs import _games` in `configs/ipd.py` means the file beside it, also where the current
     folder has a `configs` of its own. Names of installed modules stay theirs.

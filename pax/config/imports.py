@@ -105,7 +105,7 @@ def _folder_of(top: str) -> pathlib.Path | None:
 
 
 def named_modules(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """By top-level module that is none of Pax, the dotted paths by which a config names something in it."""
+    """Returns the dotted paths of what a config names that is not of Pax, by top-level module."""
     modules: dict[str, list[str]] = {}
     for name in sorted(set(_dotted(config))):
         top = name.partition(".")[0]
@@ -128,7 +128,7 @@ def _dotted(config: Any, key: str = "") -> Iterator[str]:
 
 
 def folders_to_record(config: Mapping[str, Any]) -> dict[str, str]:
-    """By top-level module that a config names, the folder in which it is found, for `run.json`."""
+    """Returns the folders of the top-level modules that a config names, by module, for `run.json`."""
     found = {top: _folder_of(top) for top in named_modules(config)}
     return {top: str(folder) for top, folder in found.items() if folder is not None}
 

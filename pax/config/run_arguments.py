@@ -21,7 +21,7 @@ from pax.sweeps.sweep import as_flags, check_run
 
 @contextlib.contextmanager
 def launching() -> Iterator[None]:
-    """Around a program that sends a run elsewhere: what users can mend is one sentence and an exit code."""
+    """Turns errors that users can correct, while a run is sent elsewhere, into a sentence and exit code."""
     logging.set_verbosity(logging.WARNING)
     # What is checked here needs no accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -46,7 +46,7 @@ class RunArguments:
     """Flags that are none of these."""
 
     def command_line(self, workdir: str) -> list[str]:
-        """The arguments of `pax.main` for a run in a folder."""
+        """Returns the arguments of `pax.main` for a run in a folder."""
         config = [f"--config={self.config_path}", *as_flags(self.overrides)]
         return [*config, f"--workdir={workdir}", *self.others]
 

@@ -53,7 +53,7 @@ _KINDS = {
 
 
 def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
-    """The arguments of a class that have defaults, as a config, some of them overridden.
+    """Returns the arguments of a class that have defaults, as a config, some of them overridden.
 
     Raises:
         ConfigError: if the class takes no argument of the name of an override, or one of another type.
@@ -77,7 +77,7 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
 
 
 def game(kind: str, **settings: Any) -> ConfigDict:
-    """The config of a game by name: what its class takes, and what its parameters are, some overridden.
+    """Returns the config of a game by name: what its class takes, and its parameters, some overridden.
 
     The steps of an episode are no part of it: they are the run's `num_inner_steps`.
 
@@ -112,7 +112,7 @@ def game(kind: str, **settings: Any) -> ConfigDict:
 
 
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
-    """The config of a role: an agent by name, its seat, how it learns, and its hyper-parameters.
+    """Returns the config of a role: an agent by name, its seat, how it learns, and its hyper-parameters.
 
     Args:
         agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
@@ -149,7 +149,7 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
 
 
 def evolution(strategy: str = "Open_ES", **settings: Any) -> ConfigDict:
-    """The config of evolution by a strategy of evosax, with all parameters that this strategy has."""
+    """Returns the config of evolution by a strategy of evosax, with all parameters that this strategy has."""
     from pax.learners.evolution import Evolution, default_strategy_params
 
     params = settings.pop("params", {})
@@ -174,7 +174,7 @@ def _check_override(key: str, value: Any, like: Any) -> None:
 
 
 def base_config() -> ConfigDict:
-    """The settings of a run that do not depend on the game."""
+    """Returns the settings of a run that do not depend on the game."""
     from pax import callbacks
 
     config = ConfigDict()
@@ -282,7 +282,7 @@ def check_type(key: str, value: Any, like: Any) -> None:
 
 
 def wrong_type(key: str, value: Any, like: Any) -> ConfigError:
-    """The error of a value that is not of the type of `like`."""
+    """Returns the error of a value that is not of the type of `like`."""
     if hasattr(like, "items"):
         example = f", such as {key}.{next(iter(like))}" if like else ""
         return ConfigError(f"{key} is {short(value)}, but a section: set what is in it{example}")
@@ -292,7 +292,7 @@ def wrong_type(key: str, value: Any, like: Any) -> ConfigError:
 
 
 def find_setting(config: ConfigDict, key: str) -> Any:
-    """The value of a dotted key.
+    """Returns the value of a dotted key.
 
     Raises:
         ConfigError: if there is none.

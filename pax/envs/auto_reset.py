@@ -32,7 +32,7 @@ class StepDraw:
 
     @classmethod
     def now(cls, env: Environment, key: Any, params: Any) -> StepDraw:
-        """What `ahead` or this draws from `key`, or `key` if it is that."""
+        """Returns what `ahead` or this draws from `key`, or `key` if it is that."""
         if isinstance(key, cls):
             return key
         key, reset_key = jax.random.split(key)
@@ -40,12 +40,12 @@ class StepDraw:
 
     @classmethod
     def ahead(cls, env: Environment, key: jax.Array, params: Any) -> StepDraw | jax.Array:
-        """What `Environment.draw` returns: the key where starts are large."""
+        """Returns what `Environment.draw` returns: the key where starts are large."""
         start = jax.tree.leaves(jax.eval_shape(env.reset, key, params))
         return cls.now(env, key, params) if sum(leaf.size for leaf in start) <= MAX_DRAWN else key
 
     def unless(self, over: jax.Array, observations: tuple[Any, ...], state: Any) -> tuple[Any, Any]:
-        """(observations, state), or those of the start if the episode is `over`."""
+        """Returns (observations, state), or those of the start if the episode is `over`."""
         first, fresh = self.start
         return jax.tree.map(
             lambda new, old: jnp.where(over, new, old), (first, fresh.inner), (observations, state)
@@ -63,13 +63,13 @@ class EpisodeTotals:
 
     @classmethod
     def zeros(cls, num_players: int) -> EpisodeTotals:
-        """An episode that has not begun."""
+        """Returns an episode that has not begun."""
         return cls(jnp.zeros(num_players), jnp.int32(0))
 
     def add(
         self, rewards: tuple[jax.Array, ...], over: jax.Array
     ) -> tuple[EpisodeTotals, dict[str, jax.Array]]:
-        """One more step; returns the totals, zero again if the episode is `over`, and what ended with it."""
+        """Adds one step: returns the totals, zero again if the episode is `over`, and what ended with it."""
         returns, length = self.returns + jnp.stack(rewards), self.length + 1
         ended = {
             "episodes": over.astype(jnp.int32),
@@ -101,7 +101,7 @@ def episode_metrics(statistics: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def to_space(space: Any, name: str) -> Discrete | Box:
-    """A space of another library, which calls its own Discrete and Box too.
+    """Returns a space of another library, which calls its own Discrete and Box too.
 
     Raises:
         ConfigError: if it is neither.
@@ -126,7 +126,7 @@ def to_space(space: Any, name: str) -> Discrete | Box:
 
 
 def to_action_space(space: Any, name: str) -> Discrete | Box:
-    """The same for actions, which a policy draws from the numbers between two bounds.
+    """Does the same for actions, which a policy draws from the numbers between two bounds.
 
     Raises:
         ConfigError: if it is neither, or if only whole numbers of a Box are actions.
@@ -162,7 +162,7 @@ def fixed_types(tree: Any) -> Any:
 
 
 def strong_types(tree: Any) -> Any:
-    """Every leaf in its own type, which no later step may widen."""
+    """Returns every leaf in its own type, which no later step may widen."""
     return jax.tree.map(
         lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
     )

@@ -18,7 +18,7 @@ def check_steps(num_inner_steps: int) -> None:
 
 
 def real_number(name: str, value: Any, remedy: str) -> float:
-    """The value of a setting as float32 holds it.
+    """Returns the value of a setting as float32 holds it.
 
     Raises:
         ConfigError: with the remedy, unless it is a single finite number.
@@ -36,7 +36,7 @@ def real_number(name: str, value: Any, remedy: str) -> float:
 
 
 def nonnegative(actions: tuple[Any, ...]) -> jax.Array:
-    """One number per player, `[num_players]`, those below 0 as 0; actions are `[1]` or scalars."""
+    """Returns one number per player, `[num_players]`, those below 0 as 0; actions are `[1]` or scalars."""
     return jnp.stack(
         [jnp.maximum(jnp.asarray(action, jnp.float32).reshape(()), 0.0) for action in actions]
     )

@@ -167,10 +167,10 @@ class Cournot(Environment):
 
 
 def nash_total(params: EnvParams, num_players: int = 2) -> jax.Array:
-    """What all firms together sell if none gains by selling another quantity: n (a - c) / ((n + 1) b)."""
+    """Returns what all firms sell if none gains by selling another quantity: n (a - c) / ((n + 1) b)."""
     return num_players * (params.a - params.marginal_cost) / ((num_players + 1) * params.b)
 
 
 def collusive_total(params: EnvParams) -> jax.Array:
-    """What all firms together sell if they earn most together, as one firm would: (a - c) / (2 b)."""
+    """Returns what all firms together sell if they earn most together, as one firm would: (a - c) / (2 b)."""
     return (params.a - params.marginal_cost) / (2 * params.b)

@@ -42,7 +42,7 @@ class Environment:
         return ()
 
     def make_params(self, **settings: Any) -> Any:
-        """The parameters as a config gives them; what is not given keeps its default.
+        """Makes the parameters as a config gives them; what is not given keeps its default.
 
         A game that does not say otherwise has its `default_params`, and no settings.
 
@@ -79,7 +79,7 @@ class Environment:
         raise NotImplementedError
 
     def draw(self, key: jax.Array, params: Any) -> Any:
-        """What a `step` draws at random, as far as that depends on nothing else; it takes it for a key.
+        """Draws what a `step` draws at random and depends on nothing else; it takes that for a key.
 
         The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
         ones. Left alone, it is the key; so it is for a class with a `step` of its own and no `draw`.
@@ -97,15 +97,15 @@ class Environment:
         raise NotImplementedError
 
     def observation_space(self, player: int) -> Space:
-        """What `player` (counted from 0) observes."""
+        """Returns what `player` (counted from 0) observes."""
         raise NotImplementedError
 
     def action_space(self, player: int) -> Space:
-        """What `player` (counted from 0) may do."""
+        """Returns what `player` (counted from 0) may do."""
         raise NotImplementedError
 
     def spaces(self, player: int) -> tuple[Space, Space]:
-        """What `player` observes and may do."""
+        """Returns what `player` observes and may do."""
         return self.observation_space(player), self.action_space(player)
 
     def episode_statistics(
@@ -133,7 +133,7 @@ class Environment:
         return {}
 
     def render_episode(self, states: Any, actions: tuple[Any, ...], params: Any) -> Any:
-        """A matplotlib figure of a whole episode, of games whose `render_mode` is `figure`.
+        """Draws a matplotlib figure of a whole episode, of games whose `render_mode` is `figure`.
 
         Args:
             states: before each step, every leaf `[T, ...]`.
@@ -144,7 +144,7 @@ class Environment:
         return self.render(states, params)
 
     def render(self, state: Any, params: Any) -> Any:
-        """A picture of one state, not to be called inside compiled code.
+        """Draws a picture of one state, not to be called inside compiled code.
 
         Returns:
             For games on a grid, an RGB array `[height, width, 3]` of uint8. For others, a matplotlib figure

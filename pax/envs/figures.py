@@ -77,7 +77,7 @@ def curves(panels: Sequence[Curves]) -> Figure:
 def choices(
     players: Sequence[str], actions: np.ndarray, names: Sequence[str], rewards: np.ndarray
 ) -> Figure:
-    """What players of a matrix game chose over the steps of an episode, and what they got.
+    """Returns what players of a matrix game chose over the steps of an episode, and what they got.
 
     Args:
         players: their names.
@@ -110,7 +110,7 @@ def choices(
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """An empty figure of a size in inches, which no window and no global state knows of.
+    """Returns an empty figure of a size in inches, which no window and no global state knows of.
 
     Raises:
         ConfigError: if matplotlib is not installed.

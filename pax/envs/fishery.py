@@ -164,7 +164,7 @@ class Fishery(Environment):
         )
 
     def statistics_metrics(self, statistics: FisheryStatistics) -> dict[str, jax.Array]:
-        """Mean and standard deviation over all steps, of the stock as a step leaves it."""
+        """Returns mean and standard deviation over all steps, of the stock as a step leaves it."""
         metrics = {"fishery/final_stock": statistics.final_stock / statistics.stock.episodes}
         for name in ("stock", "harvest", "total_effort"):
             mean, std = mean_and_std(getattr(statistics, name))
@@ -178,7 +178,7 @@ class Fishery(Environment):
         return metrics
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Stock and efforts of an episode, with those of open access, as a matplotlib figure."""
+        """Draws stock and efforts of an episode, with those of open access, as a matplotlib figure."""
         from pax.envs.figures import Curves, curves
 
         stock, effort = open_access(params)
@@ -197,7 +197,7 @@ class Fishery(Environment):
 
 
 def open_access(params: EnvParams) -> tuple[jax.Array, jax.Array]:
-    """Stock and total effort at which fishing pays nobody any more, with free entry.
+    """Returns stock and total effort at which fishing pays nobody any more, with free entry.
 
     S* = w / (P e) and E* = (g / e) (1 - S* / s_max); if S* is not below `s_max`, nobody fishes.
     """

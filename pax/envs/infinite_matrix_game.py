@@ -137,7 +137,7 @@ class InfiniteMatrixGame(Environment):
         return metrics
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """How likely each player was to cooperate after each outcome, as a matplotlib figure."""
+        """Draws how likely each player was to cooperate after each outcome, as a matplotlib figure."""
         del states, params
         from pax.envs.figures import Curves, curves
 
@@ -155,12 +155,12 @@ class InfiniteMatrixGame(Environment):
         )
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """A heat map of the payoffs of a round, as a matplotlib figure."""
+        """Draws a heat map of the payoffs of a round, as a matplotlib figure."""
         return IteratedMatrixGame().render(state, MatrixParams(payoff_matrix=params.payoff_matrix))
 
 
 def discounted_visits(first: jax.Array, second: jax.Array, gamma: Any) -> tuple[jax.Array, ...]:
-    """How often CC, CD, DC, DD (as player 1 sees them) are played, each round counting gamma^t.
+    """Returns how often CC, CD, DC, DD (as player 1 sees them) are played, each round counting gamma^t.
 
     That is p0 (I - gamma P)^-1, with the probabilities p0 of the first round and P of one round after
     another. It sums to 1 / (1 - gamma), and the value of the game to a player is its product with payoffs.
@@ -177,7 +177,7 @@ def discounted_visits(first: jax.Array, second: jax.Array, gamma: Any) -> tuple[
 def slopes(
     first: jax.Array, second: jax.Array, payoff: jax.Array, gamma: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What the game is worth to both players, and how that changes with both policies.
+    """Returns what the game is worth to both players, and how that changes with both policies.
 
     The gradient of a chain's value in closed form, for those who differentiate it once more: it takes the
     work of two values, and its own derivatives that much less.
@@ -230,7 +230,7 @@ Scalars = Sequence[jax.Array]
 def solve_chain(
     start: Scalars, transition: Sequence[Scalars], gamma: Any, rewards: Sequence[Scalars] = ()
 ) -> tuple[tuple[jax.Array, ...], list[list[jax.Array]]]:
-    """Of a chain that goes on with probability gamma: visits to each state, and what each state is worth.
+    """Solves a chain that goes on with probability gamma: visits to each state, and its worth.
 
     Visits are start (I - gamma transition)^-1, and values (I - gamma transition)^-1 rewards.
 
@@ -277,6 +277,6 @@ def solve_chain(
 
 
 def weighted_sum(weights: Sequence[jax.Array], values: jax.Array) -> jax.Array:
-    """The sum of the products of scalars and the entries of a vector."""
+    """Returns the sum of the products of scalars and the entries of a vector."""
     products = [weight * values[index] for index, weight in enumerate(weights)]
     return sum(products[1:], products[0])

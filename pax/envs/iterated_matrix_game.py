@@ -142,7 +142,7 @@ class IteratedMatrixGame(Environment):
         return state_metrics(statistics)
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """What both players chose in each step, and their rewards, as a matplotlib figure."""
+        """Draws what both players chose in each step, and their rewards, as a matplotlib figure."""
         del states
         from pax.envs.figures import choices
 
@@ -151,7 +151,7 @@ class IteratedMatrixGame(Environment):
         return choices(("player 1", "player 2"), played, ("C", "D"), rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """A heat map of each player's payoffs, as a matplotlib figure."""
+        """Draws a heat map of each player's payoffs, as a matplotlib figure."""
         del state
         from pax.envs.figures import HeatMap, heat_maps
 

@@ -29,7 +29,7 @@ PAYOFFS: Mapping[str, Payoff] = {
 
 
 def social_dilemma(num_players: int) -> Payoff:
-    """A dilemma of any size, `PAYOFFS["three_player_ipd"]` if three play.
+    """Returns a dilemma of any size, `PAYOFFS["three_player_ipd"]` if three play.
 
     All earn 4 if nobody defects and 1 if all do. Whoever defects gains 1, whatever the others do, and takes
     4 / (n - 1) from each of them.
@@ -82,7 +82,7 @@ class IteratedTensorGame(Environment):
         return self.make_params()
 
     def make_params(self, payoff: Payoff = ()) -> EnvParams:  # type: ignore[override]
-        """The parameters of a payoff table; () is `social_dilemma` for as many players.
+        """Makes the parameters of a payoff table; () is `social_dilemma` for as many players.
 
         Raises:
             ConfigError: unless it has n + 1 rows of 2 numbers, of which those that cannot happen may be
@@ -176,7 +176,7 @@ class IteratedTensorGame(Environment):
         return state_metrics(statistics, [*groups, "START"])
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """What the players chose in each step, and their rewards, as a matplotlib figure."""
+        """Draws what the players chose in each step, and their rewards, as a matplotlib figure."""
         del states
         from pax.envs.figures import choices
 
@@ -187,7 +187,7 @@ class IteratedTensorGame(Environment):
         return choices(names, played, ("C", "D"), rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """A heat map of the payoff table, as a matplotlib figure."""
+        """Draws a heat map of the payoff table, as a matplotlib figure."""
         del state
         from pax.envs.figures import HeatMap, heat_maps
 

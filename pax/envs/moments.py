@@ -27,7 +27,7 @@ class Moments:
 
 
 def episode_moments(values: jax.Array) -> Moments:
-    """Those of `[T, E, ...]`, T steps of E episodes; what they hold is `[...]`."""
+    """Returns the moments of `[T, E, ...]`, T steps of E episodes; what they hold is `[...]`."""
     means = values.mean(axis=0)
     return Moments(
         episodes=jnp.full(means.shape[1:], values.shape[1], jnp.float32),
@@ -38,7 +38,7 @@ def episode_moments(values: jax.Array) -> Moments:
 
 
 def mean_and_std(moments: Moments) -> tuple[jax.Array, jax.Array]:
-    """Over all steps of all episodes. The standard deviation is that of a population."""
+    """Returns both over all steps of all episodes. The standard deviation is that of a population."""
     mean = moments.means / moments.episodes
     between = moments.squared_means / moments.episodes - jnp.square(mean)
     variance = moments.variances / moments.episodes + jnp.maximum(between, 0.0)

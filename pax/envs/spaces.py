@@ -88,7 +88,7 @@ class Box:
         return low, high
 
     def clip(self, values: jax.Array) -> jax.Array:
-        """The nearest values `[..., *shape]` within the bounds."""
+        """Returns the nearest values `[..., *shape]` within the bounds."""
         low, high = self.bounds
         return values if np.isinf([low, high]).all() else jnp.clip(values, low, high)
 

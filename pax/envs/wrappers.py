@@ -145,7 +145,7 @@ class Continuation(Wrapper):
 
 
 def steps_for(probability: float) -> int:
-    """The steps after which less than `TAIL` of the rewards of a match is to come, at this continuation.
+    """Returns the steps after which, at this continuation, less than `TAIL` of a match's rewards is to come.
 
     Raises:
         ConfigError: unless it is from 0 to less than 1.

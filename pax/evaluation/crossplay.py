@@ -139,7 +139,7 @@ def groups_table(groups: Sequence[Group]) -> str:
 
 
 def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) -> None:
-    """A row per ordered pair and episode of a trial: what they get as they learn."""
+    """Writes a row per ordered pair and episode of a trial: what they get as they learn."""
     means = np.nanmean(played.by_episode, axis=3) if played.by_episode.size else played.by_episode
     lines = ["player_1,player_2,episode,player_1_mean,player_2_mean"]
     for i, j, episode in np.ndindex(*means.shape[:2], means.shape[-1]):
@@ -151,7 +151,7 @@ def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) ->
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Those of both programs, and what only cross-play has."""
+    """Defines the flags of both programs, and those that only cross-play has."""
     matches.define_flags(flag_values, strategies="", config="")
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_bool(
@@ -186,7 +186,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point."""
+    """Runs the program."""
     matches.run(lambda: play(argv[1:], flags.FLAGS))
 
 

@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(samples: np.ndarray) -> Estimate:
-    """Of independent samples along the last axis, by Student's t distribution."""
+    """Estimates the mean of independent samples along the last axis, by Student's t distribution."""
     num = samples.shape[-1]
     mean = samples.mean(axis=-1, dtype=np.float64)
     if num < 2:
@@ -105,7 +105,7 @@ def _unrelated(x: np.ndarray) -> np.ndarray:
 
 
 def number(mean: float, half: float, decimals: int = 3) -> str:
-    """`mean +- half`, as far as there are such numbers."""
+    """Returns `mean +- half`, as far as there are such numbers."""
     if np.isnan(mean):
         return ""
     rounded = round(float(mean), decimals) + 0.0  # No "-0.000".
@@ -113,7 +113,7 @@ def number(mean: float, half: float, decimals: int = 3) -> str:
 
 
 def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int = WIDE) -> str:
-    """A Markdown table `[N, N]`; from `wide` players on, columns are numbered, without intervals."""
+    """Returns a Markdown table `[N, N]`; from `wide` players on, columns are numbered, without intervals."""
     decimals, rows, columns, halves = 3, list(names), list(names), matrix.half
     if len(names) >= wide:
         decimals, halves = 2, np.full(matrix.half.shape, np.nan)
@@ -127,7 +127,7 @@ def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int 
 
 
 def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: Estimate, num: int) -> None:
-    """A row per ordered pair: means `[N, N, 2]` by seat with their intervals, from `num` samples."""
+    """Writes a row per ordered pair: means `[N, N, 2]` by seat, with intervals, from `num` samples."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         of_seat = ("mean", "low", "high")
@@ -149,7 +149,7 @@ def draw_matrix(
     column_label: str = "player 2",
     row_label: str = "player 1",
 ) -> None:
-    """Heat maps `[N, N]` side by side, on one scale."""
+    """Draws heat maps `[N, N]` side by side, on one scale."""
     num = len(names)
     side = 1.5 + 0.32 * max(num, 5)
     figure = new_figure((len(panels) * side + 1.2, side + 0.4))

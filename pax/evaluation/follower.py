@@ -204,7 +204,7 @@ class Waiting:
         self.reset()
 
     def reset(self) -> None:
-        """The next line is said in any case."""
+        """Forgets the last line, so that the next one is said in any case."""
         self._line, self._said_at = "", 0.0
 
     def for_(self, what: str, *args: Any) -> None:

@@ -88,7 +88,7 @@ def follow(
 
 
 def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The evaluations that were asked for, all that are known if `names` is None.
+    """Returns the evaluations that were asked for, all that are known if `names` is None.
 
     Raises:
         ConfigError: if one is unknown, or none is left.

@@ -40,7 +40,7 @@ class Setup:
 
 
 def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str) -> None:
-    """The flags of both programs.
+    """Defines the flags of both programs.
 
     Args:
         flag_values: where to define them.
@@ -105,7 +105,7 @@ def set_up(
     any_game: bool = False,
     allow_imports: Sequence[str] = (),
 ) -> Setup:
-    """The game, and who plays it.
+    """Returns the game, and who plays it.
 
     Args:
         paths: runs and policy files.
@@ -156,7 +156,7 @@ def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
 
 
 def open_folder(workdir: str | None, program: str) -> pathlib.Path:
-    """The folder for results.
+    """Returns the folder for results.
 
     Raises:
         ConfigError: if it cannot be written.
@@ -195,7 +195,7 @@ class Progress:
 
 
 def run(play: Callable[[], Setup]) -> None:
-    """Runs a program; an error that the user can mend is one sentence, and exit code 1.
+    """Runs a program; an error that the user can correct is one sentence, and exit code 1.
 
     The exit code tells too whether everybody who was named has played.
     """

@@ -38,7 +38,7 @@ class Game:
 
     @classmethod
     def of(cls, config: ConfigDict, origin: str, num_steps: int = 0) -> Game:
-        """The game of a config, with other steps per episode if they are given.
+        """Returns the game of a config, with other steps per episode if they are given.
 
         Raises:
             ConfigError: if it is none, or is not between two players.
@@ -69,7 +69,7 @@ class PolicyFile:
 
 
 def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError]]:
-    """The policy files that runs, folders and files stand for; and what is wrong with the others."""
+    """Returns the policy files that runs, folders and files stand for; and what is wrong with the others."""
     found: dict[pathlib.Path, PolicyFile] = {}
     errors: list[PaxError] = []
     configs: dict[pathlib.Path, Mapping[str, Any]] = {}
@@ -111,7 +111,7 @@ def _in_order(path: pathlib.Path) -> list[Any]:
 def load_policies(
     files: Sequence[PolicyFile], game: Game, any_game: bool = False
 ) -> tuple[list[Player], list[PaxError]]:
-    """The players of a game; and what is wrong with those that cannot play it.
+    """Loads the players of a game; and what is wrong with those that cannot play it.
 
     Args:
         files: what `find_policies` found.
@@ -191,7 +191,7 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
 
 
 def load_strategies(text: str, game: Game) -> tuple[list[Player], list[PaxError]]:
-    """Fixed strategies by name; and what is wrong with those that cannot play.
+    """Makes fixed strategies by name; and tells what is wrong with those that cannot play.
 
     Args:
         text: `all`, or names with commas in between, each with settings if need be:
@@ -213,7 +213,7 @@ def load_strategies(text: str, game: Game) -> tuple[list[Player], list[PaxError]
 
 
 def fixed_agents() -> dict[str, type[Agent]]:
-    """All agents that never learn, by the name that a shell is fond of, such as `tit_for_tat`."""
+    """Returns all agents that never learn, by their names in the shell, such as `tit_for_tat`."""
     return {_snake_case(name): cls for name, cls in AGENTS.items() if not cls.learns}
 
 

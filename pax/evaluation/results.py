@@ -46,7 +46,7 @@ class Results:
         self._rows: dict[Key, Row] = {}
 
     def rows(self) -> dict[Key, Row]:
-        """All rows by iteration and name of the evaluation, in the order of the file.
+        """Returns all rows by iteration and name of the evaluation, in the order of the file.
 
         Lines that are not rows, as a killed process may leave one, are passed over.
 
@@ -158,7 +158,7 @@ class Mirror:
 
 
 def as_scalars(name: str, row: Row) -> dict[str, np.floating]:
-    """The metrics of a row, as the callback `Evaluation` names them, seeds averaged."""
+    """Returns the metrics of a row, as the callback `Evaluation` names them, seeds averaged."""
     # What is null in the file is NaN here.
     metrics = {key: np.asarray(value, float) for key, value in row.items() if key not in ABOUT}
     return {f"evaluation/{name}/{key}": value for key, value in over_seeds(metrics).items()}
@@ -166,7 +166,7 @@ def as_scalars(name: str, row: Row) -> dict[str, np.floating]:
 
 @contextlib.contextmanager
 def mirroring(workdir: pathlib.Path, results: Results) -> Iterator[Mirror | None]:
-    """The mirror of a run, or None while another process has it: then that one shows what is recorded.
+    """Gives the mirror of a run, or None while another process has it and shows what is recorded.
 
     Raises:
         CheckpointError: if its folder cannot be made.

@@ -136,7 +136,7 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
 
 
 def change(env: Environment, noise: float, continuation: float | None) -> Environment:
-    """The game with noise, and with a continuation in place of its number of steps."""
+    """Returns the game with noise, and with a continuation in place of its number of steps."""
     if noise:
         env = Noise(env, noise)
     return env if continuation is None else Continuation(env, continuation)
@@ -181,7 +181,7 @@ def half_of_sum(half: np.ndarray, num_envs: int) -> np.ndarray:
 
 
 def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Replicator dynamics from equal shares (Taylor and Jonker 1978, doi.org/10.1016/0025-5564(78)90077-9).
+    """Runs replicator dynamics from equal shares (Taylor and Jonker 1978, 10.1016/0025-5564(78)90077-9).
 
     dx_i / dt = x_i ((A x)_i - x . A x), for shares x of a population in which everybody meets everybody, and
     payoffs A. Integrated by the fourth-order Runge-Kutta method in u with x = softmax(u) and du / dt = A x,
@@ -219,7 +219,7 @@ def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.nd
 
 
 def ranking_table(names: Sequence[str], outcome: Outcome, order: np.ndarray) -> str:
-    """The best first."""
+    """Returns the ranking as a table, the best first."""
     lines = ["| rank | player | reward per step | share at the end |", "|---|---|---|---|"]
     for rank, place in enumerate(order):
         score = number(outcome.scores.mean[place], outcome.scores.half[place])
@@ -231,7 +231,7 @@ def ranking_table(names: Sequence[str], outcome: Outcome, order: np.ndarray) -> 
 def write_ranking(
     path: pathlib.Path, names: Sequence[str], outcome: Outcome, order: np.ndarray
 ) -> None:
-    """A row per player, the best first."""
+    """Writes a row per player, the best first."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["rank", "player", "mean", "low", "high", "final_share"])
@@ -243,7 +243,7 @@ def write_ranking(
 
 
 def write_shares(path: pathlib.Path, names: Sequence[str], outcome: Outcome) -> None:
-    """A row per generation."""
+    """Writes a row per generation."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["generation", *names])
@@ -267,7 +267,7 @@ def draw_shares(
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Those of both programs, and what only a tournament has."""
+    """Defines the flags of both programs, and those that only a tournament has."""
     matches.define_flags(flag_values, strategies="all", config=GAME)
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     flags.DEFINE_float("noise", 0.0, "Probability that an action is the other one.", **own)
@@ -306,7 +306,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
 
 
 def main(argv: Sequence[str]) -> None:
-    """The entry point."""
+    """Runs the program."""
     matches.run(lambda: play(argv[1:], flags.FLAGS))
 
 

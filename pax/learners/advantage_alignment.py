@@ -101,7 +101,7 @@ class AdvantageAlignment(Gradient):
         return state, metrics
 
     def influence(self, theirs: Sample) -> jax.Array:
-        """How far an own gain at each step is put down to the other, `[T, B]`."""
+        """Returns how far an own gain at each step is put down to the other, `[T, B]`."""
         return jnp.ones_like(theirs.rewards)
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
@@ -150,7 +150,7 @@ def _by_player(
 
 
 def past_advantages(advantages: jax.Array, dones: jax.Array, discount: float) -> jax.Array:
-    """sum_{k < t} discount^(t - k) A_k / t within an episode, 0 at its first step.
+    """Computes sum_{k < t} discount^(t - k) A_k / t within an episode, 0 at its first step.
 
     Args:
         advantages: `[T, B]`.

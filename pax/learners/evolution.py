@@ -136,7 +136,7 @@ class Evolution(Learner):
         self._strategy_params = self._make_strategy_params()
 
     def init(self, key: jax.Array) -> EvolutionState:
-        """The first distribution, around the network's own initial parameters or zeros."""
+        """Returns the first distribution, around the network's own initial parameters or zeros."""
         mean_key, init_key, spread_key = jax.random.split(key, 3)
         mean = (self.initial or self.agent.init(mean_key)).params
         if self.initial is None and self.init_mean == "zeros":
@@ -197,7 +197,7 @@ class Evolution(Learner):
         return EvolutionState(strategy, *best), metrics
 
     def deploy(self, state: EvolutionState) -> TrainingState:
-        """The mean of the distribution, or the best member where a strategy has none."""
+        """Returns the mean of the distribution, or the best member where a strategy has none."""
         if not self._has_mean:
             return self._as_state(state.best_params)
         return self._as_state(self._strategy.get_mean(state.strategy))
@@ -280,7 +280,7 @@ def _z_score(population: PyTree, fitness: jax.Array, state: PyTree, params: PyTr
 
 
 def strategies() -> dict[str, Any]:
-    """The strategies of evosax that can be used, by name."""
+    """Returns the strategies of evosax that can be used, by name."""
     # Imported late: it brings matplotlib, which nothing else needs.
     from evosax import algorithms
 
@@ -288,7 +288,7 @@ def strategies() -> dict[str, Any]:
 
 
 def default_strategy_params(strategy: str) -> dict[str, float]:
-    """What `Evolution.params` can set, and its defaults, but for the initial sigma.
+    """Returns what `Evolution.params` can set, and its defaults, but for the initial sigma.
 
     Raises:
         ConfigError: if there is no such strategy.
@@ -307,13 +307,13 @@ def default_strategy_params(strategy: str) -> dict[str, float]:
 
 
 def serves(strategy: Any) -> bool:
-    """Whether an evosax strategy has the interface that all of them share: one mean, or one population."""
+    """Returns whether a strategy of evosax has the interface of all of them: one mean, or one population."""
     expected = "mean" if hasattr(strategy, "get_mean") else "population"
     return list(inspect.signature(strategy.init).parameters)[2] == expected
 
 
 def strategy_numbers(params: Any) -> dict[str, float]:
-    """The parameters of a strategy that are single numbers, by name."""
+    """Returns the parameters of a strategy that are single numbers, by name."""
     return {
         name: float(value)
         for name, value in vars(params).items()

@@ -18,7 +18,7 @@ class Frozen(Learner):
 
     @classmethod
     def of(cls, policy: TrainingState) -> Frozen:
-        """One policy, without a leading axis."""
+        """Returns one policy, without a leading axis."""
         return cls(1, jax.tree.map(lambda leaf: leaf[None], policy))
 
     def init(self, key: jax.Array) -> TrainingState | None:

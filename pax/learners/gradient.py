@@ -56,7 +56,7 @@ class Gradient(Learner):
 
 
 def join_trials(trial: Trial, role: str, agent: Agent) -> tuple[Sample, PyTree, MemoryState]:
-    """The rollout `[K T, O B]` of a role, what followed its last step, and the memory then.
+    """Returns the rollout `[K T, O B]` of a role, what followed its last step, and the memory then.
 
     An agent that groups environments gets `[K T, O, B]`.
     """

@@ -39,11 +39,11 @@ class Learner:
     """Whether `update` looks at the role's rollouts; where no one does, they are never stored."""
 
     def init(self, key: jax.Array) -> PyTree:
-        """The learner's first state."""
+        """Returns the learner's first state."""
         raise NotImplementedError
 
     def propose(self, state: PyTree, key: jax.Array) -> tuple[TrainingState, PyTree]:
-        """What the role plays in this iteration's trials, `[C, ...]`, and the state to update then."""
+        """Returns what the role plays in this iteration's trials, `[C, ...]`, and the state to update."""
         raise NotImplementedError
 
     def update(
@@ -59,11 +59,11 @@ class Learner:
         raise NotImplementedError
 
     def deploy(self, state: PyTree) -> TrainingState:
-        """The one policy that this learner would be judged by: evaluated, and exported."""
+        """Returns the one policy that this learner would be judged by: evaluated, and exported."""
         raise NotImplementedError
 
     def exports(self, state: PyTree) -> dict[str, TrainingState]:
-        """The policies worth keeping, by what is added to the role's name in a file name."""
+        """Returns the policies worth keeping, by what is added to the role's name in a file name."""
         return {"": self.deploy(state)}
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:

@@ -169,7 +169,7 @@ def dice_objective(
     rollouts: Mapping[str, Sample],
     role: str,
 ) -> jax.Array:
-    """The DiCE objective of `role`: its mean discounted return, with derivatives in everybody's `params`.
+    """Computes the DiCE objective of `role`: mean discounted return, differentiable in all `params`.
 
     Args:
         params: by role, of those whose policy can be differentiated.

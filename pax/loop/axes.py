@@ -17,7 +17,7 @@ Axes = int | None | dict[str, int | None]
 def over(
     function: Callable[..., PyTree], size: int, in_axes: Sequence[Axes]
 ) -> Callable[..., PyTree]:
-    """`function` over an axis of `size` entries, which every leaf of its result then has in front.
+    """Maps `function` over an axis of `size` entries, which every leaf of its result then has in front.
 
     With one entry it is taken out and the axis put back: each `vmap` around a scan has JAX go through all
     of its body twice, which is most of the time of tracing. The result is the same up to rounding.

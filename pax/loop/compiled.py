@@ -39,11 +39,11 @@ class CompiledLoop:
             return self._programs[size](state)
 
     def finite(self, state: TrainState) -> dict[str, bool]:
-        """Whether all parameters of a role are finite, by role that has some which outlive an iteration."""
+        """Returns whether all parameters are finite, by role that has some which outlive an iteration."""
         return {name: bool(finite) for name, finite in jax.device_get(self._finite(state)).items()}
 
     def is_compiled(self, size: int) -> bool:
-        """Whether `size` iterations are ready to run."""
+        """Returns whether `size` iterations are ready to run."""
         return size in self._programs
 
     def compile(self, size: int) -> jax.stages.Compiled:
@@ -67,7 +67,7 @@ class CompiledLoop:
         return self._programs[size]
 
     def initial_state(self) -> TrainState:
-        """The state before the first iteration, where it belongs."""
+        """Returns the state before the first iteration, where it belongs."""
         where = self._placement.of_state(jax.eval_shape(self._init_state))
         lowered = jax.jit(self._init_state, out_shardings=where).lower()
         compiled = lowered.compile(compiler_options=compiler_options(runs_once=True))
@@ -84,7 +84,7 @@ class CompiledLoop:
         )
 
     def metric_names(self) -> list[str]:
-        """What an iteration reports; found by tracing, without compiling."""
+        """Returns what an iteration reports; found by tracing, without compiling."""
         if self._metric_names is None:
             state = jax.eval_shape(self._init_state)
             self._metric_names = sorted(

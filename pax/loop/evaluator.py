@@ -123,7 +123,7 @@ class Evaluator:
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
     def metric_names(self, abstract_state: TrainState) -> list[str]:
-        """What an evaluation reports; found by tracing, without compiling."""
+        """Returns what an evaluation reports; found by tracing, without compiling."""
         metrics = jax.eval_shape(self._evaluate, abstract_state)
         return sorted(name.removeprefix("train/") for name in metrics)
 
@@ -177,7 +177,7 @@ class Evaluator:
 
 
 def deployed(role: Role, state: TrainState) -> TrainingState:
-    """The policy of a trained role in each seed, `[S, ...]`."""
+    """Returns the policy of a trained role in each seed, `[S, ...]`."""
     if role.learner:
         return jax.vmap(role.learner.deploy)(state.learners[role.name])
     return jax.tree.map(lambda leaf: leaf[:, 0, 0], state.inner[role.name])
@@ -209,7 +209,7 @@ def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) ->
 
 
 def load_agent_state(path: str, agent: Agent) -> TrainingState:
-    """A fresh state of `agent` with the parameters of an exported policy.
+    """Loads a fresh state of `agent` with the parameters of an exported policy.
 
     Raises:
         CheckpointError: if there is no such file, or it holds the policy of another kind of agent.

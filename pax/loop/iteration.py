@@ -66,7 +66,7 @@ class Loop:
         )
 
     def init(self, keys: jax.Array) -> TrainState:
-        """The state before the first iteration, from one key per seed `[S]`."""
+        """Returns the state before the first iteration, from one key per seed `[S]`."""
 
         def init_seed(key: jax.Array) -> Any:
             learners, inner = {}, {}
@@ -82,7 +82,7 @@ class Loop:
         return TrainState(step=jnp.int32(0), keys=keys, learners=learners, inner=inner)
 
     def run(self, state: TrainState, num_iters: int) -> tuple[TrainState, Metrics]:
-        """`num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""
+        """Runs `num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""
 
         def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             per_seed = over(self._iteration, len(state.keys), in_axes=(None, 0, 0, 0))
@@ -158,7 +158,7 @@ class Loop:
         return learners, inner, metrics
 
     def single_trial(self, num_envs: int) -> Callable[..., tuple[Trial, Task]]:
-        """A function `(key, learners, inner) -> (trial, task)` of one seed, candidate and opponent."""
+        """Returns `(key, learners, inner) -> (trial, task)`, of one seed, candidate and opponent."""
         runner = TrialRunner(
             self.env, self.roles, num_envs=num_envs, num_outer_steps=self.runner.num_outer_steps
         )

@@ -17,7 +17,7 @@ Memories = dict[str, MemoryState]
 
 
 class Episode(NamedTuple):
-    """What one episode leaves behind. Who reads nothing of a part pays nothing for it."""
+    """What one episode leaves behind. The compiler removes whatever computes a part that nobody reads."""
 
     rollouts: dict[str, Sample]
     """By role, `[T, B, ...]` with B = seats x E."""
@@ -150,19 +150,19 @@ def rollout(
 
 
 def blindfold(task: Task, name: str, seen: PyTree, first: list[PyTree]) -> PyTree:
-    """What a role sees: in environments in which it is blind, what each of its seats saw `first`."""
+    """Returns what a role sees: in environments in which it is blind, what each of its seats saw `first`."""
     if name not in task.blind:
         return seen
     return select_rows(jnp.tile(task.blind[name], len(first)), join_seats(first), seen)
 
 
 def playable_seats(role: Role, task: Task) -> tuple[int, ...]:
-    """The seats that a role acts on; whether on those of others counts is up to the task."""
+    """Returns the seats that a role acts on; whether on those of others counts is up to the task."""
     return role.seats if task.self_play is None else role.seats + role.self_play_seats
 
 
 def reseat(order: jax.Array | None, values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
-    """Entry i of the result is entry `order[i]` of `values`; they must be alike."""
+    """Reorders `values`, which must be alike: entry i of the result is entry `order[i]`."""
     if order is None:
         return values
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[order], *values)
@@ -188,17 +188,17 @@ def split_seats(actions: PyTree, num_seats: int) -> list[PyTree]:
 
 
 def first_rows(tree: PyTree, size: int) -> PyTree:
-    """The first `size` rows of every leaf."""
+    """Returns the first `size` rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[:size], tree)
 
 
 def select(condition: jax.Array, if_true: PyTree, if_false: PyTree) -> PyTree:
-    """`if_true` where the scalar `condition` holds, else `if_false`, leaf by leaf."""
+    """Returns `if_true` where the scalar `condition` holds, else `if_false`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
 
 
 def select_rows(condition: jax.Array, if_true: PyTree, if_false: PyTree) -> PyTree:
-    """Row by row of `[B, ...]` leaves, for a condition `[B]`."""
+    """Selects row by row of `[B, ...]` leaves, for a condition `[B]`."""
     return jax.tree.map(
         lambda a, b: jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b), if_true, if_false
     )

@@ -69,13 +69,13 @@ class Placement:
         return f"{axis} {preposition} {self.num_devices} of {self._available} {devices}{several}"
 
     def spread(self, axis: str, tree: PyTree) -> PyTree:
-        """Within a compiled function: cuts the leading axis of `tree`, which is `axis`, over devices."""
+        """Cuts the leading axis of `tree`, which is `axis`, over devices; within a compiled function."""
         if axis != self.axis:
             return tree
         return jax.lax.with_sharding_constraint(tree, self._sharding(AXIS))
 
     def local(self, tree: PyTree) -> PyTree:
-        """A copy that this process has all of, on one device; every process must ask for it.
+        """Returns a copy that this process has all of, on one device; every process must ask for it.
 
         With one process, `tree` as it is.
         """
@@ -85,7 +85,7 @@ class Placement:
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
 
     def of_state(self, shapes: TrainState) -> TrainState:
-        """Where every part of the train state is: seeds and co-players that live on are spread."""
+        """Returns where every part of the train state is: seeds and co-players that live on are spread."""
 
         def seeds_first(tree: PyTree) -> PyTree:
             return jax.tree.map(

@@ -16,7 +16,7 @@ from pax.errors import ConfigError
 
 
 def use_all_cores() -> None:
-    """On a CPU, makes every core a device, unless JAX was told how many there are.
+    """Makes every core a device, on a CPU, unless JAX was told how many there are.
 
     To be called before anything else asks JAX for a device.
     """
@@ -25,13 +25,13 @@ def use_all_cores() -> None:
 
 
 def is_told_devices() -> bool:
-    """Whether the environment says how many devices a CPU is."""
+    """Returns whether the environment says how many devices a CPU is."""
     flag = "--xla_force_host_platform_device_count"
     return "JAX_NUM_CPU_DEVICES" in os.environ or flag in os.environ.get("XLA_FLAGS", "")
 
 
 def available_cores() -> int:
-    """How many cores this process may run on; all of the machine where the system has no such limit."""
+    """Returns how many cores this process may use: all of the machine where the system has no such limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -67,7 +67,7 @@ def enable_compilation_cache() -> None:
 
 
 def cache_folder() -> pathlib.Path | None:
-    """Where this user's caches are; None without a home directory.
+    """Returns where this user's caches are; None without a home directory.
 
     An `XDG_CACHE_HOME` that is empty or relative counts as not set, as its specification says.
     """
@@ -81,7 +81,7 @@ def cache_folder() -> pathlib.Path | None:
 
 
 def show_log_lines() -> None:
-    """In scripts and notebooks that set up no logging of their own, shows what Pax logs, on stderr.
+    """Shows what Pax logs, on stderr, in scripts and notebooks that set up no logging of their own.
 
     Programs that use `absl.app`, such as `pax.main`, have set it up, and so has who called
     `logging.basicConfig()`, of which level ever: that is how to silence Pax.
@@ -95,7 +95,7 @@ def show_log_lines() -> None:
 
 @contextlib.contextmanager
 def undefined_numbers() -> Iterator[None]:
-    """While it lasts, compiled programs may return numbers that are not finite.
+    """Lets compiled programs return numbers that are not finite, while it lasts.
 
     Statistics of what never happened are NaN on purpose, and so is what evolution has not seen yet. JAX's own
     checks (JAX_DEBUG_NANS, JAX_DEBUG_INFS) would end healthy runs there, and could name only the loop as
@@ -106,7 +106,7 @@ def undefined_numbers() -> Iterator[None]:
 
 
 def compiler_options(*, runs_once: bool = False) -> dict[str, Any]:
-    """What XLA is asked for, but for what the environment's XLA_FLAGS names.
+    """Returns what XLA is asked for, but for what the environment's XLA_FLAGS names.
 
     On CPUs, wide vectors where there are any, and LLVM's -O2: -O3 takes a fifth longer to compile, and what
     it unrolls is slower, if it makes a difference (the coin game's shaper takes 1.5 times as long).

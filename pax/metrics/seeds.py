@@ -31,12 +31,12 @@ class SeedMetrics(dict[str, np.ndarray]):
                     self[f"{name}/std"] = np.nanstd(values, axis=-1, ddof=1)
 
     def at(self, index: int) -> dict[str, np.floating]:
-        """The metrics of one iteration of the chunk (-1: the last one)."""
+        """Returns the metrics of one iteration of the chunk (-1: the last one)."""
         return {name: values[index] for name, values in self.items()}
 
 
 def over_seeds(results: Mapping[str, Any]) -> dict[str, np.floating]:
-    """Mean and spread over seeds of the metrics of one evaluation, as `MetaTrainer.evaluate` returns them.
+    """Returns mean and spread over seeds of one evaluation's metrics, as `MetaTrainer.evaluate` gives them.
 
     Args:
         results: by name, a number, or one per seed `[S]`.

@@ -32,7 +32,7 @@ CHARTS = {
 
 
 def make_layout(tags: Iterable[str]) -> layout_pb2.Layout:
-    """The charts that have something to show, given the names of all scalars."""
+    """Makes the charts that have something to show, given the names of all scalars."""
     tags = list(tags)
     categories = []
     for category, charts in CHARTS.items():

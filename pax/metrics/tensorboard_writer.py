@@ -202,7 +202,7 @@ class SummaryWriter(MetricWriter):
         )
 
     def write_audios(self, step: int, audios: Mapping[str, ArrayLike], *, sample_rate: int) -> None:
-        """Not supported: logs so once, and writes nothing."""
+        """Logs once that audio is not supported, and writes nothing."""
         logging.log_first_n(logging.WARNING, "Audio is not written to TensorBoard.", 1)
 
     def flush(self) -> None:

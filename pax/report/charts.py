@@ -47,7 +47,7 @@ class Line:
 def line_chart(
     title: str, lines: Sequence[Line], x_label: str, y_label: str, note: str = ""
 ) -> str:
-    """A `<figure>` with title, legend, axes, lines and their bands.
+    """Returns a `<figure>` with title, legend, axes, lines and their bands.
 
     A band that reaches much further than the lines is cut off at the frame, so that lines can be read.
     """
@@ -80,7 +80,7 @@ def line_chart(
 
 
 def ticks(low: float, high: float, num: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, about `num` of them: steps of 1, 2 or 5 times a power of ten."""
+    """Returns about `num` round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / num
     power = 10.0 ** math.floor(math.log10(rough))
     steps = [factor * power for factor in (1, 2, 5, 10)]
@@ -90,7 +90,7 @@ def ticks(low: float, high: float, num: int = 5) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number as an axis shows it: 1.5M, 20k, 0.25."""
+    """Returns a number as an axis shows it: 1.5M, 20k, 0.25."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size <= abs(value) < 1e13:
             return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"

@@ -31,7 +31,7 @@ class Name:
 
 
 def name_of(key: str) -> Name | None:
-    """Where a metric belongs, None for what is not shown.
+    """Returns where a metric belongs, None for what is not shown.
 
     `train/agent1/entropy` is the line `agent1` of the chart `entropy`, `state_probability/CC` the line `CC`
     of `state_probability`, and `evaluation/defect/reward_per_timestep/player_1` the line `defect`.

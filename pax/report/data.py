@@ -79,13 +79,13 @@ class Experiment:
         return any(run.num_seeds > 1 for run in self.runs)
 
     def metrics(self) -> list[str]:
-        """Its metrics in the order of the rows, without deviations over seeds."""
+        """Returns the metrics in the order of the rows, without deviations over seeds."""
         keys = dict.fromkeys(key for run in self.runs for row in run.rows.values() for key in row)
         return [key for key in keys if not is_deviation(key, keys)]
 
 
 def is_deviation(key: str, keys: Iterable[str]) -> bool:
-    """Whether a metric is the deviation of another one over seeds, as `train/fitness/std` is not."""
+    """Returns whether a metric is the deviation of another one over seeds, as `train/fitness/std` is not."""
     return key.endswith("/std") and key.removesuffix("/std") in keys
 
 
@@ -109,7 +109,7 @@ def read_runs(paths: Sequence[str]) -> tuple[list[Run], list[str]]:
 
 
 def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
-    """The run in a folder; what can be done without is a problem, anything else an error.
+    """Reads the run in a folder; what can be done without is a problem, anything else an error.
 
     Raises:
         ConfigError: if there is no run, or its metrics are missing or damaged.
@@ -148,7 +148,7 @@ def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
 def read_evaluations(
     path: pathlib.Path, problems: list[str]
 ) -> dict[str, tuple[int, dict[str, tuple[float, ...]]]]:
-    """The last line of each evaluation; a line that is none is a problem, and passed over."""
+    """Reads the last line of each evaluation; a line that is none is a problem, and passed over."""
     found = {}
     try:
         lines = read_regular(path).splitlines() if path.exists() else []
@@ -174,12 +174,12 @@ def _per_seed(value: Any) -> tuple[float, ...] | None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is what a metric may be: a number, or null where it is undefined."""
+    """Returns whether it is what a metric may be: a number, or null where it is undefined."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def as_float(value: float | None) -> float:
-    """A metric as a float, NaN where it is undefined or not finite."""
+    """Returns a metric as a float, NaN where it is undefined or not finite."""
     try:
         number = math.nan if value is None else float(value)
     except OverflowError:
@@ -188,7 +188,7 @@ def as_float(value: float | None) -> float:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings of a config by dotted key."""
+    """Returns the settings of a config by dotted key."""
     settings: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -226,7 +226,7 @@ def overlap(one: range, other: range) -> bool:
 
 
 def without_seed(run: Run) -> dict[str, Any]:
-    """Its settings, but for `seed`."""
+    """Returns the settings, but for `seed`."""
     return {key: value for key, value in run.settings.items() if key != "seed"}
 
 
@@ -238,12 +238,12 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def show(value: Any) -> str:
-    """A setting as text."""
+    """Returns a setting as text."""
     return value if isinstance(value, str) and value else json.dumps(value)
 
 
 def label(runs: Sequence[Run]) -> list[str]:
-    """A name for each: the config it was started from, and in what it differs from others of that name."""
+    """Names each: by the config it was started from, and by what differs among those of one config."""
     names = [config_name(run) for run in runs]
     labels = []
     for run, name in zip(runs, names, strict=True):
@@ -261,6 +261,6 @@ def label(runs: Sequence[Run]) -> list[str]:
 
 
 def config_name(run: Run) -> str:
-    """`ipd.py:ppo`, or the folder if the config is not known."""
+    """Returns `ipd.py:ppo`, or the folder if the config is not known."""
     path, colon, variant = str(run.record.get("config_path", "")).partition(":")
     return f"{pathlib.PurePath(path).name}{colon}{variant}" or run.path.resolve().name

@@ -61,7 +61,7 @@ def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) ->
 
 
 def estimate(experiment: Experiment, tables: Mapping[str, np.ndarray], key: str) -> Estimate:
-    """From values `[R, ...]` of a metric and, if runs have several seeds, of its deviation."""
+    """Estimates from values `[R, ...]` of a metric and, if runs have several seeds, its deviation."""
     if not experiment.has_means_only:
         return of_seeds(tables[key])
     sizes = [run.num_seeds for run in experiment.runs]
@@ -69,7 +69,7 @@ def estimate(experiment: Experiment, tables: Mapping[str, np.ndarray], key: str)
 
 
 def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Estimate]:
-    """A metric over the iterations that have it: `[T]` iterations, at most `points`, and the estimate there.
+    """Estimates a metric over the iterations that have it, at most `points`: `[T]` iterations, and it there.
 
     Where there are more, neighbours are averaged. The deviation over seeds of such an average is at most the
     average of deviations, which is taken for it.
@@ -89,7 +89,7 @@ def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Es
 
 
 def at_the_end(experiment: Experiment, key: str) -> Estimate:
-    """A metric averaged over the last tenth of each run."""
+    """Returns a metric averaged over the last tenth of each run."""
     tables = {
         name: np.array(
             [
@@ -127,7 +127,7 @@ class Evaluated:
 
 
 def evaluations(experiment: Experiment) -> dict[str, Evaluated]:
-    """By name. What `--mode=evaluate` found counts unless training has evaluated a later state."""
+    """Returns evaluations by name. `--mode=evaluate` counts unless training has evaluated a later state."""
     names = dict.fromkeys(
         key.removeprefix(EVALUATION).partition("/")[0]
         for key in experiment.metrics()

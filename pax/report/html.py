@@ -13,12 +13,12 @@ from pax.report.data import Experiment
 
 
 def text(value: Any) -> str:
-    """What is shown as it is, whatever it holds."""
+    """Returns what is shown as it is, whatever it holds."""
     return html.escape(str(value))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
-    """A table that scrolls where it is too wide; its cells are HTML, and the first of a row is its head."""
+    """Returns a table that scrolls if it is too wide; cells are HTML, and the first of a row is its head."""
     columns = "".join(f'<th scope="col">{text(column)}</th>' for column in head)
     lines = "".join(
         f'<tr><th scope="row">{row[0]}</th>'
@@ -33,12 +33,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
 
 
 def long_cell(value: Any) -> str:
-    """A cell whose text may be broken."""
+    """Returns a cell whose text may be broken."""
     return f'<td class="text">{text(value)}</td>'
 
 
 def decimal(value: float) -> str:
-    """Three digits after the point, or four in all where it is large or very small."""
+    """Returns three digits after the point, or four in all where it is large or very small."""
     if not np.isfinite(value):
         return "undefined"
     small = value != 0 and abs(value) < 0.001
@@ -46,7 +46,7 @@ def decimal(value: float) -> str:
 
 
 def estimate_cell(estimate: Estimate | None) -> str:
-    """The estimate and its interval; empty if nothing is known."""
+    """Returns the estimate and its interval; empty if nothing is known."""
     if estimate is None or not estimate.is_known:
         return ""
     middle, low, high = (float(part) for part in (estimate.middle, estimate.low, estimate.high))
@@ -55,17 +55,17 @@ def estimate_cell(estimate: Estimate | None) -> str:
 
 
 def method_cell(estimates: Iterable[Estimate | None]) -> str:
-    """What the numbers of a row are; empty if nothing is known."""
+    """Returns what the numbers of a row are; empty if nothing is known."""
     known = [one.method for one in estimates if one is not None and one.is_known]
     return f"<small>{text(', '.join(dict.fromkeys(known)))}</small>"
 
 
 def labelled(experiments: Sequence[Experiment], index: int) -> str:
-    """An experiment's name with the colour of its lines."""
+    """Returns an experiment's name with the colour of its lines."""
     colour = f'<span class="swatch c{index % 8}"></span>' if len(experiments) > 1 else ""
     return colour + text(experiments[index].label)
 
 
 def plain(key: str) -> str:
-    """A metric's name in words."""
+    """Returns a metric's name in words."""
     return key.replace("_", " ")

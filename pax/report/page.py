@@ -22,7 +22,7 @@ REWARD = "train/reward_per_timestep/"
 
 
 def page(experiments: Sequence[Experiment], problems: Sequence[str]) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     title = ", ".join(dict.fromkeys(experiment.label for experiment in experiments[:3]))
     if len(experiments) > 3:
         title += f" and {len(experiments) - 3} more"

@@ -16,7 +16,7 @@ KINDS = {b"GIF8": "gif", b"\x89PNG": "png"}
 
 
 def pictures(experiments: Sequence[Experiment]) -> str:
-    """The last picture of each evaluation, of the first run of each experiment that has any."""
+    """Returns the last picture of each evaluation, of the first run of each experiment that has any."""
     shown, told, total = [], [], 0
     for experiment in experiments:
         run = next((run for run in experiment.runs if latest(run)), None)
@@ -48,7 +48,7 @@ def pictures(experiments: Sequence[Experiment]) -> str:
 
 
 def latest(run: Run) -> dict[str, tuple[int, pathlib.Path]]:
-    """By evaluation, the iteration and the path of its last picture."""
+    """Returns the iteration and the path of the last picture, by evaluation."""
     found: dict[str, tuple[int, pathlib.Path]] = {}
     for path in sorted((run.path / "videos").glob("*")):
         match = re.fullmatch(r"(.+?)(?:_(\d+))?\.(?:gif|png)", path.name)

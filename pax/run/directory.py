@@ -1,4 +1,4 @@
-"""The folder of a run: what was run, with what, and whether it may be gone on with."""
+"""The folder of a run: what was run, with what, and whether it may be resumed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collection
 
 
 def default_workdir(config_path: str) -> pathlib.Path:
-    """`exp/<config>-<variant>-<time>`, a name that another run may have, too: see `make_workdir`."""
+    """Returns `exp/<config>-<variant>-<time>`; another run may have that name, too: see `make_workdir`."""
     path, _, variant = config_path.partition(":")
     name = "-".join(filter(None, [pathlib.Path(path).stem, variant]))
     name = re.sub(r"[^A-Za-z0-9._=-]+", "-", name)
@@ -52,7 +52,7 @@ def default_workdir(config_path: str) -> pathlib.Path:
 
 
 def new_name(name: str) -> pathlib.Path:
-    """`exp/<name>-<time>`."""
+    """Returns `exp/<name>-<time>`."""
     return pathlib.Path("exp") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
@@ -174,7 +174,7 @@ def open_run(
 
 
 def has_begun(workdir: pathlib.Path) -> bool:
-    """Whether something of a run is in its folder: a checkpoint, or a row of metrics."""
+    """Returns whether something of a run is in its folder: a checkpoint, or a row of metrics."""
     metrics = workdir / "metrics.jsonl"
     return bool(contents(workdir / "checkpoints")) or (
         metrics.exists() and metrics.stat().st_size > 0
@@ -192,7 +192,7 @@ def _not_writable(workdir: pathlib.Path, error: OSError) -> ConfigError:
 
 
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:
-    """What `open_run` recorded.
+    """Reads what `open_run` recorded.
 
     Raises:
         ConfigError: if the folder holds no run, or its record cannot be read.
@@ -213,7 +213,7 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def jsonable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it looks after a round trip through JSON, where tuples are lists.
+    """Returns a config as it looks after a round trip through JSON, where tuples are lists.
 
     Raises:
         ConfigError: if it holds something that JSON has no word for.
@@ -231,7 +231,7 @@ LONG = 400
 
 
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`key: old -> new` for every setting in which two recorded configs differ."""
+    """Returns `key: old -> new` for every setting in which two recorded configs differ."""
     old, new = _flat(old), _flat(new)
     missing = "not set"
     return [

@@ -107,7 +107,7 @@ def parse(flag: str) -> tuple[str, int, int]:
 
 
 def bind_address(address: str) -> str:
-    """Where process 0 listens: on the address given, and not on every interface of its machine.
+    """Returns where process 0 listens: on the address given, and not on every interface of its machine.
 
     Anybody who reaches it can take part, as nothing is authenticated. A name that means the loopback
     interface on its own machine only, as Debian's host names do, would keep others out: then it listens on
@@ -151,12 +151,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def is_lead() -> bool:
-    """Whether this process is the one that writes reports and prints."""
+    """Returns whether this process is the one that writes reports and prints."""
     return jax.process_index() == 0
 
 
 def from_lead(text: str) -> str:
-    """The text that the lead has; every process must ask. Up to 4096 bytes, what is more is cut off."""
+    """Returns the text that the lead has, cut off after 4096 bytes; every process must ask."""
     if jax.process_count() == 1:
         return text
     return _decode(multihost_utils.broadcast_one_to_all(_encode(text)))
@@ -178,7 +178,7 @@ def by_lead(action: Callable[[], None]) -> None:
 
 
 def agree(reason: str | None) -> str | None:
-    """The reason of the first process that has one; every process must ask."""
+    """Returns the reason of the first process that has one; every process must ask."""
     if jax.process_count() == 1:
         return reason
     reasons = multihost_utils.process_allgather(_encode(reason or "", 256))
@@ -200,7 +200,7 @@ def check_same(what: str, text: str) -> None:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that several processes could not compute together."""
+    """Returns whether an error, or what caused it, says that several processes could not compute together."""
     if error is None or isinstance(error, ProcessError) or jax.process_count() == 1:
         return False
     # JAX raises the same as a ValueError where it calls a compiled program without checks of its own.
@@ -210,7 +210,7 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def lost(error: BaseException) -> ProcessError:
-    """What a failed computation of several processes most likely means."""
+    """Returns what a failed computation of several processes most likely means."""
     return ProcessError(
         f"process {jax.process_index()} of {jax.process_count()} cannot go on, most likely because another "
         f"one has ended ({first_line(error)}): start all of them again with the same --workdir, and they "
@@ -240,7 +240,7 @@ def leave_at_once(sentence: str, code: int) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of what may be pages."""
+    """Returns the beginning of what may be pages."""
     line = (str(error) or type(error).__name__).strip().splitlines()[0]
     return line if len(line) <= 200 else f"{line[:197]}..."
 

@@ -110,7 +110,7 @@ def make_new_folder(base: pathlib.Path) -> pathlib.Path:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that there is no room left, or none for this user."""
+    """Returns whether an error, or what caused it, says that there is no room left, or none for this user."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

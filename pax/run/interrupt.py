@@ -31,7 +31,7 @@ def heeded(numbers: tuple[signal.Signals, ...] = STOP_SIGNALS) -> tuple[signal.S
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Within the context, the first of `STOP_SIGNALS` calls `stop`; a SIGINT after it acts as usual.
+    """Has the first of `STOP_SIGNALS` within the context call `stop`; a SIGINT after it acts as usual.
 
     The others do nothing after it: clusters send them to every process and to those that wait for them, who
     pass them on, and once more before SIGKILL.

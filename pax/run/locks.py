@@ -94,7 +94,7 @@ class FileLock:
             self._descriptor = None
 
     def is_in_place(self) -> bool:
-        """Whether the file that was locked is still there under its name."""
+        """Returns whether the file that was locked is still there under its name."""
         try:
             stat = os.stat(self._path)
         except OSError as e:
@@ -102,7 +102,7 @@ class FileLock:
         return (stat.st_dev, stat.st_ino) == self._identity
 
     def holder(self) -> str:
-        """Who has the lock, in words."""
+        """Returns who has the lock, in words."""
         with _mutex:
             if self._is_held_here():
                 return "another part of this process"

@@ -45,7 +45,7 @@ class StatusReport:
         self._saved: list[int] = []
 
     def begin(self) -> None:
-        """The trainer has its state. Unless nothing is left to do, the run is not done, or no longer."""
+        """Notes that the trainer has its state: unless nothing is left to do, the run is not done."""
         trainer = self._trainer
         if trainer.workdir is None or not trainer.is_lead:
             return
@@ -57,7 +57,7 @@ class StatusReport:
             self._write("training")
 
     def saved(self) -> None:
-        """A checkpoint of the trainer's step is on its way to the disk."""
+        """Notes that a checkpoint of the trainer's step is on its way to the disk."""
         if self._trainer.step not in self._saved[-1:]:
             self._saved.append(self._trainer.step)
         self._write("training")
@@ -93,7 +93,7 @@ class StatusReport:
 
 
 def read_status(workdir: pathlib.Path) -> Status | None:
-    """What training last said in a run directory; None if it said nothing that can be read."""
+    """Reads what training last said in a run directory; None if it said nothing that can be read."""
     try:
         status: dict[str, Any] = json.loads(read_regular(workdir / STATUS_FILE))
         return Status(**{**status, "saved": tuple(status["saved"])})

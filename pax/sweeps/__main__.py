@@ -38,7 +38,7 @@ Submit = Callable[[Sequence[Run], flags.FlagValues], int]
 def define_flags(
     flag_values: flags.FlagValues = flags.FLAGS, elsewhere: Sequence[str] = ()
 ) -> None:
-    """Those of this program."""
+    """Defines the flags of this program."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
     config_flags.DEFINE_config_file(
         "config",
@@ -140,7 +140,7 @@ def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
 
 
 def plan(given: flags.FlagValues) -> list[Run]:
-    """The runs that the flags ask for, once it is clear that each of them can be built."""
+    """Returns the runs that the flags ask for, once it is clear that each of them can be built."""
     if given.config is None:
         raise ConfigError("--config is missing: give a config file with a get_sweep()")
     if not given.workdir:
@@ -159,7 +159,7 @@ def _say(line: str) -> None:
 
 
 def main(argv: Sequence[str], elsewhere: Mapping[str, Submit] = types.MappingProxyType({})) -> None:
-    """The entry point; an error that the user can mend is one sentence, and exit code 1."""
+    """Runs the program; an error that the user can correct is one sentence, and exit code 1."""
     logging.set_verbosity(logging.WARNING)
     # The runs want the accelerators to themselves.
     jax.config.update("jax_platforms", "cpu")

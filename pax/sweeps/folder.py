@@ -84,7 +84,7 @@ class Run:
 def runs_of(
     folder: pathlib.Path, config: str, common: Mapping[str, Any], sweep: Sequence[Overrides]
 ) -> list[Run]:
-    """The runs of a sweep.
+    """Returns the runs of a sweep.
 
     Raises:
         ConfigError: if a setting is overridden in all of them and in one.

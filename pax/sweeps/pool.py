@@ -254,7 +254,7 @@ class Progress:
 
 
 def last_line(run: Run) -> str:
-    """The last words of a run."""
+    """Returns the last words of a run."""
     try:
         lines = [line for line in run.log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:

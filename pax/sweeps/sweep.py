@@ -37,7 +37,7 @@ MAX_RUNS = 100_000
 
 
 def product(*sweeps: Iterable[Overrides], **axes: Iterable[Any]) -> list[dict[str, Any]]:
-    """Every combination; the last axis varies fastest.
+    """Returns every combination; the last axis varies fastest.
 
     Args:
         *sweeps: other sweeps, each an axis of its own, as in `product(zip(a=..., b=...), seed=range(3))`.
@@ -61,7 +61,7 @@ def product(*sweeps: Iterable[Overrides], **axes: Iterable[Any]) -> list[dict[st
 
 
 def zip(**axes: Iterable[Any]) -> list[dict[str, Any]]:
-    """The first values of all axes, the second ones, and so on.
+    """Returns the first values of all axes, the second ones, and so on.
 
     Args:
         **axes: by setting, its values.
@@ -85,7 +85,7 @@ def zip(**axes: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def load_sweep(name: str) -> list[dict[str, Any]]:
-    """The sweep of the config file that `<file>` or `<file>:<argument>` names.
+    """Loads the sweep of the config file that `<file>` or `<file>:<argument>` names.
 
     A `get_sweep` that takes an argument gets what follows the colon.
 

@@ -60,7 +60,7 @@ def write_table(runs: Sequence[Run], metric: str, ascending: bool) -> str:
 
 
 def final_metrics(run: Run) -> dict[str, float]:
-    """What a run reported last, by metric; what is undefined is left out."""
+    """Returns what a run reported last, by metric; what is undefined is left out."""
     path = run.workdir / METRICS_FILE
     found: dict[str, Any] = {}
     for row in read_metrics(path) if path.exists() else []:
@@ -70,7 +70,7 @@ def final_metrics(run: Run) -> dict[str, float]:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns line up."""
+    """Returns a table whose columns line up."""
     escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in [header, *rows]]
     widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(header))]
     lines = [

@@ -35,7 +35,7 @@ def encode(observations: PyTree, space: Space) -> jax.Array:
 
 
 def is_image(space: Space) -> bool:
-    """Whether observations are `[height, width, channels]`."""
+    """Returns whether observations are `[height, width, channels]`."""
     return isinstance(space, Box) and len(space.shape) == 3
 
 
@@ -165,23 +165,23 @@ class Recurrent(nn.Module):
     """
 
     def encode(self, observations: PyTree) -> jax.Array:
-        """What the memory is told of `[..., *observation]`."""
+        """Returns what the memory is told of `[..., *observation]`."""
         raise NotImplementedError
 
     def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The memory after a step, and the features that are decoded."""
+        """Returns the memory after a step, and the features that are decoded."""
         raise NotImplementedError
 
     def decode(self, features: jax.Array) -> Outputs:
-        """What describes the policy, and a value."""
+        """Returns what describes the policy, and a value."""
         raise NotImplementedError
 
     def between_episodes(self, hidden: jax.Array) -> jax.Array:
-        """What is left of the memory when the next episode of a trial begins: nothing."""
+        """Returns what is left of the memory when the next episode of a trial begins: nothing."""
         return jnp.zeros_like(hidden)
 
     def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
-        """All steps of `[L, ...]` observations; a new episode begins after those that are `dones`."""
+        """Returns all steps of `[L, ...]` observations; a new episode begins after those that are `dones`."""
 
         def step(
             network: Recurrent, hidden: jax.Array, encoded: jax.Array, done: jax.Array

@@ -30,28 +30,28 @@ class GRUCell(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.hidden_size,))
 
     def encode(self, features: jax.Array) -> jax.Array:
-        """What `[..., D]` features add to the gates, `[..., 3 H]`."""
+        """Returns what `[..., D]` features add to the gates, `[..., 3 H]`."""
         return self.input(features)
 
     def step(self, hidden: jax.Array, encoded: jax.Array) -> jax.Array:
-        """The next hidden state `[..., H]`."""
+        """Returns the next hidden state `[..., H]`."""
         return next_hidden(hidden, jnp.split(encoded, 3, axis=-1), hidden @ self.kernel, self.bias)
 
     def unroll(self, hidden: jax.Array, encoded: jax.Array, dones: jax.Array) -> jax.Array:
-        """The hidden states `[L, ..., H]` after each step; where one is done, the next starts from zero."""
+        """Returns the hidden states `[L, ..., H]` after each step; where one is done, zero comes next."""
         return unroll(self.kernel, self.bias, hidden, encoded, dones)
 
 
 def next_hidden(
     hidden: jax.Array, inputs: Sequence[jax.Array], recurrent: jax.Array, bias: jax.Array
 ) -> jax.Array:
-    """From the hidden state and what the input and the hidden state add to the gates."""
+    """Returns the next hidden state, from this one and what the input and it add to the gates."""
     _, update, candidate = gates(inputs, recurrent, bias)
     return candidate + update * (hidden - candidate)
 
 
 def gates(inputs: Sequence[jax.Array], recurrent: jax.Array, bias: jax.Array) -> Gates:
-    """Reset gate, update gate and candidate state, `[..., H]` each.
+    """Returns reset gate, update gate and candidate state, `[..., H]` each.
 
     Args:
         inputs: what the input adds to each, `[..., H]`.
@@ -67,7 +67,7 @@ def gates(inputs: Sequence[jax.Array], recurrent: jax.Array, bias: jax.Array) ->
 def unroll(
     kernel: jax.Array, bias: jax.Array, hidden: jax.Array, encoded: jax.Array, dones: jax.Array
 ) -> jax.Array:
-    """The hidden states `[L, ..., H]` after each of L steps.
+    """Returns the hidden states `[L, ..., H]` after each of L steps.
 
     Its gradient is written by hand. Only the gradient of the hidden state has to go backwards step by step;
     everything else is had from all steps at once, and what a step needs is computed again, not stored.

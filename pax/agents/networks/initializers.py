@@ -13,7 +13,7 @@ Initializer = Callable[..., jax.Array]
 
 
 def orthogonal(scale: float | jax.Array = 1.0) -> Initializer:
-    """Uniformly distributed matrices `[..., D]` with orthogonal columns, or rows where these are fewer.
+    """Draws uniformly distributed matrices `[..., D]` with orthogonal columns, or rows if these are fewer.
 
     The same numbers as `jax.nn.initializers.orthogonal`, up to rounding, by Gram-Schmidt instead of LAPACK:
     with several devices on a CPU, decompositions that LAPACK does side by side wait for each other's

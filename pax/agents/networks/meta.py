@@ -33,7 +33,7 @@ class ContextGRU(GRU):
             self.norm = nn.LayerNorm()
 
     def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`hidden` `[..., E, H]`, `encoded` `[..., E, 3 H]`."""
+        """Takes one step: `hidden` `[..., E, H]`, `encoded` `[..., E, 3 H]`."""
         if self.context == "avg":
             hidden = (hidden + hidden.mean(axis=-2, keepdims=True)) / 2
         elif self.context == "att":
@@ -108,7 +108,7 @@ class MFOSNetwork(Recurrent):
         return outputs, self.value(features[..., self.hidden_size :])[..., 0]
 
     def between_episodes(self, hidden: jax.Array) -> jax.Array:
-        """The meta-step: the carry with which the next episode starts."""
+        """Takes the meta-step: returns the carry with which the next episode starts."""
         *states, _ = self._split(hidden)
         forgotten = [jnp.zeros_like(state) for state in states]
         return jnp.concatenate([*forgotten, nn.sigmoid(self.theta(states[-1]))], axis=-1)

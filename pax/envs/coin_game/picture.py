@@ -30,7 +30,7 @@ SHAPES = _shapes()
 
 
 def draw(cells: np.ndarray, size: int) -> np.ndarray:
-    """A grid with red, blue, the red and the blue coin on `cells` `[4]`, and none where that is negative.
+    """Draws a grid with red, blue, red coin and blue coin on `cells` `[4]`; none where that is negative.
 
     Returns:
         RGB, uint8 `[size * PIXELS, size * PIXELS, 3]`.

@@ -65,7 +65,7 @@ class Player:
 
 
 def pack(player: Player) -> jax.Array:
-    """The player as one int32."""
+    """Returns the player as one int32."""
     low = player.x | player.y << 3 | player.direction << 6 | player.fires << 8
     return low | player.coins << 9 | player.frozen << 21
 
@@ -83,12 +83,12 @@ def unpack(number: Int) -> Player:
 
 
 def union(sets: Iterable[Int]) -> Int:
-    """Everything that is in any of the sets."""
+    """Returns everything that is in any of the sets."""
     return reduce(or_, sets, 0)
 
 
 def where(condition: jax.Array, one: Int, other: Int = 0) -> jax.Array:
-    """An int32, whatever numbers are given."""
+    """Returns an int32, whatever numbers are given."""
     return jnp.where(condition, _int32(one), _int32(other))
 
 
@@ -98,7 +98,7 @@ def _int32(number: Int) -> Any:
 
 
 def heading(direction: Int) -> tuple[Int, Int]:
-    """The step (dx, dy) that leads one cell ahead."""
+    """Returns the step (dx, dy) that leads one cell ahead."""
     return (
         where(direction == 1, 1) - where(direction == 3, 1),
         where(direction == 0, 1) - where(direction == 2, 1),
@@ -106,7 +106,7 @@ def heading(direction: Int) -> tuple[Int, Int]:
 
 
 def relative(player: Player, x: Int, y: Int) -> tuple[Int, Int]:
-    """Where the cell (x, y) lies for `player`, as (ahead, left)."""
+    """Returns where the cell (x, y) lies for `player`, as (ahead, left)."""
     dx, dy = heading(player.direction)
     # To the left of (dx, dy) lies (dy, -dx). Multiplied out, as x and y may be known beforehand.
     ahead = x * dx + y * dy - (player.x * dx + player.y * dy)
@@ -115,14 +115,14 @@ def relative(player: Player, x: Int, y: Int) -> tuple[Int, Int]:
 
 
 def hits(shooter: Player, target: Player) -> jax.Array:
-    """Whether the beam of `shooter`, if it fires one, covers the cell of `target`."""
+    """Returns whether the beam of `shooter`, if it fires one, covers the cell of `target`."""
     ahead, left = relative(shooter, target.x, target.y)
     covered = ((ahead == 1) & (left >= -1) & (left <= 1)) | ((ahead == 2) & (left == 0))
     return covered & (shooter.fires == 1)
 
 
 def window_cell(ahead: Int, left: Int) -> jax.Array:
-    """The set of this one cell of a window, empty if the cell lies outside of the window.
+    """Returns the set of this one cell of a window, empty if the cell lies outside of the window.
 
     Rows of a window lead ahead, the first of them two cells to the right.
     """
@@ -133,7 +133,7 @@ def window_cell(ahead: Int, left: Int) -> jax.Array:
 
 
 def window_coins(player: Player, coins: Int, among: Iterable[int] = range(NUM_COINS)) -> jax.Array:
-    """The cells of the window in which the set `coins` lies at home; only those `among` are looked for."""
+    """Returns the cells of the window in which the set `coins` lies at home, if they are `among` those."""
     return union(
         _shown(player, coins >> coin & 1, *map(np.int32, COIN_CELLS[coin])) for coin in among
     )
@@ -146,7 +146,7 @@ def _shown(player: Player, there: Int, x: Int, y: Int) -> jax.Array:
 
 
 def window_beam(ahead: Int, left: Int, turn: Int) -> Int:
-    """The cells covered by the beam of a player who stands there, turned left `turn` times."""
+    """Returns the cells covered by the beam of a player who stands there, turned left `turn` times."""
     # Its steps ahead and to the left, each as (ahead, left) of the player whose window it is.
     aside, forth = heading(turn)
     return union(
@@ -156,7 +156,7 @@ def window_beam(ahead: Int, left: Int, turn: Int) -> Int:
 
 
 def window_walls(player: Player) -> jax.Array:
-    """The cells of the window that lie outside of the grid."""
+    """Returns the cells of the window that lie outside of the grid."""
     dx, dy = heading(player.direction)
     # Twice the distance from the middle of the grid, along the line of sight and across it.
     x, y = 2 * player.x - (GRID_SIZE - 1), 2 * player.y - (GRID_SIZE - 1)
@@ -173,7 +173,7 @@ def window_walls(player: Player) -> jax.Array:
 
 
 def coins_at(player: Player) -> Int:
-    """The set of the coin whose cell the player is in; empty if it is no coin's cell."""
+    """Returns the set of the coin whose cell the player is in; empty if it is no coin's cell."""
     return union(
         where((player.x == x) & (player.y == y), 1 << coin)
         for coin, (x, y) in enumerate(COIN_CELLS)
@@ -181,7 +181,7 @@ def coins_at(player: Player) -> Int:
 
 
 def spawn_cell(spawn: Int) -> tuple[Int, Int]:
-    """The cell (x, y) of a spawn, 0 to 15; that of `spawn` ^ 8 is its mirror image (7 - x, 7 - y).
+    """Returns the cell (x, y) of a spawn, 0 to 15; that of `spawn` ^ 8 is its mirror image (7 - x, 7 - y).
 
     At each corner of the grid these are the corner itself, the two cells next to it along x, and one along y.
     No coin lies there.
@@ -194,7 +194,7 @@ def spawn_cell(spawn: Int) -> tuple[Int, Int]:
 
 
 def spawn_at(player: Player) -> Int:
-    """The set of the spawn whose cell the player is in; empty if it is no spawn's cell."""
+    """Returns the set of the spawn whose cell the player is in; empty if it is no spawn's cell."""
     cells = (spawn_cell(spawn) for spawn in range(NUM_SPAWNS))
     return union(
         where((player.x == x) & (player.y == y), 1 << spawn) for spawn, (x, y) in enumerate(cells)
@@ -202,7 +202,7 @@ def spawn_at(player: Player) -> Int:
 
 
 def first_free(spawn: Int, taken: Int) -> jax.Array:
-    """The first spawn from `spawn` on, past the last one from 0 again, that is not in the set `taken`."""
+    """Returns the first spawn from `spawn` on, 0 following the last one, that is not in the set `taken`."""
     every = (1 << NUM_SPAWNS) - 1
     free = every & ~taken
     ahead = (free | free << NUM_SPAWNS) >> spawn & every

@@ -19,19 +19,19 @@ Cell = tuple[jax.Array, jax.Array]
 
 
 def draw_word(key: jax.Array) -> jax.Array:
-    """All that is random in a step, as an int32."""
+    """Draws all that is random in a step, as an int32."""
     return jax.lax.bitcast_convert_type(jax.random.bits(key, dtype=jnp.uint32), jnp.int32)
 
 
 def start(word: jax.Array, num_players: int) -> list[Player]:
-    """Everybody at the beginning: pairs of players on mirror images, in directions of their own."""
+    """Returns everybody at the beginning: pairs of players on mirror images, in directions of their own."""
     return [_placed(word, player, _spawn(word, player)) for player in range(num_players)]
 
 
 def advance(
     word: jax.Array, players: list[Player], actions: tuple[jax.Array, ...], penalty: jax.Array
 ) -> list[Player]:
-    """The players one step later."""
+    """Returns the players one step later."""
     actions = tuple(
         jnp.where(player.frozen > 0, STAY, action)
         for player, action in zip(players, actions, strict=True)
@@ -53,12 +53,12 @@ def advance(
 
 
 def meet(one: Player, other: Player) -> jax.Array:
-    """Whether the beam of either hits the other."""
+    """Returns whether the beam of either hits the other."""
     return grid.hits(one, other) | grid.hits(other, one)
 
 
 def pairs(num_players: int) -> list[tuple[int, int]]:
-    """All pairs of players, the lower number first."""
+    """Returns all pairs of players, the lower number first."""
     return [(one, other) for other in range(num_players) for one in range(other)]
 
 

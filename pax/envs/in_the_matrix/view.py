@@ -17,7 +17,7 @@ from pax.envs.in_the_matrix.grid import Player, where
 def observe(
     player: Player, others: list[Player], at_home: jax.Array, type_1: jax.Array | None
 ) -> dict[str, jax.Array]:
-    """What a player sees; `type_1` is None where it is always the same."""
+    """Returns what a player sees; `type_1` is None where it is always the same."""
     fixed = type_1 is None
     known = grid.FIXED_TYPE_1 if fixed else type_1
     return {
@@ -49,7 +49,7 @@ def _planes(
 
 
 def by_type(coins: jax.Array, type_1: Any) -> tuple[jax.Array, jax.Array]:
-    """How many coins of either type a set has."""
+    """Returns how many coins of either type a set has."""
     return jax.lax.population_count(coins & ~type_1), jax.lax.population_count(coins & type_1)
 
 

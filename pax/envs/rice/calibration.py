@@ -154,7 +154,7 @@ FRACTIONS = (
 
 
 def load_regions(num_regions: int) -> dict[str, tuple[float, ...]]:
-    """The published numbers of every region, by the name of the parameter."""
+    """Loads the published numbers of every region, by the name of the parameter."""
     path = resources.files(__package__).joinpath(f"calibration_{num_regions}.csv")
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     return {name: tuple(float(row[name]) for row in rows) for name in rows[0] if name != "region"}

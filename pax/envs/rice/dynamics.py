@@ -109,7 +109,7 @@ class Outcome:
 
 
 def initial_state(params: EnvParams) -> EnvState:
-    """The world in 2015."""
+    """Returns the world in 2015."""
     dtype = float_type(params)
     labor = jnp.asarray(params.initial_labor, dtype)
     none = jnp.zeros_like(labor)
@@ -139,7 +139,7 @@ def initial_outcome(params: EnvParams) -> Outcome:
 
 
 def float_type(params: EnvParams) -> Any:
-    """The type of all floats: that of the parameters, at least float32."""
+    """Returns the type of all floats: that of the parameters, at least float32."""
     return jnp.result_type(params.years_per_step, jnp.float32)
 
 
@@ -236,7 +236,7 @@ def advance(state: EnvState, decisions: Decisions, params: EnvParams) -> tuple[E
 
 
 def trade(decisions: Decisions, output: jax.Array, debt: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Who buys how much from whom.
+    """Returns who buys how much from whom.
 
     Nobody can buy more than its own output. What it may buy shrinks with its debt (`[N]`, -1 = all of its
     credit, 0 = none). What all want of an exporter is cut to its limit and to what investment leaves, in
@@ -262,17 +262,17 @@ def trade(decisions: Decisions, output: jax.Array, debt: jax.Array) -> tuple[jax
 
 
 def off_diagonal(matrix: jax.Array) -> jax.Array:
-    """`matrix` with zeros on the diagonal."""
+    """Returns `matrix` with zeros on the diagonal."""
     return matrix * (1 - jnp.eye(matrix.shape[0], dtype=matrix.dtype))
 
 
 def apply(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-    """Matrix times vector: exact to the float type on every device, and too small for a matrix unit."""
+    """Multiplies a matrix and a vector, exactly to the float type on every device, without a matrix unit."""
     return (matrix * vector).sum(axis=1)
 
 
 def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
-    """`base ** exponent`, that of 0 for a base below 0, with finite gradients."""
+    """Computes `base ** exponent`, that of 0 for a base below 0, with finite gradients."""
     positive = base > 0
     return jnp.where(
         positive, jnp.exp(exponent * jnp.log(jnp.where(positive, base, 1))), exponent == 0
@@ -280,6 +280,6 @@ def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def square_root(x: jax.Array) -> jax.Array:
-    """The square root, and 0 with a gradient of 0 for 0 or less, where the true one has none."""
+    """Returns the square root, and 0 with a gradient of 0 for 0 or less, where the true one has none."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)

@@ -146,7 +146,7 @@ class ClimateGame(Environment):
         return metrics
 
     def render(self, state: EnvState, params: Any) -> Any:
-        """A figure of an episode: climate, output, consumption, mitigation and savings by year."""
+        """Draws a figure of an episode: climate, output, consumption, mitigation and savings by year."""
         return draw(state, params)
 
     def _decisions(self, actions: jax.Array, params: Any) -> Decisions:
@@ -167,7 +167,7 @@ class ClimateGame(Environment):
 
 
 def regional_decisions(actions: jax.Array) -> Decisions:
-    """The decisions of N regions, each with an action `[3 + 2N, ...]` of its own, `[N, 3 + 2N or more]`."""
+    """Reads the decisions of N regions from an action `[3 + 2N, ...]` of each, `[N, 3 + 2N or more]`."""
     num_regions = actions.shape[0]
     imports = TARIFFS + num_regions
     return Decisions(

@@ -28,7 +28,7 @@ OF_REGIONS = (
 
 
 def draw(state: EnvState, params: EnvParams) -> Figure:
-    """Six panels over the years: climate, and output, consumption, mitigation and savings of every region.
+    """Draws six panels over the years: climate; output, consumption, mitigation and savings by region.
 
     Args:
         state: of one episode, every leaf with a leading time axis `[T, ...]`, or a single one.
@@ -62,7 +62,7 @@ def draw(state: EnvState, params: EnvParams) -> Figure:
 
 
 def figure_colours(num: int) -> np.ndarray:
-    """So many colours that can be told apart, `[num, 4]`."""
+    """Returns so many colours that can be told apart, `[num, 4]`."""
     from matplotlib import colormaps
 
     return colormaps["turbo"](np.linspace(0.05, 0.95, num))
