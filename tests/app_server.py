@@ -24,7 +24,7 @@ SERVER = """
     from pax import main
     from pax.loop.iteration import Loop
 
-    warnings.simplefilter("ignore")  # JAX has a word to say about forks.
+    warnings.simplefilter("ignore")  # JAX warns about forks.
 
     def run(request):
         traced = []

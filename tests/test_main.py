@@ -429,7 +429,7 @@ def test_a_callback_of_ones_own_that_fails(pax, workdir, folder, tmp_path):
     assert without_times(rows(tmp_path / "run"))[0] == expected[0]
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
     event_accumulator.EventAccumulator(str(tmp_path / "run")).Reload().Scalars(f"{REWARD}1")
-    # With the bug mended, the same command goes on.
+    # With the bug fixed, the same command goes on.
     (tmp_path / "fail").unlink()
     result = pax(*command)
     assert result.returncode == 0, result.stderr

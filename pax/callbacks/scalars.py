@@ -27,7 +27,7 @@ class Scalars(Callback):
     """
 
     priority = 0
-    # A moment's work, and whoever stops a run wants to see it.
+    # Writing takes no time, and users want to see the last metrics of a run that they stop.
     when_interrupted = "if_due"
     kinds: ClassVar = {"each_iteration": False}
 

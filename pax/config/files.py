@@ -143,5 +143,5 @@ def _broken(path: pathlib.Path, error: BaseException) -> ConfigError:
         lines.append(error.lineno)
     where = f" in line {lines[-1]}" if lines else ""
     return ConfigError(
-        f"config file {str(path)!r} fails{where} with {type(error).__name__} ({error}): mend it"
+        f"config file {str(path)!r} fails{where} with {type(error).__name__} ({error}): correct it"
     )

@@ -77,7 +77,7 @@ def _stock_callback(module: str, name: str) -> str:
     try:
         return module if hasattr(importlib.import_module(module), name) else STOCK
     except (Exception, SystemExit):
-        # What is wrong with it matters to whoever names something in it.
+        # A config that names a class of that module gets the error.
         return STOCK
 
 

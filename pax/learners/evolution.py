@@ -147,7 +147,7 @@ class Evolution(Learner):
             flat, unravel = jax.flatten_util.ravel_pytree(mean)
             spread = jax.random.normal(spread_key, (self.popsize, flat.size))
             population = jax.vmap(unravel)(flat + self.sigma * spread)
-            # Nobody was judged yet: whoever comes next is better.
+            # No candidate was judged yet: the first one is better than none.
             unknown = jnp.full(self.popsize, jnp.inf)
             state = self._strategy.init(init_key, population, unknown, self._strategy_params)
             state = state.replace(fitness=unknown)

@@ -142,7 +142,7 @@ class Evaluator:
 
     def _start(self, state: TrainState) -> TrainState:
         """The first state of the evaluating loop."""
-        # The same luck in every evaluation of a run, and none that training has.
+        # The same random numbers in every evaluation of a run, and others than those of training.
         keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION))(state.keys)
         start = self._loop.init(keys)
         frozen = {

@@ -128,7 +128,7 @@ class Loop:
                 probed,
             )
 
-        # Keys and tasks are not mapped over candidates: all of them face the same luck.
+        # Keys and tasks are not mapped over candidates: all of them meet the same random numbers.
         trials = over(play, self.num_opps, in_axes=(0, opponent_axes, 0))
         trials = jax.vmap(
             trials, in_axes=(None, candidate_axes, None), axis_size=self.num_candidates

@@ -381,7 +381,9 @@ def test_minibatches_that_do_not_divide(server, finished_run):
 def test_a_config_that_ends_the_program(server, tmp_path, content):
     (tmp_path / "mine.py").write_text(content)
     answer = server(f"--config={tmp_path}/mine.py")
-    assert_refused(answer, "config file '.*mine.py' fails in line [25] with SystemExit .*: mend it")
+    assert_refused(
+        answer, "config file '.*mine.py' fails in line [25] with SystemExit .*: correct it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -626,7 +626,7 @@ def test_every_opponent_and_iteration_has_its_own_task_and_luck():
     np.testing.assert_array_equal(shared[:, 0], shared[:, 1])
     assert len(np.unique(own)) == 6
     assert len(np.unique(shared)) == 2 and (np.ptp(shared, axis=2) == 0).all()
-    # And its own luck.
+    # And its own random numbers.
     actions = np.stack([reported["train/frozen/actions"] for reported in metrics])
     np.testing.assert_array_equal(actions[:, 0], actions[:, 1])
     assert len(np.unique(actions[:, 0].reshape(6, -1), axis=0)) == 6
