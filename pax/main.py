@@ -20,6 +20,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -35,7 +36,7 @@ from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache, use_all_cores
 from pax.run import distributed
-from pax.run.directory import check_run, default_workdir, make_workdir, open_run
+from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -172,10 +173,19 @@ def train() -> None:
         workdir = trainer.workdir = _make_workdir(workdir)
     imports = folders_to_record(config.to_dict())
     with trainer.claim():
-        distributed.by_lead(lambda: open_run(workdir, config.to_dict(), config_path, imports))
+        recorded: dict[str, Any] = {}
+
+        def record() -> None:
+            recorded.update(open_run(workdir, config.to_dict(), config_path, imports))
+
+        distributed.by_lead(record)
         logging.info("Run directory: %s", workdir)
         logging.info("Devices: %s", trainer.placement)
-        _fit(trainer, workdir)
+        try:
+            _fit(trainer, workdir)
+        finally:
+            if recorded and not trainer.workdir_is_gone:
+                keep_record(workdir, recorded)
 
 
 def _make_workdir(base: pathlib.Path) -> pathlib.Path:

@@ -461,9 +461,14 @@ class MetaTrainer:
             self.stop_reason = self._asked_to_stop
 
     def save(self, *, best_metric: float | None = None) -> None:
-        """Saves the current state with a `Checkpointer`, which the `Checkpoint` callback provides."""
+        """Saves the current state with a `Checkpointer`, which the `Checkpoint` callback provides.
+
+        Raises:
+            OutputError: if `workdir` was deleted or moved.
+        """
         if self.checkpointer is None:
             raise ConfigError("there is nowhere to save: add the callback pax.callbacks.Checkpoint")
+        self._check_folder()
         # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
         self.writer.flush()
         self._saved = {"step": self.step, **self._progress()}

@@ -10,8 +10,10 @@ it runs; its numbers mean nothing. docs/performance.md tells how to read the tab
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging as python_logging
+import os
 import pathlib
 import signal
 import sys
@@ -26,6 +28,7 @@ from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.config.command_line import one_line, parse_flags, print_error
 from pax.errors import ConfigError, PaxError, nearest
 from pax.loop.xla import use_all_cores
+from pax.run.files import is_irregular
 
 SUITES = ("envs", "training", "startup", "peers")
 
@@ -66,15 +69,15 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     markdown = given.markdown or (
         given.output and str(pathlib.Path(given.output).with_suffix(".md"))
     )
-    for flag, path in (("output", given.output), ("markdown", markdown)):
-        if path:
-            check_writable(flag, path)
     sizes = make_sizes(given)
     calls, skipped = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
     if not calls:
         raise ConfigError(
             f"--only={given.only!r} is part of no name in --suite={given.suite}: leave it out to see all"
         )
+    for flag, path in (("output", given.output), ("markdown", markdown)):
+        if path:
+            check_writable(flag, path)
     results: dict[str, Any] = {
         "format": report.FORMAT,
         "machine": describe_machine(),
@@ -149,9 +152,16 @@ def plan(
 def check_writable(flag: str, path: str) -> None:
     """Raises ConfigError unless a file can be written there."""
     try:
+        if is_irregular(pathlib.Path(path)):
+            # To open a pipe could take for ever.
+            raise OSError(errno.EINVAL, "it is no regular file")
         pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        is_new = not os.path.exists(path)
         with open(path, "a"):
             pass
+        if is_new:
+            # There is nothing to read in it yet.
+            os.unlink(path)
     except OSError as e:
         raise ConfigError(f"--{flag}={path} cannot be written ({e.strerror}): name another") from e
 

@@ -101,7 +101,6 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
     """Makes the folder one of these results, unless it is of others."""
     path = folder / "table.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists() and contents(folder):
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no results of this program: name another folder"
@@ -110,22 +109,37 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
             raise ConfigError(
                 f"--workdir={folder} holds the results of {short(held)}: name another folder"
             )
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(what))
-    except (OSError, json.JSONDecodeError) as e:
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
 
 
 def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
     """Returns the samples `[seeds, players]` of a cell, from the folder if they are there."""
     path = folder / "cells" / f"{cell.key}.json"
-    path.parent.mkdir(exist_ok=True)
     if path.exists():
-        return json.loads(read_regular(path))
+        return _read_cell(path)
+    path.parent.mkdir(exist_ok=True)
     started = time.monotonic()
     samples = np.asarray(cell.measure(folder / "runs" / cell.key))
     result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}
     write_whole(path, json.dumps(result))
     return result
+
+
+def _read_cell(path: pathlib.Path) -> dict[str, object]:
+    try:
+        result = json.loads(read_regular(path))
+        samples = np.asarray(result["samples"], np.float64)
+        if samples.ndim == 2 and samples.size and isinstance(result["seconds"], int | float):
+            return result
+        reason = "it holds no samples"
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
+        reason = " ".join(str(e).split())
+    raise OutputError(f"{path} cannot be used ({short(reason)}): take it away to measure it anew")
 
 
 def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from pax.callbacks.callback import Callback
 from pax.checkpoints.writer import Checkpointer
 from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_kind, check_number
-from pax.errors import ConfigError
+from pax.errors import CheckpointError, ConfigError
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
 MONITOR = "train/reward_per_timestep/player_1"
@@ -114,9 +115,21 @@ class Checkpoint(Callback):
         trainer.export_policies()
 
     def teardown(self, trainer: MetaTrainer) -> None:
-        if trainer.checkpointer is not None:
-            trainer.checkpointer.close()
-            trainer.checkpointer = None
+        checkpointer, trainer.checkpointer = trainer.checkpointer, None
+        if checkpointer is None:
+            return
+        assert trainer.workdir is not None
+        is_gone = trainer.workdir_is_gone
+        # If the folder is gone, the last save has failed, and that is told.
+        with contextlib.suppress(*[CheckpointError] if is_gone else []):
+            checkpointer.close()
+        # That save may have made the folder once more.
+        is_made_again = is_gone and checkpointer.remove_partial()
+        # One that holds nothing was made for a run that came to nothing.
+        with contextlib.suppress(OSError):
+            (trainer.workdir / CHECKPOINTS).rmdir()
+            if is_made_again:
+                trainer.workdir.rmdir()
 
     def _monitored(self, step: int, metrics: Mapping[str, Any]) -> float | None:
         if self.monitor in metrics:

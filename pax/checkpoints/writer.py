@@ -15,12 +15,16 @@ threads at once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -37,6 +41,9 @@ from pax.checkpoints.tree import PyTree, describe_leaves, flatten_leaves, is_jax
 from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.run import distributed
 from pax.run.files import find_irregular
+
+PARTIAL = ".orbax-checkpoint-tmp"
+"""How the name of a checkpoint ends while it is written."""
 
 
 class Checkpointer(CheckpointReader):
@@ -73,14 +80,29 @@ class Checkpointer(CheckpointReader):
             if value is not None and value < least:
                 raise ConfigError(f"{key} is {value}: give at least {least}.")
         super().__init__(directory)
-        ocp = self._ocp
         self._keep_latest = keep_latest
         self._keep_every = keep_every
         self._keep_best = keep_best
         self._sign = 1.0 if maximise else -1.0
         self._saving_step: int | None = None
+        self._descriptor: int | None = None
+        self._open(parents=True)
+
+    def _open(self, parents: bool) -> None:
+        """Makes the directory if it is missing, those above it only if told to, and what saves to it.
+
+        Raises:
+            CheckpointError: It cannot be made.
+        """
+        ocp = self._ocp
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(parents=parents, exist_ok=True)
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+            # While it is open, no other directory gets its number. Windows opens none.
+            with contextlib.suppress(PermissionError):
+                self._descriptor = os.open(self._directory, os.O_RDONLY)
             self._manager = ocp.CheckpointManager(
                 self._directory,
                 options=ocp.CheckpointManagerOptions(
@@ -137,7 +159,13 @@ class Checkpointer(CheckpointReader):
             "meta": _as_json("meta", meta),
         }
         # The policy and the checksums ask for the step being saved, so saves must not overlap.
-        self.wait()
+        try:
+            self.wait()
+        except CheckpointError:
+            if not self._is_replaced():
+                raise
+        if self._is_replaced():
+            self._begin_anew()
         self._saving_step = step
         self._metrics[step] = metric
         args = self._ocp.args
@@ -192,6 +220,40 @@ class Checkpointer(CheckpointReader):
             self.wait()
         finally:
             self._manager.close()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def _is_replaced(self) -> bool:
+        """Whether the directory was deleted or moved away; Pax runs on several processes leave that alone."""
+        if self._descriptor is None or jax.process_count() > 1:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), os.stat(self._directory))
+        except FileNotFoundError:
+            return True
+
+    def _begin_anew(self) -> None:
+        """Goes on in a new directory of the same name: the state that is to be saved is whole."""
+        logging.warning(
+            "%s was deleted or moved: earlier checkpoints are no longer there, and saving goes on.",
+            self._directory,
+        )
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self.remove_partial()
+        # If the folder of the run is gone too, that is another matter.
+        self._open(parents=False)
+
+    def remove_partial(self) -> bool:
+        """Removes what a save that failed has left; returns whether there was anything.
+
+        A save makes the directories that it writes to, also where they have been deleted meanwhile.
+        """
+        partial = list(self._directory.glob(f"*{PARTIAL}"))
+        for path in partial:
+            shutil.rmtree(path, ignore_errors=True)
+        return bool(partial)
 
     def _save_failed(self, error: Exception) -> PaxError:
         if distributed.is_lost(error):

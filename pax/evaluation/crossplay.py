@@ -70,46 +70,46 @@ def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
         "learning": options.learning,
     }
     check(env, setup.players, **sizes)
-    folder = matches.open_folder(workdir, "crossplay")
-    started = time.monotonic()
-    played = play_all(
-        env,
-        setup.game.env_params,
-        setup.players,
-        **sizes,
-        seed=options.seed,
-        progress=Progress(),
-    )
-    seconds = time.monotonic() - started
-    matrix, num = pair_estimates(played, options.learning)
-    names = [player.name for player in setup.players]
-    groups = by_role(setup.players, matrix.mean)
-    what = (
-        f"{len(names)} players of {type(env).__name__}, {num_trials} x {num_episodes} episodes of "
-        f"{env.num_inner_steps} steps in {options.num_envs} environments"
-        + (", learning" if options.learning else "")
-    )
-    sample = "trials" if options.learning else "environments"
-    tables = [
-        f"Cross-play: {what}.\nReward per step, with 95 % confidence intervals over {sample}."
-    ]
-    written = list(tables)
-    for seat in (0, 1):
-        seat_matrix = Estimate(matrix.mean[..., seat], matrix.half[..., seat])
-        corner = f"player {seat + 1} gets"
-        tables.append(matrix_table(names, seat_matrix, corner))
-        written.append(matrix_table(names, seat_matrix, corner, wide=sys.maxsize))
-    for tables_of in (tables, written):
-        if groups:
-            tables_of.append(groups_table(groups))
-    write_matrix(folder / "crossplay.csv", names, matrix, num)
-    if options.learning:
-        write_episodes(folder / "episodes.csv", names, played)
-    (folder / "crossplay.md").write_text("\n\n".join(written) + "\n")
-    panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
-    draw_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
-    print("\n\n".join(tables))
-    print(f"\n{seconds:.1f} s. Written to {folder / 'crossplay'}.csv, .md and .png")
+    with matches.results_folder(workdir, "crossplay") as folder:
+        started = time.monotonic()
+        played = play_all(
+            env,
+            setup.game.env_params,
+            setup.players,
+            **sizes,
+            seed=options.seed,
+            progress=Progress(),
+        )
+        seconds = time.monotonic() - started
+        matrix, num = pair_estimates(played, options.learning)
+        names = [player.name for player in setup.players]
+        groups = by_role(setup.players, matrix.mean)
+        what = (
+            f"{len(names)} players of {type(env).__name__}, {num_trials} x {num_episodes} episodes of "
+            f"{env.num_inner_steps} steps in {options.num_envs} environments"
+            + (", learning" if options.learning else "")
+        )
+        sample = "trials" if options.learning else "environments"
+        tables = [
+            f"Cross-play: {what}.\nReward per step, with 95 % confidence intervals over {sample}."
+        ]
+        written = list(tables)
+        for seat in (0, 1):
+            seat_matrix = Estimate(matrix.mean[..., seat], matrix.half[..., seat])
+            corner = f"player {seat + 1} gets"
+            tables.append(matrix_table(names, seat_matrix, corner))
+            written.append(matrix_table(names, seat_matrix, corner, wide=sys.maxsize))
+        for tables_of in (tables, written):
+            if groups:
+                tables_of.append(groups_table(groups))
+        write_matrix(folder / "crossplay.csv", names, matrix, num)
+        if options.learning:
+            write_episodes(folder / "episodes.csv", names, played)
+        (folder / "crossplay.md").write_text("\n\n".join(written) + "\n")
+        panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
+        draw_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
+        print("\n\n".join(tables))
+        print(f"\n{seconds:.1f} s. Written to {folder / 'crossplay'}.csv, .md and .png")
     return matrix
 
 
@@ -167,6 +167,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
     """Plays what the flags say."""
+    if given.workdir:
+        matches.check_folder(given.workdir)
     if not paths and not given.strategies:
         raise ConfigError(
             "nobody is named: give runs or exported policies, or --config and --strategies=all"

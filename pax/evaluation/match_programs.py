@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging as python_logging
 import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -155,22 +156,54 @@ def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
     return asked or (setup.game.config.num_outer_steps if lasting else 1)
 
 
+@contextlib.contextmanager
+def results_folder(workdir: str | None, program: str) -> Iterator[pathlib.Path]:
+    """The folder for results; one that is made for it is taken away again if nothing is written.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    path = check_folder(workdir) if workdir else new_name(program)
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    folder = open_folder(workdir, program)
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for each in (folder, *missing[1:]) if missing else ():
+                each.rmdir()
+        raise
+
+
+def check_folder(workdir: str) -> pathlib.Path:
+    """Returns the folder that is named for results; nothing is written.
+
+    Raises:
+        ConfigError: if it is none, or holds something else.
+    """
+    folder = checks.folder("--workdir", workdir)
+    try:
+        held = contents(folder)
+    except OSError as e:
+        raise ConfigError(f"--workdir={folder} cannot be read ({e.strerror}): name another") from e
+    if held and not any(pathlib.Path(name).stem in RESULTS for name in held):
+        raise ConfigError(
+            f"--workdir={folder} is not empty and holds no results of such a program: name another"
+        )
+    return folder
+
+
 def open_folder(workdir: str | None, program: str) -> pathlib.Path:
-    """Returns the folder for results.
+    """Makes the folder for results.
 
     Raises:
         ConfigError: if it cannot be written.
     """
     if not workdir:
         return make_workdir(new_name(program))
-    folder = checks.folder("--workdir", workdir)
+    folder = check_folder(workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = contents(folder)
-        if held and not any(pathlib.Path(name).stem in RESULTS for name in held):
-            raise ConfigError(
-                f"--workdir={folder} is not empty and holds no results of such a program: name another"
-            )
         (folder / ".writable.tmp").touch()
         (folder / ".writable.tmp").unlink()
     except OSError as e:

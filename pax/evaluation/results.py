@@ -172,14 +172,14 @@ def mirroring(workdir: pathlib.Path, results: Results) -> Iterator[Mirror | None
         CheckpointError: if its folder cannot be made.
     """
     folder = workdir / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as e:
-        raise CheckpointError(f"{folder} cannot be made: {e.strerror}") from e
     with holding(workdir / FOLLOWER_LOCK) as lock:
         if lock is None:
             yield None
             return
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as e:
+            raise CheckpointError(f"{folder} cannot be made: {e.strerror}") from e
         with contextlib.closing(Mirror(workdir, results)) as mirror:
             yield mirror
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
+from pax.checks import Limit, check_number
 from pax.config.command_line import parse_flags
 from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
@@ -42,6 +43,7 @@ from pax.evaluation.round_robin import check, play_all
 from pax.loop.xla import use_all_cores
 
 GAME = "configs/ipd.py:ppo"
+GENERATIONS = Limit(1, 100_000, whole=True)
 STEPS_PER_UNIT = 20
 """Of the integration, per unit of time."""
 
@@ -87,8 +89,7 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
                 f"{player.name} can take one seat of this game only, and in a tournament everybody takes "
                 "both: use launch.crossplay"
             )
-    if options.generations < 1:
-        raise ConfigError(f"generations is {options.generations}: give at least 1")
+    check_number("generations", options.generations, GENERATIONS)
     num_episodes = matches.num_episodes_for(setup, options.num_episodes)
     sizes: dict[str, Any] = {
         "num_envs": options.num_envs,
@@ -96,42 +97,48 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
         "num_trials": 1,
     }
     check(env, setup.players, **sizes, learning=False)
-    folder = matches.open_folder(workdir, "tournament")
-    started = time.monotonic()
-    played = play_all(
-        env,
-        setup.game.env_params,
-        setup.players,
-        **sizes,
-        seed=options.seed,
-        progress=Progress(),
-    )
-    seconds = time.monotonic() - started
-    outcome = evaluate(played.rewards[:, :, :, 0], options.generations)
-    title = f"Tournament of {len(names)} in {type(setup.game.env).__name__}"
-    conditions = (
-        f"{num_episodes} episodes of {env.num_inner_steps} steps in {options.num_envs} environments, "
-        f"noise {options.noise:g}"
-        + (f", continuation {options.continuation:g}" if options.continuation is not None else "")
-    )
-    order = np.argsort(-outcome.scores.mean, kind="stable")
-    parts = [
-        f"{title}: {conditions}.\nReward per step, with 95 % confidence intervals over environments.",
-        ranking_table(names, outcome, order),
-    ]
-    sorted_names = [names[place] for place in order]
-    sorted_payoffs = Estimate(*(part[np.ix_(order, order)] for part in outcome.payoffs))
-    matrix = matrix_table(sorted_names, sorted_payoffs, "gets against", wide=sys.maxsize)
-    (folder / "tournament.md").write_text("\n\n".join([*parts, matrix]) + "\n")
-    pairs = estimate(played.rewards.reshape(len(names), len(names), 2, -1))
-    write_matrix(folder / "matrix.csv", names, pairs, options.num_envs)
-    write_ranking(folder / "ranking.csv", names, outcome, order)
-    write_shares(folder / "shares.csv", names, outcome)
-    panel = ("the row's reward, mean over both seats", sorted_payoffs.mean)
-    draw_matrix(folder / "matrix.png", title, sorted_names, [panel], "against", "player")
-    draw_shares(folder / "shares.png", title, names, outcome, order)
-    print("\n\n".join(parts))
-    print(f"\n{seconds:.1f} s. Written to {folder}/tournament.md, .csv and .png files beside it")
+    with matches.results_folder(workdir, "tournament") as folder:
+        started = time.monotonic()
+        played = play_all(
+            env,
+            setup.game.env_params,
+            setup.players,
+            **sizes,
+            seed=options.seed,
+            progress=Progress(),
+        )
+        seconds = time.monotonic() - started
+        outcome = evaluate(played.rewards[:, :, :, 0], options.generations)
+        title = f"Tournament of {len(names)} in {type(setup.game.env).__name__}"
+        conditions = (
+            f"{num_episodes} episodes of {env.num_inner_steps} steps in {options.num_envs} environments, "
+            f"noise {options.noise:g}"
+            + (
+                f", continuation {options.continuation:g}"
+                if options.continuation is not None
+                else ""
+            )
+        )
+        order = np.argsort(-outcome.scores.mean, kind="stable")
+        parts = [
+            f"{title}: {conditions}.\nReward per step, with 95 % confidence intervals over environments.",
+            ranking_table(names, outcome, order),
+        ]
+        sorted_names = [names[place] for place in order]
+        sorted_payoffs = Estimate(*(part[np.ix_(order, order)] for part in outcome.payoffs))
+        matrix = matrix_table(sorted_names, sorted_payoffs, "gets against", wide=sys.maxsize)
+        (folder / "tournament.md").write_text("\n\n".join([*parts, matrix]) + "\n")
+        pairs = estimate(played.rewards.reshape(len(names), len(names), 2, -1))
+        write_matrix(folder / "matrix.csv", names, pairs, options.num_envs)
+        write_ranking(folder / "ranking.csv", names, outcome, order)
+        write_shares(folder / "shares.csv", names, outcome)
+        panel = ("the row's reward, mean over both seats", sorted_payoffs.mean)
+        draw_matrix(folder / "matrix.png", title, sorted_names, [panel], "against", "player")
+        draw_shares(folder / "shares.png", title, names, outcome, order)
+        print("\n\n".join(parts))
+        print(
+            f"\n{seconds:.1f} s. Written to {folder}/tournament.md, .csv and .png files beside it"
+        )
     return outcome
 
 
@@ -283,6 +290,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
     """Plays what the flags say."""
+    if given.workdir:
+        matches.check_folder(given.workdir)
     num_steps = given.num_steps
     if given.continuation is not None:
         if num_steps:

@@ -1,5 +1,6 @@
 """Metrics as JSON Lines: one object per iteration, for any tool to read."""
 
+import errno
 import itertools
 import json
 import math
@@ -94,6 +95,7 @@ class JsonLinesWriter(ScalarWriter):
         self._path.touch()
         # Without a buffer: what a full disk does not take would be tried again at the worst moments.
         self._file = self._path.open("r+b", buffering=0)
+        self._folder = _identity(self._path.parent)
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Adds scalars to the object of a step.
@@ -141,6 +143,17 @@ class JsonLinesWriter(ScalarWriter):
         if not self._dirty:
             return
         line = _line(self._row)
+        if not self._path.exists():
+            if self._folder != _identity(self._path.parent):
+                raise FileNotFoundError(
+                    errno.ENOENT, "its folder was deleted or moved", os.fspath(self._path)
+                )
+            logging.warning(
+                "%s was deleted: its rows are lost, and those to come are not.", self._path
+            )
+            self._file.close()
+            self._file = self._path.open("x+b", buffering=0)
+            self._offset = 0
         self._file.seek(self._offset)
         written = 0
         while written < len(line):
@@ -161,6 +174,15 @@ class JsonLinesWriter(ScalarWriter):
         write_whole(self._path, b"".join(kept_lines))
         # The last row stays open: callbacks of `step` may write again what they wrote before.
         self._row = kept[-1] if kept else {}
+
+
+def _identity(folder: pathlib.Path) -> tuple[int, int] | None:
+    """Tells a folder from another one of its name; None if there is none."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _in_order(

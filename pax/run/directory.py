@@ -124,7 +124,7 @@ def open_run(
     config: Mapping[str, Any],
     config_path: str,
     imports: Mapping[str, str] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Makes the folder of a new run, or makes sure that an old one is the same run: see `check_run`.
 
     What has changed since is recorded under `history`.
@@ -134,6 +134,9 @@ def open_run(
         config: what is run.
         config_path: the file that it comes from, and the variant.
         imports: by module that the config names and that is not of Pax, its folder.
+
+    Returns:
+        What is recorded.
 
     Raises:
         ConfigError: if it cannot be that of this run; nothing in it is touched then.
@@ -146,7 +149,7 @@ def open_run(
         run = read_run(workdir)
         changes = describe_differences(run["config"], recorded)
         if not changes:
-            return
+            return run
         logging.info("The run goes on with other settings: %s.", "; ".join(changes))
         change = {"time": now, "command": command, "changes": changes}
         run |= {
@@ -168,9 +171,24 @@ def open_run(
         }
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(workdir / RUN_FILE, json.dumps(run, indent=2) + "\n")
+        _write(workdir, run)
     except OSError as e:
         raise _not_writable(workdir, e) from e
+    return run
+
+
+def keep_record(workdir: pathlib.Path, run: Mapping[str, Any]) -> None:
+    """Writes what `open_run` recorded once more if it was deleted: without it, a folder is that of no run."""
+    if workdir.is_dir() and not (workdir / RUN_FILE).exists():
+        logging.warning("%s in %s was deleted: it is written anew.", RUN_FILE, workdir)
+        try:
+            _write(workdir, run)
+        except OSError as e:
+            logging.warning("%s in %s could not be written: %s.", RUN_FILE, workdir, e)
+
+
+def _write(workdir: pathlib.Path, run: Mapping[str, Any]) -> None:
+    write_whole(workdir / RUN_FILE, json.dumps(run, indent=2) + "\n")
 
 
 def has_begun(workdir: pathlib.Path) -> bool:

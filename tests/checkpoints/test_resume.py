@@ -331,6 +331,66 @@ def test_a_folder_that_is_deleted_ends_the_run(tmp_path):
     assert not (workdir / "training.json").exists()
 
 
+class Do(Callback):
+    """Does something to the folder of the run, once nothing is being saved, or while it is."""
+
+    def __init__(self, at, waits, what):
+        self._at, self._waits, self._what = at, waits, what
+
+    def on_chunk_end(self, trainer, state, step, metrics):
+        if step == self._at:
+            if self._waits:
+                trainer.checkpointer.wait()
+            self._what(trainer.workdir)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_folder_that_was_moved_is_not_made_again(tmp_path, waits):
+    def move(workdir):
+        shutil.move(workdir, tmp_path / "elsewhere")
+
+    with pytest.raises(OutputError, match="was deleted or moved"):
+        make_trainer(tmp_path / "run", Do(6, waits, move)).fit()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_checkpoints_that_are_moved_away_are_written_anew(tmp_path, waits, whole):
+    """The run ends as one that nobody touched, and goes on from what was saved since."""
+
+    def move(workdir):
+        shutil.move(workdir / "checkpoints", tmp_path / "elsewhere")
+
+    workdir = tmp_path / "run"
+    trainer = make_trainer(workdir, Do(6, waits, move))
+    trainer.fit()
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*"))
+    assert steps and steps[0] > 4 and steps[-1] == trainer.step
+    resumed = make_trainer(workdir)
+    assert resumed.restore() and resumed.step == trainer.step
+
+
+def test_metrics_that_are_deleted_are_written_from_then_on(tmp_path):
+    workdir = tmp_path / "run"
+    make_trainer(workdir, Do(6, True, lambda workdir: (workdir / METRICS_FILE).unlink())).fit()
+    iterations = [row["iteration"] for row in read_metrics(workdir)]
+    last = read_status(workdir).iteration
+    assert iterations == list(range(iterations[0], last + 1)) and 5 <= iterations[0] <= 7
+
+
+def test_no_folder_of_checkpoints_is_left_by_a_run_that_came_to_nothing(tmp_path):
+    class Fails(Callback):
+        priority = 200
+
+        def setup(self, trainer):
+            assert (trainer.workdir / "checkpoints").exists()
+            raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        make_trainer(tmp_path / "run", Fails()).fit()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_folder_that_gives_way_to_another_ends_the_run(tmp_path, moved):
     class Replace(Callback):

@@ -2,9 +2,11 @@
 
 import csv
 import functools
+import importlib
 
 import numpy as np
 import pytest
+from absl import flags
 
 from pax.config.files import load_config
 from pax.envs.wrappers import steps_for
@@ -227,7 +229,8 @@ def test_equal_payoffs_change_nothing():
         ({"noise": 1.5}, CONFIG, "noise is 1.5: give a probability"),
         ({"noise": 0.1}, "configs/coin_game.py:ppo", "noise flips one of two actions"),
         ({"continuation": -1.0}, CONFIG, "continuation is -1.0"),
-        ({"generations": 0}, CONFIG, "generations is 0: give at least 1"),
+        ({"generations": 0}, CONFIG, "generations is 0: give 1 to 100000"),
+        ({"generations": 10**9}, CONFIG, "generations is 1000000000: give 1 to 100000"),
         ({"num_envs": 0}, CONFIG, "num_envs is 0: give at least 1"),
     ),
 )
@@ -248,3 +251,28 @@ def test_results_go_to_folders_of_results(tmp_path, monkeypatch):
         matches.open_folder(str(folder), "tournament")
     (folder / "crossplay.csv").touch()
     assert matches.open_folder(str(folder), "tournament") == folder
+
+
+@pytest.mark.parametrize("workdir", (None, "new/results", "old"))
+def test_a_folder_without_results_is_taken_away_again(workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    with pytest.raises(KeyboardInterrupt), matches.results_folder(workdir, "crossplay") as folder:
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    with pytest.raises(KeyboardInterrupt), matches.results_folder(workdir, "crossplay") as folder:
+        (folder / "crossplay.csv").touch()
+        raise KeyboardInterrupt
+    assert (folder / "crossplay.csv").exists()
+
+
+@pytest.mark.parametrize("program_name", ("crossplay", "tournament"))
+def test_a_folder_is_refused_before_anybody_is_looked_for(program_name, tmp_path):
+    (tmp_path / "notes").touch()
+    module = importlib.import_module(f"launch.{program_name}")
+    given = flags.FlagValues()
+    module.define_flags(given)
+    given(["x", f"--workdir={tmp_path}"])
+    with pytest.raises(ConfigError, match="is not empty and holds no results of such a program"):
+        module.play(["missing"], given)

@@ -1,6 +1,7 @@
 """The benchmark program: what it measures is what it says, its file, comparisons, and errors."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -94,6 +95,18 @@ def test_errors_are_one_sentence_before_anything_runs(arguments, message, monkey
     with pytest.raises(ConfigError) as error:
         run(*arguments)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_nothing_is_written_before_all_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "describe_machine", lambda: pytest.fail("it began"))
+    with pytest.raises(ConfigError, match="is part of no name"):
+        run("--suite=envs", "--only=Chess", f"--output={tmp_path}/new/bench.json")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="cannot be written .it is no regular file."):
+        run("--suite=envs", f"--output={tmp_path}/pipe")
+    with pytest.raises(ConfigError, match="cannot be read .*no regular file"):
+        run("--suite=envs", f"--compare={tmp_path}/pipe")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path):

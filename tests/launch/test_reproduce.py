@@ -157,3 +157,31 @@ def test_ctrl_c_is_one_sentence_and_what_was_measured_is_kept(table, tmp_path, c
         "Error: interrupted by SIGINT; the same command goes on where it was"
     )
     assert [path.name for path in (tmp_path / "out" / "cells").iterdir()] == ["one__a___b.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        "{",
+        "[]",
+        "3",
+        '{"samples": [], "seconds": 1}',
+        '{"samples": [["x"]], "seconds": 1}',
+        '{"samples": [[1.0]]}',
+    ),
+)
+def test_a_damaged_cell_is_one_sentence(text, table, tmp_path):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    cell = next((folder / "cells").glob("*.json"))
+    cell.write_text(text)
+    with pytest.raises(OutputError, match="cannot be used .*: take it away to measure it anew"):
+        program.reproduce(["fake"], str(tmp_path / "out"), False)
+    assert cell.read_text() == text
+
+
+def test_what_the_folder_is_for_may_be_damaged(table, tmp_path):
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    for text in ("{", "[" * 10**5, "null"):
+        (folder / "table.json").write_text(text)
+        with pytest.raises(ConfigError, match="cannot be used|holds the results of None"):
+            program.reproduce(["fake"], str(tmp_path / "out"), False)

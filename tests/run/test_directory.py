@@ -3,6 +3,9 @@
 import concurrent.futures
 import json
 import os
+import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,6 +18,7 @@ from pax.run.files import contents, make_new_folder, write_whole
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
 
+ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = {"seed": 0, "num_iters": 4, "chunk": 2, "callbacks": {"scalars": {"every": 2}}}
 
 
@@ -183,3 +187,30 @@ def test_a_pipe_among_the_files_of_a_run_is_refused_unread(tmp_path, name, wrong
     if name == "evaluation.jsonl":
         with pytest.raises(CheckpointError, match="cannot be read .it is no regular file."):
             Results(tmp_path).rows()
+
+
+CALLBACK = """
+import pathlib
+from pax import Callback
+
+class Delete(Callback):
+    def on_chunk_end(self, trainer, state, step, metrics):
+        (pathlib.Path(trainer.workdir) / "run.json").unlink(missing_ok=True)
+"""
+
+
+def test_a_record_that_is_deleted_while_the_run_goes_on_is_written_anew(tmp_path):
+    (tmp_path / "deleter.py").write_text(CALLBACK)
+    command = [
+        *(sys.executable, "-m", "pax.main", "--config=configs/ipd.py:tabular,quicktest"),
+        *("--config.num_iters=2", "--config.chunk=2", f"--workdir={tmp_path / 'run'}"),
+        "--config.extra_callbacks=('deleter.Delete',)",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for _ in range(2):
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "run.json in" in done.stderr or "Nothing was left to do" in done.stdout
+        assert read_run(tmp_path / "run")["config"]["num_iters"] == 2
