@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
+from pax.checks import MAX_INT, short
 from pax.config.command_line import parse_flags
 from pax.config.run_arguments import launching, parse
 from pax.errors import ConfigError
@@ -57,6 +58,20 @@ def check(hosts: Hosts, workdir: str) -> None:
     for flag in ("image", "name"):
         if not getattr(hosts, flag):
             raise ConfigError(f"--{flag} is missing: give one")
+    for flag in ("cpus", "memory", "namespace", "claim", "mount"):
+        if getattr(hosts, flag) == "":
+            raise ConfigError(f"--{flag} is empty: give a value, or leave it out")
+    if hosts.retries * hosts.num_hosts > MAX_INT:
+        raise ConfigError(
+            f"--retries={hosts.retries} of --num_hosts={hosts.num_hosts} are more than Kubernetes counts: "
+            "give fewer"
+        )
+    if not workdir.isprintable():
+        raise ConfigError(f"--workdir is {short(workdir)}: give the path of a folder")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", hosts.image):
+        raise ConfigError(
+            f"--image={short(hosts.image)}: give the name of an image, as in registry/pax:1"
+        )
     # A pod's host name is that of the Job, a dash and its index, and must be a label of DNS.
     longest = 63 - len(f"-{hosts.num_hosts - 1}")
     if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", hosts.name) or len(hosts.name) > longest:
@@ -67,20 +82,26 @@ def check(hosts: Hosts, workdir: str) -> None:
         text = getattr(hosts, flag)
         if text and (not text.isprintable() or " " in text):
             raise ConfigError(f"--{flag}={text!r} has blanks or line breaks: give a name without")
-    for flag in ("namespace", "claim"):
+    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+    for flag, form in (("namespace", label), ("claim", rf"(?=.{{1,253}}$){label}(\.{label})*")):
         text = getattr(hosts, flag)
-        if text and not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text):
+        if text and not re.fullmatch(form, text):
             raise ConfigError(f"--{flag}={text}: give small letters, digits and dashes")
-    if hosts.cpus and not re.fullmatch(r"(?!0+(\.0*)?m?$)\d+(\.\d+)?|(?!0+m)\d+m", hosts.cpus):
+    if hosts.cpus and not re.fullmatch(
+        r"(?!0+(\.0*)?m?$)[0-9]+(\.[0-9]{1,3})?|(?!0+m)[0-9]+m", hosts.cpus
+    ):
         raise ConfigError(f"--cpus={hosts.cpus}: give cores as in 16, 0.5 or 500m")
     if hosts.memory and not re.fullmatch(
-        r"(?!0+(\.0*)?\D*$)\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", hosts.memory
+        r"(?!0+(\.0*)?[^0-9]*$)[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?", hosts.memory
     ):
         raise ConfigError(f"--memory={hosts.memory}: give memory as in 64Gi or 500M")
     if ".." in pathlib.PurePosixPath(workdir).parts:
         raise ConfigError(f"--workdir={workdir} has '..' in it: give a path without")
-    if not hosts.mount.startswith("/"):
-        raise ConfigError(f"--mount={hosts.mount} is no absolute path: give one, as in /exp")
+    if not re.fullmatch(r"/[^/:][^:]*", hosts.mount) or ".." in hosts.mount.split("/"):
+        raise ConfigError(
+            f"--mount={hosts.mount} is no absolute path of a folder, without ':' and '..': give one, "
+            "as in /exp"
+        )
     if hosts.claim and not pathlib.PurePosixPath(workdir).is_relative_to(hosts.mount):
         raise ConfigError(
             f"--workdir={workdir} is not on the claim, which is at {hosts.mount}: give a folder there"
@@ -198,9 +219,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_string("name", None, "Name of the Job and of its Service.", **own)
     flags.DEFINE_integer(
-        "num_hosts", 1, "Pods, each with a process of the run.", lower_bound=1, **own
+        "num_hosts",
+        1,
+        "Pods, each with a process of the run.",
+        lower_bound=1,
+        upper_bound=MAX_INT,
+        **own,
     )
-    flags.DEFINE_integer("gpus", 0, "GPUs per host.", lower_bound=0, **own)
+    flags.DEFINE_integer("gpus", 0, "GPUs per host.", lower_bound=0, upper_bound=MAX_INT, **own)
     flags.DEFINE_string("cpus", None, "Cores that a host asks for, as in 16 or 500m.", **own)
     flags.DEFINE_string("memory", None, "Memory that a host asks for, as in 64Gi.", **own)
     flags.DEFINE_string("namespace", None, "Namespace. Default: that of kubectl.", **own)
@@ -214,7 +240,12 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         **own,
     )
     flags.DEFINE_integer(
-        "save_seconds", Hosts.save_seconds, "From SIGTERM to SIGKILL.", lower_bound=1, **own
+        "save_seconds",
+        Hosts.save_seconds,
+        "From SIGTERM to SIGKILL.",
+        lower_bound=1,
+        upper_bound=MAX_INT,
+        **own,
     )
     flags.DEFINE_string("out", None, "A file to write to. Default: print.", **own)
 
@@ -231,6 +262,8 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
         raise ConfigError(
             'PyYAML is not installed, which writes YAML: pip install -e ".[launch]"'
         ) from e
+    if given.out == "":
+        raise ConfigError("--out is empty: name a file, or leave it out")
     names = [field.name for field in dataclasses.fields(Hosts)]
     hosts = Hosts(**{name: given[name].value for name in names})
     run = parse(arguments, same_files=False)

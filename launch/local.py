@@ -25,7 +25,7 @@ from typing import IO
 
 from absl import app, flags
 
-from pax.checks import folder
+from pax.checks import Limit, check_number, folder
 from pax.config.command_line import one_line, parse_flags, print_error
 from pax.config.run_arguments import launching, parse
 from pax.errors import ConfigError
@@ -45,6 +45,8 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands, and exit.")
 SECONDS_TO_END = 60.0
 """What the others have to end by themselves when one has died, and once more before they are killed."""
 LINES_OF_FAILURE = 20
+MAX_PROCESSES, MAX_DEVICES = 1000, 1000
+"""What nobody means to start on one machine."""
 HOST = "127.0.0.1"
 
 
@@ -88,10 +90,8 @@ def plan(
     Raises:
         ConfigError: if a number is out of range, or an argument is not for training.
     """
-    if num_processes < 1:
-        raise ConfigError(f"--num_processes is {num_processes}: give at least 1")
-    if devices_per_process < 0:
-        raise ConfigError(f"--devices_per_process is {devices_per_process}: give at least 1, or 0")
+    check_number("--num_processes", num_processes, Limit(1, MAX_PROCESSES, whole=True))
+    check_number("--devices_per_process", devices_per_process, Limit(0, MAX_DEVICES, whole=True))
     if not arguments:
         raise ConfigError(
             "there is nothing to run: put flags of pax.main after --, as in -- --config=configs/ipd.py:ppo"

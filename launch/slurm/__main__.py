@@ -62,6 +62,8 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
     run = parse(arguments)
     if given.array:
         return _launch_sweep(run, given)
+    if given.name == "":
+        raise ConfigError("--name is empty: give one, or leave it out")
     workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
     if run.workdir:
         check_run(workdir, run.config.to_dict())

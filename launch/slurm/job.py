@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from launch.slurm.task import Training
-from pax.checks import short
+from pax.checks import MAX_INT, brief, short
 from pax.errors import ConfigError
 from pax.run.files import read_regular, write_whole
 from pax.sweeps.folder import Run, check_folder, claim
@@ -36,10 +36,19 @@ RESOURCES = {
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags of what a job asks for."""
     own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
-    flags.DEFINE_integer("nodes", 1, "Slurm: nodes per run.", lower_bound=1, **own)
-    flags.DEFINE_integer("gpus_per_node", 0, "Slurm: GPUs per node.", lower_bound=0, **own)
     flags.DEFINE_integer(
-        "cpus_per_task", 0, "Slurm: cores per task. 0: its default.", lower_bound=0, **own
+        "nodes", 1, "Slurm: nodes per run.", lower_bound=1, upper_bound=MAX_INT, **own
+    )
+    flags.DEFINE_integer(
+        "gpus_per_node", 0, "Slurm: GPUs per node.", lower_bound=0, upper_bound=MAX_INT, **own
+    )
+    flags.DEFINE_integer(
+        "cpus_per_task",
+        0,
+        "Slurm: cores per task. 0: its default.",
+        lower_bound=0,
+        upper_bound=MAX_INT,
+        **own,
     )
     flags.DEFINE_string(
         "time",
@@ -78,6 +87,13 @@ def is_distributed(given: flags.FlagValues) -> bool:
 
 def parameters(given: flags.FlagValues, name: str, max_parallel: int = 0) -> dict[str, Any]:
     """Returns what the flags ask for, in submitit's words."""
+    for key in RESOURCES:
+        value = given[key].value
+        if value == "":
+            raise ConfigError(f"--{key} is empty: give a value, or leave it out")
+        form = r"[\w.,&|*()\[\]:=+-]+" if key == "constraint" else r"[\w.,:+@/-]+"
+        if value is not None and value.isprintable() and not re.fullmatch(form, value):
+            raise ConfigError(f"--{key}={value}: give a name, without blanks and quotes")
     asked: dict[str, Any] = {
         "job_name": name,
         "nodes": given.nodes,
@@ -128,7 +144,7 @@ def minutes(time: str) -> int:
     Raises:
         ConfigError: if it is none of these.
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)|(\d+)", time)
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)|(\d+)", time[:100], re.ASCII)
     if found and found[5]:
         total = int(found[5])
     elif found:
@@ -136,8 +152,8 @@ def minutes(time: str) -> int:
         total = (days * 24 + hours) * 60 + mins + -(-seconds // 60)
     else:
         total = 0
-    if total < 1:
-        raise ConfigError(f"--time={time}: give minutes, or [days-]hours:minutes:seconds")
+    if not 1 <= total <= MAX_INT:
+        raise ConfigError(f"--time={brief(time)}: give minutes, or [days-]hours:minutes:seconds")
     return total
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
+from pax.checks import short
 from pax.errors import ConfigError, nearest
 from pax.run.directory import IMPORTS, read_run
 
@@ -58,8 +59,10 @@ def find_class(
         names = dir(sys.modules[module_name]) if module_name in sys.modules else []
         if close := difflib.get_close_matches(class_name, names, n=1):
             remedy = f"did you mean '{module_name}.{close[0]}'?"
+        else:
+            remedy += "; to have it found, start in the folder that holds it, or put that folder on PYTHONPATH"
         raise ConfigError(
-            f"{where} is {name!r}, which cannot be imported ({type(e).__name__}: {e}): {remedy}"
+            f"{where} is {short(name)}, which cannot be imported ({type(e).__name__}: {e}): {remedy}"
         ) from e
     if not (isinstance(cls, type) and issubclass(cls, base)) or cls is base:
         raise ConfigError(

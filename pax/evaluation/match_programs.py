@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -241,5 +242,10 @@ def run(play: Callable[[], Setup]) -> None:
         sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
     except PaxError as e:
         sys.exit(print_error(one_line(e), 1))
+    except (MemoryError, jax.errors.JaxRuntimeError) as e:
+        if not isinstance(e, MemoryError) and "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        sentence = "there is not enough memory: give fewer --num_envs, players or trials"
+        sys.exit(print_error(sentence, 1))
     if setup.errors:
         sys.exit(print_error(f"{len(setup.errors)} of those named did not play, see above", 1))

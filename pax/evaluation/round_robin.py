@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pax.agents.agent import Agent
-from pax.checks import COUNT, check_number
+from pax.checks import COUNT, MAX_INT, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.loop.random_streams import Stream, stream
@@ -161,6 +161,12 @@ def check(
     sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
     for name, size in sizes.items():
         check_number(name, size, COUNT)
+    steps = num_envs * num_episodes * env.num_inner_steps
+    if steps > MAX_INT:
+        raise ConfigError(
+            f"num_envs x num_episodes x steps is {num_envs} x {num_episodes} x {env.num_inner_steps}, more "
+            f"steps of a trial than the {MAX_INT} that a program can count: give fewer"
+        )
     if learning:
         for agent in (agent for player in players for agent in player.agents):
             if agent is not None and agent.learns:

@@ -207,3 +207,36 @@ def test_an_own_class_goes_before_a_stock_one_of_that_name(tmp_path, clean_path,
     assert named_modules(config.to_dict()) == {
         "callbacks": ["callbacks.Profile", "callbacks.Video"]
     }
+
+
+def test_a_module_beside_a_config_elsewhere_is_found_from_its_folder_or_by_the_path(tmp_path):
+    """What is imported is what Python finds from here: the folder of a config file is not added."""
+    (tmp_path / "beside.py").write_text(
+        "from pax import Callback\n\n\nclass Mine(Callback):\n    pass\n"
+    )
+    (tmp_path / "own.py").write_text(
+        "from configs import ipd\n\n\ndef get_config():\n"
+        "    config = ipd.get_config('tabular,quicktest')\n"
+        "    config.extra_callbacks = ('beside.Mine',)\n"
+        "    return config\n"
+    )
+    command = [sys.executable, "-m", "launch.local", "--num_processes=1", "--dry_run", "--"]
+    command += [f"--config={tmp_path / 'own.py'}"]
+
+    def start(folder, *path):
+        paths = os.pathsep.join([str(ROOT), *path])
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = start("/")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "extra_callbacks[0] is 'beside.Mine', which cannot be imported" in refused.stderr
+    assert "start in the folder that holds it, or put that folder on PYTHONPATH" in refused.stderr
+    assert start(tmp_path).returncode == 0
+    assert start("/", str(tmp_path)).returncode == 0

@@ -232,6 +232,7 @@ def test_equal_payoffs_change_nothing():
         ({"generations": 0}, CONFIG, "generations is 0: give 1 to 100000"),
         ({"generations": 10**9}, CONFIG, "generations is 1000000000: give 1 to 100000"),
         ({"num_envs": 0}, CONFIG, "num_envs is 0: give at least 1"),
+        ({"num_envs": 10**9}, CONFIG, "num_envs x num_episodes x steps is 1000000000 x 1 x"),
     ),
 )
 def test_what_is_wrong_is_said_before_a_folder_is_made(settings, config, message, tmp_path):

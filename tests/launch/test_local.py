@@ -47,7 +47,8 @@ def test_a_share_of_the_cores(monkeypatch):
     ("arguments", "processes", "devices", "message"),
     [
         ([], 2, 0, "there is nothing to run: put flags of pax.main after --"),
-        (["--config=x"], 0, 0, "--num_processes is 0: give at least 1"),
+        (["--config=x"], 0, 0, "--num_processes is 0: give 1 to 1000"),
+        (["--config=x"], 10**6, 0, "--num_processes is 1000000: give 1 to 1000"),
         (["--config=x"], 2, -1, "--devices_per_process is -1: "),
         (["--config=x", "--distributed=off"], 2, 0, "--distributed=off is what this program sets"),
         (["--mode=evaluate"], 2, 0, "--mode=evaluate takes one process"),
