@@ -8,6 +8,7 @@ import logging
 import pathlib
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from pax import MetaTrainer, Role
@@ -42,6 +43,13 @@ from pax.errors import PaxError
 from pax.learners import AdvantageAlignment, Evolution, Gradient, LOLADiCE
 from pax.loop import compiled as compiled_loop
 from pax.loop.evaluator import Evaluation
+from pax.metrics.bootstrap import (
+    bootstrap_interval,
+    estimate_over_seeds,
+    interquartile_mean,
+    t_interval,
+    t_quantile,
+)
 from pax.metrics.writers import create_writer, read_metrics
 from pax.sweeps import product, sweep
 from pax.tasks import (
@@ -704,6 +712,23 @@ MISTAKES = [
         lambda: save_policy("/nope/p", agent={}, params=3),
         "params of policy /nope/p is of type int: give a dict or a struct of arrays",
     ),
+    (lambda: t_quantile(0), "degrees is 0: give at least 1"),
+    (lambda: t_quantile(2.5), "degrees is 2.5: give a whole number, at least 1"),
+    (lambda: t_quantile(None), "degrees is None: give a whole number, at least 1"),
+    (lambda: t_interval(1.0, 1.0, 0), "num is 0: give at least 1"),
+    (lambda: t_interval(1.0, -1.0, 3), "std is array(-1.): give standard deviations, 0 or more"),
+    (lambda: t_interval([1, 2], [1, 2, 3], 3), "std has shape (3,), and mean has (2,): give one"),
+    (lambda: estimate_over_seeds([]), "samples is [], which is empty: give at least one number"),
+    (lambda: estimate_over_seeds(np.ones((6, 0))), "samples is array([], shape=(6, 0),"),
+    (lambda: estimate_over_seeds([[1, 2], [3]]), "samples is [[1, 2], [3]]: give as many numbers"),
+    (lambda: estimate_over_seeds("x"), "samples is 'x': give numbers, one or more per seed"),
+    (lambda: estimate_over_seeds(None), "samples is None: give numbers, one or more per seed"),
+    (lambda: estimate_over_seeds(3), "samples is 3: give numbers, one or more per seed"),
+    (lambda: estimate_over_seeds([1 + 2j]), "samples is [(1+2j)]: give numbers, one or more per"),
+    (lambda: bootstrap_interval([1, 2, 3], repetitions=0), "repetitions is 0: give at least 1"),
+    (lambda: bootstrap_interval([1, 2, 3], seed=-1), "seed is -1: give 0 or more"),
+    (lambda: interquartile_mean([]), "values is [], which is empty: give at least one number"),
+    (lambda: interquartile_mean([1, 2, 3], axis=5), "axis is 5: give -1 to 0"),
     (lambda: product(3), "a sweep is 3: give a list of dicts, as product(...) and zip(...) return"),
     (lambda: product([]), "a sweep is []: give a list of dicts"),
     (lambda: product({"seed": [1]}), "a sweep is {'seed': [1]}: give a list of dicts"),

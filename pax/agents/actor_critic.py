@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from pax.agents.agent import Agent
-from pax.agents.distributions import Distribution, draw, make_distribution, num_outputs
+from pax.agents.distributions import UNITS, Distribution, draw, make_distribution, num_outputs
 from pax.agents.networks.actor_critic import GRU, MLP, HeadInit, Table, Torso, is_image
 from pax.checks import (
     COUNT,
@@ -68,7 +68,7 @@ class ActorCritic(Agent):
     limits: ClassVar = {
         "hidden_size": COUNT,
         "num_layers": COUNT,
-        "action_scale": POSITIVE,
+        "action_scale": UNITS,
         "discount": SHARE,
         "learning_rate": NOT_NEGATIVE,
         "learning_rate_horizon": COUNT_OR_NONE,

@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.checks import MAX_FLOAT
+from pax.checks import MAX_FLOAT, Limit
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 MIN_STD = 1e-3
+UNITS = Limit(1e-13, 1e16)
+"""Units of standard deviations: gradients hold the square of what `MIN_STD` and networks make of them, which
+must be a float32 number that is neither 0 nor infinite."""
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 ERFCC = (
     -1.26551223,
@@ -61,7 +64,9 @@ class Categorical:
         return jnp.where(chosen, self.log_probs, 0.0).sum(axis=-1)
 
     def entropy(self) -> jax.Array:
-        return -(jnp.exp(self.log_probs) * self.log_probs).sum(axis=-1)
+        # Actions that are ruled out (logit -inf) add nothing: 0 times -inf would be NaN.
+        log_probs = jnp.maximum(self.log_probs, -MAX_FLOAT)
+        return -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
 
 
 @struct.dataclass
@@ -150,13 +155,18 @@ def num_outputs(space: Space) -> int:
         return space.n
     if isinstance(space, Box):
         low, high = space.bounds
-        if (np.isfinite(low) & np.isfinite(high) & (high / 2 - low / 2 > MAX_FLOAT / 4)).any():
+        if not (low < high).all():
+            raise ConfigError(f"actions are {space}: a policy needs bounds that differ, low < high")
+        half = (high / 2 - low / 2)[np.isfinite(low) & np.isfinite(high)]
+        if (half > UNITS.high).any():
             raise ConfigError(
                 f"actions are {space}, whose bounds are too far apart for float32: leave them out"
             )
-        if (low < high).all():
-            return 2 * low.size
-        raise ConfigError(f"actions are {space}: a policy needs bounds that differ, low < high")
+        if (half < UNITS.low).any():
+            raise ConfigError(
+                f"actions are {space}, whose bounds are too close for float32: count actions in smaller units"
+            )
+        return 2 * low.size
     raise ConfigError(f"actions are {space}: a policy needs Discrete ones, or a Box")
 
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 RELATIVE_ROUNDING = 3e-6
 """What sums of float32 numbers may be off by, as a share of their size: fifty units of the last place."""
+LARGE = 1e12
+"""Sizes from which on a single value, which may be a million times as large, has a square beyond float32."""
 
 
 def standardise(values: jax.Array, size: jax.Array) -> jax.Array:
@@ -18,5 +20,8 @@ def standardise(values: jax.Array, size: jax.Array) -> jax.Array:
             `RELATIVE_ROUNDING` of it are taken for equal: scaled up, their rounding would be all there is.
     """
     deviation = values.std()
+    # Squares of large numbers are infinite. A power of two changes no digit.
+    small = 2.0**-80
+    deviation = jnp.where(size > LARGE, (values * small).std() / small, deviation)
     standard = (values - values.mean()) / (deviation + 1e-8)
     return jnp.where(deviation > RELATIVE_ROUNDING * size, standard, 0.0)

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_number, short
+from pax.errors import ConfigError
+
 COVERAGE = 0.95
 REPETITIONS = 2000
 LEAST_SEEDS = 6
@@ -28,11 +31,14 @@ def interquartile_mean(values: ArrayLike, axis: int = -1) -> np.ndarray:
     """Computes the mean of what is left when a quarter of the values is cut off at either end.
 
     Of n values, `n // 4` are cut at each end: up to three values it is the plain mean. NaN if one of them is.
+
+    Raises:
+        ConfigError: if there are none, or something else than numbers.
     """
-    array = np.sort(np.asarray(values, np.float64), axis=axis)
+    array = _numbers("values", values)
+    check_number("axis", axis, Limit(-array.ndim, array.ndim - 1, whole=True))
+    array = np.sort(array, axis=axis)
     num = array.shape[axis]
-    if num == 0:
-        raise ValueError("there is nothing to take the inter-quartile mean of")
     cut = num // 4
     kept = np.take(array, range(cut, num - cut), axis=axis)
     # NaN is sorted to the end, where it would be cut off.
@@ -53,13 +59,15 @@ def bootstrap_interval(
         seed: of the draws, fixed, so that equal samples have equal intervals.
 
     Returns:
-        The lower and the upper end, `[...]`; NaN at both with one seed, of which nothing can be drawn.
+        The lower and the upper end, `[...]`; NaN at both with one seed, of which nothing can be drawn, and
+        where a seed is NaN.
+
+    Raises:
+        ConfigError: if there are no samples, not as many of each seed, or something else than numbers.
     """
-    array = np.asarray(samples, np.float64)
-    if array.ndim < 1 or 0 in array.shape:
-        raise ValueError(
-            f"samples have shape {array.shape}: expected seeds first, and none of them 0"
-        )
+    array = _numbers("samples", samples)
+    check_number("repetitions", repetitions, COUNT)
+    check_number("seed", seed, COUNT_OR_NONE)
     num_seeds, *rest = array.shape
     if num_seeds == 1:
         nothing = np.full(rest, np.nan)
@@ -69,6 +77,24 @@ def bootstrap_interval(
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(means, (tail, 1 - tail), axis=0)
     return low, high
+
+
+def _numbers(name: str, values: ArrayLike, least: int = 1) -> np.ndarray:
+    """Returns numbers as float64, with at least `least` axes.
+
+    Raises:
+        ConfigError: if they are anything else, ragged or empty.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as e:
+        raise ConfigError(f"{name} is {short(values)}: give as many numbers for each seed") from e
+    if array.size == 0:
+        raise ConfigError(f"{name} is {short(values)}, which is empty: give at least one number")
+    if array.dtype.kind not in "biuf" or array.ndim < least:
+        what = "numbers, one or more per seed" if least else "numbers"
+        raise ConfigError(f"{name} is {short(values)}: give {what}")
+    return array.astype(np.float64)
 
 
 class Estimate(NamedTuple):
@@ -94,9 +120,12 @@ def estimate_over_seeds(samples: ArrayLike) -> Estimate:
     Student's t interval.
 
     Args:
-        samples: `[N, ...]`, one per seed.
+        samples: `[N, ...]`, one per seed. Where one is NaN, so is the estimate.
+
+    Raises:
+        ConfigError: if there are no samples, not as many of each seed, or something else than numbers.
     """
-    array = np.asarray(samples, np.float64)
+    array = _numbers("samples", samples)
     largest = np.max(np.abs(array), initial=0.0, where=np.isfinite(array))
     if largest > LARGEST:
         # Their sums and squares would not fit into a float64.
@@ -121,14 +150,29 @@ def t_interval(mean: ArrayLike, std: ArrayLike, num: int) -> tuple[np.ndarray, n
 
     Returns:
         The lower and the upper end, `[...]`; NaN at both if `num` is 1.
+
+    Raises:
+        ConfigError: if `num` is no number of values, a standard deviation is negative, or shapes differ.
     """
-    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    check_number("num", num, COUNT)
+    mean, std = _numbers("mean", mean, least=0), _numbers("std", std, least=0)
+    if mean.shape != std.shape:
+        raise ConfigError(
+            f"std has shape {std.shape}, and mean has {mean.shape}: give one standard deviation per mean"
+        )
+    if (std < 0).any():
+        raise ConfigError(f"std is {short(std)}: give standard deviations, 0 or more")
     half = t_quantile(num - 1) * std / np.sqrt(num) if num > 1 else np.full(mean.shape, np.nan)
     return mean - half, mean + half
 
 
 def t_quantile(degrees: int) -> float:
-    """Returns the 97.5 % quantile of Student's t, right to three digits after the point."""
+    """Returns the 97.5 % quantile of Student's t, right to three digits after the point.
+
+    Raises:
+        ConfigError: unless there is at least 1 degree of freedom, as of the mean of two values.
+    """
+    check_number("degrees", degrees, COUNT)
     if degrees <= len(_T_QUANTILES):
         return _T_QUANTILES[degrees - 1]
     # Fisher's expansion in 1 / degrees, Abramowitz and Stegun 26.7.5.

@@ -10,6 +10,7 @@ import pytest
 
 from pax.agents.distributions import (
     MIN_STD,
+    Categorical,
     Gaussian,
     log_normal_cdf,
     make_distribution,
@@ -166,3 +167,44 @@ def test_bounds_are_compared_and_checked_entry_by_entry():
         Box((2,), (0.0, 0.0, 1.0))
     with pytest.raises(ConfigError, match="give low <= high"):
         Box((2,), 0.0, (1.0, -1.0))
+
+
+def test_actions_that_are_ruled_out_add_nothing_to_the_entropy():
+    logits = jnp.array([0.3, -jnp.inf, -1.1, -jnp.inf])
+    p, q = (math.exp(logit) / (math.exp(0.3) + math.exp(-1.1)) for logit in (0.3, -1.1))
+    entropy = -(p * math.log(p) + q * math.log(q))
+    # Of an entropy, by a logit: -p (log p + entropy).
+    slopes = [-each * (math.log(each) + entropy) for each in (p, q)]
+    found, gradient = jax.value_and_grad(lambda x: Categorical.from_logits(x).entropy())(logits)
+    assert found == pytest.approx(entropy, rel=1e-5)
+    np.testing.assert_allclose(gradient, [slopes[0], 0.0, slopes[1], 0.0], rtol=1e-5, atol=1e-7)
+    found, gradient = jax.value_and_grad(
+        lambda x: Categorical.from_logits(x).log_prob(jnp.int32(2))
+    )(logits)
+    assert found == pytest.approx(math.log(q), rel=1e-5)
+    np.testing.assert_allclose(gradient, [-p, 0.0, p, 0.0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("width", [2e-13, 1e16])
+@pytest.mark.parametrize("spread", [-40.0, 0.0, 10.0])
+def test_gradients_do_not_depend_on_the_unit_of_actions(width, spread):
+    outputs = jnp.array([0.1, spread])
+
+    def surprise(outputs, width):
+        policy = make_distribution(outputs, Box((1,), 0.0, width))
+        return policy.log_prob(jnp.array([0.9 * width]))
+
+    # Another unit changes a density by a factor, and its logarithm by a number.
+    np.testing.assert_allclose(
+        jax.grad(surprise)(outputs, width), jax.grad(surprise)(outputs, 1.0), rtol=2e-3
+    )
+    entropy = jax.grad(lambda x: make_distribution(x, Box((1,), 0.0, width)).entropy())
+    assert np.isfinite(entropy(outputs)).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "words"), [(1e-30, "too close"), (1e-45, "too close"), (1e20, "too far apart")]
+)
+def test_bounds_whose_gradients_float32_cannot_hold_are_refused(width, words):
+    with pytest.raises(ConfigError, match=f"whose bounds are {words}"):
+        num_outputs(Box((2,), (0.0, 0.0), (1.0, width)))

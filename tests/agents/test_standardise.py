@@ -27,6 +27,15 @@ def test_what_differs_is_standardised(offset, spread):
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", (1e11, 1e13, 1e20, 1e30, 1e37))
+def test_squares_beyond_float32_do_no_harm(size):
+    values = np.float32(size * np.random.default_rng(0).normal(size=(7, 3)))
+    exact = values.astype(np.float64)
+    expected = (exact - exact.mean()) / exact.std()
+    found = standardise(jnp.array(values), np.abs(values).mean())
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", (1e-3, 1.0, 25.0, 1e6))
 def test_rounding_is_not_scaled_up(size):
     # Some units of the last place, as sums of float32 numbers are off by.
