@@ -12,13 +12,22 @@ import functools
 
 from absl import app, flags
 
-from launch.slurm.job import define_flags, submit_sweep
+from launch.slurm import job
 from pax.config.command_line import parse_flags
 from pax.sweeps import __main__ as program
 
-ELSEWHERE = {"slurm": submit_sweep}
+ELSEWHERE = {"slurm": job.submit_sweep}
+
+sweep = functools.partial(program.sweep, elsewhere=ELSEWHERE)
+main = functools.partial(program.main, elsewhere=ELSEWHERE)
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of this program."""
+    program.define_flags(flag_values, elsewhere=tuple(ELSEWHERE))
+    job.define_flags(flag_values)
+
 
 if __name__ == "__main__":
-    program.define_flags(elsewhere=tuple(ELSEWHERE))
-    define_flags(flags.FLAGS)
-    app.run(functools.partial(program.main, elsewhere=ELSEWHERE), flags_parser=parse_flags)
+    define_flags()
+    app.run(main, flags_parser=parse_flags)

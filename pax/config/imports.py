@@ -60,7 +60,9 @@ def find_class(
         if close := difflib.get_close_matches(class_name, names, n=1):
             remedy = f"did you mean '{module_name}.{close[0]}'?"
         else:
-            remedy += "; to have it found, start in the folder that holds it, or put that folder on PYTHONPATH"
+            remedy += (
+                "; to have it found, start in the folder that holds it, or put that on PYTHONPATH"
+            )
         raise ConfigError(
             f"{where} is {short(name)}, which cannot be imported ({type(e).__name__}: {e}): {remedy}"
         ) from e

@@ -13,10 +13,10 @@ import time
 import pytest
 from absl import flags
 
+from launch import sweep as program
 from pax.errors import ConfigError
 from pax.metrics.writers import read_metrics
 from pax.run.interrupt import STOP_SIGNALS
-from pax.sweeps import __main__ as program
 from pax.sweeps.folder import Run, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.table import write_table
