@@ -77,7 +77,8 @@ def check_environment(
 
     Observations are within their spaces, rewards finite float32, `done` is true on the last step and only
     then, the state keeps its types, the same keys give the same episode, what `draw` draws stands for its
-    key, and a batch is as many environments played alone. Statistics are scalars.
+    key, and a batch is as many environments played alone. Statistics are scalars. Returns nothing if all this
+    is so.
 
     Args:
         env: the game.

@@ -132,3 +132,26 @@ def test_every_environment_is_played_or_refused_in_a_sentence(name):
         check_game(make(name), {})
     else:
         check_environment(make(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("coin_game", 3, "settings is 3: give a dict of what coin_game of JaxMARL takes"),
+        (
+            "coin_game",
+            {"num_inner_step": 3},
+            "num_inner_step is no setting of coin_game of JaxMARL: did you mean num_inner_steps?",
+        ),
+        # It swallows what it does not know.
+        (
+            "MPE_simple_spread_v3",
+            {"num_agent": 2},
+            "num_agent is no setting of MPE_simple_spread_v3 of JaxMARL: did you mean num_agents?",
+        ),
+    ],
+)
+def test_settings_that_are_none_of_an_environment_are_refused(name, settings, sentence):
+    with pytest.raises(ConfigError) as refused:
+        JaxMARL(name, 5, settings=settings)
+    assert str(refused.value) == sentence
