@@ -119,12 +119,13 @@ class Checkpoint(Callback):
         if checkpointer is None:
             return
         assert trainer.workdir is not None
-        is_gone = trainer.workdir_is_gone
+        # If only the file of the lock was deleted, the checkpoints are still those of the run.
+        is_gone = trainer.workdir_is_gone and checkpointer.is_replaced()
         # If the folder is gone, the last save has failed, and that is told.
         with contextlib.suppress(*[CheckpointError] if is_gone else []):
             checkpointer.close()
         # That save may have made the folder once more.
-        is_made_again = is_gone and checkpointer.remove_partial()
+        is_made_again = is_gone and checkpointer.remove_partial(last=True)
         # One that holds nothing was made for a run that came to nothing.
         with contextlib.suppress(OSError):
             (trainer.workdir / CHECKPOINTS).rmdir()

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from pax.errors import CheckpointError, ConfigError, PaxError
 from pax.run import distributed
 from pax.run.files import find_irregular
 
+SECONDS_TO_REMOVE = 5.0
 PARTIAL = ".orbax-checkpoint-tmp"
 """How the name of a checkpoint ends while it is written."""
 
@@ -162,9 +164,9 @@ class Checkpointer(CheckpointReader):
         try:
             self.wait()
         except CheckpointError:
-            if not self._is_replaced():
+            if not self.is_replaced():
                 raise
-        if self._is_replaced():
+        if self.is_replaced():
             self._begin_anew()
         self._saving_step = step
         self._metrics[step] = metric
@@ -224,7 +226,7 @@ class Checkpointer(CheckpointReader):
                 os.close(self._descriptor)
                 self._descriptor = None
 
-    def _is_replaced(self) -> bool:
+    def is_replaced(self) -> bool:
         """Whether the directory was deleted or moved away; Pax runs on several processes leave that alone."""
         if self._descriptor is None or jax.process_count() > 1:
             return False
@@ -245,15 +247,25 @@ class Checkpointer(CheckpointReader):
         # If the folder of the run is gone too, that is another matter.
         self._open(parents=False)
 
-    def remove_partial(self) -> bool:
+    def remove_partial(self, last: bool = False) -> bool:
         """Removes what a save that failed has left; returns whether there was anything.
 
         A save makes the directories that it writes to, also where they have been deleted meanwhile.
+
+        Args:
+            last: Remove the last checkpoint also if it is whole: its directory was made by its save.
         """
-        partial = list(self._directory.glob(f"*{PARTIAL}"))
-        for path in partial:
-            shutil.rmtree(path, ignore_errors=True)
-        return bool(partial)
+        patterns = [f"*{PARTIAL}", *([str(self._saving_step)] if last else [])]
+        found, quiet = False, 0
+        deadline = time.monotonic() + SECONDS_TO_REMOVE
+        # Other threads of the save may write on for a moment.
+        while quiet < 4 and time.monotonic() < deadline:
+            partial = [path for each in patterns for path in self._directory.glob(each)]
+            for path in partial:
+                shutil.rmtree(path, ignore_errors=True)
+            found, quiet = found or bool(partial), 0 if partial else quiet + 1
+            time.sleep(0.05)
+        return found
 
     def _save_failed(self, error: Exception) -> PaxError:
         if distributed.is_lost(error):
