@@ -1,6 +1,8 @@
-"""The callbacks that ship with Pax, for configs and scripts that call them `callbacks.Video` and so on.
+"""Hooks of experiments: the stock callbacks by name, and three short ones to copy.
 
-They are in `pax.callbacks`; nothing in `pax` imports this package.
+`callbacks.Video` in a config is `pax.callbacks.Video`. The files beside this one are examples: a metric of
+one's own (`reward_gap.py`), a state that survives an interruption (`best_so_far.py`), and a result that is
+written at the end (`learning_curves.py`). Nothing in `pax` imports this folder.
 """
 
 from pax.callbacks import *  # noqa: F403
