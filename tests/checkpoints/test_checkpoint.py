@@ -184,7 +184,8 @@ def test_donating_right_after_a_save_is_safe(open_checkpointer):
     for _ in range(3):
         donated = x
         x, keys = overwrite(x, keys)
-        assert donated.is_deleted()
+    # JAX copies the first one instead if the save still reads it, and nothing reads the last.
+    assert donated.is_deleted()
     array[:] = 0
     callbacks["Counter"]["n"] = 2
     jax.block_until_ready((x, keys))
