@@ -264,12 +264,11 @@ def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(tm
         said = re.findall(r"^iteration (\d): player 1 gets ", answer.stdout, re.MULTILINE)
         assert said == ["4", "6"]
 
-    (cross_play,) = [argv for argv in commands if argv[:3] == ["python", "-m", "launch.crossplay"]]
+    (cross_play,) = [argv for argv in commands if argv[2:3] == ["pax.evaluation.crossplay"]]
     assert len(commands) == len(apps) + 1
-    cross_play = [arg.replace("~/mine", str(tmp_path)) for arg in cross_play[1:]]
     played = subprocess.run(
-        [sys.executable, *cross_play, "--num_envs=4", f"--workdir={tmp_path}/played"],
-        cwd=ROOT,
+        [sys.executable, *cross_play[1:], "--num_envs=4", f"--workdir={tmp_path}/played"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,

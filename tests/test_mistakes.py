@@ -710,7 +710,7 @@ MISTAKES = [
     ),
     (
         lambda: save_policy("/nope/p", agent={}, params=3),
-        "params of policy /nope/p is of type int: give a dict or a struct of arrays",
+        "params of policy /nope/p is of type int: give an array, or a dict or struct of arrays",
     ),
     (lambda: t_quantile(0), "degrees is 0: give at least 1"),
     (lambda: t_quantile(2.5), "degrees is 2.5: give a whole number, at least 1"),

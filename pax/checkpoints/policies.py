@@ -64,9 +64,10 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
             "strings, lists and dicts."
         ) from e
     state = flax.serialization.to_state_dict(params)
-    if not isinstance(state, dict):
+    if not isinstance(state, (dict, jax.Array, np.ndarray)):
         raise CheckpointError(
-            f"params of policy {path} is of type {type(params).__name__}: give a dict or a struct of arrays."
+            f"params of policy {path} is of type {type(params).__name__}: give an array, or a dict or "
+            "struct of arrays."
         )
     for name, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
         if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, bool)) or (

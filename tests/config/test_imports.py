@@ -237,6 +237,6 @@ def test_a_module_beside_a_config_elsewhere_is_found_from_its_folder_or_by_the_p
     refused = start("/")
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert "extra_callbacks[0] is 'beside.Mine', which cannot be imported" in refused.stderr
-    assert "start in the folder that holds it, or put that folder on PYTHONPATH" in refused.stderr
+    assert "start in the folder that holds it, or put that on PYTHONPATH" in refused.stderr
     assert start(tmp_path).returncode == 0
     assert start("/", str(tmp_path)).returncode == 0

@@ -271,7 +271,7 @@ def test_a_folder_without_results_is_taken_away_again(workdir, tmp_path, monkeyp
 @pytest.mark.parametrize("program_name", ("crossplay", "tournament"))
 def test_a_folder_is_refused_before_anybody_is_looked_for(program_name, tmp_path):
     (tmp_path / "notes").touch()
-    module = importlib.import_module(f"launch.{program_name}")
+    module = importlib.import_module(f"pax.evaluation.{program_name}")
     given = flags.FlagValues()
     module.define_flags(given)
     given(["x", f"--workdir={tmp_path}"])
