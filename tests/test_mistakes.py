@@ -329,7 +329,7 @@ MISTAKES = [
         lambda: mk().evaluate({"agent2": "Defect"}),
         "agent of role agent2 is 'Defect': give an agent, such as",
     ),
-    (lambda: mk().evaluate(names=["nope"]), "one of names is 'nope': choose one of training"),
+    (lambda: mk().evaluate(names=["nope"]), "one of names is 'nope': choose one of as_trained"),
     (lambda: mk().evaluate(names="training"), "names is 'training': give a list of evaluations"),
     (lambda: mk().restore("x"), "step is 'x': give a whole number, 0 or more"),
     (lambda: mk(workdir="/tmp").restore(-1), "step is -1: give 0 or more"),
