@@ -19,11 +19,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from pax.checks import MAX_INT, short
-from pax.config.command_line import parse_flags
-from pax.config.run_arguments import launching, parse
+from pax.config.command_line import run_program
+from pax.config.run_arguments import parse
 from pax.errors import ConfigError
 
 PORT = 8476
@@ -211,9 +211,9 @@ def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
     return f"exec {command}"
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_string(
         "image", None, "The image, which holds Pax and starts in its checkout.", **own
     )
@@ -289,12 +289,10 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
     return text
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the program."""
-    with launching():
-        launch(argv[1:], flags.FLAGS)
+def main(arguments: list[str], given: flags.FlagValues) -> None:
+    """Prints or writes the manifests."""
+    launch(arguments, given)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags)

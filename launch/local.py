@@ -21,26 +21,17 @@ import tempfile
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
-from absl import app, flags
+from absl import flags
 
 from pax.checks import Limit, check_number, folder
-from pax.config.command_line import one_line, parse_flags, print_error
-from pax.config.run_arguments import launching, parse
+from pax.config.command_line import run_program
+from pax.config.run_arguments import parse
 from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices
 from pax.run.directory import check_run
 from pax.run.interrupt import STOP_SIGNALS, heeded
-
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 2, "Processes to start.")
-_DEVICES_PER_PROCESS = flags.DEFINE_integer(
-    "devices_per_process",
-    0,
-    "Devices of each process: the next that many GPUs, and on a CPU that many of JAX's CPU devices; 0 = a "
-    "fair share of the cores.",
-)
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands, and exit.")
 
 SECONDS_TO_END = 60.0
 """What the others have to end by themselves when one has died, and once more before they are killed."""
@@ -50,23 +41,30 @@ MAX_PROCESSES, MAX_DEVICES = 1000, 1000
 HOST = "127.0.0.1"
 
 
-def main(argv: Sequence[str]) -> None:
-    """Starts the processes, and ends as they do."""
-    try:
-        starts = plan(argv[1:], _NUM_PROCESSES.value, _DEVICES_PER_PROCESS.value, free_port())
-    except ConfigError as e:
-        sys.exit(print_error(one_line(e), 1))
-    if _DRY_RUN.value:
-        # Otherwise the processes do so themselves.
-        with launching():
-            _check(argv[1:])
-        for settings, command in starts:
-            print(
-                " ".join([*(f"{key}={value}" for key, value in settings.items())]),
-                shlex.join(command),
-            )
-        return
-    sys.exit(run(starts))
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values}
+    flags.DEFINE_integer("num_processes", 2, "Processes to start.", **own)
+    flags.DEFINE_integer(
+        "devices_per_process",
+        0,
+        "Devices of each process: the next that many GPUs, and on a CPU that many of JAX's CPU devices; "
+        "0 = a fair share of the cores.",
+        **own,
+    )
+    flags.DEFINE_bool("dry_run", False, "Print the commands, and exit.", **own)
+
+
+def main(arguments: list[str], given: flags.FlagValues) -> int:
+    """Starts the processes; returns the exit code of the first that failed."""
+    starts = plan(arguments, given.num_processes, given.devices_per_process, free_port())
+    if not given.dry_run:
+        return run(starts)
+    # Otherwise the processes do so themselves.
+    _check(arguments)
+    for settings, command in starts:
+        print(" ".join(f"{key}={value}" for key, value in settings.items()), shlex.join(command))
+    return 0
 
 
 def _check(arguments: Sequence[str]) -> None:
@@ -194,4 +192,4 @@ def _explain(index: int, code: int, log: IO[bytes] | None) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags)

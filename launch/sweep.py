@@ -8,26 +8,25 @@
 As `python -m pax.sweeps`, with Slurm besides.
 """
 
-import functools
-
-from absl import app, flags
+from absl import flags
 
 from launch.slurm import job
-from pax.config.command_line import parse_flags
+from pax.config.command_line import run_program
 from pax.sweeps import __main__ as program
 
 ELSEWHERE = {"slurm": job.submit_sweep}
 
-sweep = functools.partial(program.sweep, elsewhere=ELSEWHERE)
-main = functools.partial(program.main, elsewhere=ELSEWHERE)
 
-
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
     program.define_flags(flag_values, elsewhere=tuple(ELSEWHERE))
     job.define_flags(flag_values)
 
 
+def main(arguments: list[str], given: flags.FlagValues) -> int:
+    """Runs the sweep; returns the exit code."""
+    return program.sweep(given, ELSEWHERE)
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags, takes_arguments=False)

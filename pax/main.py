@@ -12,141 +12,151 @@ Look:           tensorboard --logdir=exp
 from __future__ import annotations
 
 import faulthandler
-import logging as python_logging
 import os
 import pathlib
 import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from pax.callbacks.callback import CallbackError
 from pax.checks import folder
 from pax.config.build import build_trainer
-from pax.config.command_line import flag_values, one_line, parse_flags, print_error
+from pax.config.command_line import flag_values, run_program
 from pax.config.files import list_variants
 from pax.config.imports import folders_to_record
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
-from pax.loop.xla import enable_compilation_cache, use_all_cores
+from pax.loop.xla import enable_compilation_cache
 from pax.run import distributed
 from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
 from pax.trainer import CHECKPOINTS, MetaTrainer
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every "
-    "setting can be overridden after it, as in --config.num_envs=50.",
-    lock_config=True,
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "The run's folder. The same command on the same folder goes on with the run. Default: "
-    "exp/<config>-<variant>-<time>.",
-)
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "evaluate"],
-    "Whether to train until the iterations of the config are done, or to evaluate the newest checkpoint in "
-    "--workdir (or another one, or all: --step, --follow), which needs no --config.",
-)
-_STEP = flags.DEFINE_integer(
-    "step",
-    None,
-    "With --mode=evaluate: the iteration whose checkpoint is evaluated.",
-    lower_bound=0,
-)
-_EVALUATIONS = flags.DEFINE_list(
-    "evaluations", None, "With --mode=evaluate: those of config.evaluation to run, as in a,b."
-)
-_FOLLOW = flags.DEFINE_bool(
-    "follow",
-    False,
-    "With --mode=evaluate: evaluate every checkpoint once, as training saves it, until training is done.",
-)
-_POLL_SECONDS = flags.DEFINE_float(
-    "poll_seconds", 5.0, "With --follow: seconds between looks for checkpoints.", lower_bound=0.1
-)
-_ALLOW_IMPORTS = flags.DEFINE_list(
-    "allow_imports",
-    [],
-    "With --mode=evaluate: modules that are not of Pax and that the run may have imported, as in mygame. "
-    "If a run names any, an error tells which; a run from elsewhere may name anything.",
-)
-_DISTRIBUTED = flags.DEFINE_string(
-    "distributed",
-    distributed.OFF,
-    "How this process joins others that train the same run: HOST:PORT,N,I (where process 0 can be reached, "
-    "how many there are, which one this is), auto (what Slurm, Open MPI, Kubernetes or a TPU says), or off.",
-)
-_LIST = flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.")
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values}
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every "
+        "setting can be overridden after it, as in --config.num_envs=50.",
+        lock_config=True,
+        **own,
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The run's folder. The same command on the same folder goes on with the run. Default: "
+        "exp/<config>-<variant>-<time>.",
+        **own,
+    )
+    flags.DEFINE_enum(
+        "mode",
+        "train",
+        ["train", "evaluate"],
+        "Whether to train until the iterations of the config are done, or to evaluate the newest "
+        "checkpoint in --workdir (or another one, or all: --step, --follow), which needs no --config.",
+        **own,
+    )
+    flags.DEFINE_integer(
+        "step",
+        None,
+        "With --mode=evaluate: the iteration whose checkpoint is evaluated.",
+        lower_bound=0,
+        **own,
+    )
+    flags.DEFINE_list(
+        "evaluations",
+        None,
+        "With --mode=evaluate: those of config.evaluation to run, as in a,b.",
+        **own,
+    )
+    flags.DEFINE_bool(
+        "follow",
+        False,
+        "With --mode=evaluate: evaluate every checkpoint once, as training saves it, until training is done.",
+        **own,
+    )
+    flags.DEFINE_float(
+        "poll_seconds",
+        5.0,
+        "With --follow: seconds between looks for checkpoints.",
+        lower_bound=0.1,
+        **own,
+    )
+    flags.DEFINE_list(
+        "allow_imports",
+        [],
+        "With --mode=evaluate: modules that are not of Pax and that the run may have imported, as in mygame. "
+        "If a run names any, an error tells which; a run from elsewhere may name anything.",
+        **own,
+    )
+    flags.DEFINE_string(
+        "distributed",
+        distributed.OFF,
+        "How this process joins others that train the same run: HOST:PORT,N,I (where process 0 can be "
+        "reached, how many there are, which one this is), auto (what Slurm, Open MPI, Kubernetes or a "
+        "TPU says), or off.",
+        **own,
+    )
+    flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.", **own)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs what the flags say; an error that the user can correct is one sentence, and exit code 1."""
+def main(arguments: list[str], given: flags.FlagValues) -> None:
+    """Runs what the flags say."""
+    if given.workdir == "":
+        raise ConfigError("--workdir is empty: name a folder, or leave it out for a new one")
+    if given.list:
+        print("\n".join(list_variants()))
+        return
+    logging.set_verbosity(logging.INFO)
+    if _is_one_of_several():
+        if not distributed.is_lead():
+            # They would all say the same.
+            logging.set_verbosity(logging.ERROR)
+        # JAX ends a process whose lead is gone; pages of stacks would hide what it says then.
+        faulthandler.disable()
+    enable_compilation_cache()
     try:
-        if len(argv) > 1:
-            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
-        if _WORKDIR.value == "":
-            raise ConfigError("--workdir is empty: name a folder, or leave it out for a new one")
-        if _LIST.value:
-            print("\n".join(list_variants()))
-            return
-        # It tells of every accelerator that this machine does not have.
-        python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
-        logging.set_verbosity(logging.INFO)
-        if _is_one_of_several():
-            if not distributed.is_lead():
-                # They would all say the same.
-                logging.set_verbosity(logging.ERROR)
-            # JAX ends a process whose lead is gone; pages of stacks would hide what it says then.
-            faulthandler.disable()
-        enable_compilation_cache()
-        if _MODE.value == "evaluate":
-            if _DISTRIBUTED.value != distributed.OFF:
-                raise ConfigError(
-                    f"--distributed={_DISTRIBUTED.value} is of no use with --mode=evaluate: one process "
-                    "evaluates"
-                )
-            evaluate()
-        else:
-            for flag in (_STEP, _EVALUATIONS, _FOLLOW, _ALLOW_IMPORTS):
-                if flag.value not in (None, False, []):
-                    raise ConfigError(
-                        f"--{flag.name} is of no use in training: add --mode=evaluate"
-                    )
-            if _CONFIG.value is None:
-                raise ConfigError("--config is missing: give one of those that --list shows")
-            train()
-    except KeyboardInterrupt:
-        # While it was being set up, or evaluated: there is nothing to save.
-        _fail("interrupted by SIGINT", 128 + signal.SIGINT)
+        _train_or_evaluate(given)
     except PaxError as e:
         if isinstance(e, CallbackError) and e.__cause__ is not None:
             # The bug is in code that the user wrote: show where.
             traceback.print_exception(e.__cause__)
-        _fail(one_line(e), 1)
+        raise
     except Exception as e:
         if not _is_one_of_several():
             raise
         if distributed.is_lost(e):
-            _fail(one_line(distributed.lost(e)), 1)
+            raise distributed.lost(e) from e
         traceback.print_exc()
-        _fail("stopped by the error above", 1)
+        raise PaxError("stopped by the error above") from e
 
 
-def _fail(sentence: str, code: int) -> None:
-    """Says what was wrong, and ends."""
-    code = print_error(sentence, code)
+def _train_or_evaluate(given: flags.FlagValues) -> None:
+    if given.mode == "evaluate":
+        if given.distributed != distributed.OFF:
+            raise ConfigError(
+                f"--distributed={given.distributed} is of no use with --mode=evaluate: one process evaluates"
+            )
+        evaluate(given)
+        return
+    for name in ("step", "evaluations", "follow", "allow_imports"):
+        if given[name].value not in (None, False, []):
+            raise ConfigError(f"--{name} is of no use in training: add --mode=evaluate")
+    if given.config is None:
+        raise ConfigError("--config is missing: give one of those that --list shows")
+    train(given)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process after an error."""
     if _is_one_of_several():
         # An orderly end would wait for the others, who wait for this one.
         distributed.leave_at_once("", code)
@@ -157,19 +167,19 @@ def _is_one_of_several() -> bool:
     return jax.distributed.is_initialized()
 
 
-def train() -> None:
+def train(given: flags.FlagValues) -> None:
     """Trains, or goes on with the run in `--workdir`."""
-    config = _CONFIG.value
-    config_path = config_flags.get_config_filename(flags.FLAGS["config"])
+    config = given.config
+    config_path = config_flags.get_config_filename(given["config"])
     workdir = folder(
-        "workdir", distributed.from_lead(_WORKDIR.value or str(default_workdir(config_path)))
+        "workdir", distributed.from_lead(given.workdir or str(default_workdir(config_path)))
     )
     distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
     trainer.check()
     distributed.by_lead(lambda: check_run(workdir, config.to_dict()))
-    if not _WORKDIR.value:
+    if not given.workdir:
         workdir = trainer.workdir = _make_workdir(workdir)
     imports = folders_to_record(config.to_dict())
     with trainer.claim():
@@ -223,24 +233,19 @@ def _fit(trainer: MetaTrainer, workdir: pathlib.Path) -> None:
         sys.exit(128 + signal.Signals[stopped_by])
 
 
-def evaluate() -> None:
+def evaluate(given: flags.FlagValues) -> None:
     """Evaluates one checkpoint of `--workdir`, or each that training leaves there."""
-    if not _WORKDIR.value:
+    if not given.workdir:
         raise ConfigError("--workdir is missing: name the run to evaluate")
-    workdir = folder("workdir", _WORKDIR.value)
-    if not _FOLLOW.value:
-        evaluate_checkpoint(
-            workdir, _CONFIG.value, _STEP.value, _EVALUATIONS.value, _ALLOW_IMPORTS.value
-        )
+    workdir = folder("workdir", given.workdir)
+    config, names, imports = given.config, given.evaluations, given.allow_imports
+    if not given.follow:
+        evaluate_checkpoint(workdir, config, given.step, names, imports)
         return
-    if _STEP.value is not None:
-        raise ConfigError(
-            f"--step={_STEP.value} is one checkpoint, and --follow all: give one flag"
-        )
+    if given.step is not None:
+        raise ConfigError(f"--step={given.step} is one checkpoint, and --follow all: give one flag")
     try:
-        follow(
-            workdir, _CONFIG.value, _EVALUATIONS.value, _POLL_SECONDS.value, _ALLOW_IMPORTS.value
-        )
+        follow(workdir, config, names, given.poll_seconds, imports)
     except KeyboardInterrupt:
         logging.flush()
         print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)
@@ -249,7 +254,11 @@ def evaluate() -> None:
 
 def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:
     is_saved = (workdir / CHECKPOINTS / str(trainer.step)).is_dir()
-    arguments = sys.argv[1:] if _WORKDIR.value else [*sys.argv[1:], f"--workdir={workdir}"]
+    arguments = (
+        sys.argv[1:]
+        if flag_values(sys.argv, "workdir")
+        else [*sys.argv[1:], f"--workdir={workdir}"]
+    )
     command = shlex.join(["python", "-m", "pax.main", *arguments])
     if jax.process_count() > 1:
         command = f"start all {jax.process_count()} processes again, with --workdir={workdir}"
@@ -279,18 +288,15 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
 
 def run() -> None:
     """Runs the program."""
-    use_all_cores()
-    app.run(main, flags_parser=_join_and_parse_flags)
+    run_program(
+        main, define_flags, takes_arguments=False, computes=True, before_flags=_join, leave=_leave
+    )
 
 
-def _join_and_parse_flags(argv: list[str]) -> list[str]:
-    """Loading a config may already ask JAX for a device, and then it is too late to join others."""
-    try:
-        if "evaluate" not in flag_values(argv, "mode"):
-            distributed.join(([distributed.OFF, *flag_values(argv, "distributed")])[-1])
-    except PaxError as e:
-        _fail(one_line(e), 1)
-    return parse_flags(argv)
+def _join(argv: list[str]) -> None:
+    """Joins others: loading a config may already ask JAX for a device, and then it is too late."""
+    if "evaluate" not in flag_values(argv, "mode"):
+        distributed.join(([distributed.OFF, *flag_values(argv, "distributed")])[-1])
 
 
 if __name__ == "__main__":

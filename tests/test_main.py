@@ -15,7 +15,6 @@ import time
 
 import pytest
 from absl import flags
-from absl.testing import flagsaver
 from tensorboard.backend.event_processing import (
     data_provider,
     event_accumulator,
@@ -27,6 +26,7 @@ from tensorboard.plugins.hparams import backend_context
 
 from pax import main
 from pax.checkpoints.policies import load_policy
+from pax.errors import ConfigError
 from tests.run.files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -300,13 +300,13 @@ def test_evaluate_a_step(pax, workdir):
 
 
 def main_with(monkeypatch, argv):
-    """Runs the app in this process; returns its exit code."""
+    """Runs the app in this process."""
     monkeypatch.setattr(main, "enable_compilation_cache", lambda: None)
     monkeypatch.setattr(main.logging, "set_verbosity", lambda level: None)
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-        flags.FLAGS(["main", "--workdir=somewhere", *argv])
-        main.main(["main"])
-    return end.value.code
+    given = flags.FlagValues()
+    main.define_flags(given)
+    given(["main", "--workdir=somewhere", *argv])
+    main.main([], given)
 
 
 @pytest.mark.parametrize(
@@ -320,9 +320,9 @@ def main_with(monkeypatch, argv):
         (["--follow"], "--follow is of no use in training: add --mode=evaluate"),
     ],
 )
-def test_flags_of_evaluation(monkeypatch, capsys, argv, message):
-    assert main_with(monkeypatch, argv) == 1
-    assert capsys.readouterr().err.startswith(f"Error: {message}")
+def test_flags_of_evaluation(monkeypatch, argv, message):
+    with pytest.raises(ConfigError, match=message):
+        main_with(monkeypatch, argv)
 
 
 def test_ctrl_c_ends_a_follower(monkeypatch, capsys, tmp_path, ctrl_c_works):
@@ -336,7 +336,9 @@ def test_ctrl_c_ends_a_follower(monkeypatch, capsys, tmp_path, ctrl_c_works):
 
     monkeypatch.setattr(time, "sleep", wait)
     argv = ["--mode=evaluate", "--follow", f"--workdir={tmp_path}/run"]
-    assert main_with(monkeypatch, argv) == 130
+    with pytest.raises(SystemExit) as end:
+        main_with(monkeypatch, argv)
+    assert end.value.code == 130
     assert capsys.readouterr().err.splitlines()[-1] == (
         "Stopped by SIGINT; the same command goes on where it was."
     )

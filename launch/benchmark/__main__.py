@@ -12,30 +12,27 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import logging as python_logging
 import os
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 
 from launch.benchmark import envs, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
-from pax.config.command_line import one_line, parse_flags, print_error
+from pax.config.command_line import print_error, run_program
 from pax.errors import ConfigError, PaxError, nearest
-from pax.loop.xla import use_all_cores
 from pax.run.files import is_irregular
 
 SUITES = ("envs", "training", "startup", "peers")
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines flags, not on import: programs that are imported together have flags of the same names."""
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_string("suite", "all", f"One of {', '.join(SUITES)}, or all.", **own)
     flags.DEFINE_string("output", None, "JSON file for all that was measured.", **own)
     flags.DEFINE_string(
@@ -175,21 +172,10 @@ def show_progress(done: int, total: int, started: float, name: str) -> None:
     print(f"\r\033[K{done}/{total} {left} {name} ", end=end, file=sys.stderr, flush=True)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the program; an error that the user can correct is one sentence, and exit code 1."""
-    logging.set_verbosity(logging.WARNING)
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
-        benchmark(flags.FLAGS)
-    except KeyboardInterrupt:
-        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
+def main(arguments: list[str], given: flags.FlagValues) -> None:
+    """Measures what the flags name."""
+    benchmark(given)
 
 
 if __name__ == "__main__":
-    use_all_cores()
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags, takes_arguments=False, computes=True)

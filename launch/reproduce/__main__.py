@@ -15,46 +15,38 @@ import csv
 import json
 import math
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from launch.reproduce.published import TABLES, Cell, Table
 from pax import checks
 from pax.checks import short
-from pax.config.command_line import one_line, parse_flags, print_error
-from pax.errors import ConfigError, OutputError, PaxError, nearest
-from pax.loop.xla import enable_compilation_cache, use_all_cores
+from pax.config.command_line import INTERRUPTED, run_program
+from pax.errors import ConfigError, OutputError, nearest
+from pax.loop.xla import enable_compilation_cache
 from pax.metrics.bootstrap import t_quantile
 from pax.run.files import contents, read_regular, write_whole
 from pax.run.locks import FileLock, holding
 
 
-def define_flags() -> None:
-    """Defines flags, not on import: programs that are imported together have flags of the same names."""
-    own = {"module_name": sys.argv[0]}
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_string(
         "workdir", None, "Where results are kept. Default: exp/reproduce-<table>.", **own
     )
     flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(names: list[str], given: flags.FlagValues) -> None:
     """Measures what is not yet measured of a table, and shows it."""
-    logging.set_verbosity(logging.WARNING)
     enable_compilation_cache()
-    try:
-        reproduce(argv[1:], flags.FLAGS.workdir, flags.FLAGS.quick)
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        sentence = "interrupted by SIGINT; the same command goes on where it was"
-        sys.exit(print_error(sentence, 128 + signal.SIGINT))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
+    reproduce(names, given.workdir, given.quick)
 
 
 def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib.Path:
@@ -225,6 +217,5 @@ def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path)
 
 
 if __name__ == "__main__":
-    use_all_cores()
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    kept = f"{INTERRUPTED}; the same command goes on where it was"
+    run_program(main, define_flags, computes=True, interrupted=kept)

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from pax.config.command_line import parse_flags
+from pax.config.command_line import run_program
 from pax.errors import ProcessError
 from pax.loop.xla import available_cores
 
@@ -60,32 +60,21 @@ CUT: Mapping[str, tuple[str, Mapping[str, int]]] = {
 DEVICES = (1, 2, 4, 8)
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines flags, not on import: programs that are imported together have flags of the same names."""
-    flags.DEFINE_bool(
-        "quick",
-        False,
-        "Small sizes, to see that it runs.",
-        flag_values=flag_values,
-        module_name=sys.argv[0],
-    )
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_bool("quick", False, "Small sizes, to see that it runs.", flag_values=flag_values)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(arguments: list[str], given: flags.FlagValues) -> None:
     """Measures and prints both tables."""
-    if len(argv) > 1:
-        sys.exit(f"Error: {argv[1]!r} is no flag: see python -m launch.scaling --help")
-    base = QUICK if flags.FLAGS.quick else BASE
+    base = QUICK if given.quick else BASE
     jobs = growth_jobs(base) + device_jobs(base)
     started, costs = time.monotonic(), []
-    try:
-        for index, (job, num_devices) in enumerate(jobs):
-            costs.append(measure(job, num_devices))
-            if sys.stderr.isatty():
-                left = (time.monotonic() - started) / (index + 1) * (len(jobs) - index - 1)
-                print(f"\r{index + 1}/{len(jobs)}, ETA {left:.0f} s ", end="", file=sys.stderr)
-    except ProcessError as e:
-        sys.exit(f"Error: {e}")
+    for index, (job, num_devices) in enumerate(jobs):
+        costs.append(measure(job, num_devices))
+        if sys.stderr.isatty():
+            left = (time.monotonic() - started) / (index + 1) * (len(jobs) - index - 1)
+            print(f"\r{index + 1}/{len(jobs)}, ETA {left:.0f} s ", end="", file=sys.stderr)
     number = len(growth_jobs(base))
     print(growth_table(jobs[:number], costs[:number]))
     print()
@@ -184,5 +173,4 @@ def _mb(cost: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags, takes_arguments=False)

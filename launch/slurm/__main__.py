@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 from launch.slurm import job as slurm_job
 from pax.checks import folder
-from pax.config.command_line import parse_flags
-from pax.config.run_arguments import RunArguments, launching, parse
+from pax.config.command_line import run_program
+from pax.config.run_arguments import RunArguments, parse
 from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, default_workdir, make_workdir
 from pax.sweeps.folder import runs_of
 from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_string("name", None, "Name of the job. Default: pax-<folder>.", **own)
     flags.DEFINE_bool("array", False, "Train the sweep of the config, as an array.", **own)
     flags.DEFINE_integer(
@@ -97,12 +96,5 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
     return slurm_job.submit_sweep(runs, given)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the program."""
-    with launching():
-        sys.exit(launch(argv[1:], flags.FLAGS))
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(launch, define_flags)

@@ -8,7 +8,6 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,9 +32,9 @@ RESOURCES = {
 }
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of what a job asks for."""
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_integer(
         "nodes", 1, "Slurm: nodes per run.", lower_bound=1, upper_bound=MAX_INT, **own
     )

@@ -1,19 +1,89 @@
-"""What all programs do with the command line: flags, overrides of a config, errors in one sentence."""
+"""What all programs share: flags, overrides of a config, errors in one sentence, and exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import decimal
 import difflib
+import logging as python_logging
 import re
+import signal
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
-from absl import flags
+import jax
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from pax.config.files import load_config, siblings_of
 from pax.config.sections import find_setting, wrong_type
 from pax.errors import ConfigError, PaxError
+from pax.loop.xla import use_all_cores
+
+INTERRUPTED = "interrupted by SIGINT"
+
+
+def run_program(
+    work: Callable[[list[str], flags.FlagValues], int | None],
+    define_flags: Callable[[flags.FlagValues], None],
+    *,
+    takes_arguments: bool = True,
+    computes: bool = False,
+    before_flags: Callable[[list[str]], None] | None = None,
+    interrupted: str = INTERRUPTED,
+    leave: Callable[[int], NoReturn] = sys.exit,
+) -> NoReturn:
+    """Runs a program, and ends the process.
+
+    An error that the user can correct is one sentence on stderr. The exit code is then 2 if flags are wrong
+    and 1 if anything else is, and 130 after Ctrl-C. `--help` shows the text of the module of `define_flags`,
+    and the flags that this defines, whichever module was started.
+
+    Args:
+        work: gets what is no flag, and the flags; returns the exit code, None for 0.
+        define_flags: defines the flags in what it is given. Importing a program defines none, as programs
+            that are imported together have flags of the same names.
+        takes_arguments: whether there may be anything else than flags.
+        computes: whether the program computes, on every core, and does not only start others that do: these
+            want the accelerators to themselves.
+        before_flags: gets the command line before it is parsed.
+        interrupted: what Ctrl-C has done.
+        leave: ends the process with the exit code of an error.
+    """
+    known = set(flags.FLAGS)
+    define_flags(flags.FLAGS)
+    for name in set(flags.FLAGS) - known:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    # This is the text that absl shows.
+    sys.modules["__main__"].__doc__ = sys.modules[define_flags.__module__].__doc__
+    if computes:
+        use_all_cores()
+    else:
+        jax.config.update("jax_platforms", "cpu")
+    # It tells of every accelerator that this machine does not have.
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
+
+    def parse(argv: list[str]) -> list[str]:
+        if before_flags is not None:
+            before_flags(argv)
+        return parse_flags(argv)
+
+    def run(argv: list[str]) -> int | None:
+        logging.set_verbosity(logging.WARNING)
+        if len(argv) > 1 and not takes_arguments:
+            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
+        return work(argv[1:], flags.FLAGS)
+
+    try:
+        app.run(run, flags_parser=parse)
+    except KeyboardInterrupt:
+        leave(print_error(interrupted, 128 + signal.SIGINT))
+    except flags.Error as e:
+        leave(print_error(one_line(e), 2))
+    except PaxError as e:
+        leave(print_error(one_line(e), 1))
+    raise AssertionError("app.run ends the process")
 
 
 def parse_flags(argv: list[str]) -> list[str]:

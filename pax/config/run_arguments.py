@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from pax.checks import brief, short
-from pax.config.command_line import one_line, print_error, read_flags
-from pax.errors import CheckpointError, ConfigError, PaxError, nearest
+from pax.config.command_line import read_flags
+from pax.errors import CheckpointError, ConfigError, nearest
 from pax.sweeps.sweep import as_flags, check_run
-
-
-@contextlib.contextmanager
-def launching() -> Iterator[None]:
-    """Turns errors that users can correct, while a run is sent elsewhere, into a sentence and exit code."""
-    logging.set_verbosity(logging.WARNING)
-    # What is checked here needs no accelerator.
-    jax.config.update("jax_platforms", "cpu")
-    try:
-        yield
-    except flags.Error as e:
-        sys.exit(print_error(one_line(e), 2))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
 
 
 @dataclasses.dataclass(frozen=True)

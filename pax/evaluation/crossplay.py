@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from pax.config.command_line import parse_flags
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
@@ -36,7 +35,6 @@ from pax.evaluation.estimates import (
 )
 from pax.evaluation.match_programs import Progress, Setup
 from pax.evaluation.round_robin import Matches, check, play_all
-from pax.loop.xla import use_all_cores
 
 LEARNING_TRIALS = 5
 
@@ -150,10 +148,10 @@ def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) ->
     path.write_text("\n".join(lines) + "\n")
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of both programs, and those that only cross-play has."""
     matches.define_flags(flag_values, strategies="", config="")
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_bool(
         "learning",
         False,
@@ -187,12 +185,10 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
     return setup
 
 
-def main(argv: Sequence[str]) -> None:
+def run() -> None:
     """Runs the program."""
-    matches.run(lambda: play(argv[1:], flags.FLAGS))
+    matches.run(play, define_flags)
 
 
 if __name__ == "__main__":
-    use_all_cores()
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging as python_logging
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from pax import checks
-from pax.config.command_line import one_line, print_error
+from pax.config.command_line import one_line, print_error, run_program
 from pax.config.files import load_config
 from pax.config.imports import config_of_run, leave_path
 from pax.errors import ConfigError, PaxError
@@ -49,7 +47,7 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         strategies: who plays if nobody says.
         config: the game if neither a config nor a run names one.
     """
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -228,24 +226,24 @@ class Progress:
         print(f"\r{done}/{total} matches, ETA {left:.0f} s ", end=end, file=sys.stderr, flush=True)
 
 
-def run(play: Callable[[], Setup]) -> None:
-    """Runs a program; an error that the user can correct is one sentence, and exit code 1.
+def run(
+    play: Callable[[Sequence[str], flags.FlagValues], Setup],
+    define_flags: Callable[[flags.FlagValues], None],
+) -> None:
+    """Runs one of both programs; the exit code tells too whether everybody who was named has played."""
 
-    The exit code tells too whether everybody who was named has played.
-    """
-    logging.set_verbosity(logging.WARNING)
-    python_logging.getLogger("jax._src.xla_bridge").setLevel(python_logging.WARNING)
-    enable_compilation_cache()
-    try:
-        setup = play()
-    except KeyboardInterrupt:
-        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
-    except (MemoryError, jax.errors.JaxRuntimeError) as e:
-        if not isinstance(e, MemoryError) and "RESOURCE_EXHAUSTED" not in str(e):
-            raise
-        sentence = "there is not enough memory: give fewer --num_envs, players or trials"
-        sys.exit(print_error(sentence, 1))
-    if setup.errors:
-        sys.exit(print_error(f"{len(setup.errors)} of those named did not play, see above", 1))
+    def work(paths: list[str], given: flags.FlagValues) -> int:
+        enable_compilation_cache()
+        try:
+            setup = play(paths, given)
+        except (MemoryError, jax.errors.JaxRuntimeError) as e:
+            if not isinstance(e, MemoryError) and "RESOURCE_EXHAUSTED" not in str(e):
+                raise
+            raise ConfigError(
+                "there is not enough memory: give fewer --num_envs, players or trials"
+            ) from e
+        if setup.errors:
+            return print_error(f"{len(setup.errors)} of those named did not play, see above", 1)
+        return 0
+
+    run_program(work, define_flags, computes=True)

@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from pax.checks import Limit, check_number
-from pax.config.command_line import parse_flags
 from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
 from pax.envs.wrappers import Continuation, Noise, steps_for
@@ -40,7 +39,6 @@ from pax.evaluation.estimates import (
 )
 from pax.evaluation.match_programs import Progress, Setup
 from pax.evaluation.round_robin import check, play_all
-from pax.loop.xla import use_all_cores
 
 GAME = "configs/ipd.py:ppo"
 GENERATIONS = Limit(1, 100_000, whole=True)
@@ -273,10 +271,10 @@ def draw_shares(
     figure.savefig(path, dpi=120)
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of both programs, and those that only a tournament has."""
     matches.define_flags(flag_values, strategies="all", config=GAME)
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     flags.DEFINE_float("noise", 0.0, "Probability that an action is the other one.", **own)
     flags.DEFINE_float(
         "continuation",
@@ -314,12 +312,10 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
     return setup
 
 
-def main(argv: Sequence[str]) -> None:
+def run() -> None:
     """Runs the program."""
-    matches.run(lambda: play(argv[1:], flags.FLAGS))
+    matches.run(play, define_flags)
 
 
 if __name__ == "__main__":
-    use_all_cores()
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run()

@@ -15,25 +15,25 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from pax.config.command_line import one_line, parse_flags, print_error
-from pax.errors import ConfigError, PaxError
+from pax.config.command_line import run_program
+from pax.errors import ConfigError
 from pax.report.data import group, read_runs
 from pax.report.page import GENERATOR, page
 from pax.run.files import read_regular
 
-_OUT = flags.DEFINE_string("out", "report.html", "The page to write.")
+
+def define_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of this program."""
+    flags.DEFINE_string("out", "report.html", "The page to write.", flag_values=flag_values)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Writes the page."""
-    try:
-        problems = report(argv[1:], pathlib.Path(_OUT.value))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
-    print(f"Written to {_OUT.value}")
-    sys.exit(1 if problems else 0)
+def main(paths: list[str], given: flags.FlagValues) -> int:
+    """Writes the page; returns the exit code."""
+    problems = report(paths, pathlib.Path(given.out))
+    print(f"Written to {given.out}")
+    return 1 if problems else 0
 
 
 def report(paths: Sequence[str], out: pathlib.Path) -> list[str]:
@@ -75,5 +75,10 @@ def _check(out: pathlib.Path) -> None:
         raise ConfigError(f"--out={out} exists and is no report: give another file")
 
 
+def run() -> None:
+    """Runs the program."""
+    run_program(main, define_flags)
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    run()

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from pax.checks import folder
-from pax.config.command_line import one_line, parse_flags, print_error
-from pax.errors import ConfigError, PaxError
+from pax.config.command_line import print_error, run_program
+from pax.errors import ConfigError
 from pax.sweeps.folder import Run, check_folder, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
@@ -35,11 +33,9 @@ Submit = Callable[[Sequence[Run], flags.FlagValues], int]
 """Hands runs, and the flags, to something else than this machine; returns the exit code."""
 
 
-def define_flags(
-    flag_values: flags.FlagValues = flags.FLAGS, elsewhere: Sequence[str] = ()
-) -> None:
+def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values, "module_name": sys.argv[0]}
+    own: dict[str, Any] = {"flag_values": flag_values}
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -158,21 +154,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def main(argv: Sequence[str], elsewhere: Mapping[str, Submit] = types.MappingProxyType({})) -> None:
-    """Runs the program; an error that the user can correct is one sentence, and exit code 1."""
-    logging.set_verbosity(logging.WARNING)
-    # The runs want the accelerators to themselves.
-    jax.config.update("jax_platforms", "cpu")
-    try:
-        if len(argv) > 1:
-            raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
-        sys.exit(sweep(flags.FLAGS, elsewhere))
-    except KeyboardInterrupt:
-        sys.exit(print_error("interrupted by SIGINT", 128 + signal.SIGINT))
-    except PaxError as e:
-        sys.exit(print_error(one_line(e), 1))
+def main(arguments: list[str], given: flags.FlagValues) -> int:
+    """Runs the sweep; returns the exit code."""
+    return sweep(given)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=parse_flags)
+    run_program(main, define_flags, takes_arguments=False)

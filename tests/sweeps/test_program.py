@@ -254,7 +254,7 @@ def test_all_is_checked_before_anything_starts(argv, message, dry_run, tmp_path,
     program.define_flags(given)
     given(["launch.sweep", SWEEP, "--workdir=out", *dry_run, *argv])
     with pytest.raises(ConfigError) as caught:
-        program.sweep(given)
+        program.main([], given)
     assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -269,7 +269,7 @@ def test_what_is_reported_may_be_shown(metric, tmp_path, capsys):
     given(
         ["launch.sweep", SWEEP, f"--workdir={tmp_path / 'out'}", "--dry_run", f"--metric={metric}"]
     )
-    assert program.sweep(given) == 0
+    assert program.main([], given) == 0
     assert "-m pax.main" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
 
 
