@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import pathlib
 import sys
 import time
@@ -29,7 +28,7 @@ from pax.checks import short
 from pax.config.command_line import INTERRUPTED, run_program
 from pax.errors import ConfigError, OutputError, nearest
 from pax.loop.xla import enable_compilation_cache
-from pax.metrics.bootstrap import t_quantile
+from pax.metrics.bootstrap import standard_error, t_quantile
 from pax.run.files import contents, read_regular, write_whole
 from pax.run.locks import FileLock, holding
 
@@ -137,9 +136,7 @@ def _read_cell(path: pathlib.Path) -> dict[str, object]:
 def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:
     """Means, standard errors and number of seeds."""
     samples = np.asarray(result["samples"], np.float64)
-    num = len(samples)
-    spread = samples.std(axis=0, ddof=1) / math.sqrt(num) if num > 1 else samples[0] * np.nan
-    return samples.mean(axis=0), spread, num
+    return samples.mean(axis=0), standard_error(samples, axis=0), len(samples)
 
 
 def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:

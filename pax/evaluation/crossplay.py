@@ -24,17 +24,16 @@ from absl import flags
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
-    Estimate,
     Group,
     by_role,
     draw_matrix,
-    estimate,
     matrix_table,
     number,
     write_matrix,
 )
 from pax.evaluation.match_programs import Progress, Setup
 from pax.evaluation.round_robin import Matches, check, play_all
+from pax.metrics.bootstrap import MeanInterval, mean_interval
 
 LEARNING_TRIALS = 5
 
@@ -52,7 +51,7 @@ class Options:
     seed: int = 0
 
 
-def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
+def crossplay(setup: Setup, options: Options, workdir: str | None) -> MeanInterval:
     """Plays all pairs, writes what came of them to a folder, and prints it.
 
     Returns:
@@ -93,7 +92,7 @@ def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
         ]
         written = list(tables)
         for seat in (0, 1):
-            seat_matrix = Estimate(matrix.mean[..., seat], matrix.half[..., seat])
+            seat_matrix = MeanInterval(matrix.mean[..., seat], matrix.half[..., seat])
             corner = f"player {seat + 1} gets"
             tables.append(matrix_table(names, seat_matrix, corner))
             written.append(matrix_table(names, seat_matrix, corner, wide=sys.maxsize))
@@ -111,7 +110,7 @@ def crossplay(setup: Setup, options: Options, workdir: str | None) -> Estimate:
     return matrix
 
 
-def pair_estimates(played: Matches, learning: bool) -> tuple[Estimate, int]:
+def pair_estimates(played: Matches, learning: bool) -> tuple[MeanInterval, int]:
     """Rewards per step `[N, N, 2]`, and from how many samples.
 
     Frozen policies play independent matches in every environment. Environments of one trial teach the same
@@ -119,7 +118,7 @@ def pair_estimates(played: Matches, learning: bool) -> tuple[Estimate, int]:
     """
     samples = played.rewards.mean(-1) if learning else played.rewards
     samples = samples.reshape(*samples.shape[:3], -1)
-    return estimate(samples), samples.shape[-1]
+    return mean_interval(samples), samples.shape[-1]
 
 
 def groups_table(groups: Sequence[Group]) -> str:

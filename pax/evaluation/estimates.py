@@ -1,4 +1,4 @@
-"""Matrices of who earns what against whom: estimates, tables and heat maps."""
+"""Matrices of who earns what against whom: groups of seeds, tables and heat maps."""
 
 from __future__ import annotations
 
@@ -8,37 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
 
 from pax.envs.figures import new_figure
 from pax.evaluation.round_robin import Player
+from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 
-CONFIDENCE = 0.95
 WIDE = 10
 """Players from which on a table is printed without intervals, and with fewer decimals."""
-
-
-class Estimate(NamedTuple):
-    """Means, and half the width of their 95 % confidence intervals; NaN where there is none."""
-
-    mean: np.ndarray
-    half: np.ndarray
-
-
-def estimate(samples: np.ndarray) -> Estimate:
-    """Estimates the mean of independent samples along the last axis, by Student's t distribution."""
-    num = samples.shape[-1]
-    mean = samples.mean(axis=-1, dtype=np.float64)
-    if num < 2:
-        return Estimate(mean, np.full(mean.shape, np.nan))
-    error = samples.std(axis=-1, ddof=1, dtype=np.float64) / np.sqrt(num)
-    return Estimate(mean, error * quantile(num - 1))
-
-
-def quantile(degrees: ArrayLike) -> np.ndarray:
-    """Returns how many standard errors half of a confidence interval is, `[...]`."""
-    return stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)
 
 
 class Group(NamedTuple):
@@ -84,13 +60,13 @@ def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
                 continue
             num = len(rows)
             same = np.diagonal(x).T
-            groups.append(Group(first, second, "same seed", *estimate(same.T)))
+            groups.append(Group(first, second, "same seed", *mean_interval(same, axis=0)))
             if num > 1:
                 np.einsum("iik->ik", x)[:] = 0.0
                 others = (x.sum(axis=1) + x.sum(axis=0)) / (num - 1)
                 half = np.full(2, np.nan)
                 if num > 2:
-                    half = estimate(others.T).half * (num - 1) / (num - 2)
+                    half = mean_interval(others, axis=0).half * (num - 1) / (num - 2)
                 groups.append(Group(first, second, "other seeds", others.mean(0) / 2, half))
     return groups
 
@@ -101,7 +77,7 @@ def _unrelated(x: np.ndarray) -> np.ndarray:
     if min(sizes) < 2:
         return np.full(2, np.nan)
     variance = sum(x.mean(axis=1 - axis).var(axis=0, ddof=1) / sizes[axis] for axis in (0, 1))
-    return np.sqrt(variance) * quantile(min(sizes) - 1)
+    return np.sqrt(variance) * t_quantile(min(sizes) - 1)
 
 
 def number(mean: float, half: float, decimals: int = 3) -> str:
@@ -112,7 +88,7 @@ def number(mean: float, half: float, decimals: int = 3) -> str:
     return f"{rounded:.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
 
 
-def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int = WIDE) -> str:
+def matrix_table(names: Sequence[str], matrix: MeanInterval, corner: str, wide: int = WIDE) -> str:
     """Returns a Markdown table `[N, N]`; from `wide` players on, columns are numbered, without intervals."""
     decimals, rows, columns, halves = 3, list(names), list(names), matrix.half
     if len(names) >= wide:
@@ -126,7 +102,7 @@ def matrix_table(names: Sequence[str], matrix: Estimate, corner: str, wide: int 
     return "\n".join(lines)
 
 
-def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: Estimate, num: int) -> None:
+def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: MeanInterval, num: int) -> None:
     """Writes a row per ordered pair: means `[N, N, 2]` by seat, with intervals, from `num` samples."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

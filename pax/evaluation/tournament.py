@@ -29,16 +29,14 @@ from pax.envs.wrappers import Continuation, Noise, steps_for
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
-    Estimate,
     draw_matrix,
-    estimate,
     matrix_table,
     number,
-    quantile,
     write_matrix,
 )
 from pax.evaluation.match_programs import Progress, Setup
 from pax.evaluation.round_robin import check, play_all
+from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 
 GAME = "configs/ipd.py:ppo"
 GENERATIONS = Limit(1, 100_000, whole=True)
@@ -63,9 +61,9 @@ class Options:
 class Outcome:
     """What came of a tournament of N players."""
 
-    payoffs: Estimate
+    payoffs: MeanInterval
     """`[N, N]`: what a player gets from another per step, mean over both seats."""
-    scores: Estimate
+    scores: MeanInterval
     """`[N]`: mean over all opponents, itself among them."""
     times: np.ndarray
     """`[T]`, see `replicator`."""
@@ -123,10 +121,10 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
             ranking_table(names, outcome, order),
         ]
         sorted_names = [names[place] for place in order]
-        sorted_payoffs = Estimate(*(part[np.ix_(order, order)] for part in outcome.payoffs))
+        sorted_payoffs = MeanInterval(*(part[np.ix_(order, order)] for part in outcome.payoffs))
         matrix = matrix_table(sorted_names, sorted_payoffs, "gets against", wide=sys.maxsize)
         (folder / "tournament.md").write_text("\n\n".join([*parts, matrix]) + "\n")
-        pairs = estimate(played.rewards.reshape(len(names), len(names), 2, -1))
+        pairs = mean_interval(played.rewards.reshape(len(names), len(names), 2, -1))
         write_matrix(folder / "matrix.csv", names, pairs, options.num_envs)
         write_ranking(folder / "ranking.csv", names, outcome, order)
         write_shares(folder / "shares.csv", names, outcome)
@@ -155,15 +153,15 @@ def evaluate(rewards: np.ndarray, generations: int) -> Outcome:
     """
     num = len(rewards)
     first, second = rewards[:, :, 0], rewards[:, :, 1].swapaxes(0, 1)
-    pooled = estimate((first + second) / 2)
+    pooled = mean_interval((first + second) / 2)
     # Against others, (i, j) and (j, i) are matches of their own; against itself, there is one match.
-    apart = [estimate(part) for part in (first, second)]
+    apart = [mean_interval(part) for part in (first, second)]
     half = np.hypot(apart[0].half, apart[1].half) / 2
     np.fill_diagonal(half, np.diagonal(pooled.half))
-    payoffs = Estimate(pooled.mean, half)
+    payoffs = MeanInterval(pooled.mean, half)
     total = half_of_sum(half, rewards.shape[-1]) / num
     times, shares = replicator(payoffs.mean, generations)
-    return Outcome(payoffs, Estimate(payoffs.mean.mean(axis=1), total), times, shares)
+    return Outcome(payoffs, MeanInterval(payoffs.mean.mean(axis=1), total), times, shares)
 
 
 def half_of_sum(half: np.ndarray, num_envs: int) -> np.ndarray:
@@ -178,11 +176,11 @@ def half_of_sum(half: np.ndarray, num_envs: int) -> np.ndarray:
     """
     if num_envs < 2:
         return np.full(half.shape[:-1], np.nan)
-    squares = np.square(half / quantile(num_envs - 1))
+    squares = np.square(half / t_quantile(num_envs - 1))
     total = squares.sum(axis=-1)
     # Without any spread it does not matter how many there are.
     degrees = (num_envs - 1) * total**2 / np.maximum((squares**2).sum(axis=-1), 1e-300)
-    return np.sqrt(total) * quantile(np.maximum(degrees, num_envs - 1))
+    return np.sqrt(total) * t_quantile(np.maximum(degrees, num_envs - 1))
 
 
 def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.ndarray]:

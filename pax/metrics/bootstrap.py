@@ -1,4 +1,4 @@
-"""What a few seeds tell about a method: means, inter-quartile means, and intervals over seeds.
+"""What a few samples tell: means, inter-quartile means over seeds, and their intervals.
 
 Source: Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice (rliable).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 from numpy.typing import ArrayLike
 
 from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_number, short
@@ -22,9 +23,6 @@ LARGEST = 1e150
 """Beyond it, squares of numbers do not fit into a float64."""
 INTERQUARTILE_MEAN = "inter-quartile mean, bootstrap interval"
 MEAN = "mean, t interval"
-# Quantiles at 97.5 % of Student's t distribution, for 1, 2, ... degrees of freedom.
-_T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL_QUANTILE = 1.959964
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> np.ndarray:
@@ -135,9 +133,33 @@ def estimate_over_seeds(samples: ArrayLike) -> Estimate:
     if len(array) >= LEAST_SEEDS:
         low, high = bootstrap_interval(array)
         return Estimate(interquartile_mean(array, axis=0), low, high, INTERQUARTILE_MEAN)
-    mean = array.mean(axis=0)
-    std = array.std(axis=0, ddof=1) if len(array) > 1 else np.full(mean.shape, np.nan)
-    return Estimate(mean, *t_interval(mean, std, len(array)), MEAN)
+    mean, half = mean_interval(array, axis=0)
+    return Estimate(mean, mean - half, mean + half, MEAN)
+
+
+class MeanInterval(NamedTuple):
+    """Means, and half the width of their 95 % intervals, `[...]`; NaN where there is none."""
+
+    mean: np.ndarray
+    half: np.ndarray
+
+
+def mean_interval(samples: np.ndarray, axis: int = -1) -> MeanInterval:
+    """Estimates the mean of independent samples along an axis, with a 95 % interval by Student's t.
+
+    The interval is NaN with one sample, of which nothing is known.
+    """
+    num = samples.shape[axis]
+    mean, error = samples.mean(axis=axis, dtype=np.float64), standard_error(samples, axis)
+    return MeanInterval(mean, error * t_quantile(num - 1) if num > 1 else error)
+
+
+def standard_error(samples: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Computes the standard error of the mean of samples along an axis; NaN with one sample."""
+    num = samples.shape[axis]
+    if num < 2:
+        return np.full(samples.mean(axis=axis).shape, np.nan)
+    return samples.std(axis=axis, ddof=1, dtype=np.float64) / np.sqrt(num)
 
 
 def t_interval(mean: ArrayLike, std: ArrayLike, num: int) -> tuple[np.ndarray, np.ndarray]:
@@ -166,18 +188,16 @@ def t_interval(mean: ArrayLike, std: ArrayLike, num: int) -> tuple[np.ndarray, n
     return mean - half, mean + half
 
 
-def t_quantile(degrees: int) -> float:
-    """Returns the 97.5 % quantile of Student's t, right to three digits after the point.
+def t_quantile(degrees: ArrayLike) -> np.ndarray:
+    """Returns the 97.5 % quantile of Student's t, `[...]`: half of an interval, in standard errors.
+
+    Args:
+        degrees: of freedom, `[...]`, at least 1, as of the mean of two values; not necessarily whole.
 
     Raises:
-        ConfigError: unless there is at least 1 degree of freedom, as of the mean of two values.
+        ConfigError: if they are anything else.
     """
-    check_number("degrees", degrees, COUNT)
-    if degrees <= len(_T_QUANTILES):
-        return _T_QUANTILES[degrees - 1]
-    # Fisher's expansion in 1 / degrees, Abramowitz and Stegun 26.7.5.
-    z = _NORMAL_QUANTILE
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / degrees + second / degrees**2 + third / degrees**3
+    array = _numbers("degrees", degrees, least=0)
+    if not (array >= 1).all():
+        raise ConfigError(f"degrees is {short(degrees)}: give at least 1")
+    return scipy.special.stdtrit(array, (1 + COVERAGE) / 2)

@@ -18,10 +18,11 @@ from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.evaluation import crossplay as program
 from pax.evaluation.crossplay import Options
-from pax.evaluation.estimates import Estimate, by_role, estimate
+from pax.evaluation.estimates import by_role
 from pax.evaluation.match_programs import set_up
 from pax.evaluation.players import Game, load_strategies
 from pax.evaluation.round_robin import Player, play_all
+from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.run.directory import open_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -267,10 +268,10 @@ def test_what_does_not_fit_into_one_call_takes_several_of_one_length():
 
 def test_intervals_are_those_of_student():
     # Mean 2, standard deviation 1, and 4.3027 standard errors with two degrees of freedom.
-    mean, half = estimate(np.array([1.0, 2.0, 3.0]))
+    mean, half = mean_interval(np.array([1.0, 2.0, 3.0]))
     assert mean == 2.0
     assert half == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
-    assert np.isnan(estimate(np.array([1.0])).half)
+    assert np.isnan(mean_interval(np.array([1.0])).half)
 
 
 def test_seeds_are_the_sample():
@@ -323,7 +324,7 @@ def test_intervals_over_seeds_hold_what_they_promise():
 def test_large_tables_are_numbered():
     from pax.evaluation.estimates import matrix_table
 
-    matrix = Estimate(np.ones((2, 2)), np.full((2, 2), 0.25))
+    matrix = MeanInterval(np.ones((2, 2)), np.full((2, 2), 0.25))
     assert "| b | 1.000 +- 0.250 |" in matrix_table(["a", "b"], matrix, "gets")
     assert "| gets | 1 | 2 |" in matrix_table(["a", "b"], matrix, "gets", wide=2)
     assert "| 2 b | 1.00 | 1.00 |" in matrix_table(["a", "b"], matrix, "gets", wide=2)

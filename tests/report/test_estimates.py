@@ -65,7 +65,7 @@ def test_few_seeds_are_summarised_by_means_and_more_by_inter_quartile_means(tmp_
     np.testing.assert_array_equal(x, [10, 20, 30])
     # In the middle, one of the six is undefined: 0, 1, 2, 3 and 5 have a mean, with four degrees of freedom.
     np.testing.assert_allclose(found.middle, [0.0, 2.2, (1 + 3 + 7 + 6) / 4])
-    half = 2.776 * np.std([0, 1, 2, 3, 5], ddof=1) / np.sqrt(5)
+    half = 2.77644511 * np.std([0, 1, 2, 3, 5], ddof=1) / np.sqrt(5)
     np.testing.assert_allclose([found.low[1], found.high[1]], [2.2 - half, 2.2 + half])
     low, high = bootstrap_interval(ends)
     np.testing.assert_allclose([found.low[2], found.high[2]], [low, high])
@@ -74,7 +74,7 @@ def test_few_seeds_are_summarised_by_means_and_more_by_inter_quartile_means(tmp_
     assert last.middle == 17 / 4 and last.method == "inter-quartile mean, bootstrap interval"
     (fewer,) = group(read(*paths[:3]))
     last = at_the_end(fewer, PLAYER_1)
-    half = 4.303 * np.std(ends[:3], ddof=1) / np.sqrt(3)
+    half = 4.30265273 * np.std(ends[:3], ddof=1) / np.sqrt(3)
     np.testing.assert_allclose([last.middle, last.high - last.middle], [4 / 3, half])
     assert last.method == "mean, t interval"
     # A statistic that is undefined throughout.
@@ -119,7 +119,7 @@ def test_means_over_seeds_have_t_intervals(tmp_path):
     assert not any(key.endswith("/std") for key in experiment.metrics())
     _, found = curve(experiment, PLAYER_1, 150)
     np.testing.assert_allclose(found.middle, 2.0)
-    half = 4.303 / np.sqrt(3)
+    half = 4.30265273 / np.sqrt(3)
     np.testing.assert_allclose(found.low, 2 - half)
     np.testing.assert_allclose(found.high, 2 + half)
 
@@ -129,7 +129,7 @@ def test_several_runs_of_several_seeds_are_pooled_exactly():
     found = of_means(values.mean(axis=1), values.std(axis=1, ddof=1), [3, 3])
     pooled = values.reshape(6, 4)
     np.testing.assert_allclose(found.middle, pooled.mean(axis=0))
-    half = 2.571 * pooled.std(axis=0, ddof=1) / np.sqrt(6)
+    half = 2.57058184 * pooled.std(axis=0, ddof=1) / np.sqrt(6)
     np.testing.assert_allclose(found.high - found.middle, half)
 
 
