@@ -72,7 +72,7 @@ def check_devices(variant, axis, settings):
     result = subprocess.run(
         [
             sys.executable,
-            ROOT / "tests" / "device_runs.py",
+            ROOT / "tests" / "loop" / "device_runs.py",
             variant,
             json.dumps({"num_devices": [1, 2, 8], **settings}),
         ],

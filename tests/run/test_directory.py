@@ -18,7 +18,7 @@ from pax.run.files import contents, make_new_folder, write_whole
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = {"seed": 0, "num_iters": 4, "chunk": 2, "callbacks": {"scalars": {"every": 2}}}
 
 
