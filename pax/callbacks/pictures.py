@@ -69,7 +69,9 @@ class Pictures(Callback):
                 figures[f"trial/{name}"] = draw_learning_curves(name, rewards)
         if trainer.workdir is not None and trainer.is_lead:
             trainer.writer.flush()
-            rows = read_metrics(trainer.workdir / METRICS_FILE)
+            path = trainer.workdir / METRICS_FILE
+            # Somebody may have deleted it; it is written anew with the next row.
+            rows = read_metrics(path) if path.exists() else []
             figures |= draw_history(rows)
             if not self._laid_out:
                 write_layout(trainer.writer, {key for row in rows for key in row})
