@@ -25,7 +25,8 @@ from launch.benchmark import envs, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.config.command_line import print_error, run_program
 from pax.errors import ConfigError, PaxError, nearest
-from pax.run.files import is_irregular
+from pax.run.files import is_irregular, write_whole
+from pax.run.progress_line import ProgressLine
 
 SUITES = ("envs", "training", "startup", "peers")
 
@@ -86,9 +87,9 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if old is not None:
         for sentence in report.differences(results, old):
             print(f"Warning: {sentence} Ratios to --compare tell little.", file=sys.stderr)
-    started, stolen = time.monotonic(), stolen_seconds()
+    started, stolen, line = time.monotonic(), stolen_seconds(), ProgressLine("measured")
     for index, (name, call) in enumerate(calls):
-        show_progress(index, len(calls), started, name)
+        line.count(index, len(calls), name)
         try:
             results["rows"].append(call().to_json())
         except RuntimeError as e:
@@ -97,8 +98,8 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
             print_error(f"{name} could not be measured: {e}", 1)
         if given.output:
             # All so far: an interruption costs the rest.
-            pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
-    show_progress(len(calls), len(calls), started, "")
+            write_whole(given.output, json.dumps(results, indent=1) + "\n")
+    line.clear()
     results["seconds"] = time.monotonic() - started
     cores = results["machine"]["cores"]
     results["machine"]["stolen"] = (stolen_seconds() - stolen) / cores / results["seconds"]
@@ -106,9 +107,9 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if old is not None:
         text += f"\n\n### Beside {given.compare}\n\n{report.compared(results, old)}"
     if given.output:
-        pathlib.Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
+        write_whole(given.output, json.dumps(results, indent=1) + "\n")
     if markdown:
-        pathlib.Path(markdown).write_text(text + "\n")
+        write_whole(markdown, text + "\n")
     print(text)
     if results["failed"]:
         raise PaxError(f"{len(results['failed'])} could not be measured, see above")
@@ -161,15 +162,6 @@ def check_writable(flag: str, path: str) -> None:
             os.unlink(path)
     except OSError as e:
         raise ConfigError(f"--{flag}={path} cannot be written ({e.strerror}): name another") from e
-
-
-def show_progress(done: int, total: int, started: float, name: str) -> None:
-    """Prints one line on a terminal, with the time that is left."""
-    if not sys.stderr.isatty():
-        return
-    left = f"ETA {(time.monotonic() - started) / done * (total - done):.0f} s" if done else ""
-    end = "\n" if done == total else ""
-    print(f"\r\033[K{done}/{total} {left} {name} ", end=end, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> None:

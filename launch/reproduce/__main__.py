@@ -11,10 +11,8 @@ its numbers are not those of the table.
 
 from __future__ import annotations
 
-import csv
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,15 +20,18 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from launch.reproduce.published import TABLES, Cell, Table
+from launch.reproduce.published import TABLES, Cell, PublishedTable
 from pax import checks
 from pax.checks import short
 from pax.config.command_line import INTERRUPTED, run_program
+from pax.envs.figures import new_figure
 from pax.errors import ConfigError, OutputError, nearest
+from pax.evaluation.estimates import csv_number, number
 from pax.loop.xla import enable_compilation_cache
 from pax.metrics.bootstrap import standard_error, t_quantile
-from pax.run.files import contents, read_regular, write_whole
+from pax.run.files import contents, read_regular, write_rows, write_whole
 from pax.run.locks import FileLock, holding
+from pax.run.progress_line import ProgressLine
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -74,13 +75,11 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     return folder
 
 
-def _measure_and_show(table: Table, name: str, folder: pathlib.Path) -> None:
-    started, results = time.monotonic(), []
+def _measure_and_show(table: PublishedTable, name: str, folder: pathlib.Path) -> None:
+    line, results = ProgressLine("rows"), []
     for index, cell in enumerate(table.cells):
         results.append(measure(cell, folder))
-        if sys.stderr.isatty():
-            left = (time.monotonic() - started) / (index + 1) * (len(table.cells) - index - 1)
-            print(f"\r{index + 1}/{len(table.cells)}, ETA {left:.0f} s ", end="", file=sys.stderr)
+        line.count(index + 1, len(table.cells))
     print(to_markdown(table, results))
     write_csv(table, results, folder / f"{name}.csv")
     draw(table, results, folder / f"{name}.png")
@@ -139,7 +138,7 @@ def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:
     return samples.mean(axis=0), standard_error(samples, axis=0), len(samples)
 
 
-def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
+def to_markdown(table: PublishedTable, results: Sequence[dict[str, object]]) -> str:
     """Returns the table as people read it: mean and standard error per player, and what was published."""
     lines = [
         f"{table.title}. {table.unit}, mean +- standard error over seeds.",
@@ -149,10 +148,7 @@ def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
     ]
     for cell, result in zip(table.cells, results, strict=True):
         means, errors, num = summary(result)
-        ours = [
-            f"{mean:.3f}" + ("" if np.isnan(error) else f" +- {error:.3f}")
-            for mean, error in zip(means, errors, strict=True)
-        ]
+        ours = [number(*pair) for pair in zip(means, errors, strict=True)]
         ours += [""] * (len(table.columns) - len(ours))
         published = ", ".join("-" if value is None else f"{value:g}" for value in cell.published)
         lines.append(
@@ -161,35 +157,25 @@ def to_markdown(table: Table, results: Sequence[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def write_csv(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
+def write_csv(
+    table: PublishedTable, results: Sequence[dict[str, object]], path: pathlib.Path
+) -> None:
     """Writes a row per cell and column."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([table.first, "column", "mean", "standard_error", "published", "seeds"])
-        for cell, result in zip(table.cells, results, strict=True):
-            means, errors, num = summary(result)
-            published = [*cell.published, *[None] * len(means)]
-            for column, mean, error, known in zip(
-                table.columns, means, errors, published, strict=False
-            ):
-                error_text = "" if np.isnan(error) else f"{error:.6g}"
-                writer.writerow(
-                    [
-                        cell.label,
-                        column,
-                        f"{mean:.6g}",
-                        error_text,
-                        "" if known is None else known,
-                        num,
-                    ]
-                )
+    rows = [[table.first, "column", "mean", "standard_error", "published", "seeds"]]
+    for cell, result in zip(table.cells, results, strict=True):
+        means, errors, num = summary(result)
+        published = [*cell.published, *[None] * len(means)]
+        for column, mean, error, known in zip(
+            table.columns, means, errors, published, strict=False
+        ):
+            told = "" if known is None else str(known)
+            rows.append([cell.label, column, csv_number(mean), csv_number(error), told, str(num)])
+    write_rows(path, rows)
 
 
-def draw(table: Table, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
+def draw(table: PublishedTable, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
     """Draws means with 95 % t intervals over seeds, and crosses where something was published."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 1.2 + 0.28 * len(table.cells)), layout="constrained")
+    figure = new_figure((7, 1.2 + 0.28 * len(table.cells)))
     axes = figure.subplots()
     for row, (cell, result) in enumerate(zip(table.cells, results, strict=True)):
         means, errors, num = summary(result)

@@ -42,7 +42,7 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class PublishedTable:
     """What is shown side by side."""
 
     title: str
@@ -111,7 +111,7 @@ def _exact(game: str, first: str, second: str, num_seeds: int, num_envs: int) ->
     return np.asarray(play(jax.device_put(keys, sharding), env_params))
 
 
-def mfos(quick: bool) -> Table:
+def mfos(quick: bool) -> PublishedTable:
     """Describes model-free opponent shaping (Lu et al. 2022): exact learners, and who shapes them."""
     sizes = (2, 64) if quick else (4, 8192)
     cells = [
@@ -130,7 +130,7 @@ def mfos(quick: bool) -> Table:
         ("IPD: Shaper - LOLA (stop_gradient)", "shaper,opponent=lola_exact,small", ()),
     ):
         cells.append(_trained(label, published, f"configs/infinite.py:{variant}", seeds, quick))
-    return Table(
+    return PublishedTable(
         "M-FOS: infinite games, exact returns",
         "(1 - gamma) V per step; chicken: V",
         "pair",
@@ -139,7 +139,7 @@ def mfos(quick: bool) -> Table:
     )
 
 
-def shaper(quick: bool) -> Table:
+def shaper(quick: bool) -> PublishedTable:
     """Describes shaping in the finite IPD by evolution (Khan et al. 2024), over whole lifetimes."""
     seeds = 1 if quick else 3
     rows = (
@@ -147,7 +147,7 @@ def shaper(quick: bool) -> Table:
         ("M-FOS", "configs/ipd.py:mfos_es,small"),
         ("GS (no memory)", "configs/ipd.py:gs,small"),
     )
-    return Table(
+    return PublishedTable(
         "Shaping a tabular PPO learner in the finite IPD, 100 steps x 100 episodes",
         "reward per step",
         "shaper",
@@ -156,7 +156,7 @@ def shaper(quick: bool) -> Table:
     )
 
 
-def lola(quick: bool) -> Table:
+def lola(quick: bool) -> PublishedTable:
     """Describes LOLA with exact values: both players naive, or both aware of each other's learning."""
     sizes = (2, 64) if quick else (4, 8192)
     exact = (
@@ -190,7 +190,9 @@ def lola(quick: bool) -> Table:
         for steps, label, published in sampled
     ]
     columns = ("first", "second")
-    return Table("LOLA in the IPD, self-play", "reward per step", "learner", columns, tuple(cells))
+    return PublishedTable(
+        "LOLA in the IPD, self-play", "reward per step", "learner", columns, tuple(cells)
+    )
 
 
 COIN_LEARNERS = {
@@ -208,7 +210,7 @@ COIN_PUBLISHED = {
 ALWAYS = {"always cooperate": "AlwaysCooperate", "always defect": "EvilGreedy"}
 
 
-def coin_game(quick: bool) -> Table:
+def coin_game(quick: bool) -> PublishedTable:
     """Describes the coin game with one coin (Aghajohari et al. 2024; Duque et al. 2024), after training."""
     pairs = [(name, other) for name in COIN_LEARNERS for other in ("itself", *ALWAYS)]
     pairs += [("always cooperate", "itself"), ("always defect", "always cooperate")]
@@ -219,7 +221,7 @@ def coin_game(quick: bool) -> Table:
             _coin_game, config, ALWAYS.get(first), ALWAYS.get(second, ALWAYS.get(first)), quick
         )
         cells.append(Cell(f"{first} - {second}", COIN_PUBLISHED.get((first, second), ()), measure))
-    return Table(
+    return PublishedTable(
         "Coin game, one coin at a time, 3 x 3, 50 steps",
         "reward per step",
         "pair",
@@ -256,7 +258,7 @@ def _coin_game(
     return np.array(samples)
 
 
-TABLES: Mapping[str, Callable[[bool], Table]] = {
+TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "mfos": mfos,
     "lola": lola,
     "shaper": shaper,

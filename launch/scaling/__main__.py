@@ -14,7 +14,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from absl import flags
 from pax.config.command_line import run_program
 from pax.errors import ProcessError
 from pax.loop.xla import available_cores
+from pax.run.progress_line import ProgressLine
 
 ROOT = pathlib.Path(__file__).parents[2]
 CANDIDATES, OPPONENTS = "agent1.evolution.popsize", "num_opps"
@@ -69,12 +69,10 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
     """Measures and prints both tables."""
     base = QUICK if given.quick else BASE
     jobs = growth_jobs(base) + device_jobs(base)
-    started, costs = time.monotonic(), []
+    line, costs = ProgressLine("programs"), []
     for index, (job, num_devices) in enumerate(jobs):
         costs.append(measure(job, num_devices))
-        if sys.stderr.isatty():
-            left = (time.monotonic() - started) / (index + 1) * (len(jobs) - index - 1)
-            print(f"\r{index + 1}/{len(jobs)}, ETA {left:.0f} s ", end="", file=sys.stderr)
+        line.count(index + 1, len(jobs))
     number = len(growth_jobs(base))
     print(growth_table(jobs[:number], costs[:number]))
     print()

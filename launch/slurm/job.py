@@ -17,7 +17,7 @@ from launch.slurm.task import Training
 from pax.checks import MAX_INT, brief, short
 from pax.errors import ConfigError
 from pax.run.files import read_regular, write_whole
-from pax.sweeps.folder import Run, check_folder, claim
+from pax.sweeps.folder import SweepRun, check_folder, claim
 from pax.sweeps.table import write_table
 
 INSTALL = 'pip install -e ".[launch]"'
@@ -233,7 +233,7 @@ def submit(
     return [job.job_id for job in jobs]
 
 
-def submit_sweep(runs: Sequence[Run], given: flags.FlagValues) -> int:
+def submit_sweep(runs: Sequence[SweepRun], given: flags.FlagValues) -> int:
     """Submits the runs of a sweep that are neither done nor queued, and tells of all; returns 0."""
     folder = runs[0].folder
     asked = parameters(given, f"pax-{folder.name}", given.max_parallel)

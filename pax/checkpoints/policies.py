@@ -6,7 +6,6 @@ The file is a header (magic, format version, CRC-32 and length of the body) and 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ import numpy as np
 from pax import checks
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError
-from pax.run.files import read_regular
+from pax.run.files import read_regular, write_whole
 
 FORMAT = 1
 
@@ -81,18 +80,9 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
         {"agent": agent_json, "params": jax.tree.map(np.asarray, jax.device_get(state))}
     )
     header = _HEADER.pack(_MAGIC, FORMAT, zlib.crc32(body), len(body))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(header)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, header + body)
     except OSError as e:
         raise CheckpointError(f"policy {path} cannot be written: {e}.") from e
 

@@ -20,6 +20,7 @@ from pax.config.files import load_config, siblings_of
 from pax.config.sections import find_setting, wrong_type
 from pax.errors import ConfigError, PaxError
 from pax.loop.xla import use_all_cores
+from pax.run.progress_line import CLEAR
 
 INTERRUPTED = "interrupted by SIGINT"
 
@@ -190,7 +191,8 @@ def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
 
 def print_error(sentence: str, code: int) -> int:
     """Prints an error as every program does; returns the exit code."""
-    print(f"Error: {sentence}", file=sys.stderr)
+    # There may be a line that tells of progress.
+    print(f"{CLEAR if sys.stderr.isatty() else ''}Error: {sentence}", file=sys.stderr)
     return code
 
 

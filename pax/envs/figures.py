@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pax.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +46,42 @@ def heat_maps(maps: Sequence[HeatMap]) -> Figure:
     high = max(np.nanmax(table.values) for table in maps)
     for index, table in enumerate(maps):
         axes = figure.add_subplot(1, len(maps), index + 1)
-        axes.imshow(np.ma.masked_invalid(table.values), vmin=low, vmax=high, aspect="auto")
-        axes.set_xticks(range(len(table.columns)), table.columns)
-        axes.set_yticks(range(len(table.rows)), table.rows)
-        axes.set(title=table.title, xlabel=table.column_label, ylabel=table.row_label)
-        for (row, column), value in np.ndenumerate(table.values):
-            if np.isfinite(value):
-                # Readable on either end of the scale.
-                colour = "black" if value > (low + high) / 2 else "white"
-                axes.text(column, row, f"{value:.4g}", ha="center", va="center", color=colour)
+        heat_map(axes, table, (low, high), "{:.4g}")
     return figure
+
+
+def heat_map(
+    axes: Axes,
+    table: HeatMap,
+    scale: tuple[float, float],
+    form: str | None,
+    *,
+    aspect: Literal["auto", "equal"] = "auto",
+    size: float | None = None,
+) -> AxesImage:
+    """Returns the coloured table that is put into a figure.
+
+    Args:
+        axes: where to put it.
+        table: numbers, and their names.
+        scale: the numbers at both ends of the colours.
+        form: how numbers are written into their cells, as in `{:z.2f}` (z: no "-0.00"); None: they are not.
+        aspect: of cells.
+        size: of the numbers, in points.
+    """
+    image = axes.imshow(
+        np.ma.masked_invalid(table.values), vmin=scale[0], vmax=scale[1], aspect=aspect
+    )
+    axes.set_xticks(range(len(table.columns)), table.columns)
+    axes.set_yticks(range(len(table.rows)), table.rows)
+    axes.set(title=table.title, xlabel=table.column_label, ylabel=table.row_label)
+    for (row, column), value in np.ndenumerate(table.values):
+        if form is not None and np.isfinite(value):
+            # Readable on either end of the scale.
+            colour = "black" if value > sum(scale) / 2 else "white"
+            text = form.format(value)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    return image
 
 
 def curves(panels: Sequence[Curves]) -> Figure:

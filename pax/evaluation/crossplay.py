@@ -31,15 +31,17 @@ from pax.evaluation.estimates import (
     number,
     write_matrix,
 )
-from pax.evaluation.match_programs import Progress, Setup
+from pax.evaluation.match_programs import Setup
 from pax.evaluation.round_robin import Matches, check, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval
+from pax.run.files import write_whole
+from pax.run.progress_line import ProgressLine
 
 LEARNING_TRIALS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class CrossplayOptions:
     """How pairs play."""
 
     num_envs: int = 100
@@ -51,7 +53,7 @@ class Options:
     seed: int = 0
 
 
-def crossplay(setup: Setup, options: Options, workdir: str | None) -> MeanInterval:
+def crossplay(setup: Setup, options: CrossplayOptions, workdir: str | None) -> MeanInterval:
     """Plays all pairs, writes what came of them to a folder, and prints it.
 
     Returns:
@@ -75,7 +77,7 @@ def crossplay(setup: Setup, options: Options, workdir: str | None) -> MeanInterv
             setup.players,
             **sizes,
             seed=options.seed,
-            progress=Progress(),
+            progress=ProgressLine("matches").count,
         )
         seconds = time.monotonic() - started
         matrix, num = pair_estimates(played, options.learning)
@@ -102,7 +104,7 @@ def crossplay(setup: Setup, options: Options, workdir: str | None) -> MeanInterv
         write_matrix(folder / "crossplay.csv", names, matrix, num)
         if options.learning:
             write_episodes(folder / "episodes.csv", names, played)
-        (folder / "crossplay.md").write_text("\n\n".join(written) + "\n")
+        write_whole(folder / "crossplay.md", "\n\n".join(written) + "\n")
         panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
         draw_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
         print("\n\n".join(tables))
@@ -144,7 +146,7 @@ def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) ->
         if np.isfinite(first):
             quoted = [f'"{name}"' for name in (names[i], names[j])]
             lines.append(f"{','.join(quoted)},{episode + 1},{first:.6g},{second:.6g}")
-    path.write_text("\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -178,9 +180,9 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         any_game=given.any_game,
         allow_imports=given.allow_imports,
     )
-    names = [field.name for field in dataclasses.fields(Options)]
+    names = [field.name for field in dataclasses.fields(CrossplayOptions)]
     options: dict[str, Any] = {name: given[name].value for name in names}
-    crossplay(setup, Options(**options), given.workdir)
+    crossplay(setup, CrossplayOptions(**options), given.workdir)
     return setup
 
 

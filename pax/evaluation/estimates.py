@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from pax.envs.figures import new_figure
-from pax.evaluation.round_robin import Player
+from pax.envs.figures import HeatMap, heat_map, new_figure
+from pax.evaluation.round_robin import Contestant
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
+from pax.run.files import write_rows
 
 WIDE = 10
 """Players from which on a table is printed without intervals, and with fewer decimals."""
@@ -30,7 +30,7 @@ class Group(NamedTuple):
     """The same; NaN with too few seeds."""
 
 
-def by_role(players: Sequence[Player], mean: np.ndarray) -> list[Group]:
+def by_role(players: Sequence[Contestant], mean: np.ndarray) -> list[Group]:
     """Means over seeds, with confidence intervals that regard seeds as the sample.
 
     A seed takes part in many pairs, which are no independent samples. With rows i and columns j of the
@@ -84,8 +84,8 @@ def number(mean: float, half: float, decimals: int = 3) -> str:
     """Returns `mean +- half`, as far as there are such numbers."""
     if np.isnan(mean):
         return ""
-    rounded = round(float(mean), decimals) + 0.0  # No "-0.000".
-    return f"{rounded:.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
+    # Without "-0.000".
+    return f"{mean:z.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
 
 
 def matrix_table(names: Sequence[str], matrix: MeanInterval, corner: str, wide: int = WIDE) -> str:
@@ -104,17 +104,18 @@ def matrix_table(names: Sequence[str], matrix: MeanInterval, corner: str, wide: 
 
 def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: MeanInterval, num: int) -> None:
     """Writes a row per ordered pair: means `[N, N, 2]` by seat, with intervals, from `num` samples."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        of_seat = ("mean", "low", "high")
-        columns = [f"player_{seat}_{what}" for seat in (1, 2) for what in of_seat]
-        writer.writerow(["player_1", "player_2", *columns, "samples"])
-        for i, j in np.ndindex(len(names), len(names)):
-            cells = []
-            for mean, half in zip(matrix.mean[i, j], matrix.half[i, j], strict=True):
-                numbers = (mean, mean - half, mean + half)
-                cells += ["" if np.isnan(value) else f"{value:.6g}" for value in numbers]
-            writer.writerow([names[i], names[j], *cells, num])
+    columns = [f"player_{seat}_{what}" for seat in (1, 2) for what in ("mean", "low", "high")]
+    rows = [["player_1", "player_2", *columns, "samples"]]
+    for i, j in np.ndindex(len(names), len(names)):
+        mean, half = matrix.mean[i, j], matrix.half[i, j]
+        numbers = np.stack([mean, mean - half, mean + half], axis=-1).ravel()
+        rows.append([names[i], names[j], *map(csv_number, numbers), str(num)])
+    write_rows(path, rows)
+
+
+def csv_number(value: float) -> str:
+    """Returns a number as CSV files have it; empty if it is undefined."""
+    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def draw_matrix(
@@ -135,25 +136,12 @@ def draw_matrix(
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, matrix) in zip(all_axes, panels, strict=True):
-        image = axes.imshow(np.ma.masked_invalid(matrix), vmin=low, vmax=high)
-        axes.set_xticks(range(num), labels, rotation=90, fontsize=8)
-        axes.set_yticks(range(num), labels, fontsize=8)
-        axes.set_title(label, fontsize=10)
-        axes.set(xlabel=column_label, ylabel=row_label)
-        if num < 16:
-            for (row, column), value in np.ndenumerate(matrix):
-                if np.isfinite(value):
-                    # Readable on either end of the scale.
-                    colour = "black" if value > (low + high) / 2 else "white"
-                    axes.text(
-                        column,
-                        row,
-                        number(value, np.nan, 1),
-                        ha="center",
-                        va="center",
-                        color=colour,
-                        fontsize=7,
-                    )
+        table = HeatMap(label, matrix, labels, labels, row_label, column_label)
+        form = "{:z.1f}" if num < 16 else None
+        image = heat_map(axes, table, (low, high), form, aspect="equal", size=7)
+        axes.tick_params(labelsize=8)
+        axes.tick_params("x", labelrotation=90)
+        axes.title.set_fontsize(10)
     figure.colorbar(image, ax=list(all_axes), shrink=0.7, label="reward per step")
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=120)

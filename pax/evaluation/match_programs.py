@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +18,7 @@ from pax.config.files import load_config
 from pax.config.imports import config_of_run, leave_path
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
-from pax.evaluation.round_robin import Player
+from pax.evaluation.round_robin import Contestant
 from pax.loop.xla import enable_compilation_cache
 from pax.run.directory import make_workdir, new_name
 from pax.run.files import contents
@@ -34,7 +32,7 @@ class Setup:
     """What is played, and by whom."""
 
     game: Game
-    players: list[Player]
+    players: list[Contestant]
     errors: list[PaxError]
     """What is wrong with those who do not play."""
 
@@ -210,20 +208,6 @@ def open_folder(workdir: str | None, program: str) -> pathlib.Path:
             f"--workdir={folder} cannot be written ({e.strerror}): name another"
         ) from e
     return folder
-
-
-class Progress:
-    """One line on a terminal, with the time that is left."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        left = (time.monotonic() - self.started) / done * (total - done)
-        end = "\n" if done == total else ""
-        print(f"\r{done}/{total} matches, ETA {left:.0f} s ", end=end, file=sys.stderr, flush=True)
 
 
 def run(

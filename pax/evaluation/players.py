@@ -17,7 +17,7 @@ from pax.checkpoints.policies import load_policy
 from pax.config.build import build_agent, build_env
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
-from pax.evaluation.round_robin import SEATS, Player
+from pax.evaluation.round_robin import SEATS, Contestant
 from pax.run.directory import RUN_FILE, describe_differences, jsonable, read_run
 from pax.trainer import POLICIES
 
@@ -110,7 +110,7 @@ def _in_order(path: pathlib.Path) -> list[Any]:
 
 def load_policies(
     files: Sequence[PolicyFile], game: Game, any_game: bool = False
-) -> tuple[list[Player], list[PaxError]]:
+) -> tuple[list[Contestant], list[PaxError]]:
     """Loads the players of a game; and what is wrong with those that cannot play it.
 
     Args:
@@ -118,7 +118,7 @@ def load_policies(
         game: what they are to play.
         any_game: whether it is enough that a policy observes and acts as players of this game do.
     """
-    players: list[Player] = []
+    players: list[Contestant] = []
     errors: list[PaxError] = []
     runs = {file.run for file in files}
     for file in files:
@@ -151,7 +151,7 @@ def _check_game(file: PolicyFile, game: Game) -> None:
         )
 
 
-def _load(file: PolicyFile, game: Game, name: str) -> Player:
+def _load(file: PolicyFile, game: Game, name: str) -> Contestant:
     described = load_policy(file.path).agent
     agents = [_build(file, described, game, seat) for seat in SEATS]
     able = next((agent for agent in agents if agent is not None), None)
@@ -165,8 +165,8 @@ def _load(file: PolicyFile, game: Game, name: str) -> Player:
     params = load_policy(file.path, like=fresh).params
     role, _, seed = name.partition("_seed_")
     if not seed.isdigit():
-        return Player(name, (agents[0], agents[1]), params)
-    return Player(name, (agents[0], agents[1]), params, role, int(seed))
+        return Contestant(name, (agents[0], agents[1]), params)
+    return Contestant(name, (agents[0], agents[1]), params, role, int(seed))
 
 
 def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int) -> Agent | None:
@@ -190,7 +190,7 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
     return build_agent(by_class[kind], settings, game.env, seat, where, game.env_params)
 
 
-def load_strategies(text: str, game: Game) -> tuple[list[Player], list[PaxError]]:
+def load_strategies(text: str, game: Game) -> tuple[list[Contestant], list[PaxError]]:
     """Makes fixed strategies by name; and tells what is wrong with those that cannot play.
 
     Args:
@@ -198,7 +198,7 @@ def load_strategies(text: str, game: Game) -> tuple[list[Player], list[PaxError]
             `tit_for_tat,memory_one:probabilities=(.9,.1,.9,.1,1),zero_determinant:chi=2:strength=1`.
         game: what they are to play.
     """
-    players: list[Player] = []
+    players: list[Contestant] = []
     errors: list[PaxError] = []
     for item in re.split(r",(?![^(]*\))", text):
         if item.strip() == "all":
@@ -221,7 +221,7 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _all_strategies(game: Game) -> list[Player]:
+def _all_strategies(game: Game) -> list[Contestant]:
     players = []
     for name, cls in fixed_agents().items():
         if cls.learns_within_episode or cls.__name__ in TIT_FOR_TAT_AGAIN:
@@ -233,7 +233,7 @@ def _all_strategies(game: Game) -> list[Player]:
     return players
 
 
-def _strategy(item: str, game: Game) -> Player:
+def _strategy(item: str, game: Game) -> Contestant:
     name, *assignments = re.split(r":", item)
     known = fixed_agents()
     key = _snake_case(name)
@@ -257,4 +257,4 @@ def _strategy(item: str, game: Game) -> Player:
         )
         for seat in SEATS
     ]
-    return Player(item if assignments else key, (agents[0], agents[1]))
+    return Contestant(item if assignments else key, (agents[0], agents[1]))

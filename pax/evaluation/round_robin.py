@@ -28,12 +28,9 @@ STEPS_AT_ONCE = 2**23
 """Environment steps per episode of all pairs that play in one call: what is above takes several calls of
 the same program, which bounds the memory. Learners, who keep what they saw, have a sixteenth of it."""
 
-Progress = Callable[[int, int], None]
-"""Is told how many trials are played, and of how many."""
-
 
 @dataclasses.dataclass(frozen=True)
-class Player:
+class Contestant:
     """Who takes part: an agent per seat, and what it has learned."""
 
     name: str
@@ -79,14 +76,14 @@ class OneOf(Agent):
 def play_all(
     env: Environment,
     env_params: PyTree,
-    players: Sequence[Player],
+    players: Sequence[Contestant],
     *,
     num_envs: int = 100,
     num_episodes: int = 1,
     num_trials: int = 1,
     learning: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Matches:
     """Plays every ordered pair of players, each with itself too.
 
@@ -145,7 +142,7 @@ def play_all(
 
 def check(
     env: Environment,
-    players: Sequence[Player],
+    players: Sequence[Contestant],
     *,
     num_envs: int,
     num_episodes: int,
@@ -184,9 +181,9 @@ class _Architecture:
     """`[len(places), ...]`."""
 
 
-def _architectures(players: Sequence[Player], seat: int) -> list[_Architecture]:
+def _architectures(players: Sequence[Contestant], seat: int) -> list[_Architecture]:
     """Who can sit there, by what they compute: all agents without parameters or memory are one."""
-    groups: dict[str, list[tuple[int, Player, Agent]]] = {}
+    groups: dict[str, list[tuple[int, Contestant, Agent]]] = {}
     for place, player in enumerate(players):
         agent = player.agents[seat]
         if agent is None:

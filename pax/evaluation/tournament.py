@@ -11,7 +11,6 @@ Who cannot play is named, and the exit code is 1 then.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import pathlib
 import sys
@@ -29,14 +28,17 @@ from pax.envs.wrappers import Continuation, Noise, steps_for
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
+    csv_number,
     draw_matrix,
     matrix_table,
     number,
     write_matrix,
 )
-from pax.evaluation.match_programs import Progress, Setup
+from pax.evaluation.match_programs import Setup
 from pax.evaluation.round_robin import check, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
+from pax.run.files import write_rows, write_whole
+from pax.run.progress_line import ProgressLine
 
 GAME = "configs/ipd.py:ppo"
 GENERATIONS = Limit(1, 100_000, whole=True)
@@ -45,7 +47,7 @@ STEPS_PER_UNIT = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class TournamentOptions:
     """How pairs play, and for how long evolution goes on."""
 
     num_envs: int = 100
@@ -71,7 +73,7 @@ class Outcome:
     """`[T, N]`, of the population."""
 
 
-def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
+def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) -> Outcome:
     """Plays a round robin, writes what came of it to a folder, and prints the ranking.
 
     Raises:
@@ -101,7 +103,7 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
             setup.players,
             **sizes,
             seed=options.seed,
-            progress=Progress(),
+            progress=ProgressLine("matches").count,
         )
         seconds = time.monotonic() - started
         outcome = evaluate(played.rewards[:, :, :, 0], options.generations)
@@ -123,7 +125,7 @@ def tournament(setup: Setup, options: Options, workdir: str | None) -> Outcome:
         sorted_names = [names[place] for place in order]
         sorted_payoffs = MeanInterval(*(part[np.ix_(order, order)] for part in outcome.payoffs))
         matrix = matrix_table(sorted_names, sorted_payoffs, "gets against", wide=sys.maxsize)
-        (folder / "tournament.md").write_text("\n\n".join([*parts, matrix]) + "\n")
+        write_whole(folder / "tournament.md", "\n\n".join([*parts, matrix]) + "\n")
         pairs = mean_interval(played.rewards.reshape(len(names), len(names), 2, -1))
         write_matrix(folder / "matrix.csv", names, pairs, options.num_envs)
         write_ranking(folder / "ranking.csv", names, outcome, order)
@@ -235,23 +237,20 @@ def write_ranking(
     path: pathlib.Path, names: Sequence[str], outcome: Outcome, order: np.ndarray
 ) -> None:
     """Writes a row per player, the best first."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["rank", "player", "mean", "low", "high", "final_share"])
-        for rank, place in enumerate(order):
-            mean, half = outcome.scores.mean[place], outcome.scores.half[place]
-            numbers = (mean, mean - half, mean + half, outcome.shares[-1, place])
-            cells = ["" if np.isnan(value) else f"{value:.6g}" for value in numbers]
-            writer.writerow([rank + 1, names[place], *cells])
+    rows = [["rank", "player", "mean", "low", "high", "final_share"]]
+    for rank, place in enumerate(order):
+        mean, half = outcome.scores.mean[place], outcome.scores.half[place]
+        numbers = (mean, mean - half, mean + half, outcome.shares[-1, place])
+        rows.append([str(rank + 1), names[place], *map(csv_number, numbers)])
+    write_rows(path, rows)
 
 
 def write_shares(path: pathlib.Path, names: Sequence[str], outcome: Outcome) -> None:
     """Writes a row per generation."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["generation", *names])
-        for when, shares in zip(outcome.times, outcome.shares, strict=True):
-            writer.writerow([f"{when:g}", *(f"{share:.6g}" for share in shares)])
+    rows = [["generation", *names]]
+    for when, shares in zip(outcome.times, outcome.shares, strict=True):
+        rows.append([f"{when:g}", *map(csv_number, shares)])
+    write_rows(path, rows)
 
 
 def draw_shares(
@@ -304,9 +303,9 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         any_game=given.any_game,
         allow_imports=given.allow_imports,
     )
-    names = [field.name for field in dataclasses.fields(Options)]
+    names = [field.name for field in dataclasses.fields(TournamentOptions)]
     options: dict[str, Any] = {name: given[name].value for name in names}
-    tournament(setup, Options(**options), given.workdir)
+    tournament(setup, TournamentOptions(**options), given.workdir)
     return setup
 
 

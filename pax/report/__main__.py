@@ -9,7 +9,6 @@ server or a connection. What cannot be read is told in a sentence each and left 
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pax.config.command_line import run_program
 from pax.errors import ConfigError
 from pax.report.data import group, read_runs
 from pax.report.page import GENERATOR, page
-from pax.run.files import read_regular
+from pax.run.files import read_regular, write_whole
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -53,11 +52,9 @@ def report(paths: Sequence[str], out: pathlib.Path) -> list[str]:
     # What does not fit into a float64 is infinite, and shown as undefined.
     with np.errstate(over="ignore", invalid="ignore"):
         text = page(group(runs), problems)
-    partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, out)
+        write_whole(out, text)
     except OSError as e:
         raise ConfigError(f"--out={out} cannot be written ({e.strerror}): give another file") from e
     return problems

@@ -21,7 +21,7 @@ STEPS = "environment steps"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """A folder, as far as it can be read."""
 
     path: pathlib.Path
@@ -61,7 +61,7 @@ class Experiment:
     """Runs that differ in their seed only."""
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[RecordedRun, ...]
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -89,9 +89,9 @@ def is_deviation(key: str, keys: Iterable[str]) -> bool:
     return key.endswith("/std") and key.removesuffix("/std") in keys
 
 
-def read_runs(paths: Sequence[str]) -> tuple[list[Run], list[str]]:
+def read_runs(paths: Sequence[str]) -> tuple[list[RecordedRun], list[str]]:
     """Reads what can be read; returns the runs, and a sentence for whatever could not be."""
-    runs: dict[pathlib.Path, Run] = {}
+    runs: dict[pathlib.Path, RecordedRun] = {}
     problems: list[str] = []
     for path in map(pathlib.Path, paths):
         try:
@@ -108,7 +108,7 @@ def read_runs(paths: Sequence[str]) -> tuple[list[Run], list[str]]:
     return list(runs.values()), problems
 
 
-def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
+def read_folder(path: pathlib.Path, problems: list[str]) -> RecordedRun:
     """Reads the run in a folder; what can be done without is a problem, anything else an error.
 
     Raises:
@@ -142,7 +142,7 @@ def read_folder(path: pathlib.Path, problems: list[str]) -> Run:
         if not is_whole or not least <= value <= MAX_INT:
             raise ConfigError(f"{path} is left out, as its {RUN_FILE} has {key} {short(value)}")
     evaluations = read_evaluations(path / EVALUATION_FILE, problems)
-    return Run(path, record, settings, rows, evaluations)
+    return RecordedRun(path, record, settings, rows, evaluations)
 
 
 def read_evaluations(
@@ -198,13 +198,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return settings
 
 
-def group(runs: Sequence[Run]) -> list[Experiment]:
+def group(runs: Sequence[RecordedRun]) -> list[Experiment]:
     """Experiments in the order of their first runs.
 
     Two runs of one config and one seed are the same numbers twice, and would make an interval too narrow:
     the second one begins an experiment of its own, as does a run whose config is not known.
     """
-    groups: list[list[Run]] = []
+    groups: list[list[RecordedRun]] = []
     for run in runs:
         for members in groups:
             first = members[0]
@@ -225,12 +225,12 @@ def overlap(one: range, other: range) -> bool:
     return max(one.start, other.start) < min(one.stop, other.stop)
 
 
-def without_seed(run: Run) -> dict[str, Any]:
+def without_seed(run: RecordedRun) -> dict[str, Any]:
     """Returns the settings, but for `seed`."""
     return {key: value for key, value in run.settings.items() if key != "seed"}
 
 
-def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+def differences(runs: Sequence[RecordedRun]) -> dict[str, list[str]]:
     """Settings that are not the same in all runs: by key, what each has."""
     keys = sorted({key for run in runs for key in without_seed(run)})
     table = {key: [show(run.settings.get(key, NOT_SET)) for run in runs] for key in keys}
@@ -242,7 +242,7 @@ def show(value: Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value)
 
 
-def label(runs: Sequence[Run]) -> list[str]:
+def label(runs: Sequence[RecordedRun]) -> list[str]:
     """Names each: by the config it was started from, and by what differs among those of one config."""
     names = [config_name(run) for run in runs]
     labels = []
@@ -260,7 +260,7 @@ def label(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def config_name(run: Run) -> str:
+def config_name(run: RecordedRun) -> str:
     """Returns `ipd.py:ppo`, or the folder if the config is not known."""
     path, colon, variant = str(run.record.get("config_path", "")).partition(":")
     return f"{pathlib.PurePath(path).name}{colon}{variant}" or run.path.resolve().name

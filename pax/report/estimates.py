@@ -16,7 +16,7 @@ from pax.metrics.bootstrap import (
     estimate_over_seeds,
     t_interval,
 )
-from pax.report.data import Experiment, Run, is_deviation
+from pax.report.data import Experiment, RecordedRun, is_deviation
 
 EVALUATION = "evaluation/"
 
@@ -102,7 +102,7 @@ def at_the_end(experiment: Experiment, key: str) -> Estimate:
     return estimate(experiment, tables, key)
 
 
-def _mean(run: Run, iterations: Sequence[int] | np.ndarray, key: str) -> float:
+def _mean(run: RecordedRun, iterations: Sequence[int] | np.ndarray, key: str) -> float:
     """Of what is defined; NaN if nothing is."""
     values = [run.rows[at].get(key, math.nan) for at in iterations if at in run.rows]
     known = [value for value in values if not math.isnan(value)]
@@ -148,7 +148,7 @@ class _Result:
     per_seed: Mapping[str, tuple[float, ...]] | None
 
 
-def _evaluated(runs: Sequence[Run], name: str) -> Evaluated:
+def _evaluated(runs: Sequence[RecordedRun], name: str) -> Evaluated:
     results = [result for run in runs if (result := _result(run, name)) is not None]
     keys = list(dict.fromkeys(key for result in results for key in result.means))
     iterations = tuple(result.iteration for result in results)
@@ -177,7 +177,7 @@ def _evaluated(runs: Sequence[Run], name: str) -> Evaluated:
     )
 
 
-def _result(run: Run, name: str) -> _Result | None:
+def _result(run: RecordedRun, name: str) -> _Result | None:
     """The newer one of what training and `--mode=evaluate` found."""
     prefix = f"{EVALUATION}{name}/"
     trained_at = max(

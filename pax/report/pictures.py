@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from pax.report.data import Experiment, Run
+from pax.report.data import Experiment, RecordedRun
 
 LARGEST = 400_000
 LARGEST_IN_ALL = 1_200_000
@@ -47,7 +47,7 @@ def pictures(experiments: Sequence[Experiment]) -> str:
     return says + figures + notes
 
 
-def latest(run: Run) -> dict[str, tuple[int, pathlib.Path]]:
+def latest(run: RecordedRun) -> dict[str, tuple[int, pathlib.Path]]:
     """Returns the iteration and the path of the last picture, by evaluation."""
     found: dict[str, tuple[int, pathlib.Path]] = {}
     for path in sorted((run.path / "videos").glob("*")):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import itertools
 import os
 import pathlib
 import re
 import stat
-from typing import BinaryIO
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 FOREIGN = ("lost+found", ".gitkeep", ".gitignore", ".DS_Store", "Thumbs.db")
 """What file systems and version control leave in folders that are empty otherwise."""
@@ -20,11 +23,13 @@ _OURS = re.compile(r"\..+\.(tmp|lock)|\.(run|training)\.json|\.nfs[0-9a-f]+")
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a file that is either as it was or as it should be, whenever the process is killed.
 
+    Processes that write it at the same time do not disturb each other: one of them is the last.
+
     Raises:
         OSError: if it cannot be written; the file is as it was then.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("wb") as file:
@@ -32,10 +37,21 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         # On a full disk, part of it would take the place of what else is to be written.
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a CSV file whole.
+
+    Raises:
+        OSError: if it cannot be written; the file is as it was then.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:

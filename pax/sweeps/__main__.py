@@ -24,12 +24,12 @@ from ml_collections import config_flags
 from pax.checks import folder
 from pax.config.command_line import print_error, run_program
 from pax.errors import ConfigError
-from pax.sweeps.folder import Run, check_folder, claim, runs_of
+from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
 
-Submit = Callable[[Sequence[Run], flags.FlagValues], int]
+Submit = Callable[[Sequence[SweepRun], flags.FlagValues], int]
 """Hands runs, and the flags, to something else than this machine; returns the exit code."""
 
 
@@ -135,7 +135,7 @@ def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
         )
 
 
-def plan(given: flags.FlagValues) -> list[Run]:
+def plan(given: flags.FlagValues) -> list[SweepRun]:
     """Returns the runs that the flags ask for, once it is clear that each of them can be built."""
     if given.config is None:
         raise ConfigError("--config is missing: give a config file with a get_sweep()")

@@ -20,7 +20,7 @@ SWEEP_FILE = "sweep.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class SweepRun:
     """One run of a sweep."""
 
     index: int
@@ -83,7 +83,7 @@ class Run:
 
 def runs_of(
     folder: pathlib.Path, config: str, common: Mapping[str, Any], sweep: Sequence[Overrides]
-) -> list[Run]:
+) -> list[SweepRun]:
     """Returns the runs of a sweep.
 
     Raises:
@@ -94,10 +94,12 @@ def runs_of(
             raise ConfigError(
                 f"--config.{key}={brief(value)} is a setting that the sweep sets: take it away"
             )
-    return [Run(index, overrides, folder, config, common) for index, overrides in enumerate(sweep)]
+    return [
+        SweepRun(index, overrides, folder, config, common) for index, overrides in enumerate(sweep)
+    ]
 
 
-def claim(runs: Sequence[Run]) -> None:
+def claim(runs: Sequence[SweepRun]) -> None:
     """Makes the folder one of this sweep, unless it is of others; a sweep may grow at its end.
 
     Raises:
@@ -112,7 +114,7 @@ def claim(runs: Sequence[Run]) -> None:
         raise _unusable(folder, e) from e
 
 
-def check_folder(runs: Sequence[Run]) -> dict[str, Any]:
+def check_folder(runs: Sequence[SweepRun]) -> dict[str, Any]:
     """Checks that the folder can be one of this sweep, and writes nothing; returns what is to be recorded.
 
     Raises:

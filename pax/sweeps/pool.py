@@ -11,14 +11,14 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
 from pax.run.interrupt import stop_on_signals
-from pax.sweeps.folder import Run
+from pax.run.progress_line import ProgressLine
+from pax.sweeps.folder import SweepRun
 from pax.sweeps.sweep import describe
 
 try:
@@ -33,7 +33,7 @@ POLL_SECONDS = 0.2
 class Child:
     """A process that trains a run."""
 
-    run: Run
+    run: SweepRun
     process: subprocess.Popen
     device: str | None
 
@@ -54,7 +54,7 @@ class Pool:
 
     def __init__(
         self,
-        runs: Sequence[Run],
+        runs: Sequence[SweepRun],
         *,
         max_parallel: int = 1,
         retries: int = 1,
@@ -67,12 +67,12 @@ class Pool:
         self._gpus = list(gpus)
         self._say = say
         self._children: list[Child] = []
-        self._waiting: list[Run] = []
-        self._elsewhere: list[Run] = []
+        self._waiting: list[SweepRun] = []
+        self._elsewhere: list[SweepRun] = []
         self._died: dict[int, int] = {}
         self._stopped_by: signal.Signals | None = None
-        self._progress = Progress(runs)
-        self.failed: list[Run] = []
+        self._progress = SweepProgress(runs)
+        self.failed: list[SweepRun] = []
 
     def work(self) -> signal.Signals | None:
         """Trains them; returns the signal that ended it early, if one did."""
@@ -138,7 +138,7 @@ class Pool:
                 else:
                     self._children.append(self._spawn(run, lock))
 
-    def _spawn(self, run: Run, lock: int) -> Child:
+    def _spawn(self, run: SweepRun, lock: int) -> Child:
         taken = [child.device for child in self._children]
         device = next((gpu for gpu in self._gpus if gpu not in taken), None)
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device} if device else None
@@ -170,11 +170,11 @@ class Pool:
             else:
                 self._retry(run, code)
 
-    def _done(self, run: Run) -> None:
+    def _done(self, run: SweepRun) -> None:
         self._progress.done(run)
         self._tell(f"{run.name} done ({self._progress}): {describe(run.overrides)}")
 
-    def _retry(self, run: Run, code: int) -> None:
+    def _retry(self, run: SweepRun, code: int) -> None:
         died = self._died[run.index] = self._died.get(run.index, 0) + 1
         how = (
             f"was killed by {signal.Signals(-code).name}"
@@ -193,39 +193,36 @@ class Pool:
             self._tell(f"{run.name} {how}, see {run.log}: {last_line(run)}")
 
 
-class Progress:
+class SweepProgress:
     """One line on a terminal: how many are done, and how long the rest will take."""
 
-    def __init__(self, runs: Sequence[Run]):
+    def __init__(self, runs: Sequence[SweepRun]):
         self._total = len(runs)
-        self._started = time.monotonic()
+        self._line = ProgressLine("runs")
         self._before = {run.index: run.fraction for run in runs}
         self._finished = {run.index for run in runs if run.is_done}
         self._failed = 0
-        self._running: Sequence[Run] = ()
-        self._width = 0
+        self._running: Sequence[SweepRun] = ()
 
-    def done(self, run: Run) -> None:
+    def done(self, run: SweepRun) -> None:
         """Counts a run."""
         self._finished.add(run.index)
         self._running = [other for other in self._running if other.index != run.index]
 
-    def failed(self, run: Run) -> None:
+    def failed(self, run: SweepRun) -> None:
         """Counts a run that is given up."""
         self._failed += 1
         self._before.pop(run.index)
 
-    def left(self) -> float | None:
-        """Seconds until all are done, from how long it took to get this far; None if that is not known."""
+    def eta(self) -> str:
+        """Returns when all are done, from how long it took to get this far; empty if that is not known."""
         fractions = {run.index: run.fraction for run in self._running}
         now = {
             index: 1.0 if index in self._finished else fractions.get(index, before)
             for index, before in self._before.items()
         }
-        worked = sum(now[index] - before for index, before in self._before.items())
-        if worked <= 0:
-            return None
-        return (time.monotonic() - self._started) / worked * (len(now) - sum(now.values()))
+        before = sum(self._before.values())
+        return self._line.eta(sum(now.values()) - before, len(now) - before)
 
     def __str__(self) -> str:
         """`3/12 runs done, 1 running, ETA 40 s`."""
@@ -234,26 +231,20 @@ class Progress:
             parts.append(f"{len(self._running)} running")
         if self._failed:
             parts.append(f"{self._failed} failed")
-        left = self.left()
-        return ", ".join(parts if left is None else [*parts, f"ETA {left:.0f} s"])
+        eta = self.eta()
+        return ", ".join([*parts, eta] if eta else parts)
 
-    def show(self, running: Sequence[Run]) -> None:
+    def show(self, running: Sequence[SweepRun]) -> None:
         """Draws the line anew."""
         self._running = running
-        if not sys.stderr.isatty():
-            return
-        line = str(self)
-        print(f"\r{line:{self._width}}", end="", file=sys.stderr, flush=True)
-        self._width = len(line)
+        self._line.show(str(self))
 
     def clear(self) -> None:
         """Takes the line away."""
-        if self._width:
-            print(f"\r{'':{self._width}}\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
+        self._line.clear()
 
 
-def last_line(run: Run) -> str:
+def last_line(run: SweepRun) -> str:
     """Returns the last words of a run."""
     try:
         lines = [line for line in run.log.read_text(errors="replace").splitlines() if line.strip()]
@@ -263,7 +254,7 @@ def last_line(run: Run) -> str:
 
 
 @contextlib.contextmanager
-def _claimed(run: Run) -> Iterator[int | None]:
+def _claimed(run: SweepRun) -> Iterator[int | None]:
     """A descriptor of the lock of a run, None if a process that trains it holds it.
 
     The lock is that of the open file: whoever inherits the descriptor holds it too.

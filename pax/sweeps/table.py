@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from pax.errors import ConfigError, nearest
 from pax.metrics.writers import METRICS_FILE, read_metrics
-from pax.sweeps.folder import Run
+from pax.run.files import write_rows, write_whole
+from pax.sweeps.folder import SweepRun
 
 NAME = "sweep"
 
 
-def write_table(runs: Sequence[Run], metric: str, ascending: bool) -> str:
+def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
     """Writes `sweep.csv` and `sweep.md` to the folder of the sweep; returns the latter.
 
     Args:
@@ -48,18 +46,15 @@ def write_table(runs: Sequence[Run], metric: str, ascending: bool) -> str:
     ]
     folder = runs[0].folder
     text = markdown(header, rows)
-    _write(folder / f"{NAME}.md", text + "\n")
-    partial = folder / f".{NAME}.csv"
-    with partial.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    os.replace(partial, folder / f"{NAME}.csv")
+    write_whole(folder / f"{NAME}.md", text + "\n")
+    write_rows(folder / f"{NAME}.csv", [header, *rows])
     known = {key for row in reported for key in row}
     if known and metric not in known:
         raise ConfigError(f"no run reports --metric={metric}: {nearest(metric, known)}")
     return text
 
 
-def final_metrics(run: Run) -> dict[str, float]:
+def final_metrics(run: SweepRun) -> dict[str, float]:
     """Returns what a run reported last, by metric; what is undefined is left out."""
     path = run.workdir / METRICS_FILE
     found: dict[str, Any] = {}
@@ -83,9 +78,3 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _one_line(cell: str) -> str:
     return " ".join(cell.split())
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(text)
-    os.replace(partial, path)

@@ -17,11 +17,11 @@ from pax.config.files import load_config
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.evaluation import crossplay as program
-from pax.evaluation.crossplay import Options
+from pax.evaluation.crossplay import CrossplayOptions
 from pax.evaluation.estimates import by_role
 from pax.evaluation.match_programs import set_up
 from pax.evaluation.players import Game, load_strategies
-from pax.evaluation.round_robin import Player, play_all
+from pax.evaluation.round_robin import Contestant, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.run.directory import open_run
 
@@ -89,7 +89,7 @@ def test_policies_and_strategies_earn_what_the_closed_form_says(run, tmp_path, c
     names = [f"agent1_seed_{seed}" for seed in POLICIES] + list(FIXED)
     assert [player.name for player in setup.players] == names
     assert not setup.errors
-    matrix = program.crossplay(setup, Options(num_envs=500), str(tmp_path))
+    matrix = program.crossplay(setup, CrossplayOptions(num_envs=500), str(tmp_path))
     expected = expected_matrix([*POLICIES.values(), *FIXED.values()])
     # Half of a 95 % interval of 500 samples is 1.965 standard errors. Nearly all means are within three, as
     # chance has it, and none is far off.
@@ -216,8 +216,8 @@ def test_a_policy_plays_only_where_it_sees_what_it_saw():
     agent = PPO.for_env(env, 0)
     shapes = jax.eval_shape(agent.init, jax.random.key(0)).params
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    first = Player("first", (agent, None), zeros)
-    second = Player("second", (None, Defect.for_env(env, 1)))
+    first = Contestant("first", (agent, None), zeros)
+    second = Contestant("second", (None, Defect.for_env(env, 1)))
     rewards = play_all(env, env.default_params, [first, second], num_envs=2).rewards
     played = np.isfinite(rewards).all(axis=(2, 3, 4))
     assert played.tolist() == [[False, True], [False, False]]
@@ -226,8 +226,8 @@ def test_a_policy_plays_only_where_it_sees_what_it_saw():
 def test_learners_go_on_learning():
     env = IteratedMatrixGame(num_inner_steps=20)
     agent = dataclasses.replace(Tabular.for_env(env), learning_rate=0.3, entropy_coeff=0.0)
-    learner = Player("learner", (agent, None), {"table": np.zeros((5, 3), np.float32)})
-    defect = Player("defect", (None, Defect.for_env(env, 1)))
+    learner = Contestant("learner", (agent, None), {"table": np.zeros((5, 3), np.float32)})
+    defect = Contestant("defect", (None, Defect.for_env(env, 1)))
     sizes = {"num_envs": 10, "num_episodes": 30, "num_trials": 2}
     matches = play_all(env, env.default_params, [learner, defect], **sizes, learning=True)
     against_defect = matches.by_episode[0, 1, 0]
@@ -247,9 +247,9 @@ def test_learners_go_on_learning():
 def test_learners_need_episodes_of_a_size_that_they_can_use(run):
     setup = set_up([str(run)], "", None, num_steps=7)
     with pytest.raises(ConfigError, match="num_minibatches is 10 in Tabular"):
-        program.crossplay(setup, Options(num_envs=3, learning=True), None)
+        program.crossplay(setup, CrossplayOptions(num_envs=3, learning=True), None)
     with pytest.raises(ConfigError, match="num_envs is 0: give at least 1"):
-        program.crossplay(setup, Options(num_envs=0), None)
+        program.crossplay(setup, CrossplayOptions(num_envs=0), None)
 
 
 def test_what_does_not_fit_into_one_call_takes_several_of_one_length():
@@ -276,7 +276,7 @@ def test_intervals_are_those_of_student():
 
 def test_seeds_are_the_sample():
     def players(run):
-        return [Player(f"{run}a_seed_{s}", (None, None), {}, f"{run}/a", s) for s in range(3)]
+        return [Contestant(f"{run}a_seed_{s}", (None, None), {}, f"{run}/a", s) for s in range(3)]
 
     x = np.array([[1.0, 2, 6], [4, 3, 8], [0, 7, 5]])
     mean = np.stack([x, -x], axis=-1)
@@ -300,17 +300,17 @@ def test_seeds_are_the_sample():
 
 
 def test_two_seeds_are_needed_for_an_interval_over_them():
-    player = Player("a_seed_0", (None, None), {}, "a", 0)
+    player = Contestant("a_seed_0", (None, None), {}, "a", 0)
     (group,) = by_role([player], np.ones((1, 1, 2)))
     assert group.pairs == "same seed"
     assert np.isnan(group.half).all()
-    assert by_role([Player("b", (None, None))], np.ones((1, 1, 2))) == []
+    assert by_role([Contestant("b", (None, None))], np.ones((1, 1, 2))) == []
 
 
 def test_intervals_over_seeds_hold_what_they_promise():
     """Rewards are a row's effect, a column's effect, which go together, and luck: 1000 runs of 5 seeds."""
     rng = np.random.default_rng(0)
-    players = [Player(f"a_seed_{s}", (None, None), {}, "a", s) for s in range(5)]
+    players = [Contestant(f"a_seed_{s}", (None, None), {}, "a", s) for s in range(5)]
     held = []
     for _ in range(1000):
         row = rng.normal(size=5)

@@ -14,7 +14,7 @@ from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation import tournament as program
 from pax.evaluation.match_programs import set_up
-from pax.evaluation.tournament import Options, evaluate, replicator
+from pax.evaluation.tournament import TournamentOptions, evaluate, replicator
 
 CONFIG = "configs/ipd.py:ppo"
 PAYOFF = np.array([[-1.0, -1.0], [-3.0, 0.0], [0.0, -3.0], [-2.0, -2.0]])
@@ -38,7 +38,7 @@ def play(folder, **settings):
     w = settings.get("continuation")
     num_steps = NUM_STEPS if w is None else steps_for(w)
     setup = set_up([], STRATEGIES, None, default_config=CONFIG, num_steps=num_steps)
-    return program.tournament(setup, Options(num_envs=NUM_ENVS, **settings), str(folder))
+    return program.tournament(setup, TournamentOptions(num_envs=NUM_ENVS, **settings), str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_equal_payoffs_change_nothing():
 def test_what_is_wrong_is_said_before_a_folder_is_made(settings, config, message, tmp_path):
     setup = set_up([], "all", load_config(config))
     with pytest.raises(ConfigError, match=message):
-        program.tournament(setup, Options(**settings), str(tmp_path / "new"))
+        program.tournament(setup, TournamentOptions(**settings), str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from launch.reproduce import __main__ as program
 from launch.reproduce import published as tables
-from launch.reproduce.published import Cell, Table
+from launch.reproduce.published import Cell, PublishedTable
 from pax.errors import ConfigError, OutputError
 from pax.run.locks import holding
 
@@ -36,7 +36,7 @@ def table(monkeypatch):
         Cell("one: a - b", (-1.0, None), cell("one", [[-1.0, 0.0], [-2.0, 1.0]])),
         Cell("two", (), cell("two", [[0.5, 0.25]])),
     )
-    built = Table("A table", "reward", "pair", ("first", "second"), cells)
+    built = PublishedTable("A table", "reward", "pair", ("first", "second"), cells)
     monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
     return measured, failing
 

@@ -17,7 +17,7 @@ from launch import sweep as program
 from pax.errors import ConfigError
 from pax.metrics.writers import read_metrics
 from pax.run.interrupt import STOP_SIGNALS
-from pax.sweeps.folder import Run, claim, runs_of
+from pax.sweeps.folder import SweepRun, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.table import write_table
 
@@ -55,7 +55,7 @@ log("end")
 """
 
 
-class Fake(Run):
+class Fake(SweepRun):
     """Overrides say how long it takes, and how often it fails."""
 
     @property

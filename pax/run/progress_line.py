@@ -1,0 +1,48 @@
+"""One line on a terminal: how far a program is, and how long the rest will take."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+CLEAR = "\r\033[K"
+"""Takes away the line that a terminal is at."""
+
+
+class ProgressLine:
+    """Shows progress on stderr if it is a terminal, and nothing otherwise.
+
+    Args:
+        unit: what is counted, as in `matches`.
+    """
+
+    def __init__(self, unit: str):
+        self._unit = unit
+        self._started = time.monotonic()
+        self._is_shown = False
+
+    def eta(self, done: float, total: float) -> str:
+        """Returns `ETA 40 s`, from how long it took to get this far; empty if that is not known yet."""
+        if done <= 0:
+            return ""
+        return f"ETA {(time.monotonic() - self._started) / done * (total - done):.0f} s"
+
+    def count(self, done: int, total: int, what: str = "") -> None:
+        """Shows how many are done, and what is being done; takes the line away when all are."""
+        if done == total:
+            self.clear()
+        else:
+            self.show(f"{done}/{total} {self._unit}", self.eta(done, total), what)
+
+    def show(self, *parts: str) -> None:
+        """Draws the line anew, from those parts that are not empty."""
+        if sys.stderr.isatty():
+            line = ", ".join(part for part in parts if part)
+            print(f"{CLEAR}{line} ", end="", file=sys.stderr, flush=True)
+            self._is_shown = True
+
+    def clear(self) -> None:
+        """Takes the line away."""
+        if self._is_shown:
+            print(CLEAR, end="", file=sys.stderr, flush=True)
+            self._is_shown = False
