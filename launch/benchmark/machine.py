@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
 from jax.interpreters import partial_eval
 
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
@@ -117,13 +118,12 @@ def _draws(length: int) -> Callable[[jax.Array], jax.Array]:
     return run
 
 
-def count(function: Callable[..., Any], *args: Any) -> dict[str, float]:
-    """Returns how much of each of `BOUNDS` a call of a function asks for, from its trace.
+def count(closed: ClosedJaxpr) -> dict[str, float]:
+    """Returns how much of each of `BOUNDS` a traced program asks for.
 
     What does not contribute to the result is not counted; of branches, the dearer one is. Rounds of loops
     whose number is not known count once.
     """
-    closed = jax.make_jaxpr(function)(*args)
     jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
     return dict.fromkeys(BOUNDS, 0.0) | _count(jaxpr)
 

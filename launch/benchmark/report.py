@@ -11,6 +11,9 @@ from pax.errors import ConfigError
 from pax.run.files import read_regular
 
 FORMAT = 1
+COUNTED = (
+    "its products, functions and draws one after the other, at the speeds of the machine's bounds"
+)
 SAME = ("cpu", "cores", "device", "num_devices", "platform")
 """What must agree if two files are to be compared."""
 BUSY = 0.5
@@ -53,7 +56,7 @@ def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
 
 def to_markdown(results: Mapping[str, Any]) -> str:
     """Returns all tables, with what they were measured on."""
-    rows = results["rows"]
+    rows = with_limits(results["rows"])
     parts = [machine_text(results["machine"])]
     for suite, title in (
         ("machine", "The machine's bounds"),
@@ -75,6 +78,19 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         for row in slower
     ]
     return "\n\n".join([*parts, *results["skipped"]])
+
+
+def with_limits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns rows in which training that has no limit of its own has that of the machine, if it is known."""
+    machine = {row["name"]: row["median"] for row in rows if row["suite"] == "machine"}
+    found = []
+    for row in map(dict, rows):
+        per_step = row["details"].get("per_step")
+        if row["limit"] is None and per_step and set(BOUNDS) <= set(machine):
+            seconds = sum(seconds_for(per_step, machine).values())
+            row["limit"] = {"median": 1.0 / max(seconds, 1e-12), "what": COUNTED}
+        found.append(row)
+    return found
 
 
 def is_busy(machine: Mapping[str, Any]) -> bool:

@@ -22,17 +22,14 @@ from typing import Any
 import jax
 
 from launch.benchmark import loop as benchmark_loop
-from launch.benchmark.limits import bare_iteration
 from launch.benchmark.machine import count
-from launch.benchmark.parts import parts_of
-from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
+from launch.benchmark.timing import Row, Sizes, rates, take_turns
 from pax.config.build import build_trainer
 from pax.config.files import load_config
-from pax.loop.xla import compiler_options, use_all_cores
+from pax.loop.xla import use_all_cores
 from pax.trainer import MetaTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
-BARE = "its networks alone: acting with a random number per action, and as many gradient steps"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Setting:
     aim: float = 0.0
     """Steps per second that two cores should do."""
     loop: bool = False
-    """Whether its limit is the plain loop of a matrix game, and not its networks."""
+    """Whether its limit is the plain loop of a matrix game, and not what its operations take at least."""
 
 
 META = {"num_opps": 10, "num_envs": 2, "agent1.evolution.popsize": 50}
@@ -100,8 +97,7 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     trainer, batch = make_trainer(setting, sizes)
     iterations = 1 if sizes.quick else setting.iterations
     loop = trainer.compiled_loop
-    loop.compile(iterations)
-    program = loop._programs[iterations]
+    program = loop.compile(iterations)
     state = loop.initial_state()
 
     def train(_: int) -> Any:
@@ -121,24 +117,16 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
         "env_steps_per_iteration": trainer.env_steps_per_iteration,
     }
     steps = trainer.num_seeds * trainer.env_steps_per_iteration * iterations
-    limit_steps, what = steps, BARE
     if with_limit and setting.loop:
         try:
             # As many steps in one call: starting the threads would count for more than so short a game.
             envs = batch["num_envs"]
             calls["limit"] = benchmark_loop.matrix_game(envs, steps // envs)
-            what = benchmark_loop.WHAT
         except ImportError:
             details["no_limit"] = 'numba is not installed: pip install -e ".[benchmark]"'
-    elif with_limit:
-        parts = parts_of(trainer, batch)
-        calls["limit"], _ = compile_spread(
-            bare_iteration(parts), trainer.placement.num_devices, compiler_options()
-        )
-        limit_steps = steps // iterations
     seconds = take_turns(calls, sizes.repeats, sizes.min_seconds)
     if with_limit:
-        counts = count(lambda state: trainer._loop.run(state, 1), loop.abstract_state())
+        counts = count(loop.trace(1))
         per_step = trainer.num_seeds * trainer.env_steps_per_iteration
         details["per_step"] = {bound: number / per_step for bound, number in counts.items()}
     row = Row("training", name, "steps/s", rates(steps, seconds["ours"]), details=details)
@@ -146,8 +134,8 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
         f"configs/{setting.config}, {iterations} iterations of {steps // iterations} steps per call"
     )
     if "limit" in seconds:
-        values = rates(limit_steps, seconds["limit"])
-        row.limit = Row("training", f"{name}: bare", "steps/s", values, what)
+        values = rates(steps, seconds["limit"])
+        row.limit = Row("training", f"{name}: bare", "steps/s", values, benchmark_loop.WHAT)
     return row
 
 

@@ -66,6 +66,10 @@ class CompiledLoop:
         logging.info("Compiled %d iterations in %.1f s.", size, seconds)
         return self._programs[size]
 
+    def trace(self, size: int) -> jax.extend.core.ClosedJaxpr:
+        """Returns what `size` iterations consist of, as JAX traces them, to look into."""
+        return jax.make_jaxpr(lambda state: self._loop.run(state, size))(self.abstract_state())
+
     def initial_state(self) -> TrainState:
         """Returns the state before the first iteration, where it belongs."""
         where = self._placement.of_state(jax.eval_shape(self._init_state))
