@@ -265,7 +265,8 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
     if given.out == "":
         raise ConfigError("--out is empty: name a file, or leave it out")
     names = [field.name for field in dataclasses.fields(Hosts)]
-    hosts = Hosts(**{name: given[name].value for name in names})
+    asked: dict[str, Any] = {name: given[name].value for name in names}
+    hosts = Hosts(**asked)
     run = parse(arguments, same_files=False)
     workdir = run.workdir or f"{hosts.mount}/{hosts.name}"
     check(hosts, workdir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -207,5 +208,5 @@ def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[st
         except ConfigError as e:
             skipped.append(f"{name} is left out: {e}")
             continue
-        found[name] = lambda name=name, case=case: measure(name, case, sizes)
+        found[name] = functools.partial(measure, name, case, sizes)
     return found, skipped

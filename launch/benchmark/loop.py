@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def matrix_game(
 
     @numba.njit(parallel=True, fastmath=True)
     def play(seed: int, payoffs: np.ndarray, policies: np.ndarray) -> float:
-        total = 0.0
+        total: Any = 0.0
         for env in numba.prange(num_envs):
             # xorshift64* (Vigna 2016), a generator of a few operations.
             random = np.uint64(seed * num_envs + env + 1) * np.uint64(0x9E3779B97F4A7C15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -86,7 +87,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
         total = amount * rounds * jax.device_count() / 1e9
         return Row("machine", name, unit, rates(total, seconds), what)
 
-    return {name: lambda name=name: measure(name) for name in cases}
+    return {name: functools.partial(measure, name) for name in cases}
 
 
 def _products(size: int, batch: int, length: int) -> Callable[[jax.Array], jax.Array]:
@@ -129,7 +130,7 @@ def count(closed: ClosedJaxpr) -> dict[str, float]:
 
 
 def _count(jaxpr: Any) -> dict[str, float]:
-    total: collections.Counter[str] = collections.Counter()
+    total: Any = collections.Counter()
     for equation in jaxpr.eqns:
         name, size = equation.primitive.name, sum(var.aval.size for var in equation.outvars)
         if name == "dot_general":

@@ -152,7 +152,7 @@ def evolution(sizes: Sizes) -> Row:
             del key
             return TrainingState(jnp.full(DIMENSIONS, 2.0), (), jnp.int32(0))
 
-    learner = Evolution(
+    learner: Any = Evolution(
         Point(Discrete(1), Discrete(1)),
         popsize=POPSIZE,
         sigma=0.1,

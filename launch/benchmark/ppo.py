@@ -51,7 +51,7 @@ def make_train(
 ) -> tuple[Callable[[jax.Array], Any], Callable[[Any], tuple[Any, jax.Array]]]:
     """Makes `init(key) -> state` and `train(state) -> (state, mean lengths [updates])`, as in sarl.py."""
     env, params = gymnax.make("CartPole-v1")
-    network = ActorCritic(env.num_actions)
+    network: Any = ActorCritic(env.num_actions)
     schedule = optax.linear_schedule(2.5e-3, 0.0, 40 * epochs * minibatches)
     optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(schedule, eps=1e-5))
     discount, gae_lambda, clip, value_coeff, entropy_coeff = 0.99, 0.95, 0.2, 0.5, 0.01
@@ -104,9 +104,8 @@ def make_train(
             advantage = delta + discount * gae_lambda * going_on * advantage
             return (advantage, step.value), advantage
 
-        _, advantages = jax.lax.scan(
-            gae, (jnp.zeros_like(last_value), last_value), batch, reverse=True
-        )
+        start = (jnp.zeros_like(last_value), last_value)
+        advantages = jax.lax.scan(gae, start, batch, reverse=True)[1]
         size = num_steps * num_envs
         data = (batch, advantages, advantages + batch.value)
         data = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), data)

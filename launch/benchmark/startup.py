@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -66,18 +68,14 @@ def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
 
 def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
     """Returns what there is to measure whose name contains `only`, the cold one first: it fills the cache."""
-    folder = tempfile.TemporaryDirectory()
-    # Bound to the functions below: the folder is gone when they are.
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     def start(is_warm: bool) -> Row:
         repeats = 1 if sizes.quick else 3
         values = []
         for repeat in range(repeats + is_warm):
-            own = (
-                pathlib.Path(folder.name) / "warm"
-                if is_warm
-                else pathlib.Path(folder.name) / f"cold-{repeat}"
-            )
+            own = folder / ("warm" if is_warm else f"cold-{repeat}")
             values.append(seconds_to_first_iteration(own, sizes.quick))
         # The first of the warm ones fills the cache.
         return Row(
@@ -90,7 +88,7 @@ def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
         )
 
     def compiling(is_warm: bool) -> Row:
-        own = pathlib.Path(folder.name) / "compile"
+        own = folder / "compile"
         few = Sizes(repeats=1, quick=sizes.quick, min_seconds=0.0)
         if is_warm and not own.exists():
             measure_apart(COMPILED, few, str(own), with_limit=False)
@@ -109,5 +107,4 @@ def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
         for name, function in (("first iteration", start), (f"compiling {COMPILED}", compiling))
         for is_warm in (False, True)
     }
-    # The folder lives as long as these functions do.
     return {name: call for name, call in found.items() if only.lower() in name.lower()}

@@ -8,6 +8,7 @@ A process per setting, so that its peak memory and its compile time are its own:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -98,6 +99,7 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     iterations = 1 if sizes.quick else setting.iterations
     loop = trainer.compiled_loop
     program = loop.compile(iterations)
+    memory: Any = program.memory_analysis()
     state = loop.initial_state()
 
     def train(_: int) -> Any:
@@ -111,7 +113,7 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     details: dict[str, Any] = {
         "compile_seconds": trainer.compile_seconds,
         "peak_memory_mib": _peak_memory() / 2**20,
-        "temporary_mib": program.memory_analysis().temp_size_in_bytes / 2**20,
+        "temporary_mib": memory.temp_size_in_bytes / 2**20,
         "placement": str(trainer.placement),
         "aim": None if sizes.quick else setting.aim,
         "env_steps_per_iteration": trainer.env_steps_per_iteration,
@@ -210,7 +212,7 @@ def from_json(fields: Mapping[str, Any]) -> Row:
 def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
     """Returns what there is to measure whose name contains `only`."""
     return {
-        name: lambda name=name: measure_apart(name, sizes)
+        name: functools.partial(measure_apart, name, sizes)
         for name in SETTINGS
         if only.lower() in name.lower()
     }

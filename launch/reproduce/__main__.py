@@ -87,7 +87,7 @@ def _measure_and_show(table: PublishedTable, name: str, folder: pathlib.Path) ->
     print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
 
 
-def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
+def _claim(folder: pathlib.Path, what: dict[str, Any]) -> None:
     """Makes the folder one of these results, unless it is of others."""
     path = folder / "table.json"
     try:
@@ -107,7 +107,7 @@ def _claim(folder: pathlib.Path, what: dict[str, object]) -> None:
         raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
 
 
-def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
+def measure(cell: Cell, folder: pathlib.Path) -> dict[str, Any]:
     """Returns the samples `[seeds, players]` of a cell, from the folder if they are there."""
     path = folder / "cells" / f"{cell.key}.json"
     if path.exists():
@@ -120,7 +120,7 @@ def measure(cell: Cell, folder: pathlib.Path) -> dict[str, object]:
     return result
 
 
-def _read_cell(path: pathlib.Path) -> dict[str, object]:
+def _read_cell(path: pathlib.Path) -> dict[str, Any]:
     try:
         result = json.loads(read_regular(path))
         samples = np.asarray(result["samples"], np.float64)
@@ -132,13 +132,13 @@ def _read_cell(path: pathlib.Path) -> dict[str, object]:
     raise OutputError(f"{path} cannot be used ({short(reason)}): take it away to measure it anew")
 
 
-def summary(result: dict[str, object]) -> tuple[np.ndarray, np.ndarray, int]:
+def summary(result: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, int]:
     """Means, standard errors and number of seeds."""
     samples = np.asarray(result["samples"], np.float64)
     return samples.mean(axis=0), standard_error(samples, axis=0), len(samples)
 
 
-def to_markdown(table: PublishedTable, results: Sequence[dict[str, object]]) -> str:
+def to_markdown(table: PublishedTable, results: Sequence[dict[str, Any]]) -> str:
     """Returns the table as people read it: mean and standard error per player, and what was published."""
     lines = [
         f"{table.title}. {table.unit}, mean +- standard error over seeds.",
@@ -157,9 +157,7 @@ def to_markdown(table: PublishedTable, results: Sequence[dict[str, object]]) -> 
     return "\n".join(lines)
 
 
-def write_csv(
-    table: PublishedTable, results: Sequence[dict[str, object]], path: pathlib.Path
-) -> None:
+def write_csv(table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     """Writes a row per cell and column."""
     rows = [[table.first, "column", "mean", "standard_error", "published", "seeds"]]
     for cell, result in zip(table.cells, results, strict=True):
@@ -173,7 +171,7 @@ def write_csv(
     write_rows(path, rows)
 
 
-def draw(table: PublishedTable, results: Sequence[dict[str, object]], path: pathlib.Path) -> None:
+def draw(table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     """Draws means with 95 % t intervals over seeds, and crosses where something was published."""
     figure = new_figure((7, 1.2 + 0.28 * len(table.cells)))
     axes = figure.subplots()

@@ -111,14 +111,24 @@ def _exact(game: str, first: str, second: str, num_seeds: int, num_envs: int) ->
     return np.asarray(play(jax.device_put(keys, sharding), env_params))
 
 
+def _exact_cell(
+    label: str,
+    published: tuple[float | None, ...],
+    pair: tuple[str, str, str],
+    sizes: tuple[int, int],
+) -> Cell:
+    return Cell(label, published, lambda folder: _exact(*pair, *sizes))
+
+
 def mfos(quick: bool) -> PublishedTable:
     """Describes model-free opponent shaping (Lu et al. 2022): exact learners, and who shapes them."""
     sizes = (2, 64) if quick else (4, 8192)
     cells = [
-        Cell(
+        _exact_cell(
             f"{game}: {first} - {second}",
             MFOS_PUBLISHED.get((game, first, second), ()),
-            lambda folder, pair=(game, first, second): _exact(*pair, *sizes),
+            (game, first, second),
+            sizes,
         )
         for game in GAMES
         for first, second in itertools.product(("static", "NL", "LOLA (taylor)"), repeat=2)
@@ -166,11 +176,7 @@ def lola(quick: bool) -> PublishedTable:
         ("LOLA (full), 1 step", "LOLA (full)", ()),
     )
     cells = [
-        Cell(
-            f"exact: {label}",
-            published,
-            lambda folder, name=name: _exact("IPD", name, name, *sizes),
-        )
+        _exact_cell(f"exact: {label}", published, ("IPD", name, name), sizes)
         for label, name, published in exact
     ]
     sampled = (

@@ -44,7 +44,7 @@ def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "env_steps": trainer.env_steps_per_iteration * trainer.num_seeds,
             "seconds": times[1:],
             "bytes": num_bytes(program),
-            "sent": [found._asdict() for found in collectives(program.as_text())],
+            "sent": [found._asdict() for found in collectives(program.as_text() or "")],
         }
         for trainer, program, times in zip(trainers, programs, seconds, strict=True)
     ]
@@ -61,7 +61,7 @@ def build(config: str, overrides: dict[str, Any]) -> MetaTrainer:
 
 def num_bytes(program: jax.stages.Compiled) -> int:
     """Returns what one iteration needs on one device: state, results, and what is only there in between."""
-    memory = program.memory_analysis()
+    memory: Any = program.memory_analysis()
     sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return int(np.asarray(sizes + memory.temp_size_in_bytes))
 
