@@ -25,6 +25,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from pax.callbacks.callback import CallbackError
+from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
 from pax.config.build import build_trainer
 from pax.config.command_line import flag_values, run_program
@@ -35,7 +36,7 @@ from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache
 from pax.run import distributed
 from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
-from pax.trainer import CHECKPOINTS, MetaTrainer
+from pax.trainer import MetaTrainer
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:

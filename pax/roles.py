@@ -18,6 +18,7 @@ from pax.checks import (
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_spaces
+from pax.learners.gradient import Gradient
 from pax.learners.learner import Learner
 
 
@@ -60,6 +61,13 @@ class Role:
     def carried(self) -> bool:
         """Whether its state outlives an iteration without a learner."""
         return self.learner is None and self.reset_every != 1 and self.learns_in_trial
+
+
+def as_role(role: Role | Agent, seat: int) -> Role:
+    """Returns a role as it is; a bare agent as the role `agent<seat + 1>` on that seat."""
+    if isinstance(role, Role):
+        return role
+    return Role(f"agent{seat + 1}", role, (seat,), Gradient(role) if role.learns else None)
 
 
 def check_roles(roles: Sequence[Role], env: Environment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,48 +17,32 @@ from pax import tasks
 from pax.agents.agent import Agent
 from pax.callbacks.callback import Callback
 from pax.callbacks.callback_list import CallbackList
-from pax.checkpoints.reader import CheckpointReader
+from pax.checkpoints.policies import POLICIES, export_policies
+from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
+from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.writer import Checkpointer
-from pax.checks import (
-    COUNT,
-    COUNT_OR_NONE,
-    MAX_INT,
-    Limit,
-    check_choice,
-    check_distinct,
-    check_instance,
-    check_items,
-    check_kind,
-    check_mapping,
-    check_name,
-    check_number,
-    folder,
-)
+from pax.checks import COUNT, COUNT_OR_NONE, check_kind, check_number, folder
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from pax.interface import check_agent, check_game, check_params
-from pax.learners.gradient import Gradient
+from pax.interface import check_params
 from pax.loop.compiled import CompiledLoop
-from pax.loop.evaluator import Evaluation, Evaluator, Recording, export_policies
+from pax.loop.counts import Counts
+from pax.loop.evaluator import Evaluation, Evaluations, Recording
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings, show_log_lines
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import create_writer, metric_writers
-from pax.roles import Role, check_candidates, check_roles
+from pax.roles import Role, as_role
 from pax.run import distributed
 from pax.run.files import is_full
 from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.run.locks import FileLock, lock_run
 from pax.run.status import StatusReport
+from pax.trainer_checks import check_fit, check_kinds
 from pax.types import PyTree, TrainState
 
-CHECKPOINTS = "checkpoints"
-POLICIES = "policies"
-AS_TRAINED = "as_trained"
-"""The evaluation of the roles as they are, which a trainer without any other has."""
 SECONDS_BETWEEN_LOG_LINES = 2.0
-SPEED = "env_steps_per_second"
 
 
 class MetaTrainer:
@@ -125,65 +109,14 @@ class MetaTrainer:
             ConfigError: if anything does not fit, in one sentence.
         """
         check_jax_settings()
-        sizes = {
-            "num_envs": num_envs,
-            "num_opps": num_opps,
-            "num_outer_steps": num_outer_steps,
-            "num_iters": num_iters,
-            "num_seeds": num_seeds,
-            "chunk": chunk,
-        }
-        for name, size in sizes.items():
-            check_number(name, size, COUNT)
-        check_number("seed", seed, Limit(0, MAX_INT - num_seeds, whole=True))
-        check_instance("env", env, Environment, "a game, such as IteratedMatrixGame()")
-        check_items("roles", roles, "a list of agents and roles")
-        remedy = "an agent, such as PPO.for_env(env), or a pax.Role"
-        for index, role in enumerate(roles):
-            check_instance(f"roles[{index}]", role, (Role, Agent), remedy)
-        tasks.check_are_samplers("samplers", samplers)
-        if num_devices is not None and num_devices != -1:
-            check_number("num_devices", num_devices, COUNT)
-        if evaluations is not None:
-            check_mapping("evaluations", evaluations, "a dict of evaluations by name")
-            for name, evaluation in evaluations.items():
-                check_name("an evaluation", name)
-                remedy = "a pax.Evaluation, or a dict of roles by the name of who they replace"
-                check_instance(f"evaluations[{name!r}]", evaluation, (Evaluation, Mapping), remedy)
-            check_distinct("evaluations", evaluations)
-        if hyperparameters is not None:
-            check_mapping("hyperparameters", hyperparameters, "a dict of settings by name")
+        self._counts = Counts(num_envs, num_opps, num_outer_steps, num_seeds, chunk, seed)
+        check_number("num_iters", num_iters, COUNT)
+        check_kinds(env, roles, samplers, num_devices, evaluations, hyperparameters)
         self.env = env
         self.env_params = env.default_params if env_params is None else env_params
         check_params("env_params", env, self.env_params)
         self.roles = tuple(as_role(role, seat) for seat, role in enumerate(roles))
-        check_game(env, self.env_params)
-        check_roles(self.roles, env)
-        num_candidates = check_candidates(self.roles)
-        games = num_seeds * num_candidates * num_opps * num_envs
-        if games * env.num_players > MAX_INT:
-            raise ConfigError(
-                f"num_seeds x candidates x num_opps x num_envs is {num_seeds} x {num_candidates} x "
-                f"{num_opps} x {num_envs}, games of more players at once than the {MAX_INT} that a program "
-                "can count: give fewer"
-            )
-        for role in self.roles:
-            shapes = role.agent.remembers_trial and num_outer_steps == 1
-            if shapes and not any(other.agent.learns_within_episode for other in self.roles):
-                raise ConfigError(
-                    f"num_outer_steps is 1, and {role.name}, a {type(role.agent).__name__}, remembers whole "
-                    "trials: give at least 2 episodes per trial"
-                )
-            batch = len(role.seats) * num_envs
-            if role.learns_in_trial:
-                role.agent.check_rollout(env.num_inner_steps, batch)
-            if role.learner:
-                role.learner.check(
-                    num_candidates * num_opps, num_outer_steps, env.num_inner_steps, batch
-                )
-                others = [other for other in self.roles if other is not role]
-                role.learner.check_others(role, others, num_outer_steps)
-            _check_role(role, env, batch, num_candidates * num_opps, num_outer_steps)
+        check_fit(env, self.env_params, self.roles, self._counts)
         self.num_outer_steps = num_outer_steps
         self.num_iters = num_iters
         self.num_seeds = num_seeds
@@ -193,41 +126,31 @@ class MetaTrainer:
         self.callbacks = CallbackList(callbacks)
         self.callbacks.validate(chunk)
         self.hyperparameters = hyperparameters or {
-            **sizes,
-            "seed": seed,
+            **dataclasses.asdict(self._counts),
+            "num_iters": num_iters,
             **{role.name: role.agent.describe() for role in self.roles},
         }
-        self._batch = {
-            "num_envs": num_envs,
-            "num_opps": num_opps,
-            "num_outer_steps": num_outer_steps,
-        }
-        self._samplers = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
-        self._check_samplers(self._samplers)
-        learners = [role.learner for role in self.roles if role.learner]
-        # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
-        # talk to each other at every gradient step, so that is not done unasked; several processes ask.
-        mixes = any(learner.reads_rollouts for learner in learners)
-        asked = num_devices is not None or jax.process_count() > 1
-        self.placement = Placement(
-            num_devices,
-            candidates=max([learner.num_candidates for learner in learners], default=1),
-            opponents=1 if mixes and not asked else num_opps,
-            seeds=num_seeds,
-        )
+        by_name = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
+        tasks.check_samplers(by_name, self.env_params, env, **self._counts.of_a_trial)
+        self.placement = _placement(self.roles, num_devices, self._counts)
         self._loop = Loop(
             env,
             self.roles,
-            tasks.compose(self.env_params, tuple(self._samplers.values())),
+            tasks.compose(self.env_params, tuple(samplers)),
+            self._counts,
             placement=self.placement,
             probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
-            **self._batch,
         )
-        self._evaluators = {
-            name: self._evaluator(evaluation, f"evaluations[{name!r}]")
-            for name, evaluation in (evaluations or {}).items()
-        }
-        self._compiled = CompiledLoop(self._loop, self.placement, seed=seed, num_seeds=num_seeds)
+        self._compiled = CompiledLoop(self._loop, self.placement, self._counts)
+        self._evaluations = Evaluations(
+            env,
+            self.env_params,
+            self.roles,
+            by_name,
+            self._counts,
+            evaluations or {},
+            self._trained_state,
+        )
         self._wall_time_before = 0.0
         self._started = time.monotonic()
         self.step = 0
@@ -243,8 +166,7 @@ class MetaTrainer:
         self._is_claimed = False
         # Metrics of the last chunk.
         self._metrics: SeedMetrics | None = None
-        # What the newest checkpoint says of its step besides the state.
-        self._saved: dict[str, Any] = {}
+        self._saved = SavePoint()
 
     @property
     def is_lead(self) -> bool:
@@ -266,7 +188,7 @@ class MetaTrainer:
         """Whether nothing is left to do: the iterations are done, or a callback has ended the run."""
         has_ended_early = self.stop_reason is not None and not self.is_interrupted
         is_over = self.step >= self.num_iters or has_ended_early
-        return is_over and not self._saved.get("postponed")
+        return is_over and not self._saved.postponed
 
     @property
     def env_steps_per_iteration(self) -> int:
@@ -291,10 +213,7 @@ class MetaTrainer:
 
     def evaluation_metric_names(self, name: str) -> list[str]:
         """Returns the metrics of an evaluation, by its name; found by tracing, without compiling."""
-        evaluators = self._named_evaluators()
-        check_choice("name", name, list(evaluators))
-        names = evaluators[name].metric_names(self._compiled.abstract_state())
-        return names + [f"{key}/std" for key in names if self.num_seeds > 1]
+        return self._evaluations.metric_names(name, self._compiled.abstract_state())
 
     @property
     def wall_time(self) -> float:
@@ -367,8 +286,22 @@ class MetaTrainer:
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
         # The last thing to happen is that it says so: by then the last checkpoint is on disk.
-        with self.claim(), StatusReport(self) as self._status:
-            metrics = self._set_up_and_fit()
+        with (
+            self.claim(),
+            StatusReport(self) as self._status,
+            self._leaving_well(),
+            stop_on_signals(lambda number: self.request_stop(number.name)),
+        ):
+            self.callbacks.setup(self)
+            resumed_at = self._begin()
+            self._agree_to_stop()
+            self._open_writer(resumed_at)
+            self._status.begin()
+            with metric_writers.ensure_flushes(self.writer):
+                caught_up = self._start()
+                while not self._is_over():
+                    self._train_chunk()
+                metrics = self._end(caught_up)
         if pass_on_signals:
             pass_on(self.stop_reason)
         return metrics
@@ -376,7 +309,7 @@ class MetaTrainer:
     @property
     def evaluations(self) -> tuple[str, ...]:
         """The names of the evaluations that the trainer was made with; `as_trained` if there are none."""
-        return tuple(self._named_evaluators())
+        return tuple(self._evaluations.by_name)
 
     def evaluate(
         self, opponents: Mapping[str, Agent] | None = None, names: Sequence[str] | None = None
@@ -395,30 +328,7 @@ class MetaTrainer:
             ConfigError: if there is no such role, agent or evaluation.
             CheckpointError: if nothing was learned so far.
         """
-        if opponents is not None:
-            check_mapping(
-                "opponents", opponents, "a dict of agents by the name of the role they replace"
-            )
-            seats = {role.name: role.seats for role in self.roles}
-            replacements = {
-                name: Role(name, agent, seats.get(name, ())) for name, agent in opponents.items()
-            }
-            evaluators = {"opponents": self._evaluator(replacements)}
-        else:
-            evaluators = self._named_evaluators()
-            if names is not None:
-                check_items("names", names, "a list of evaluations")
-                for name in names:
-                    check_choice("one of names", name, evaluators)
-                evaluators = {name: evaluators[name] for name in names}
-        state = self._trained_state()
-        results = {}
-        for name, evaluator in evaluators.items():
-            metrics: dict[str, Any] = evaluator(state)
-            if self.num_seeds == 1:
-                metrics = {key: values.item() for key, values in metrics.items()}
-            results[name] = metrics
-        return results
+        return self._evaluations.evaluate(opponents, names)
 
     def record(self) -> dict[str, Recording]:
         """Plays one trial of the first seed, frozen.
@@ -427,9 +337,7 @@ class MetaTrainer:
             By evaluation, the last episode of the first environment: its states, actions and parameters, see
             `Environment.render` and `Environment.render_episode`.
         """
-        evaluators = self._named_evaluators()
-        state = self._trained_state()
-        return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
+        return self._evaluations.record()
 
     def learning_curves(self, num_trials: int = 8) -> dict[str, np.ndarray]:
         """Plays trials of the first seed, frozen, in every evaluation.
@@ -441,13 +349,7 @@ class MetaTrainer:
             By evaluation, rewards per step of the episodes of a trial, `[K, players]`, averaged over trials
             and environments: what becomes of those who learn within it.
         """
-        check_number("num_trials", num_trials, COUNT)
-        evaluators = self._named_evaluators()
-        state = self._trained_state()
-        return {
-            name: evaluator.learning_curve(state, num_trials)
-            for name, evaluator in evaluators.items()
-        }
+        return self._evaluations.learning_curves(num_trials)
 
     def request_stop(self, reason: str) -> None:
         """Ends training after the current chunk; the first reason given is kept.
@@ -471,16 +373,12 @@ class MetaTrainer:
         self._check_folder()
         # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
         self.writer.flush()
-        self._saved = {"step": self.step, **self._progress()}
+        self._saved = self._now()
         self.checkpointer.save(
             self.step,
             self.state,
             callbacks=self.callbacks.state_dict(),
-            meta={
-                "wall_time": self.wall_time,
-                "metrics": _as_json(self._metrics, whole=bool(self._saved["postponed"])),
-                **self._saved,
-            },
+            meta=self._saved.as_json(),
             best_metric=best_metric,
         )
         self._status.saved()
@@ -502,11 +400,9 @@ class MetaTrainer:
         restored = checkpointer.restore(self._compiled.abstract_state(), step)
         self.state, self.step = restored.state, restored.step
         self.callbacks.load_state_dict(restored.callbacks)
-        self._wall_time_before = restored.meta["wall_time"]
-        self._started = time.monotonic()
-        # Those of older versions lack all but the time.
-        self._saved = {"postponed": (), "ended": None, **restored.meta}
-        self._metrics = _from_json(restored.meta.get("metrics"))
+        self._saved = SavePoint.from_json(restored.meta)
+        self._metrics = self._saved.metrics
+        self._wall_time_before, self._started = self._saved.wall_time, time.monotonic()
         return True
 
     def export_policies(self) -> list[str]:
@@ -523,11 +419,6 @@ class MetaTrainer:
         directory.mkdir(exist_ok=True)
         return export_policies(directory, self.roles, state)
 
-    def _named_evaluators(self) -> dict[str, Evaluator]:
-        if not self._evaluators:
-            self._evaluators[AS_TRAINED] = self._evaluator({})
-        return self._evaluators
-
     def _trained_state(self) -> TrainState:
         """What was learned so far, here or in the newest checkpoint."""
         if self.state is None:
@@ -539,20 +430,12 @@ class MetaTrainer:
         # Each of several processes evaluates all of it: an evaluation is one iteration, and needs no talk.
         return self.placement.local(self.state)
 
-    def _set_up_and_fit(self) -> dict[str, float]:
+    @contextlib.contextmanager
+    def _leaving_well(self) -> Iterator[None]:
+        """Tells callbacks of an error, tears them down and closes the writer, whatever happens within."""
         error: BaseException | None = None
         try:
-            with stop_on_signals(lambda number: self.request_stop(number.name)):
-                self.callbacks.setup(self)
-                resumed_at = self._begin()
-                self.stop_reason = distributed.agree(self._asked_to_stop)
-                if self.workdir is not None and self.is_lead and not self.is_done:
-                    self.writer = create_writer(
-                        self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
-                    )
-                self._status.begin()
-                with metric_writers.ensure_flushes(self.writer):
-                    return self._fit()
+            yield
         except BaseException as e:
             error = self._explain(e)
             if jax.process_count() > 1:
@@ -593,70 +476,73 @@ class MetaTrainer:
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""
         if self.state is not None:
-            self._saved["ended"] = None
+            self._saved = dataclasses.replace(self._saved, ended=None)
             return self.step
         if self.checkpointer is not None and self.restore():
             logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
-            self._asked_to_stop = self._asked_to_stop or self._ended()
+            ended = self._saved.still_ends(self.num_iters, self.callbacks.settings)
+            self._asked_to_stop = self._asked_to_stop or ended
             return self.step
         self.state, self.step = self._compiled.initial_state(), 0
-        self._metrics, self._saved = None, {}
+        self._metrics, self._saved = None, SavePoint()
         return None
 
-    def _progress(self) -> dict[str, Any]:
-        """What is to be known of the current step besides the state, as JSON values."""
-        ended = None
-        if self.stop_reason is not None and not self.is_interrupted:
-            ended = {
-                "reason": self.stop_reason,
-                "num_iters": self.num_iters,
-                "by": self._asked_by,
-                "settings": self.callbacks.settings(self._asked_by),
-            }
-        return {"postponed": list(self.callbacks.postponed), "ended": ended}
-
-    def _ended(self) -> str | None:
-        """Why the run that was restored had ended early, unless it is asked for more now."""
-        ended = self._saved["ended"]
-        if ended is None or self.num_iters > ended["num_iters"]:
-            return None
-        is_same = self.callbacks.settings(ended["by"]) == ended["settings"]
-        return ended["reason"] if is_same else None
-
-    def _fit(self) -> dict[str, float]:
-        def is_over() -> bool:
-            return self.step >= self.num_iters or self.stop_reason is not None
-
-        self.first_step = self.step
-        postponed = self._saved.get("postponed")
-        self.callbacks.on_fit_start(self, self.state)
+    def _agree_to_stop(self) -> None:
+        """Decides with the other processes whether to stop: each of them may have been asked."""
         self.stop_reason = distributed.agree(self._asked_to_stop)
-        if postponed and self._metrics is not None:
-            self.callbacks.make_up(postponed, self, self.state, self.step, self._metrics, is_over)
-            self.stop_reason = distributed.agree(self._asked_to_stop)
-        while not is_over():
-            # Up to a multiple of the chunk, should an earlier fit have ended between two of them.
-            size = self.chunk - self.step % self.chunk
-            self._metrics = self._run_chunk(min(size, self.num_iters - self.step))
-            self._check_folder()
-            # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
-            self.stop_reason = distributed.agree(self._asked_to_stop)
-            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
-            self.stop_reason = distributed.agree(self._asked_to_stop)
-        if self._metrics is not None and (postponed or self.step > self.first_step):
+
+    def _open_writer(self, resumed_at: int | None) -> None:
+        if self.workdir is not None and self.is_lead and not self.is_done:
+            self.writer = create_writer(
+                self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
+            )
+
+    def _is_over(self) -> bool:
+        return self.step >= self.num_iters or self.stop_reason is not None
+
+    def _start(self) -> bool:
+        """Tells callbacks that training begins; returns whether a signal had made some wait until now."""
+        self.first_step = self.step
+        self.callbacks.on_fit_start(self, self.state)
+        self._agree_to_stop()
+        names = self._saved.postponed
+        if not names or self._metrics is None:
+            return False
+        self.callbacks.make_up(names, self, self.state, self.step, self._metrics, self._is_over)
+        self._agree_to_stop()
+        return True
+
+    def _train_chunk(self) -> None:
+        """Trains up to the next multiple of the chunk, where an earlier fit may not have ended."""
+        size = self.chunk - self.step % self.chunk
+        self._metrics = self._run_chunk(min(size, self.num_iters - self.step))
+        self._check_folder()
+        # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
+        self._agree_to_stop()
+        self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, self._is_over)
+        self._agree_to_stop()
+
+    def _end(self, caught_up: bool) -> dict[str, float]:
+        """Tells callbacks that training is over, and returns the metrics of the last iteration."""
+        if self._metrics is not None and (caught_up or self.step > self.first_step):
             # For those that were passed over, should a signal have come after they were asked.
-            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, is_over)
-            if self._saved.get("step") == self.step and not self._is_saved_as_it_is():
+            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, self._is_over)
+            if self._saved.step == self.step and self._saved != self._now():
                 self.callbacks.save_again(self, self.state, self.step, self._metrics)
-            self._saved["postponed"] = list(self.callbacks.postponed)
+            self._saved = dataclasses.replace(self._saved, postponed=self.callbacks.postponed)
         self._check_folder()
         self.callbacks.on_fit_end(self, self.state, self.step)
         if self._metrics is None:
             return {}
         return {name: float(value) for name, value in self._metrics.at(-1).items()}
 
-    def _is_saved_as_it_is(self) -> bool:
-        return self._progress().items() <= self._saved.items()
+    def _now(self) -> SavePoint:
+        """What a checkpoint of this moment says besides the state."""
+        ended = None
+        if self.stop_reason is not None and not self.is_interrupted:
+            by = self._asked_by
+            ended = ending(self.stop_reason, self.num_iters, by, self.callbacks.settings(by))
+        return SavePoint(self.step, self.callbacks.postponed, ended, self._metrics, self.wall_time)
 
     def _run_chunk(self, size: int) -> SeedMetrics:
         """Runs `size` iterations; the old state is donated to them."""
@@ -667,26 +553,31 @@ class MetaTrainer:
         state, on_device = self._compiled.run(state, size)
         per_seed = jax.device_get(on_device)
         seconds = time.monotonic() - started
-        first, last = self.step + 1, self.step + size
+        self._check_finite(per_seed, state, size)
+        self.state, self.step = state, self.step + size
+        steps = self.num_seeds * self.env_steps_per_iteration * size
+        metrics = SeedMetrics(per_seed)
+        metrics[SPEED] = np.full(size, steps / seconds)
+        return metrics
+
+    def _check_finite(
+        self, per_seed: Mapping[str, np.ndarray], state: TrainState, size: int
+    ) -> None:
+        """Raises TrainingError if metrics `[size, S]` of a chunk, or parameters after it, are not finite."""
         for name, values in per_seed.items():
             if name.startswith("train/") and not np.isfinite(values).all():
                 where = np.argwhere(~np.isfinite(values))[0]
                 seed = f" with seed {self.seed + where[1]}" if self.num_seeds > 1 else ""
                 raise TrainingError(
-                    f"{name} is {values[tuple(where)]} in iteration {first + where[0]}{seed}, so training "
-                    f"stopped: {self._last_good_checkpoint()}"
+                    f"{name} is {values[tuple(where)]} in iteration {self.step + 1 + where[0]}{seed}, so "
+                    f"training stopped: {self._last_good_checkpoint()}"
                 )
         for name, finite in self._compiled.finite(state).items():
             if not finite:
                 raise TrainingError(
-                    f"parameters of {name} are no longer finite after iteration {last}, though its metrics "
-                    f"are, so training stopped: {self._last_good_checkpoint()}"
+                    f"parameters of {name} are no longer finite after iteration {self.step + size}, though "
+                    f"its metrics are, so training stopped: {self._last_good_checkpoint()}"
                 )
-        self.state, self.step = state, last
-        steps = self.num_seeds * self.env_steps_per_iteration * size
-        metrics = SeedMetrics(per_seed)
-        metrics[SPEED] = np.full(size, steps / seconds)
-        return metrics
 
     def _last_good_checkpoint(self) -> str:
         remedy = "lower the learning rate, or look at what the metrics did before"
@@ -697,22 +588,6 @@ class MetaTrainer:
         if step is None:
             return f"there is no checkpoint yet; {remedy}"
         return f"the last good checkpoint is that of iteration {step} in {self.workdir}; {remedy}"
-
-    def _check_samplers(self, samplers: Mapping[str, tasks.Sampler]) -> None:
-        sizes = {size: self._batch[size] for size in ("num_envs", "num_outer_steps")}
-        tasks.check_samplers(samplers, self.env_params, self.env, **sizes)
-
-    def _evaluator(
-        self, evaluation: Evaluation | Mapping[str, Role], where: str = "the evaluation"
-    ) -> Evaluator:
-        if not isinstance(evaluation, Evaluation):
-            evaluation = Evaluation(evaluation)
-        own = {f"{where}.samplers[{i}]": each for i, each in enumerate(evaluation.samplers)}
-        samplers = {**self._samplers, **own}
-        if own:
-            self._check_samplers(samplers)
-        sample_task = tasks.compose(self.env_params, tuple(samplers.values()))
-        return Evaluator(self.env, self.roles, sample_task, evaluation.replacements, **self._batch)
 
 
 def _close(writer: metric_writers.MetricWriter, error: BaseException | None) -> None:
@@ -725,44 +600,16 @@ def _close(writer: metric_writers.MetricWriter, error: BaseException | None) -> 
         logging.warning("The metrics could not be written to the end: %s.", e)
 
 
-def _as_json(metrics: SeedMetrics | None, *, whole: bool) -> dict[str, Any] | None:
-    """Metrics of a chunk, or of its last iteration, as JSON values of the same bits."""
-    if metrics is None:
-        return None
-    first = 0 if whole else -1
-    arrays = {**metrics.per_seed, SPEED: metrics[SPEED]}
-    return {name: [str(a.dtype), a[first:].tolist()] for name, a in arrays.items()}
-
-
-def _from_json(metrics: Mapping[str, Any] | None) -> SeedMetrics | None:
-    if metrics is None:
-        return None
-    arrays = {name: np.asarray(values, dtype) for name, (dtype, values) in metrics.items()}
-    speed = arrays.pop(SPEED)
-    restored = SeedMetrics(arrays)
-    restored[SPEED] = speed
-    return restored
-
-
-def as_role(role: Role | Agent, seat: int) -> Role:
-    """Returns a role as it is; a bare agent as the role `agent<seat + 1>` on that seat."""
-    if isinstance(role, Role):
-        return role
-    return Role(f"agent{seat + 1}", role, (seat,), Gradient(role) if role.learns else None)
-
-
-def _check_role(
-    role: Role, env: Environment, batch: int, num_opps: int, num_outer_steps: int
-) -> None:
-    """Raises ConfigError unless its agent keeps to the interface."""
-    if type(role.agent).__module__.startswith("pax."):
-        return  # Tests have checked it, and tracing what it learns would take a while.
-    num_steps = env.num_inner_steps if role.learns_in_trial else None
-    if isinstance(role.learner, Gradient):
-        num_steps, batch = num_outer_steps * env.num_inner_steps, num_opps * batch
-    check_agent(role.agent, num_envs=batch, num_steps=num_steps, auto_resets=env.auto_resets)
-
-
-def iterations_for(total_timesteps: int, env_steps_per_iteration: int) -> int:
-    """Returns the fewest iterations that take at least `total_timesteps` environment steps."""
-    return max(1, math.ceil(total_timesteps / env_steps_per_iteration))
+def _placement(roles: Sequence[Role], num_devices: int | None, counts: Counts) -> Placement:
+    """Chooses which axis of the loop is spread over devices."""
+    learners = [role.learner for role in roles if role.learner]
+    # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
+    # talk to each other at every gradient step, so that is not done unasked; several processes ask.
+    mixes = any(learner.reads_rollouts for learner in learners)
+    asked = num_devices is not None or jax.process_count() > 1
+    return Placement(
+        num_devices,
+        candidates=max([learner.num_candidates for learner in learners], default=1),
+        opponents=1 if mixes and not asked else counts.num_opps,
+        seeds=counts.num_seeds,
+    )

@@ -12,6 +12,7 @@ from pax.agents.fixed import Reactive
 from pax.envs import Environment, IteratedMatrixGame
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
+from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.tasks import (
@@ -57,7 +58,7 @@ def assert_uniform(values, low, high):
 
 def play(roles, tasks, env=ENV):
     """One trial per task: (trials `[O, ...]`, states of the roles after them), in numpy."""
-    runner = TrialRunner(env, roles, num_envs=E, num_outer_steps=K)
+    runner = TrialRunner(env, roles, Counts(num_envs=E, num_outer_steps=K))
     states = {role.name: role.agent.init(jax.random.key(1)) for role in roles}
     num_opps = len(jax.tree.leaves(tasks)[0])
     trials = jax.jit(jax.vmap(runner.play, in_axes=(0, None, 0)))

@@ -15,8 +15,8 @@ from pax.agents.actor_critic import ActorCritic
 from pax.agents.distributions import Categorical
 from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
+from pax.checkpoints.policies import deployed
 from pax.envs.spaces import Discrete
-from pax.loop.evaluator import deployed
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.trainer import MetaTrainer

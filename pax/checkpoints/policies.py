@@ -5,21 +5,31 @@ The file is a header (magic, format version, CRC-32 and length of the body) and 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.serialization
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pax import checks
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError
 from pax.run.files import read_regular, write_whole
+
+if TYPE_CHECKING:
+    from pax.agents.agent import Agent
+    from pax.roles import Role
+    from pax.types import TrainingState, TrainState
+
+POLICIES = "policies"
+"""The folder of a run's policies, in its workdir."""
 
 FORMAT = 1
 
@@ -168,3 +178,46 @@ def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
             f"policy {path} holds no policy ({wrong}): give a file that Pax exported."
         )
     return agent, params
+
+
+def deployed(role: Role, state: TrainState) -> TrainingState:
+    """Returns the policy of a trained role in each seed, `[S, ...]`."""
+    if role.learner:
+        return jax.vmap(role.learner.deploy)(state.learners[role.name])
+    return jax.tree.map(lambda leaf: leaf[:, 0, 0], state.inner[role.name])
+
+
+def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:
+    """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`.
+
+    Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`.
+    """
+    num_seeds = state.keys.shape[0]
+    paths = []
+    for role in roles:
+        if not (role.learner or role.carried):
+            continue
+        if role.learner:
+            policies = jax.vmap(role.learner.exports)(state.learners[role.name])
+        else:
+            policies = {"": deployed(role, state)}
+        for kind, policy in policies.items():
+            params = jax.device_get(policy.params)
+            for seed in range(num_seeds):
+                suffix = f"_seed_{seed}" if num_seeds > 1 else ""
+                path = f"{directory}/{role.name}{kind}{suffix}.msgpack"
+                own = jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf[seed]), params)
+                save_policy(path, agent=role.agent.describe(), params=own)
+                paths.append(path)
+    return paths
+
+
+def load_agent_state(path: str, agent: Agent) -> TrainingState:
+    """Loads a fresh state of `agent` with the parameters of an exported policy.
+
+    Raises:
+        CheckpointError: if there is no such file, or it holds the policy of another kind of agent.
+    """
+    fresh = agent.init(jax.random.key(0))
+    policy = load_policy(path, like=fresh.params)
+    return dataclasses.replace(fresh, params=jax.tree.map(jnp.asarray, policy.params))

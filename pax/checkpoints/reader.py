@@ -22,6 +22,9 @@ from pax.run.files import find_irregular, open_regular, read_regular
 
 SCHEMA = 1
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, in its workdir."""
+
 CHECKSUMS = "checksums.json"
 STEP = "step"
 """The key in it of the step: a copied folder has another name. Other keys are paths with a slash."""

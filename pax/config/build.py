@@ -10,6 +10,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
+from pax.checkpoints.policies import load_agent_state
 from pax.checks import check_instance
 from pax.config.build_callbacks import build_callbacks
 from pax.config.imports import find_class
@@ -17,10 +18,11 @@ from pax.config.sections import ROLE, base_config, check_section, check_type
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError, nearest
 from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
-from pax.loop.evaluator import Evaluation, load_agent_state
+from pax.loop.counts import iterations_for
+from pax.loop.evaluator import Evaluation
 from pax.roles import Role, check_roles
 from pax.tasks import TASKS, Sampler
-from pax.trainer import MetaTrainer, iterations_for
+from pax.trainer import MetaTrainer
 from pax.types import TrainingState
 
 LEARNERS = ("gradient", "evolution", *SHAPING, "frozen", "none")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from pax.checkpoints.reader import CheckpointReader
+from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.errors import ConfigError
 from pax.evaluation.results import Mirror, Results, Row, mirroring
 from pax.run.locks import FOLLOWER_LOCK, FileLock
 from pax.run.status import Status, read_status
-from pax.trainer import CHECKPOINTS, MetaTrainer
+from pax.trainer import MetaTrainer
 
 SECONDS_BETWEEN_WAITING_LINES = 60.0
 SECONDS_TO_DELETE = 0.5

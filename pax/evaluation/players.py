@@ -13,13 +13,12 @@ import jax
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
-from pax.checkpoints.policies import load_policy
+from pax.checkpoints.policies import POLICIES, load_policy
 from pax.config.build import build_agent, build_env
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant
 from pax.run.directory import RUN_FILE, describe_differences, jsonable, read_run
-from pax.trainer import POLICIES
 
 SUFFIX = ".msgpack"
 TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))

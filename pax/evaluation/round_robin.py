@@ -17,6 +17,7 @@ from pax.agents.agent import Agent
 from pax.checks import COUNT, MAX_INT, check_number
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
+from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.trial import TrialRunner
 from pax.loop.xla import compiler_options
@@ -221,7 +222,7 @@ def _compiled(
         Role(str(seat), agent, (seat,), learns_in_trial=learning and agent.learns)
         for seat, agent in zip(SEATS, (first, second), strict=True)
     ]
-    runner = TrialRunner(env, roles, num_envs=num_envs, num_outer_steps=num_episodes)
+    runner = TrialRunner(env, roles, Counts(num_envs, num_outer_steps=num_episodes))
 
     def play(
         key: jax.Array, pair: jax.Array, first: PyTree, second: PyTree, env_params: PyTree

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
+from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import compiler_options, undefined_numbers
@@ -21,11 +22,12 @@ class CompiledLoop:
         compile_seconds: what compiling took so far.
     """
 
-    def __init__(self, loop: Loop, placement: Placement, *, seed: int, num_seeds: int):
+    def __init__(self, loop: Loop, placement: Placement, counts: Counts):
+        """Takes of the counts the seeds of the run."""
         self._loop = loop
         self._placement = placement
-        self._seed = seed
-        self._num_seeds = num_seeds
+        self._seed = counts.seed
+        self._num_seeds = counts.num_seeds
         self._programs: dict[int, jax.stages.Compiled] = {}
         self._metric_names: list[str] | None = None
         self._finite = jax.jit(self._are_finite, out_shardings=placement.whole)

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pax.agents.agent import Agent
-from pax.checkpoints.policies import load_policy, save_policy
-from pax.checks import check_instance, check_mapping
+from pax.checkpoints.policies import deployed
+from pax.checks import (
+    COUNT,
+    check_choice,
+    check_instance,
+    check_items,
+    check_mapping,
+    check_number,
+)
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
+from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role, check_roles
-from pax.tasks import Sampler, SampleTask, check_are_samplers
-from pax.types import PyTree, Task, TrainingState, TrainState
+from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
+from pax.types import PyTree, Task, TrainState
+
+AS_TRAINED = "as_trained"
+"""The evaluation of the roles as they are, which a trainer without any other has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +76,20 @@ class Evaluator:
         roles: Sequence[Role],
         sample_task: SampleTask,
         replacements: Mapping[str, Role],
-        *,
-        num_envs: int,
-        num_opps: int,
-        num_outer_steps: int,
+        counts: Counts,
     ):
+        """Takes the trained roles by name, and who replaces which of them.
+
+        Args:
+            env: the game.
+            roles: those of training.
+            sample_task: draws what a trial is about, see `pax.tasks`.
+            replacements: who takes over, by the name of the role that gives up its seats.
+            counts: of the run: opponents O, environments E, episodes K.
+
+        Raises:
+            ConfigError: if a replaced role does not exist, or its replacement does not fit the game.
+        """
         names = [role.name for role in roles]
         for name, replacement in replacements.items():
             remedy = "a pax.Role, as in Role('agent2', Defect.for_env(env, 1), seats=(1,))"
@@ -97,15 +116,12 @@ class Evaluator:
             env,
             playing,
             lambda *draw: self._without_training(sample_task(*draw)),
-            num_envs=num_envs,
-            num_opps=num_opps,
-            num_outer_steps=num_outer_steps,
+            counts,
         )
         options = compiler_options()
         self._run = jax.jit(self._evaluate, compiler_options=options)
         self._record = jax.jit(self._play_one, compiler_options=options)
         self._learn = jax.jit(self._play_trials, static_argnums=1, compiler_options=options)
-        self._num_envs = num_envs
 
     def _without_training(self, task: Task) -> Task:
         """The task without what is only about learners that do not learn here."""
@@ -153,14 +169,13 @@ class Evaluator:
 
     def _play_trials(self, state: TrainState, num_trials: int) -> jax.Array:
         keys, learners, inner = self._first_seed(state, num_trials)
-        play = self._loop.single_trial(self._num_envs)
-        trials, _ = jax.vmap(play, (0, None, None))(keys, learners, inner)
+        trials, _ = jax.vmap(self._loop.single_trial, (0, None, None))(keys, learners, inner)
         return trials.episode_rewards.mean(axis=0)
 
     def _play_one(self, state: TrainState) -> Recording:
         keys, learners, inner = self._first_seed(state, 1)
         # In as many environments as in training: those who learn in the trial may need them all.
-        trial, task = self._loop.single_trial(self._num_envs)(keys[0], learners, inner)
+        trial, task = self._loop.single_trial(keys[0], learners, inner)
         states, actions = jax.tree.map(
             lambda leaf: leaf[-1, :, 0], (trial.env_states, trial.actions)
         )
@@ -176,44 +191,86 @@ class Evaluator:
         return keys, learners, inner
 
 
-def deployed(role: Role, state: TrainState) -> TrainingState:
-    """Returns the policy of a trained role in each seed, `[S, ...]`."""
-    if role.learner:
-        return jax.vmap(role.learner.deploy)(state.learners[role.name])
-    return jax.tree.map(lambda leaf: leaf[:, 0, 0], state.inner[role.name])
+class Evaluations:
+    """The evaluations of a run by name, and those against opponents of choice."""
 
+    def __init__(
+        self,
+        env: Environment,
+        env_params: PyTree,
+        roles: Sequence[Role],
+        samplers: Mapping[str, Sampler],
+        counts: Counts,
+        evaluations: Mapping[str, Evaluation | Mapping[str, Role]],
+        trained: Callable[[], TrainState],
+    ):
+        """Checks the evaluations; `samplers` are those of training, and `trained` says what was learned."""
+        self._env, self._env_params, self._roles = env, env_params, roles
+        self._samplers, self._counts, self._trained = samplers, counts, trained
+        self._evaluators = {
+            name: self._evaluator(evaluation, f"evaluations[{name!r}]")
+            for name, evaluation in evaluations.items()
+        }
 
-def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:
-    """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`.
+    @property
+    def by_name(self) -> dict[str, Evaluator]:
+        """The evaluators; that of the roles as they are, `as_trained`, if there is no other."""
+        if not self._evaluators:
+            self._evaluators[AS_TRAINED] = self._evaluator({}, "the evaluation")
+        return self._evaluators
 
-    Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`.
-    """
-    num_seeds = state.keys.shape[0]
-    paths = []
-    for role in roles:
-        if not (role.learner or role.carried):
-            continue
-        if role.learner:
-            policies = jax.vmap(role.learner.exports)(state.learners[role.name])
-        else:
-            policies = {"": deployed(role, state)}
-        for kind, policy in policies.items():
-            params = jax.device_get(policy.params)
-            for seed in range(num_seeds):
-                suffix = f"_seed_{seed}" if num_seeds > 1 else ""
-                path = f"{directory}/{role.name}{kind}{suffix}.msgpack"
-                own = jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf[seed]), params)
-                save_policy(path, agent=role.agent.describe(), params=own)
-                paths.append(path)
-    return paths
+    def metric_names(self, name: str, abstract_state: TrainState) -> list[str]:
+        """Returns the metrics of an evaluation: see `MetaTrainer.evaluation_metric_names`."""
+        check_choice("name", name, list(self.by_name))
+        names = self.by_name[name].metric_names(abstract_state)
+        return names + [f"{key}/std" for key in names if self._counts.num_seeds > 1]
 
+    def evaluate(
+        self, opponents: Mapping[str, Agent] | None, names: Sequence[str] | None
+    ) -> dict[str, dict[str, Any]]:
+        """Returns metrics by evaluation: see `MetaTrainer.evaluate`."""
+        evaluators = self.by_name if opponents is None else self._against(opponents)
+        if opponents is None and names is not None:
+            check_items("names", names, "a list of evaluations")
+            for name in names:
+                check_choice("one of names", name, evaluators)
+            evaluators = {name: evaluators[name] for name in names}
+        state = self._trained()
+        results = {}
+        for name, evaluator in evaluators.items():
+            metrics: dict[str, Any] = evaluator(state)
+            if self._counts.num_seeds == 1:
+                metrics = {key: values.item() for key, values in metrics.items()}
+            results[name] = metrics
+        return results
 
-def load_agent_state(path: str, agent: Agent) -> TrainingState:
-    """Loads a fresh state of `agent` with the parameters of an exported policy.
+    def record(self) -> dict[str, Recording]:
+        """Returns an episode by evaluation: see `MetaTrainer.record`."""
+        evaluators, state = self.by_name, self._trained()
+        return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
 
-    Raises:
-        CheckpointError: if there is no such file, or it holds the policy of another kind of agent.
-    """
-    fresh = agent.init(jax.random.key(0))
-    policy = load_policy(path, like=fresh.params)
-    return dataclasses.replace(fresh, params=jax.tree.map(jnp.asarray, policy.params))
+    def learning_curves(self, num_trials: int) -> dict[str, np.ndarray]:
+        """Returns rewards `[K, players]` by evaluation: see `MetaTrainer.learning_curves`."""
+        check_number("num_trials", num_trials, COUNT)
+        evaluators, state = self.by_name, self._trained()
+        return {name: each.learning_curve(state, num_trials) for name, each in evaluators.items()}
+
+    def _against(self, opponents: Mapping[str, Agent]) -> dict[str, Evaluator]:
+        check_mapping(
+            "opponents", opponents, "a dict of agents by the name of the role they replace"
+        )
+        seats = {role.name: role.seats for role in self._roles}
+        replacements = {
+            name: Role(name, agent, seats.get(name, ())) for name, agent in opponents.items()
+        }
+        return {"opponents": self._evaluator(replacements, "the evaluation")}
+
+    def _evaluator(self, evaluation: Evaluation | Mapping[str, Role], where: str) -> Evaluator:
+        if not isinstance(evaluation, Evaluation):
+            evaluation = Evaluation(evaluation)
+        own = {f"{where}.samplers[{i}]": each for i, each in enumerate(evaluation.samplers)}
+        samplers = {**self._samplers, **own}
+        if own:
+            check_samplers(samplers, self._env_params, self._env, **self._counts.of_a_trial)
+        sample_task = compose(self._env_params, tuple(samplers.values()))
+        return Evaluator(self._env, self._roles, sample_task, evaluation.replacements, self._counts)

@@ -17,6 +17,7 @@ from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.learners.learner import World
 from pax.loop.axes import over
+from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.rollout import select
 from pax.loop.sharding import Placement
@@ -41,10 +42,8 @@ class Loop:
         env: Environment,
         roles: Sequence[Role],
         sample_task: SampleTask,
+        counts: Counts,
         *,
-        num_envs: int,
-        num_opps: int = 1,
-        num_outer_steps: int = 1,
         probes: Sequence[Probe] = (),
         placement: Placement | None = None,
     ):
@@ -52,18 +51,15 @@ class Loop:
         self.roles = tuple(roles)
         self.sample_task = sample_task
         check_task(sample_task, self.roles, env)
-        self.num_opps = num_opps
+        self.num_opps = counts.num_opps
         self.probes = tuple(probes)
         self.placement = placement
-        self.runner = TrialRunner(
-            env, self.roles, num_envs=num_envs, num_outer_steps=num_outer_steps
-        )
+        self.runner = TrialRunner(env, self.roles, counts)
         self.num_candidates = max(
             [role.learner.num_candidates for role in self.roles if role.learner], default=1
         )
-        self.env_steps_per_iteration = (
-            self.num_candidates * num_opps * num_envs * num_outer_steps * env.num_inner_steps
-        )
+        trials = self.num_candidates * counts.num_opps * counts.num_envs
+        self.env_steps_per_iteration = trials * counts.num_outer_steps * env.num_inner_steps
 
     def init(self, keys: jax.Array) -> TrainState:
         """Returns the state before the first iteration, from one key per seed `[S]`."""
@@ -157,26 +153,25 @@ class Loop:
                 metrics |= {self._metric_name(role, key): value for key, value in learned.items()}
         return learners, inner, metrics
 
-    def single_trial(self, num_envs: int) -> Callable[..., tuple[Trial, Task]]:
-        """Returns `(key, learners, inner) -> (trial, task)`, of one seed, candidate and opponent."""
-        runner = TrialRunner(
-            self.env, self.roles, num_envs=num_envs, num_outer_steps=self.runner.num_outer_steps
-        )
+    def single_trial(
+        self, key: jax.Array, learners: dict[str, PyTree], inner: dict[str, TrainingState]
+    ) -> tuple[Trial, Task]:
+        """Plays a trial of one seed, candidate and opponent; returns what came of it, and its task.
 
-        def play(
-            key: jax.Array, learners: dict[str, PyTree], inner: dict[str, TrainingState]
-        ) -> tuple[Trial, Task]:
-            task_key, generation_key, trial_key, role_key = jax.random.split(key, 4)
-            step = jnp.int32(0)
-            task = self.sample_task(task_key, generation_key, step)
-            states, candidates, opponents = self._line_up(step, role_key, dict(learners), inner)
-            for name in states:
-                for axis in (candidates[name], opponents[name]):
-                    if axis is not None:
-                        states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])
-            return runner.play(trial_key, states, task)[0], task
-
-        return play
+        Args:
+            key: of the trial.
+            learners: states of the learners of one seed, by role.
+            inner: co-players of one seed that live on, by role, `[C, O, ...]`.
+        """
+        task_key, generation_key, trial_key, role_key = jax.random.split(key, 4)
+        step = jnp.int32(0)
+        task = self.sample_task(task_key, generation_key, step)
+        states, candidates, opponents = self._line_up(step, role_key, dict(learners), inner)
+        for name in states:
+            for axis in (candidates[name], opponents[name]):
+                if axis is not None:
+                    states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])
+        return self.runner.play(trial_key, states, task)[0], task
 
     def _metric_name(self, role: Role, key: str) -> str:
         """`train/<role>/<key>`; the fitness of the only role that is judged by it is the run's."""

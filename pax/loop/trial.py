@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.envs.environment import Environment
+from pax.loop.counts import Counts
 from pax.loop.rollout import Episode, Memories, States, first_rows, playable_seats, rollout, select
 from pax.roles import Role
 from pax.types import Metrics, PyTree, Task, TrainingState, Trial
@@ -31,13 +32,12 @@ class Totals:
 class TrialRunner:
     """Plays trials of one game with one set of roles. Every method is pure."""
 
-    def __init__(
-        self, env: Environment, roles: Sequence[Role], *, num_envs: int, num_outer_steps: int
-    ):
+    def __init__(self, env: Environment, roles: Sequence[Role], counts: Counts):
+        """Takes the game, who plays it, and of the counts E environments and K episodes."""
         self.env = env
         self.roles = tuple(roles)
-        self.num_envs = num_envs
-        self.num_outer_steps = num_outer_steps
+        self.num_envs = counts.num_envs
+        self.num_outer_steps = counts.num_outer_steps
 
     def play(
         self, key: jax.Array, states: States, task: Task

@@ -14,6 +14,7 @@ import pytest
 from pax.agents import MFOS, PPOMemory, Random, Shaper
 from pax.envs import IteratedMatrixGame
 from pax.learners import Gradient
+from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.types import Task, Trial
@@ -228,7 +229,7 @@ def played_by(cls):
     agent, state = at_random_of(cls, **OPTIONS[cls])
     other = Random.for_env(ENV, 1)
     roles = [Role("shaper", agent, (0,)), Role("other", other, (1,))]
-    runner = TrialRunner(ENV, roles, num_envs=E, num_outer_steps=K)
+    runner = TrialRunner(ENV, roles, Counts(num_envs=E, num_outer_steps=K))
     states = {"shaper": state, "other": other.init(jax.random.key(0))}
     play = jax.vmap(lambda key: runner.play(key, states, Task(ENV.default_params))[0])
     trial = jax.jit(play)(jax.random.split(jax.random.key(1), O))

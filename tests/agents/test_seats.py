@@ -18,6 +18,7 @@ from pax.errors import ConfigError
 from pax.learners import LOQA, AdvantageAlignment, LOLADiCE
 from pax.learners.gradient import join_trials
 from pax.learners.learner import World
+from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.trainer import MetaTrainer
@@ -101,7 +102,7 @@ def test_naive_is_unbiased_on_several_seats(num_envs):
 def test_rows_of_the_loop_are_paired_as_they_played():
     """Each row's reward is that of its own and the paired action, for several opponents and episodes."""
     agent = Tabular.for_env(GAME)
-    runner = TrialRunner(GAME, [Role("both", agent, (0, 1))], num_envs=E, num_outer_steps=K)
+    runner = TrialRunner(GAME, [Role("both", agent, (0, 1))], Counts(num_envs=E, num_outer_steps=K))
     states = {"both": agent.init(jax.random.key(0))}
     play = jax.vmap(lambda key: runner.play(key, states, Task(GAME.default_params))[0])
     trial = jax.jit(play)(jax.random.split(jax.random.key(1), O))
@@ -132,7 +133,7 @@ def test_other_seats_of_a_role_are_others(cls):
         "one": Shows.for_env(env, 2, discount=gamma),
     }
     roles = [Role("pair", agents["pair"], (0, 1)), Role("one", agents["one"], (2,))]
-    runner = TrialRunner(env, roles, num_envs=E, num_outer_steps=1)
+    runner = TrialRunner(env, roles, Counts(num_envs=E, num_outer_steps=1))
     rng = np.random.default_rng(0)
     states = {
         name: jax.tree.map(

@@ -18,12 +18,12 @@ import pax.callbacks.progress
 from callbacks import Checkpoint, EarlyStop, Evaluation, Profile, Progress, Scalars
 from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
+from pax.checkpoints.policies import load_agent_state
+from pax.checkpoints.reader import CHECKPOINTS
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import Frozen
-from pax.loop.evaluator import load_agent_state
 from pax.metrics.writers import METRICS_FILE, read_metrics
-from pax.trainer import CHECKPOINTS
 from pax.types import TrainingState
 
 ENV = IteratedMatrixGame(num_inner_steps=4)

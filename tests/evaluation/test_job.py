@@ -396,7 +396,7 @@ def test_names_of_evaluations():
 def test_a_run_without_evaluations_is_compiled_once(trained, tmp_path):
     plain = MetaTrainer(ENV, trained.roles, num_envs=4, workdir=trained.workdir)
     assert plain.evaluations == ("as_trained",)
-    assert plain._named_evaluators()["as_trained"] is plain._named_evaluators()["as_trained"]
+    assert plain._evaluations.by_name["as_trained"] is plain._evaluations.by_name["as_trained"]
 
 
 def test_a_run_that_is_not_there(tmp_path, monkeypatch):

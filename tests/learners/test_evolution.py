@@ -17,6 +17,7 @@ from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import Evolution
 from pax.learners.evolution import default_strategy_params
+from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.tasks import compose
 from pax.types import TrainingState, Trial
@@ -225,9 +226,7 @@ def test_fitness_equals_a_replay_of_the_recorded_actions():
         env,
         [dataclasses.replace(shaper, learner=recorded), learner],
         compose(env.default_params),
-        num_envs=ENVS,
-        num_opps=OPPONENTS,
-        num_outer_steps=EPISODES,
+        Counts(ENVS, OPPONENTS, EPISODES),
     )
     state = loop.init(jax.vmap(jax.random.key)(jnp.arange(1)))
     state, metrics = jax.jit(lambda s: loop.run(s, 2))(state)
@@ -285,9 +284,7 @@ def test_memory_does_not_grow_with_the_length_of_a_trial():
             env,
             roles_of(env, popsize=16),
             compose(env.default_params),
-            num_envs=ENVS,
-            num_opps=4,
-            num_outer_steps=num_outer_steps,
+            Counts(ENVS, 4, num_outer_steps),
         )
         state = loop.init(jax.vmap(jax.random.key)(jnp.arange(1)))
         compiled = jax.jit(lambda s: loop.run(s, 1)).lower(state).compile()

@@ -20,6 +20,7 @@ from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
 from pax.learners.gradient import join_trials
 from pax.learners.lola_dice import dice_objective
+from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.trainer import MetaTrainer
@@ -78,7 +79,7 @@ def played(request):
     agent = request.param.for_env(
         env, discount=DISCOUNT, gae_lambda=LAMBDA, num_minibatches=1, sequence_length=5
     )
-    runner = TrialRunner(env, [Role("one", agent, (0,))], num_envs=B, num_outer_steps=2)
+    runner = TrialRunner(env, [Role("one", agent, (0,))], Counts(num_envs=B, num_outer_steps=2))
     state = agent.init(jax.random.key(0))
     # Fresh networks see no difference between observations.
     state = state.replace(

@@ -14,6 +14,7 @@ from pax.envs import IteratedMatrixGame
 from pax.envs.wrappers import Noise
 from pax.errors import ConfigError
 from pax.learners import Frozen, Gradient
+from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
@@ -89,9 +90,7 @@ def make_loop(roles, samplers=(), probes=(), num_opps=O, num_outer_steps=K):
         ENV,
         roles,
         sample_task,
-        num_envs=E,
-        num_opps=num_opps,
-        num_outer_steps=num_outer_steps,
+        Counts(E, num_opps, num_outer_steps),
         probes=probes,
     )
 
@@ -136,7 +135,7 @@ def runner():
         Role("one", COIN, (0,)),
         Role("two", COIN, (1,), learns_in_trial=True),
     ]
-    return TrialRunner(ENV, roles, num_envs=E, num_outer_steps=K)
+    return TrialRunner(ENV, roles, Counts(num_envs=E, num_outer_steps=K))
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +282,7 @@ def test_the_learning_rate_of_a_task_is_the_one_applied(play):
 def test_the_optimiser_of_an_agent_applies_the_learning_rate_of_a_task():
     agent = AGENTS["Naive"].for_env(ENV, 1, network="table", learning_rate=0.7)
     roles = [fixed("Random", 0), Role("learner", agent, (1,), learns_in_trial=True)]
-    runner = TrialRunner(ENV, roles, num_envs=E, num_outer_steps=1)
+    runner = TrialRunner(ENV, roles, Counts(num_envs=E, num_outer_steps=1))
     start = agent.init(jax.random.key(1))
 
     @jax.jit
@@ -304,7 +303,7 @@ def test_the_optimiser_of_an_agent_applies_the_learning_rate_of_a_task():
 def test_one_role_on_two_seats_learns_from_both_as_one_batch():
     agent = AGENTS["Naive"].for_env(ENV, 0, network="table", learning_rate=0.1)
     roles = [Role("both", agent, (0, 1), learns_in_trial=True)]
-    runner = TrialRunner(ENV, roles, num_envs=E, num_outer_steps=1)
+    runner = TrialRunner(ENV, roles, Counts(num_envs=E, num_outer_steps=1))
     start = agent.init(jax.random.key(1))
     trial, states = jax.jit(runner.play)(jax.random.key(2), {"both": start}, Task(PARAMS))
 
@@ -646,9 +645,7 @@ def test_memory_does_not_grow_with_the_episodes_of_a_trial_if_nobody_reads_them(
             ENV,
             roles,
             compose(PARAMS, []),
-            num_envs=100,
-            num_opps=O,
-            num_outer_steps=num_outer_steps,
+            Counts(100, O, num_outer_steps),
         )
         state = jax.eval_shape(loop.init, keys((0,)))
         compiled = jax.jit(lambda state: loop.run(state, 1)).lower(state).compile()
@@ -672,7 +669,7 @@ def test_a_policy_of_its_own_gets_a_key_where_the_base_class_draws_numbers():
 
     env = OwnGame(IteratedMatrixGame(num_inner_steps=4), 0.5)
     roles = [Role("own", Own.for_env(env), (0,)), Role("other", Tabular.for_env(env, 1), (1,))]
-    runner = TrialRunner(env, roles, num_envs=3, num_outer_steps=1)
+    runner = TrialRunner(env, roles, Counts(num_envs=3, num_outer_steps=1))
     states = {role.name: role.agent.init(jax.random.key(0)) for role in roles}
     trial, _ = runner.play(jax.random.key(1), states, Task(env_params=env.default_params))
     assert trial.episode_rewards.shape == (1, 2)
