@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pax.callbacks.callback import Callback
 from pax.checkpoints.reader import CHECKPOINTS
 from pax.checkpoints.writer import Checkpointer
 from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_kind, check_number
 from pax.errors import CheckpointError, ConfigError
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 MONITOR = "train/reward_per_timestep/player_1"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pax.callbacks.callback import Callback
 from pax.checks import COUNT, NUMBER, check_kind, check_number
 from pax.errors import ConfigError
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 
 class EarlyStop(Callback):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pax.callbacks.callback import Callback, Postponed
 from pax.metrics.seeds import over_seeds
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 
 class Evaluation(Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,10 @@ from pax.checkpoints.policies import deployed
 from pax.envs.spaces import Discrete
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
-from pax.trainer import MetaTrainer
 from pax.types import PyTree
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 MAX_OBSERVATIONS = 64
 """Games with more situations than this have no picture of a policy."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from pax.callbacks.callback import Callback
 from pax.checks import COUNT, check_number
 from pax.errors import ConfigError
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 
 class Profile(Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from absl import logging
 from rich.console import Console
@@ -18,7 +18,9 @@ from rich.progress import Progress as Bar
 
 from pax.callbacks.callback import Callback
 from pax.checks import NOT_NEGATIVE
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 REWARDS = "train/reward_per_timestep/"
 

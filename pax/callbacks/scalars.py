@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pax.callbacks.callback import Callback
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 REPORTED = ("iteration", "env_steps", "wall_time")
 """What a report has beside the metrics of the trainer."""

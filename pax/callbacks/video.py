@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from pax.callbacks.callback import Callback
 from pax.errors import ConfigError
 from pax.metrics.tensorboard_writer import encode_gif
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 
 class Video(Callback):

@@ -12,7 +12,9 @@ from pax.checks import check_kind
 from pax.errors import ConfigError
 from pax.metrics.writers import metric_writers
 from pax.run.files import read_regular
-from pax.trainer import MetaTrainer
+
+if TYPE_CHECKING:
+    from pax.trainer import MetaTrainer
 
 if TYPE_CHECKING:
     from pax.metrics.wandb_writer import WandBWriter

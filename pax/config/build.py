@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import load_agent_state
-from pax.checks import check_instance
+from pax.checks import check_instance, check_mapping
 from pax.config.build_callbacks import build_callbacks
 from pax.config.imports import find_class
-from pax.config.sections import ROLE, base_config, check_section, check_type
+from pax.config.sections import ROLE, base_config, check_section, check_type, find_setting
 from pax.envs import ENVS, Environment
 from pax.errors import CheckpointError, ConfigError, nearest
 from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
@@ -74,6 +74,24 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
             trainer.num_iters * per_iteration,
         )
     return trainer
+
+
+def check_run(config: ConfigDict, overrides: Mapping[str, Any]) -> MetaTrainer:
+    """Returns the trainer of a run, without a folder.
+
+    Raises:
+        PaxError: if it cannot be built.
+    """
+    check_instance("config", config, ConfigDict, "what get_config() returns")
+    check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
+    changed = config.copy_and_resolve_references()
+    for key, value in overrides.items():
+        like = find_setting(config, key)
+        check_type(key, value, like)
+        changed.update_from_flattened_dict({key: value})
+    # Where it will run, there may be other devices than here.
+    changed.num_devices = 0
+    return build_trainer(changed, None)
 
 
 def check_settings(config: ConfigDict) -> None:

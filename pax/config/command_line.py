@@ -9,8 +9,8 @@ import logging as python_logging
 import re
 import signal
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -201,3 +201,11 @@ def one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     # What was given by mistake may be a file's worth of digits or of text without a blank.
     return re.sub(r"\S{400,}", lambda found: f"{found[0][:200]}...", text)
+
+
+def as_flags(overrides: Mapping[str, Any]) -> list[str]:
+    """Returns overrides as arguments of `pax.main`."""
+    return [
+        f"--config.{key}={value if isinstance(value, str) else repr(value)}"
+        for key, value in overrides.items()
+    ]

@@ -11,9 +11,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from pax.checks import brief, short
-from pax.config.command_line import read_flags
+from pax.config.build import check_run
+from pax.config.command_line import as_flags, read_flags
 from pax.errors import CheckpointError, ConfigError, nearest
-from pax.sweeps.sweep import as_flags, check_run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pax.checks import brief
+from pax.config.command_line import as_flags
 from pax.errors import ConfigError
 from pax.run.directory import describe_differences
 from pax.run.files import contents, read_regular, write_whole
 from pax.run.status import read_status
-from pax.sweeps.sweep import Overrides, as_flags
+from pax.sweeps.sweep import Overrides
 
 SWEEP_FILE = "sweep.json"
 

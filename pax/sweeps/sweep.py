@@ -23,12 +23,10 @@ from ml_collections import ConfigDict
 
 from pax.callbacks.checkpoint import MONITOR
 from pax.callbacks.scalars import REPORTED
-from pax.checks import brief, check_instance, check_items, check_kind, check_mapping, short
-from pax.config.build import build_trainer
+from pax.checks import brief, check_items, check_kind, check_mapping, short
+from pax.config.build import check_run
 from pax.config.files import load_module, user_code
-from pax.config.sections import check_type, find_setting
 from pax.errors import ConfigError, PaxError, nearest
-from pax.trainer import MetaTrainer
 
 Overrides = Mapping[str, Any]
 """Values by dotted key of the config."""
@@ -168,32 +166,6 @@ def check_metric(config: ConfigDict, sweep: Sequence[Overrides], metric: str) ->
         if metric in known:
             return
     raise ConfigError(f"no run reports --metric={brief(metric)}: {nearest(metric, known)}")
-
-
-def check_run(config: ConfigDict, overrides: Overrides) -> MetaTrainer:
-    """Returns the trainer of a run, without a folder.
-
-    Raises:
-        PaxError: if it cannot be built.
-    """
-    check_instance("config", config, ConfigDict, "what get_config() returns")
-    check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
-    changed = config.copy_and_resolve_references()
-    for key, value in overrides.items():
-        like = find_setting(config, key)
-        check_type(key, value, like)
-        changed.update_from_flattened_dict({key: value})
-    # Where it will run, there may be other devices than here.
-    changed.num_devices = 0
-    return build_trainer(changed, None)
-
-
-def as_flags(overrides: Overrides) -> list[str]:
-    """Overrides as arguments of `pax.main`."""
-    return [
-        f"--config.{key}={value if isinstance(value, str) else repr(value)}"
-        for key, value in overrides.items()
-    ]
 
 
 def describe(overrides: Overrides) -> str:

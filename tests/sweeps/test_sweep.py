@@ -8,11 +8,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from configs import ipd
-from pax.config.command_line import read_flags
+from pax.config.command_line import as_flags, read_flags
 from pax.config.files import load_config
 from pax.errors import ConfigError
 from pax.sweeps import sweep
-from pax.sweeps.sweep import as_flags, check_sweep, describe, load_sweep, product
+from pax.sweeps.sweep import check_sweep, describe, load_sweep, product
 
 RATE = "agent1.learning_rate"
 
