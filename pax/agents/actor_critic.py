@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from pax.agents.agent import Agent
 from pax.agents.distributions import UNITS, Distribution, draw, make_distribution, num_outputs
-from pax.agents.networks.actor_critic import GRU, MLP, HeadInit, Table, Torso, is_image
+from pax.agents.networks.actor_critic import MLP, HeadInit, Network, Table, Torso, is_image
+from pax.agents.networks.recurrent import MEMORIES, MemoryNetwork
 from pax.checks import (
     COUNT,
     COUNT_OR_NONE,
@@ -26,7 +26,6 @@ from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
-Network = Literal["mlp", "table", "gru"]
 MAX_TABULATED = 64
 """Distinct observations up to which a network is evaluated for all of them rather than for each sample."""
 
@@ -39,15 +38,15 @@ class ActorCritic(Agent):
         ConfigError: if a hyper-parameter is out of range or the network does not fit the spaces.
     """
 
-    network: Network = "mlp"
-    """`mlp`, `table` (discrete observations) or `gru` (recurrent)."""
+    network: str = "mlp"
+    """`mlp`, `table` (discrete observations) or a memory of `pax.agents.networks.recurrent.MEMORIES`."""
     hidden_size: int = 16
     num_layers: int = 2
     """Layers of an `mlp`."""
     separate_critic: bool = False
     """Whether the value of an `mlp` has layers of its own."""
     embed: bool = False
-    """Whether a tanh layer comes before a `gru`."""
+    """Whether a tanh layer comes before a memory."""
     symlog: bool = False
     """Whether observations x are seen as sign(x) log(1 + |x|), for those that are large numbers."""
     conv_channels: tuple[int, ...] = ()
@@ -110,7 +109,7 @@ class ActorCritic(Agent):
     def _check_settings(self) -> None:
         name = type(self).__name__
         choices = {
-            "network": get_args(Network),
+            "network": ("mlp", "table", *MEMORIES),
             "head_init": get_args(HeadInit),
             "optimizer": ("adam", "sgd"),
         }
@@ -137,13 +136,13 @@ class ActorCritic(Agent):
                 f"conv_channels is {self.conv_channels} in {name}, and this game shows no image: use ()"
             )
 
-    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
+    def make_module(self, torso: Torso, num_outputs: int) -> Network:
         """Makes the network, whose outputs describe a distribution over actions."""
         if self.network == "table":
             assert isinstance(self.observation_space, Discrete)
             return Table(self.observation_space.n, num_outputs)
-        if self.network == "gru":
-            return GRU(torso, num_outputs, self.hidden_size, self.head_init)
+        if self.network in MEMORIES:
+            return MemoryNetwork(torso, num_outputs, self.hidden_size, self.network, self.head_init)
         return MLP(
             torso,
             num_outputs,
@@ -159,8 +158,8 @@ class ActorCritic(Agent):
         if not self.recurrent:
             return super().reset_memory(memory)
         if new_trial:
-            fresh = self.initial_hidden(1)[0]
-            return self.initial_memory(jnp.broadcast_to(fresh, memory.hidden.shape))
+            fresh = jnp.broadcast_to(self._module.initial_hidden(), memory.hidden.shape)
+            return self.initial_memory(fresh)
         # Some networks have weights for it.
         params = {} if state is None else state.params
         hidden = self._apply(params, memory.hidden, method="between_episodes")
@@ -168,11 +167,20 @@ class ActorCritic(Agent):
 
     @property
     def recurrent(self) -> bool:
-        return self.network == "gru"
+        """Whether the network has a memory."""
+        return self._module.recurrent
+
+    @property
+    def groups_environments(self) -> bool:  # type: ignore[override]
+        return self._module.groups_environments
 
     @property
     def hidden_size_in_memory(self) -> int:  # type: ignore[override]
-        return self.hidden_size if self.recurrent else 0
+        return self._module.initial_hidden().size
+
+    def initial_hidden(self, num_envs: int) -> jax.Array:
+        fresh = self._module.initial_hidden()
+        return jnp.broadcast_to(fresh, (num_envs, *fresh.shape))
 
     def init(self, key: jax.Array) -> TrainingState:
         observations = self.observation_space.zeros(1)

@@ -12,7 +12,7 @@ import optax
 from absl import logging
 from flax import struct
 
-from pax.agents.actor_critic import ActorCritic, Network
+from pax.agents.actor_critic import ActorCritic
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
 from pax.agents.standardise import standardise
@@ -309,14 +309,14 @@ class PPO(ActorCritic):
 class PPOMemory(PPO):
     """PPO with a recurrent network: `PPO_memory` in configs."""
 
-    network: Network = "gru"
+    network: str = "gru"
 
 
 @dataclasses.dataclass
 class Tabular(PPO):
     """PPO with a table over the observations."""
 
-    network: Network = "table"
+    network: str = "table"
 
 
 def _nearest(numbers: list[int], wanted: int) -> int:

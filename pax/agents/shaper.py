@@ -9,13 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import get_args
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-
-from pax.agents.actor_critic import Network
-from pax.agents.networks.actor_critic import Torso
-from pax.agents.networks.meta import Context, ContextGRU, MFOSNetwork
+from pax.agents.networks.actor_critic import Network, Torso
+from pax.agents.networks.recurrent import MEMORIES, Context, MemoryNetwork, MFOSNetwork
 from pax.agents.ppo import PPO
 from pax.checks import check_choice
 from pax.errors import ConfigError
@@ -29,21 +24,18 @@ class TrialMemory(PPO):
     takes less time: there are more sequences side by side, and fewer steps after one another.
     """
 
-    network: Network = "gru"
+    network: str = "gru"
     sequence_length: int = 0
     remembers_trial = True
 
     def __post_init__(self) -> None:
-        if self.network != "gru":
-            raise ConfigError(
-                f"network is {self.network!r} in {type(self).__name__}, which has one of its own: use gru"
-            )
+        check_choice("network", self.network, tuple(MEMORIES), type(self).__name__)
         super().__post_init__()
 
 
 @dataclasses.dataclass
 class Shaper(TrialMemory):
-    """A GRU whose memory lasts for a trial, optionally mixed over the environments of one opponent."""
+    """One memory, that lasts for a trial, optionally mixed over the environments of one opponent."""
 
     context: Context = "none"
     """How the memory is mixed over environments: `none`, `avg` or `att`."""
@@ -52,12 +44,16 @@ class Shaper(TrialMemory):
         check_choice("context", self.context, get_args(Context), "Shaper")
         super().__post_init__()
 
-    @property
-    def groups_environments(self) -> bool:  # type: ignore[override]
-        return self.context != "none"
-
-    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
-        return ContextGRU(torso, num_outputs, self.hidden_size, self.head_init, self.context)
+    def make_module(self, torso: Torso, num_outputs: int) -> Network:
+        return MemoryNetwork(
+            torso,
+            num_outputs,
+            self.hidden_size,
+            self.network,
+            self.head_init,
+            outlives_episodes=True,
+            context=self.context,
+        )
 
 
 @dataclasses.dataclass
@@ -69,17 +65,10 @@ class MFOS(TrialMemory):
     critic: bool = True
     """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
 
-    @property
-    def hidden_size_in_memory(self) -> int:  # type: ignore[override]
-        return (4 if self.critic else 3) * self.hidden_size
-
-    def initial_hidden(self, num_envs: int) -> jax.Array:
-        states = jnp.zeros((num_envs, self.hidden_size_in_memory - self.hidden_size))
-        # A theta of ones changes nothing in the first episode.
-        return jnp.concatenate([states, jnp.ones((num_envs, self.hidden_size))], axis=-1)
-
-    def make_module(self, torso: Torso, num_outputs: int) -> nn.Module:
-        return MFOSNetwork(torso, num_outputs, self.hidden_size, self.head_init, self.critic)
+    def make_module(self, torso: Torso, num_outputs: int) -> Network:
+        return MFOSNetwork(
+            torso, num_outputs, self.hidden_size, self.network, self.head_init, critic=self.critic
+        )
 
     def check_rollout(
         self, num_steps: int, num_envs: int, num_opps: int = 1, num_episodes: int = 1

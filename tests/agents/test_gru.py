@@ -1,4 +1,4 @@
-"""The GRU against flax's, and its gradient, written by hand, against the one that JAX derives."""
+"""Memories: the GRU and its gradient, and of any memory, sequences at once against steps one by one."""
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,8 @@ import pytest
 
 from pax.agents import MFOS, PPOMemory, Shaper
 from pax.agents.networks.gru import GRUCell, next_hidden, unroll
+from pax.agents.networks.memory import Memory
+from pax.agents.networks.recurrent import MEMORIES
 from pax.envs.spaces import Box, Discrete
 
 L, B, D, H = 7, 4, 3, 5
@@ -79,6 +81,30 @@ def test_the_gradient_of_a_sequence_is_that_of_its_steps(batch):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+class Traces(Memory):
+    """Fast and slow means of features, of which nothing seen is a half; a policy sees their difference."""
+
+    state_size = 2 * H
+
+    def setup(self):
+        self.inner = nn.Dense(H)
+
+    def initial_state(self):
+        return jnp.full(2 * H, 0.5)
+
+    def encode(self, features):
+        return self.inner(features)
+
+    def step(self, state, encoded):
+        rates = jnp.repeat(jnp.array([0.5, 0.9]), H)
+        return rates * state + (1.0 - rates) * jnp.tile(encoded, 2)
+
+    def read(self, state):
+        fast, slow = jnp.split(state, 2, axis=-1)
+        return fast - slow
+
+
+@pytest.mark.parametrize("network", ["gru", "traces"])
 @pytest.mark.parametrize(
     "space", [Discrete(6), pytest.param(Box((2, 3)), marks=pytest.mark.slow)], ids=str
 )
@@ -86,7 +112,9 @@ def test_the_gradient_of_a_sequence_is_that_of_its_steps(batch):
     ("agent", "options"),
     [(PPOMemory, {}), (MFOS, {}), *((Shaper, {"context": c}) for c in ("none", "avg", "att"))],
 )
-def test_a_sequence_at_once_is_what_its_steps_are(agent, options, space):
+def test_a_sequence_at_once_is_what_its_steps_are(agent, options, space, network, monkeypatch):
+    monkeypatch.setitem(MEMORIES, "traces", Traces)
+    options = {"network": network, **options}
     own = agent(space, Discrete(3), hidden_size=H, head_init="orthogonal", **options)
     state = own.init(jax.random.key(0))
     params = jax.tree.map(lambda leaf: leaf + 0.3 * normal(1, *leaf.shape), state.params)

@@ -1,15 +1,14 @@
-"""Policy networks: what maps an observation, and a memory, to a policy and a value."""
+"""Policy networks without memory, and the parts that they share with those that have one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pax.agents.networks.gru import GRUCell
 from pax.agents.networks.initializers import orthogonal
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree
@@ -120,7 +119,20 @@ class Heads(nn.Module):
         return outputs, values[..., 0]
 
 
-class Table(nn.Module):
+class Network(nn.Module):
+    """Maps observations `[..., *observation]` to a policy `[..., A]` and a value `[...]`."""
+
+    recurrent = False
+    """Whether it has a memory: see `pax.agents.networks.recurrent.Recurrent`."""
+    groups_environments = False
+    """Whether its memory is mixed over environments that face the same opponent."""
+
+    def initial_hidden(self) -> jax.Array:
+        """Returns the memory `[M]` of who remembers nothing yet; M is 0 without one."""
+        return jnp.zeros(0)
+
+
+class Table(Network):
     """A row of logits and a value for every possible (discrete) observation, all zero at first."""
 
     num_observations: int
@@ -135,7 +147,7 @@ class Table(nn.Module):
         return rows[..., :-1], rows[..., -1]
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Tanh layers, shared by the policy and the value or each with its own."""
 
     torso: Torso
@@ -156,83 +168,3 @@ class MLP(nn.Module):
                 )
             stacks[index] = stack
         return Heads(self.num_outputs, self.head_init)(stacks[0], stacks[-1])
-
-
-class Recurrent(nn.Module):
-    """A network with a memory: `decode(step(hidden, encode(observations)))`.
-
-    Only `step` needs the step before: over a sequence, the others are evaluated once, for all of it.
-    """
-
-    def encode(self, observations: PyTree) -> jax.Array:
-        """Returns what the memory is told of `[..., *observation]`."""
-        raise NotImplementedError
-
-    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the memory after a step, and the features that are decoded."""
-        raise NotImplementedError
-
-    def decode(self, features: jax.Array) -> Outputs:
-        """Returns what describes the policy, and a value."""
-        raise NotImplementedError
-
-    def between_episodes(self, hidden: jax.Array) -> jax.Array:
-        """Returns what is left of the memory when the next episode of a trial begins: nothing."""
-        return jnp.zeros_like(hidden)
-
-    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
-        """Returns all steps of `[L, ...]` observations; a new episode begins after those that are `dones`."""
-
-        def step(
-            network: Recurrent, hidden: jax.Array, encoded: jax.Array, done: jax.Array
-        ) -> tuple[jax.Array, jax.Array]:
-            hidden, features = network.step(hidden, encoded)
-            return jnp.where(done[..., None], network.between_episodes(hidden), hidden), features
-
-        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-        return self._around(
-            lambda encoded: scan(self, hidden, encoded, dones)[1], observations, dones
-        )
-
-    def _around(
-        self, remember: Callable[[jax.Array], jax.Array], observations: PyTree, dones: jax.Array
-    ) -> Outputs:
-        """Decodes what `remember` makes of the encoded observations."""
-        # One batch axis: the gradients of products over several are slow.
-        flat = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, dones.ndim), observations)
-        encoded = self.encode(flat)
-        features = remember(encoded.reshape(*dones.shape, -1))
-        outputs = self.decode(features.reshape(dones.size, -1))
-        return jax.tree.map(lambda leaf: leaf.reshape(*dones.shape, *leaf.shape[1:]), outputs)
-
-    def __call__(self, hidden: jax.Array, observations: PyTree) -> tuple[jax.Array, Outputs]:
-        hidden, features = self.step(hidden, self.encode(observations))
-        return hidden, self.decode(features)
-
-
-class GRU(Recurrent):
-    """A gated recurrent unit; policy and value are linear in its state."""
-
-    torso: Torso
-    num_outputs: int
-    hidden_size: int
-    head_init: HeadInit = "constant"
-
-    def setup(self) -> None:
-        self.cell = GRUCell(self.hidden_size)
-        self.heads = Heads(self.num_outputs, self.head_init)
-
-    def encode(self, observations: PyTree) -> jax.Array:
-        return self.cell.encode(self.torso(observations))
-
-    def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = self.cell.step(hidden, encoded)
-        return hidden, hidden
-
-    def decode(self, features: jax.Array) -> Outputs:
-        return self.heads(features)
-
-    def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
-        return self._around(
-            lambda encoded: self.cell.unroll(hidden, encoded, dones), observations, dones
-        )

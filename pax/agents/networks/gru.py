@@ -9,19 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.networks.initializers import orthogonal
+from pax.agents.networks.memory import Memory
 
 Gates = tuple[jax.Array, jax.Array, jax.Array]
 Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
-class GRUCell(nn.Module):
+class GRUCell(Memory):
     """A gated recurrent unit (Cho et al. 2014, arxiv.org/abs/1406.1078): the function that flax has.
 
     In two parts: what depends on the input can be had for all steps of a sequence at once, and the three
     gates are one matrix product each way.
     """
-
-    hidden_size: int
 
     def setup(self) -> None:
         width = 3 * self.hidden_size
@@ -33,13 +32,13 @@ class GRUCell(nn.Module):
         """Returns what `[..., D]` features add to the gates, `[..., 3 H]`."""
         return self.input(features)
 
-    def step(self, hidden: jax.Array, encoded: jax.Array) -> jax.Array:
+    def step(self, state: jax.Array, encoded: jax.Array) -> jax.Array:
         """Returns the next hidden state `[..., H]`."""
-        return next_hidden(hidden, jnp.split(encoded, 3, axis=-1), hidden @ self.kernel, self.bias)
+        return next_hidden(state, jnp.split(encoded, 3, axis=-1), state @ self.kernel, self.bias)
 
-    def unroll(self, hidden: jax.Array, encoded: jax.Array, dones: jax.Array) -> jax.Array:
+    def unroll(self, state: jax.Array, encoded: jax.Array, dones: jax.Array) -> jax.Array:
         """Returns the hidden states `[L, ..., H]` after each step; where one is done, zero comes next."""
-        return unroll(self.kernel, self.bias, hidden, encoded, dones)
+        return unroll(self.kernel, self.bias, state, encoded, dones)
 
 
 def next_hidden(

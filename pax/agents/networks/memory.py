@@ -1,0 +1,59 @@
+"""What every memory of a recurrent network answers; a new one is a class here and a line of `MEMORIES`."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Memory(nn.Module):
+    """A state `[..., S]` that changes with every step, and what is read of it, `[..., H]`.
+
+    What depends on the input alone is in `encode`, as it is computed for all steps of a sequence at once.
+    """
+
+    hidden_size: int
+    """H."""
+
+    @property
+    def state_size(self) -> int:
+        """S."""
+        return self.hidden_size
+
+    def initial_state(self) -> jax.Array:
+        """Returns the state `[S]` in which nothing is remembered."""
+        return jnp.zeros(self.state_size)
+
+    def encode(self, features: jax.Array) -> jax.Array:
+        """Returns what `step` needs of features `[..., D]`."""
+        return features
+
+    def step(self, state: jax.Array, encoded: jax.Array) -> jax.Array:
+        """Returns the next state `[..., S]`."""
+        raise NotImplementedError
+
+    def read(self, state: jax.Array) -> jax.Array:
+        """Returns what a policy sees of a state `[..., S]`, `[..., H]`."""
+        return state
+
+    def unroll(self, state: jax.Array, encoded: jax.Array, dones: jax.Array) -> jax.Array:
+        """Returns what is read after each of L steps.
+
+        Args:
+            state: before the first step, `[..., S]`.
+            encoded: what `encode` returned, `[L, ..., D]`.
+            dones: `[L, ...]`, whether the memory begins anew after a step.
+
+        Returns:
+            `[L, ..., H]`.
+        """
+
+        def step(
+            memory: Memory, state: jax.Array, encoded: jax.Array, done: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            state = memory.step(state, encoded)
+            return jnp.where(done[..., None], memory.initial_state(), state), memory.read(state)
+
+        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+        return scan(self, state, encoded, dones)[1]
