@@ -55,8 +55,7 @@ def check_game(env: Environment, params: PyTree) -> None:
 
     def play(key: jax.Array, state: PyTree) -> Any:
         actions = tuple(env.action_space(player).zeros() for player in range(env.num_players))
-        drawn = env.draw(key, params)
-        return _defined(f"{name}.step", env.step, drawn, state, actions, params)
+        return _defined(f"{name}.step", env.step, key, state, actions, params)
 
     result = jax.eval_shape(play, key, state)
     if not isinstance(result, tuple) or len(result) != 5:
@@ -105,8 +104,8 @@ def check_agent(
     def act(key: jax.Array) -> Any:
         state = agent.init(key)
         memory = agent.initial_memory(agent.initial_hidden(num_envs))
-        seen, drawn = agent.observation_space.zeros(num_envs), agent.draw(key, num_envs)
-        return state, memory, _defined(f"{name}.policy", agent.policy, state, seen, memory, drawn)
+        seen = agent.observation_space.zeros(num_envs)
+        return state, memory, _defined(f"{name}.policy", agent.policy, state, seen, memory, key)
 
     state, memory, result = jax.eval_shape(act, key)
     if not isinstance(state, TrainingState):

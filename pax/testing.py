@@ -76,9 +76,8 @@ def check_environment(
     """Checks a game by playing episodes of random actions, compiled, in a batch and one by one.
 
     Observations are within their spaces, rewards finite float32, `done` is true on the last step and only
-    then, the state keeps its types, the same keys give the same episode, what `draw` draws stands for its
-    key, and a batch is as many environments played alone. Statistics are scalars. Returns nothing if all this
-    is so.
+    then, the state keeps its types, the same keys give the same episode, and a batch is as many environments
+    played alone. Statistics are scalars. Returns nothing if all this is so.
 
     Args:
         env: the game.
@@ -109,20 +108,19 @@ def check_environment(
         for player in range(env.num_players)
     )
 
-    def episode(reset_key: jax.Array, keys: PyTree, joint: PyTree, drawn: bool) -> Any:
+    def episode(reset_key: jax.Array, keys: PyTree, joint: PyTree) -> Any:
         first, state = env.reset(reset_key, params)
 
         def step(state: PyTree, inputs: tuple[PyTree, PyTree]) -> Any:
-            key = env.draw(inputs[0], params) if drawn else inputs[0]
-            seen, state, *outputs = env.step(key, state, inputs[1], params)
+            seen, state, *outputs = env.step(inputs[0], state, inputs[1], params)
             return state, (seen, *outputs)
 
         _, (later, rewards, done, info) = jax.lax.scan(step, state, (keys, joint))
         seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
         return seen, rewards, done, info
 
-    play = jax.jit(jax.vmap(episode, (0, 0, 0, None)), static_argnums=3)
-    played = play(reset_keys, step_keys, actions, True)
+    play = jax.jit(jax.vmap(episode))
+    played = play(reset_keys, step_keys, actions)
     seen, rewards, done, info = jax.device_get(played)
     for player in range(env.num_players):
         space = env.observation_space(player)
@@ -138,16 +136,13 @@ def check_environment(
         f"done of {name} is {done[0].tolist()} over {steps} steps, and num_inner_steps is "
         f"{env.num_inner_steps}: it is true on the last step, and on no other",
     )
-    again = jax.device_get(play(reset_keys, step_keys, actions, True))
+    again = jax.device_get(play(reset_keys, step_keys, actions))
     _same(again, (seen, rewards, done, info), f"{name} differs from itself from the same keys", 0.0)
-    by_key = play(reset_keys, step_keys, actions, False)
-    what = f"{name} plays otherwise with what draw makes of a key than with the key"
-    _same(by_key, played, what)
-    alone = jax.jit(episode, static_argnums=3)
+    alone = jax.jit(episode)
     for index in range(NUM_ENVS):
         own = jax.tree.map(lambda leaf, i=index: leaf[i], (reset_keys, step_keys, actions))
         expected = jax.tree.map(lambda leaf, i=index: leaf[i], played)
-        _same(alone(*own, True), expected, f"{name} plays otherwise in a batch than alone")
+        _same(alone(*own), expected, f"{name} plays otherwise in a batch than alone")
     by_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions, info))
     before = jax.tree.map(lambda leaf: leaf[:-1], by_time[0])
     metrics = env.statistics_metrics(env.episode_statistics(before, by_time[1], by_time[2]))
@@ -164,8 +159,8 @@ def check_agent(
     """Checks an agent by acting on random observations and, if it learns, by learning from that.
 
     Actions are within their space, memory and state keep their types and stay finite, the same keys give the
-    same actions, what `draw` draws stands for its key, and a population acts as its members do. `update` of
-    an agent with `learns` changes its state, and metrics are finite scalars.
+    same actions, and a population acts as its members do. `update` of an agent with `learns` changes its
+    state, and metrics are finite scalars.
 
     Args:
         agent: one made for a game, by `for_env`.
@@ -201,30 +196,24 @@ def check_agent(
         over = jax.random.bernoulli(reward_key, 0.2, (2, num_steps, num_envs))
         ends = interface.Ends(over[0], over[1] & ~over[0], first_seen)
 
-    def act(key: jax.Array, drawn: bool) -> Any:
+    def act(key: jax.Array) -> Any:
         state, memory = agent.make_initial_state(key, agent.initial_hidden(num_envs))
 
         def step(memory: PyTree, inputs: tuple[PyTree, PyTree]) -> Any:
-            key = agent.draw(inputs[1], num_envs) if drawn else inputs[1]
-            actions, after = agent.policy(state, inputs[0], memory, key)
+            actions, after = agent.policy(state, inputs[0], memory, inputs[1])
             return after, (actions, after.extras, memory.hidden)
 
         memory, outputs = jax.lax.scan(step, memory, (first_seen, act_keys))
         return state, memory, outputs
 
-    play = jax.jit(jax.vmap(act, (0, None)), static_argnums=1)
-    played = play(init_keys, True)
+    play = jax.jit(jax.vmap(act))
+    played = play(init_keys)
     actions, extras, _ = played[2]
     assert_in_space(jax.device_get(actions), agent.action_space, f"what {name} does")
     _finite(played, f"what {name} is and does")
-    _same(play(init_keys, True), played, f"{name} differs from itself from the same keys", 0.0)
-    _same(
-        play(init_keys, False),
-        played,
-        f"{name} acts otherwise with what draw makes of a key than with the key",
-    )
+    _same(play(init_keys), played, f"{name} differs from itself from the same keys", 0.0)
     first = jax.tree.map(lambda leaf: leaf[0], played)
-    alone = jax.jit(lambda key: act(key, True))(init_keys[0])
+    alone = jax.jit(act)(init_keys[0])
     _same(alone, first, f"{name} acts otherwise in a population than alone")
     if not agent.learns:
         return

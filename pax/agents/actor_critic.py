@@ -221,14 +221,14 @@ class ActorCritic(Agent):
         outputs, values = self._apply(params, hidden, observations, dones, method="unroll")
         return self._distribution(outputs), values
 
-    def draw(self, key: jax.Array, num_envs: int) -> jax.Array:
-        return draw(key, self.action_space, num_envs)
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+        return draw(key, self.action_space, batch)
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         hidden, distribution, values = self.forward(state.params, memory.hidden, observations)
-        actions = distribution.sample(key)
+        actions = distribution.transform(drawn)
         extras = {"log_probs": distribution.log_prob(actions), "values": values}
         return actions, MemoryState(hidden, extras)
 

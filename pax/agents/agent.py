@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -20,8 +21,9 @@ from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
 class Agent:
     """Pure functions over explicit state, for a batch of B environments that share one policy.
 
-    All methods work under `jax.jit`, `jax.vmap` and `jax.lax.scan`. Fields of a subclass are its
-    hyper-parameters: a config can set each of them.
+    An agent defines `policy`, or in its place `act` and what it draws at random, `draw`; one that learns also
+    `init` and `update`. All methods work under `jax.jit`, `jax.vmap` and `jax.lax.scan`. Fields of a subclass
+    are its hyper-parameters: a config can set each of them.
     """
 
     observation_space: Space
@@ -42,12 +44,6 @@ class Agent:
     groups_environments = False
     """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
     `[T, O, B]` and keeps those of one opponent together."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "policy" in vars(cls) and "draw" not in vars(cls):
-            # Who acts in its own way expects a key, whatever its base class draws.
-            cls.draw = Agent.draw  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Checks the hyper-parameters; a subclass that checks more calls this first.
@@ -122,23 +118,38 @@ class Agent:
             extras={"log_probs": jnp.zeros(batch), "values": jnp.zeros(batch)},
         )
 
-    def draw(self, key: jax.Array, num_envs: int) -> PyTree:
-        """Draws what `policy` draws at random in one step of `num_envs` games; it takes that for a key.
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> PyTree:
+        """Draws the random numbers of one `act` in a `batch` of games, `(B,)`; left alone, it is the key.
 
         The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
-        ones. Left alone, it is the key; so it is for a class with a `policy` of its own and no `draw`.
+        ones.
         """
-        del num_envs
+        del batch
         return key
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: PyTree
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: PyTree
     ) -> tuple[jax.Array, MemoryState]:
-        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory).
+        """Acts with the numbers that `draw` has drawn; returns what `policy` returns."""
+        if type(self).policy is Agent.policy:
+            raise NotImplementedError
+        return self.policy(state, observations, memory, drawn)
 
-        `key` is one, or what `draw` made of it.
+    def policy(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        """Acts on `observations` `[B, ...]`; returns (actions `[B, ...]`, memory)."""
+        drawn = self.draw(key, memory.hidden.shape[:-1])
+        return self.act(state, observations, memory, drawn)
+
+    def split_policy(self) -> tuple[Callable[..., PyTree], Callable[..., Any]]:
+        """Returns the `draw` and the `act` that the loop calls.
+
+        For a class with a `policy` of its own these are the key and that policy, whatever it is derived from.
         """
-        raise NotImplementedError
+        if type(self).policy is Agent.policy:
+            return self.draw, self.act
+        return functools.partial(Agent.draw, self), self.policy
 
     def update(
         self,

@@ -61,18 +61,18 @@ class Greedy(Agent):
             )
         self.size = size
 
-    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
         """Returns whether it goes to the coin of its own colour, `[B]` bool, given both distances, `[B]`."""
         raise NotImplementedError
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         del state
         own, own_coin, other_coin = self._cells(observations)
         own_way, own_distance = self._way(own, own_coin)
         other_way, other_distance = self._way(own, other_coin)
-        chooses_own = self.chooses_own(own_distance, other_distance, key)
+        chooses_own = self.chooses_own(own_distance, other_distance, drawn)
         down, right = jnp.where(chooses_own, own_way, other_way)
         sideways = jnp.where(right > 0, RIGHT, jnp.where(right < 0, LEFT, STAY))
         actions = jnp.where(down > 0, DOWN, jnp.where(down < 0, UP, sideways))
@@ -107,8 +107,8 @@ class Greedy(Agent):
 class GoodGreedy(Greedy):
     """Goes to the coin of its own colour unless that of the other's is nearer."""
 
-    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
-        del key
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
+        del drawn
         return own <= other
 
 
@@ -116,8 +116,8 @@ class GoodGreedy(Greedy):
 class EvilGreedy(Greedy):
     """Goes to the coin of the other's colour unless that of its own is nearer."""
 
-    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
-        del key
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
+        del drawn
         return own < other
 
 
@@ -125,8 +125,11 @@ class EvilGreedy(Greedy):
 class RandomGreedy(Greedy):
     """Goes to the nearer coin, and to either with equal probability if both are as near."""
 
-    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
-        return jnp.where(own == other, jax.random.bernoulli(key, shape=own.shape), own < other)
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+        return jax.random.bernoulli(key, shape=batch)
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
+        return jnp.where(own == other, drawn, own < other)
 
 
 @dataclasses.dataclass
@@ -136,18 +139,18 @@ class OwnCoins(Greedy):
     It leaves the row of the other's coin, or stays out of it: a deterministic relative of `AlwaysCooperate`.
     """
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        towards, memory = super().policy(state, observations, memory, key)
+        towards, memory = super().act(state, observations, memory, drawn)
         own, own_coin, other_coin = self._cells(observations)
         same_row = own // self.size == other_coin // self.size
         # It leaves the row of the coin, or stays out of it.
         aside = jnp.where(same_row, DOWN, RIGHT)
         return jnp.where(own_coin == NO_COIN, aside, towards), memory
 
-    def chooses_own(self, own: jax.Array, other: jax.Array, key: jax.Array) -> jax.Array:
-        del other, key
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
+        del other, drawn
         return jnp.ones(own.shape, bool)
 
 
@@ -159,12 +162,15 @@ class AlwaysCooperate(Greedy):
     cooperates (Aghajohari et al. 2024, arxiv.org/abs/2405.01035), where the greedy ones always defect.
     """
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+        return jax.random.uniform(key, (4 if self.action_space == ONE_COIN else 5, *batch))
+
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         del state
         own, own_coin, other_coin = self._cells(observations)
-        num_moves = 4 if self.action_space == ONE_COIN else 5
+        num_moves = len(drawn)
         down, right = jnp.array(MOVES[:num_moves]).T[..., None]
         row, column = divmod(own, self.size)
         after = (row + down) % self.size * self.size + (column + right) % self.size
@@ -173,9 +179,8 @@ class AlwaysCooperate(Greedy):
             for coin in (own_coin, other_coin)
         )
         # Less than a move, it decides between those that are equally far.
-        tie_break = jax.random.uniform(key, after.shape)
-        away = (other_distances + tie_break).argmax(axis=0)
-        towards = (own_distances + tie_break).argmin(axis=0)
+        away = (other_distances + drawn).argmax(axis=0)
+        towards = (own_distances + drawn).argmin(axis=0)
         return jnp.where(own_coin == NO_COIN, away, towards).astype(jnp.int32), memory
 
 
@@ -197,8 +202,8 @@ class Stay(Agent):
                 f"observations {observations} and actions {actions}: choose another agent for this seat"
             )
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        del state, observations, key
+        del state, observations, drawn
         return jnp.full(memory.hidden.shape[:-1], STAY, jnp.int32), memory

@@ -50,12 +50,12 @@ class Categorical:
         return cls(jax.nn.log_softmax(logits))
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws one int32 per distribution, by inversion: one random number each, however many actions.
+        """Draws one int32 per distribution, `[...]`."""
+        return self.transform(jax.random.uniform(key, self.log_probs.shape[:-1]))
 
-        `key` is one, or these numbers, `[...]`: see `draw`.
-        """
+    def transform(self, uniform: jax.Array) -> jax.Array:
+        """Makes actions of numbers `[...]` of `draw` by inversion: one each, however many actions."""
         cumulative = jnp.cumsum(jnp.exp(self.log_probs[..., :-1]), axis=-1)
-        uniform = key if is_drawn(key) else jax.random.uniform(key, self.log_probs.shape[:-1])
         return (uniform[..., None] >= cumulative).sum(axis=-1, dtype=jnp.int32)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
@@ -86,8 +86,11 @@ class Gaussian:
     space: Box = struct.field(pytree_node=False)
 
     def sample(self, key: jax.Array) -> jax.Array:
-        """Draws `[..., *space.shape]`, one per distribution; `key` is one, or standard normal numbers."""
-        normal = key if is_drawn(key) else jax.random.normal(key, self.mean.shape)
+        """Draws one array per distribution, `[..., *space.shape]`."""
+        return self.transform(jax.random.normal(key, self.mean.shape))
+
+    def transform(self, normal: jax.Array) -> jax.Array:
+        """Makes actions of numbers `[..., *space.shape]` of `draw`."""
         return self.space.clip(self.mean + self.std * normal)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
@@ -132,17 +135,12 @@ class Gaussian:
 Distribution = Categorical | Gaussian
 
 
-def draw(key: jax.Array, space: Space, batch: int) -> jax.Array:
-    """Draws the random numbers that `sample` takes for a key, for `batch` distributions over `space`."""
+def draw(key: jax.Array, space: Space, batch: tuple[int, ...]) -> jax.Array:
+    """Draws the random numbers that `transform` takes, for a `batch` of distributions over `space`."""
     if isinstance(space, Discrete):
-        return jax.random.uniform(key, (batch,))
+        return jax.random.uniform(key, batch)
     assert isinstance(space, Box)
-    return jax.random.normal(key, (batch, *space.shape))
-
-
-def is_drawn(key: jax.Array) -> bool:
-    """Returns whether these are random numbers that were drawn ahead, and no key."""
-    return bool(jnp.issubdtype(key.dtype, jnp.floating))
+    return jax.random.normal(key, (*batch, *space.shape))
 
 
 def num_outputs(space: Space) -> int:

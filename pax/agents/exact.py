@@ -88,8 +88,11 @@ class ExactLearner(Agent):
         """Returns where the logits `[5]` go, given those of the other player."""
         raise NotImplementedError
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(key, (*batch, NUM_STATES))
+
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         del state
         own, phase = memory.hidden[..., :NUM_STATES], memory.hidden[..., NUM_STATES:]
@@ -97,8 +100,7 @@ class ExactLearner(Agent):
         other = jnp.clip(jnp.log(seen) - jnp.log1p(-seen), -MAX_LOGIT, MAX_LOGIT)
         direction = jnp.vectorize(self.direction, signature="(n),(n)->(n)")(own, other)
         learned = own + self.learning_rate * direction
-        fresh = jax.random.normal(key, own.shape)
-        own = jnp.where(phase == GOES_ON, learned, jnp.where(phase == NEW, fresh, own))
+        own = jnp.where(phase == GOES_ON, learned, jnp.where(phase == NEW, drawn, own))
         hidden = jnp.concatenate([own, jnp.full_like(phase, GOES_ON)], axis=-1)
         return own, MemoryState(hidden, memory.extras)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
-from pax.agents.distributions import is_drawn
 from pax.envs.iterated_tensor_game import MAX_PLAYERS
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -66,11 +65,11 @@ class Reactive(Agent):
     def _draws(self) -> bool:
         return not set(self.cooperation) <= {0.0, 1.0}
 
-    def draw(self, key: jax.Array, num_envs: int) -> jax.Array:
-        return jax.random.uniform(key, (num_envs,)) if self._draws else key
+    def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+        return jax.random.uniform(key, batch) if self._draws else key
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         del state
         if not isinstance(self.observation_space, Discrete):
@@ -82,8 +81,7 @@ class Reactive(Agent):
         if not self._draws:
             actions = 1 - cooperation.astype(jnp.int32)
         else:
-            uniform = key if is_drawn(key) else jax.random.uniform(key, observations.shape)
-            actions = (uniform >= cooperation).astype(jnp.int32)
+            actions = (drawn >= cooperation).astype(jnp.int32)
         return actions, memory
 
 

@@ -32,10 +32,10 @@ class FixedPolicy(Agent):
                 f"{self.action_space}: choose another agent for this seat"
             )
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        del state, key
+        del state, drawn
         batch = observations.shape[:-1]
         return jnp.broadcast_to(jnp.array(self.logits), (*batch, NUM_STATES)), memory
 

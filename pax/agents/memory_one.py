@@ -60,13 +60,11 @@ class MemoryOne(Reactive):
     def cooperation(self) -> tuple[float, ...]:  # type: ignore[override]
         return self.probabilities
 
-    draw = Reactive.draw
-
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         if not self._plays_policies:
-            return super().policy(state, observations, memory, key)
+            return super().act(state, observations, memory, drawn)
         p = np.clip(self.probabilities, 1e-30, 1.0)
         with np.errstate(divide="ignore"):
             logits = np.clip(np.log(p) - np.log1p(-p), -CERTAIN, CERTAIN)

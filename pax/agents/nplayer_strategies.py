@@ -36,10 +36,10 @@ class NPlayerTitForTat(Agent):
             )
         self.num_players = num_players
 
-    def policy(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, key: jax.Array
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        del state, key
+        del state, drawn
         if not isinstance(self.observation_space, Discrete):
             observations = observations.argmax(axis=-1)
         num_others = self.num_players - 1

@@ -1,4 +1,4 @@
-"""What was learned, drawn for TensorBoard."""
+"""Figures of what was learned, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ class Pictures(Callback):
         for role in trainer.roles:
             table = policy_table(role.agent, policies.get(role.name))
             if table is not None:
-                figures[f"policy/{role.name}"] = draw_policy(role.name, table)
+                figures[f"policy/{role.name}"] = plot_policy(role.name, table)
         if trainer.num_outer_steps > 1:
             for name, rewards in trainer.learning_curves().items():
-                figures[f"trial/{name}"] = draw_learning_curves(name, rewards)
+                figures[f"trial/{name}"] = plot_learning_curves(name, rewards)
         if trainer.workdir is not None and trainer.is_lead:
             trainer.writer.flush()
             path = trainer.workdir / METRICS_FILE
             # Somebody may have deleted it; it is written anew with the next row.
             rows = read_metrics(path) if path.exists() else []
-            figures |= draw_history(rows)
+            figures |= plot_history(rows)
             if not self._laid_out:
                 write_layout(trainer.writer, {key for row in rows for key in row})
                 self._laid_out = True
@@ -166,7 +166,7 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def draw_policy(role: str, table: np.ndarray) -> Any:
+def plot_policy(role: str, table: np.ndarray) -> Any:
     """Draws a heat map of probabilities `[observations, actions]`."""
     states = names_of_states(len(table))
     figure, axes = new_figure(1.6 + 0.8 * table.shape[1], 1.0 + 0.32 * len(table))
@@ -184,7 +184,7 @@ def draw_policy(role: str, table: np.ndarray) -> Any:
     return figure
 
 
-def draw_learning_curves(name: str, rewards: np.ndarray) -> Any:
+def plot_learning_curves(name: str, rewards: np.ndarray) -> Any:
     """Rewards per step `[K, players]` of the episodes of a trial."""
     figure, axes = new_figure(5.0, 3.0)
     for player in range(rewards.shape[1]):
@@ -201,7 +201,7 @@ def draw_learning_curves(name: str, rewards: np.ndarray) -> Any:
     return figure
 
 
-def draw_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def plot_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """States visited, and cooperation in each of them, over training, as far as they were counted."""
     figures = {}
     for prefix, title in (

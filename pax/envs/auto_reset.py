@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,26 +27,28 @@ class StepDraw:
 
     key: jax.Array
     """For the step itself."""
-    start: tuple[tuple[Any, ...], Any]
-    """The episode that begins if this one is over, as `reset` gives it."""
+    reset_key: jax.Array
+    """For the episode that begins if this one is over."""
+    start: tuple[tuple[Any, ...], Any] | None
+    """That episode, as `reset` gives it; None: too large to be drawn ahead."""
 
     @classmethod
-    def now(cls, env: Environment, key: Any, params: Any) -> StepDraw:
-        """Returns what `ahead` or this draws from `key`, or `key` if it is that."""
-        if isinstance(key, cls):
-            return key
+    def ahead(cls, env: Environment, key: jax.Array, params: Any) -> StepDraw:
+        """Returns what `Environment.draw` returns."""
         key, reset_key = jax.random.split(key)
-        return cls(key, env.reset(reset_key, params))
+        sizes = [leaf.size for leaf in jax.tree.leaves(jax.eval_shape(env.reset, key, params))]
+        start = env.reset(reset_key, params) if sum(sizes) <= MAX_DRAWN else None
+        return cls(key, reset_key, start)
 
-    @classmethod
-    def ahead(cls, env: Environment, key: jax.Array, params: Any) -> StepDraw | jax.Array:
-        """Returns what `Environment.draw` returns: the key where starts are large."""
-        start = jax.tree.leaves(jax.eval_shape(env.reset, key, params))
-        return cls.now(env, key, params) if sum(leaf.size for leaf in start) <= MAX_DRAWN else key
-
-    def unless(self, over: jax.Array, observations: tuple[Any, ...], state: Any) -> tuple[Any, Any]:
+    def unless(
+        self,
+        over: jax.Array,
+        observations: tuple[Any, ...],
+        state: Any,
+        reset: Callable[[jax.Array], tuple[tuple[Any, ...], Any]],
+    ) -> tuple[Any, Any]:
         """Returns (observations, state), or those of the start if the episode is `over`."""
-        first, fresh = self.start
+        first, fresh = reset(self.reset_key) if self.start is None else self.start
         return jax.tree.map(
             lambda new, old: jnp.where(over, new, old), (first, fresh.inner), (observations, state)
         )

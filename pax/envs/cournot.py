@@ -99,10 +99,10 @@ class Cournot(Environment):
         )
         return self._observations(state), state
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         quantities = nonnegative(actions)
         price = params.a - params.b * quantities.sum()
         profits = (price - params.marginal_cost) * quantities

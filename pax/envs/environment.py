@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +16,8 @@ from pax.errors import ConfigError
 class Environment:
     """One game between `num_players` players, without any batch axis.
 
-    `reset` and `step` are pure functions of their arguments and work under `jax.jit`, `jax.vmap` and
+    A game defines `reset` and `step`, or, in the place of `step`, `transition` and what it draws at random,
+    `draw`. They are pure functions of their arguments and work under `jax.jit`, `jax.vmap` and
     `jax.lax.scan`. Observations, actions and rewards are tuples with one entry per player. `params` is a
     pytree of numbers, so that every environment of a batch may play a different game. `done` is True on the
     last step of an (inner) episode; the reward of that step is the true one, and nothing is reset silently.
@@ -29,12 +31,6 @@ class Environment:
     the end of the episode, where one ended."""
     render_mode = ""
     """What `render` makes: `rgb_array` of a single state, `figure` of a whole episode, or nothing."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "step" in vars(cls) and "draw" not in vars(cls):
-            # Who steps in its own way expects a key, whatever its base class draws.
-            cls.draw = Environment.draw  # type: ignore[method-assign]
 
     @property
     def default_params(self) -> Any:
@@ -79,22 +75,36 @@ class Environment:
         raise NotImplementedError
 
     def draw(self, key: jax.Array, params: Any) -> Any:
-        """Draws what a `step` draws at random and depends on nothing else; it takes that for a key.
+        """Draws the random numbers of one `transition`; left alone, it is the key.
 
         The loop has all of an episode drawn before it starts: one large draw costs a fraction of many small
-        ones. Left alone, it is the key; so it is for a class with a `step` of its own and no `draw`.
+        ones.
         """
         del params
         return key
 
-    def step(
-        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        """Plays one joint action; returns (observations, state, rewards, done, info).
+        """Plays one joint action with the numbers that `draw` has drawn; returns what `step` returns."""
+        if type(self).step is Environment.step:
+            raise NotImplementedError
+        return self.step(drawn, state, actions, params)
 
-        `key` is one, or what `draw` made of it.
+    def split_step(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Returns the `draw` and the `transition` that the loop calls.
+
+        For a class with a `step` of its own these are the key and that step, whatever it is derived from.
         """
-        raise NotImplementedError
+        if type(self).step is Environment.step:
+            return self.draw, self.transition
+        return functools.partial(Environment.draw, self), self.step
+
+    def step(
+        self, key: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        """Plays one joint action; returns (observations, state, rewards, done, info)."""
+        return self.transition(self.draw(key, params), state, actions, params)
 
     def observation_space(self, player: int) -> Space:
         """Returns what `player` (counted from 0) observes."""

@@ -123,10 +123,10 @@ class Fishery(Environment):
         )
         return self._observations(state), state
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         efforts = nonnegative(actions)
         total = efforts.sum()
         available = state.stock + params.g * state.stock * (1.0 - state.stock / params.s_max)

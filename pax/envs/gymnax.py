@@ -115,13 +115,12 @@ class Gymnax(Environment):
         state = EnvState(fixed_types(inner), EpisodeTotals.zeros(1), jnp.int32(0))
         return (self._observation(observation),), state
 
-    def draw(self, key: jax.Array, params: Any) -> Any:
+    def draw(self, key: jax.Array, params: Any) -> StepDraw:
         return StepDraw.ahead(self, key, params)
 
-    def step(
-        self, key: Any, state: EnvState, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        drawn = StepDraw.now(self, key, params)
         observation, inner, reward, terminated, _ = self._env.step_env(
             drawn.key, state.inner, clip_actions(actions, self._spaces[1:])[0], params
         )
@@ -130,7 +129,9 @@ class Gymnax(Environment):
         terminated, truncated = (jnp.asarray(end, bool) for end in (terminated, truncated))
         over = terminated | truncated
         final = (self._observation(observation),)
-        observations, inner = drawn.unless(over, final, fixed_types(inner))
+        observations, inner = drawn.unless(
+            over, final, fixed_types(inner), lambda key: self.reset(key, params)
+        )
         episode, finished = state.episode.add((reward,), over)
         inner_t = state.inner_t + 1
         info = {

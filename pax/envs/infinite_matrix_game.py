@@ -85,10 +85,10 @@ class InfiniteMatrixGame(Environment):
         observation = jnp.full(2 * NUM_STATES, 0.5)
         return (observation, observation), EnvState(inner_t=jnp.int32(0))
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         first, second = (jnp.asarray(action, jnp.float32) for action in actions)
         visits = discounted_visits(first, second, params.gamma)
         payoff = jnp.asarray(params.payoff_matrix, jnp.float32)

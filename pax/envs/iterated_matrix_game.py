@@ -105,10 +105,10 @@ class IteratedMatrixGame(Environment):
         start = jnp.int32(START)
         return self._observations(start, start, params), EnvState(inner_t=jnp.int32(0))
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         own, other = (jnp.asarray(action).astype(jnp.int32) for action in actions)
         row = 2 * own + other
         payoff = jnp.asarray(params.payoff_matrix, jnp.float32)

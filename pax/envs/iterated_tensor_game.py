@@ -121,10 +121,10 @@ class IteratedTensorGame(Environment):
         start = [jnp.int32(self.start)] * self.num_players
         return self._observations(start), EnvState(inner_t=jnp.int32(0))
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         chosen = [jnp.asarray(action).astype(jnp.int32) for action in actions]
         defectors = sum(chosen, jnp.int32(0))
         table = jnp.asarray(params.payoff_table, jnp.float32)

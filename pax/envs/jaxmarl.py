@@ -111,13 +111,12 @@ class JaxMARL(Environment):
         totals = EpisodeTotals.zeros(self.num_players)
         return self._observations(shown), EnvState(strong_types(inner), totals, jnp.int32(0))
 
-    def draw(self, key: jax.Array, params: Any) -> Any:
+    def draw(self, key: jax.Array, params: Any) -> StepDraw:
         return StepDraw.ahead(self, key, params)
 
-    def step(
-        self, key: Any, state: EnvState, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        drawn = StepDraw.now(self, key, params)
         actions = clip_actions(actions, self._action_spaces)
         # Where agents are numbers, some environments take actions in that order and some by number.
         numbered = all(isinstance(agent, int) for agent in self._agents)
@@ -125,7 +124,9 @@ class JaxMARL(Environment):
         shown, inner, rewards, dones, _ = self._env.step_env(drawn.key, state.inner, joint)
         over = jnp.asarray(dones["__all__"], bool)
         final = self._observations(shown)
-        observations, inner = drawn.unless(over, final, strong_types(inner))
+        observations, inner = drawn.unless(
+            over, final, strong_types(inner), lambda key: self.reset(key, params)
+        )
         earned = tuple(
             jnp.asarray(reward, jnp.float32) for reward in self._by_player("rewards", rewards)
         )

@@ -49,12 +49,12 @@ class Wrapper(Environment):
         return self.env.reset(key, params)
 
     def draw(self, key: jax.Array, params: Any) -> Any:
-        return self.env.draw(key, params)
+        return self.env.split_step()[0](key, params)
 
-    def step(
-        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        return self.env.step(key, state, actions, params)
+        return self.env.split_step()[1](drawn, state, actions, params)
 
     def observation_space(self, player: int) -> Space:
         return self.env.observation_space(player)
@@ -87,17 +87,17 @@ class Noise(Wrapper):
     def draw(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         noise_key, key = jax.random.split(key)
         flips = jax.random.bernoulli(noise_key, self.probability, (self.num_players,))
-        return flips, self.env.draw(key, params)
+        return flips, super().draw(key, params)
 
-    def step(
-        self, key: Any, state: Any, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: tuple[jax.Array, Any], state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        flips, key = key if isinstance(key, tuple) else Noise.draw(self, key, params)
+        flips, drawn_by_game = drawn
         played = tuple(
             jnp.where(flip, 1 - jnp.asarray(action), action)
             for flip, action in zip(flips, actions, strict=True)
         )
-        return self.env.step(key, state, played, params)
+        return super().transition(drawn_by_game, state, played, params)
 
 
 @struct.dataclass
@@ -132,12 +132,12 @@ class Continuation(Wrapper):
         observations, state = self.env.reset(key, params)
         return observations, Counted(state, jnp.int32(0))
 
-    draw = Wrapper.draw
-
-    def step(
-        self, key: Any, state: Counted, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: Any, state: Counted, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Counted, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        observations, inner, rewards, done, info = self.env.step(key, state.state, actions, params)
+        observations, inner, rewards, done, info = super().transition(
+            drawn, state.state, actions, params
+        )
         w, num_steps = self.probability, self.num_inner_steps
         weight = num_steps * (1.0 - w) / (1.0 - w**num_steps) * jnp.power(w, state.time)
         weighted = tuple(weight * reward for reward in rewards)

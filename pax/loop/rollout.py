@@ -50,7 +50,9 @@ def rollout(
     # Functions of their own in the program: a game is the largest part of it, and transformed once then,
     # instead of whenever a scan around it is.
     reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
-    env_step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
+    env_draw, transition = env.split_step()
+    env_step = jax.jit(jax.vmap(transition, in_axes=(0, 0, 0, None)))
+    role_draws, acts = zip(*(role.agent.split_policy() for role in roles), strict=True)
     observations, env_state = reset(jax.random.split(reset_key, num_envs), task.env_params)
     first = reseat(task.seats, observations)
     inverse = None if task.seats is None else jnp.argsort(task.seats)
@@ -61,13 +63,11 @@ def rollout(
         actions: list[Any] = [None] * env.num_players
         chosen, after, samples = {}, {}, {}
         taken_over: dict[int, Any] = {}
-        for role, for_role in zip(roles, for_roles, strict=True):
+        for role, act, for_role in zip(roles, acts, for_roles, strict=True):
             name, seats = role.name, playable_seats(role, task)
             own = join_seats([seen[seat] for seat in seats])
             own = blindfold(task, name, own, [first[seat] for seat in seats])
-            chosen[name], after[name] = role.agent.policy(
-                states[name], own, memories[name], for_role
-            )
+            chosen[name], after[name] = act(states[name], own, memories[name], for_role)
             for seat, action in zip(seats, split_seats(chosen[name], len(seats)), strict=True):
                 (taken_over if seat in role.self_play_seats else actions)[seat] = action
             samples[name] = (own, chosen[name], after[name].extras, memories[name].hidden)
@@ -117,16 +117,16 @@ def rollout(
 
     num_steps = env.num_inner_steps
     # All of it before the scan: what a step draws, it would draw in a loop of many small operations.
-    env_draw = jax.vmap(jax.vmap(env.draw, in_axes=(0, None)), in_axes=(0, None))
+    env_draw = jax.vmap(jax.vmap(env_draw, in_axes=(0, None)), in_axes=(0, None))
     act_keys = jax.random.split(act_key, (num_steps, len(roles)))
 
-    def role_draw(role: Role, keys: jax.Array) -> PyTree:
-        size = len(playable_seats(role, task)) * num_envs
-        return jax.vmap(lambda key: role.agent.draw(key, size))(keys)
+    def role_draw(index: int) -> PyTree:
+        batch = (len(playable_seats(roles[index], task)) * num_envs,)
+        return jax.vmap(lambda key: role_draws[index](key, batch))(act_keys[:, index])
 
     drawn = (
         env_draw(jax.random.split(step_key, (num_steps, num_envs)), task.env_params),
-        [role_draw(role, act_keys[:, index]) for index, role in enumerate(roles)],
+        [role_draw(index) for index in range(len(roles))],
     )
     (observations, _, memories), outputs = jax.lax.scan(
         step, (first, env_state, dict(memories)), drawn

@@ -18,7 +18,7 @@ from pax.agents import (
     Stay,
 )
 from pax.envs import IteratedMatrixGame
-from pax.envs.coin_game import STAY, CoinGame, EnvState
+from pax.envs.coin_game.game import STAY, CoinGame, EnvState
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.loop.rollout import rollout

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import AGENTS, Agent
+from pax.agents import AGENTS
 from pax.envs import CoinGame, InfiniteMatrixGame, IteratedMatrixGame
 from pax.envs.spaces import Discrete
 from pax.types import MemoryState, Sample, TrainingState
@@ -210,13 +210,10 @@ def test_policy(case):
 
 
 def test_what_was_drawn_ahead_stands_for_the_key(case):
-    if type(case.agent).draw is Agent.draw:
-        return  # It is the key.
-    key = case.policy_keys[0]
-    drawn = case.agent.draw(key, NUM_ENVS)
-    arguments = (case.state, case.observations[0], case.memory)
-    policy = jax.jit(case.agent.policy)
-    assert_same(policy(*arguments, drawn), policy(*arguments, key))
+    draw, act = case.agent.split_policy()
+    drawn = jax.vmap(lambda key: draw(key, (NUM_ENVS,)))(case.policy_keys)
+    after = jax.jit(act)(case.state, case.observations[0], case.memory, take(drawn, 0))
+    assert_same(after, (case.rollout.actions[0], take(case.after, 0)))
 
 
 def test_the_same_play_from_the_same_keys(case):

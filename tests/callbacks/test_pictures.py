@@ -10,7 +10,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from callbacks import Pictures, Scalars
 from pax import MetaTrainer
 from pax.agents import PPO, Defect, Naive, PPOMemory, Tabular, TitForTat
-from pax.callbacks.pictures import draw_history, names_of_states, policy_table
+from pax.callbacks.pictures import names_of_states, plot_history, policy_table
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.metrics.tensorboard_layout import make_layout
 from pax.roles import Role
@@ -148,8 +148,8 @@ def test_history_leaves_out_what_was_not_counted():
         {"iteration": 2, "evaluation/x/reward_per_timestep/player_1": 0.0},
         {"iteration": 3, "state_probability/CC": 0.5, "state_probability/DD": None, "x": 2.0},
     ]
-    figures = draw_history(rows)
+    figures = plot_history(rows)
     assert set(figures) == {"state_probability"}
     (axes,) = figures["state_probability"].axes
     assert axes.get_xlim()[0] <= 1 and axes.get_xlim()[1] >= 3
-    assert draw_history([]) == {} and draw_history([{"iteration": 1}]) == {}
+    assert plot_history([]) == {} and plot_history([{"iteration": 1}]) == {}

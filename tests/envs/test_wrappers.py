@@ -48,7 +48,7 @@ def test_flips_drawn_ahead_are_those_of_the_key():
     actions = (jnp.int32(0), jnp.int32(1))
     for one in jax.random.split(key, 8):
         expected = env.step(one, state, actions, PARAMS)[:3]
-        ahead = env.step(env.draw(one, PARAMS), state, actions, PARAMS)[:3]
+        ahead = env.transition(env.draw(one, PARAMS), state, actions, PARAMS)[:3]
         assert jax.tree.map(float, jax.tree.leaves(ahead)) == [
             *map(float, jax.tree.leaves(expected))
         ]

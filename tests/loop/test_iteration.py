@@ -662,12 +662,18 @@ def test_a_policy_of_its_own_gets_a_key_where_the_base_class_draws_numbers():
             assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
             return super().policy(state, observations, memory, jax.random.fold_in(key, 1))
 
-    class OwnGame(Noise):
+    class OwnStep:
         def step(self, key, state, actions, params):
             assert jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
             return super().step(key, state, actions, params)
 
-    env = OwnGame(IteratedMatrixGame(num_inner_steps=4), 0.5)
+    class OwnGame(OwnStep, IteratedMatrixGame):
+        pass
+
+    class OwnNoise(OwnStep, Noise):
+        pass
+
+    env = OwnNoise(Noise(OwnGame(num_inner_steps=4), 0.5), 0.5)
     roles = [Role("own", Own.for_env(env), (0,)), Role("other", Tabular.for_env(env, 1), (1,))]
     runner = TrialRunner(env, roles, Counts(num_envs=3, num_outer_steps=1))
     states = {role.name: role.agent.init(jax.random.key(0)) for role in roles}

@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_kind, check_number, short
-from pax.envs.coin_game.picture import draw
+from pax.envs.coin_game.picture import render
 from pax.envs.coin_game.statistics import CoinCounts, coin_metrics, count_coins
 from pax.envs.common import check_steps
 from pax.envs.environment import Environment
@@ -164,8 +164,13 @@ class CoinGame(Environment):
         state = EnvState(red, blue, red_coin, blue_coin, jnp.int32(0))
         return self._observations(state), state
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def draw(self, key: jax.Array, params: EnvParams) -> Any:
+        """Draws a word of one coin's cell, or the cells of both coins."""
+        del params
+        return _random_word(key) if self.one_coin else self._two_cells(key)
+
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         red, blue = self._move(state.red, actions[0]), self._move(state.blue, actions[1])
         red_red, red_blue = red == state.red_coin, red == state.blue_coin
@@ -177,12 +182,12 @@ class CoinGame(Environment):
         )
         red_gone, blue_gone = red_red | blue_red, red_blue | blue_blue
         if self.one_coin:
-            coin = self._free_cell(red, blue, _random_word(key))
+            coin = self._free_cell(red, blue, drawn)
             next_red = jnp.where(blue_gone, coin, NO_COIN)
             next_blue = jnp.where(red_gone, coin, NO_COIN)
             red_gone = blue_gone = red_gone | blue_gone
         else:
-            next_red, next_blue = self._two_cells(key)
+            next_red, next_blue = drawn
         state = EnvState(
             red=red,
             blue=blue,
@@ -228,7 +233,7 @@ class CoinGame(Environment):
         """Draws the grid with players as squares and coins as discs, each in its own corner of its cell."""
         del params
         cells = np.array([state.red, state.blue, state.red_coin, state.blue_coin])
-        return draw(cells, self.size)
+        return render(cells, self.size)
 
     def _move(self, cell: jax.Array, action: Any) -> jax.Array:
         """The cell that `action` leads to from `cell`."""

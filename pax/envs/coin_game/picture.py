@@ -29,7 +29,7 @@ def _shapes() -> np.ndarray:
 SHAPES = _shapes()
 
 
-def draw(cells: np.ndarray, size: int) -> np.ndarray:
+def render(cells: np.ndarray, size: int) -> np.ndarray:
     """Draws a grid with red, blue, red coin and blue coin on `cells` `[4]`; none where that is negative.
 
     Returns:

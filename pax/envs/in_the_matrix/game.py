@@ -15,7 +15,7 @@ from pax.envs.common import check_steps
 from pax.envs.environment import Environment
 from pax.envs.in_the_matrix import grid, rules, view
 from pax.envs.in_the_matrix.grid import Player
-from pax.envs.in_the_matrix.picture import draw
+from pax.envs.in_the_matrix.picture import render
 from pax.envs.in_the_matrix.statistics import Interactions, interaction_metrics, sum_interactions
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
@@ -154,11 +154,15 @@ class InTheMatrix(Environment):
         state = EnvState(jnp.int32(0), tuple(grid.pack(player) for player in players), type_1)
         return self._observations(state), state
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
+    def draw(self, key: jax.Array, params: EnvParams) -> jax.Array:
+        del params
+        return rules.draw_word(key)
+
+    def transition(
+        self, drawn: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         before = [grid.unpack(number) for number in state.players]
-        after = rules.advance(rules.draw_word(key), before, actions, params.freeze_penalty)
+        after = rules.advance(drawn, before, actions, params.freeze_penalty)
         state = EnvState(
             inner_t=state.inner_t + 1,
             players=tuple(grid.pack(player) for player in after),
@@ -196,7 +200,7 @@ class InTheMatrix(Environment):
     def render(self, state: EnvState, params: EnvParams) -> np.ndarray:
         """Returns the grid, x to the right and y down, over bars with what each player carries."""
         del params
-        return draw([grid.unpack(int(player)) for player in state.players], state.type_1)
+        return render([grid.unpack(int(player)) for player in state.players], state.type_1)
 
     def _events(
         self, before: list[Player], state: EnvState, params: EnvParams

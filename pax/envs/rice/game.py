@@ -21,7 +21,7 @@ from pax.envs.rice.dynamics import (
     initial_outcome,
     initial_state,
 )
-from pax.envs.rice.pictures import draw
+from pax.envs.rice.pictures import plot
 from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
 
@@ -89,10 +89,10 @@ class ClimateGame(Environment):
         actions = jnp.zeros((self.num_players, self.action_size), float_type(params))
         return self._observations(state, initial_outcome(params), actions, params), state
 
-    def step(
-        self, key: jax.Array, state: EnvState, actions: tuple[Any, ...], params: Any
+    def transition(
+        self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        del key
+        del drawn
         joint = jnp.clip(jnp.stack(actions).astype(float_type(params)), 0, 1)
         decisions = self._decisions(joint, params)
         after, outcome = advance(state, decisions, params)
@@ -147,7 +147,7 @@ class ClimateGame(Environment):
 
     def render(self, state: EnvState, params: Any) -> Any:
         """Draws a figure of an episode: climate, output, consumption, mitigation and savings by year."""
-        return draw(state, params)
+        return plot(state, params)
 
     def _decisions(self, actions: jax.Array, params: Any) -> Decisions:
         """What the clipped `actions` `[num_players, action_size]` decide."""

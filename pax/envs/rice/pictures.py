@@ -27,7 +27,7 @@ OF_REGIONS = (
 )
 
 
-def draw(state: EnvState, params: EnvParams) -> Figure:
+def plot(state: EnvState, params: EnvParams) -> Figure:
     """Draws six panels over the years: climate; output, consumption, mitigation and savings by region.
 
     Args:
