@@ -21,7 +21,7 @@ from pax.agents.agent import Agent
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_kind, check_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Discrete, Space
-from pax.types import PyTree, Sample
+from pax.types import PyTree, Sample, take
 
 NUM_ENVS = 3
 TOLERANCE = 1e-4
@@ -140,11 +140,11 @@ def check_environment(
     _same(again, (seen, rewards, done, info), f"{name} differs from itself from the same keys", 0.0)
     alone = jax.jit(episode)
     for index in range(NUM_ENVS):
-        own = jax.tree.map(lambda leaf, i=index: leaf[i], (reset_keys, step_keys, actions))
-        expected = jax.tree.map(lambda leaf, i=index: leaf[i], played)
+        own = take((reset_keys, step_keys, actions), index)
+        expected = take(played, index)
         _same(alone(*own), expected, f"{name} plays otherwise in a batch than alone")
     by_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions, info))
-    before = jax.tree.map(lambda leaf: leaf[:-1], by_time[0])
+    before = take(by_time[0], slice(-1))
     metrics = env.statistics_metrics(env.episode_statistics(before, by_time[1], by_time[2]))
     for metric, value in metrics.items():
         _require(
@@ -188,7 +188,7 @@ def check_agent(
     )
     init_key, seen_key, act_key, reward_key, learn_key = jax.random.split(jax.random.key(seed), 5)
     seen = random_values(seen_key, agent.observation_space, num_steps + 1, num_envs)
-    first_seen, last_seen = (jax.tree.map(lambda leaf, i=i: leaf[i], seen) for i in (slice(-1), -1))
+    first_seen, last_seen = take(seen, slice(-1)), take(seen, -1)
     init_keys = jax.random.split(init_key, NUM_ENVS)
     act_keys = jax.random.split(act_key, num_steps)
     ends = None
@@ -212,7 +212,7 @@ def check_agent(
     assert_in_space(jax.device_get(actions), agent.action_space, f"what {name} does")
     _finite(played, f"what {name} is and does")
     _same(play(init_keys), played, f"{name} differs from itself from the same keys", 0.0)
-    first = jax.tree.map(lambda leaf: leaf[0], played)
+    first = take(played, 0)
     alone = jax.jit(act)(init_keys[0])
     _same(alone, first, f"{name} acts otherwise in a population than alone")
     if not agent.learns:

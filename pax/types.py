@@ -11,6 +11,11 @@ PyTree = Any
 Metrics = dict[str, jax.Array]
 
 
+def take(tree: PyTree, index: Any) -> PyTree:
+    """Returns the entry `index` of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 @struct.dataclass
 class TrainingState:
     """What an agent has learned. It holds no random key: whoever calls an agent passes one."""

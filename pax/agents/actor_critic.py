@@ -24,7 +24,7 @@ from pax.checks import (
 )
 from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
-from pax.types import MemoryState, PyTree, TrainingState
+from pax.types import MemoryState, PyTree, TrainingState, take
 
 MAX_TABULATED = 64
 """Distinct observations up to which a network is evaluated for all of them rather than for each sample."""
@@ -202,7 +202,7 @@ class ActorCritic(Agent):
         # One evaluation per distinct observation instead of one per sample.
         outputs, values = self._apply(params, jnp.arange(space.n))
         table = (self._distribution(outputs), values)
-        distribution, values = jax.tree.map(lambda leaf: leaf[observations], table)
+        distribution, values = take(table, observations)
         return hidden, distribution, values
 
     def _distribution(self, outputs: jax.Array) -> Distribution:

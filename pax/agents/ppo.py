@@ -18,7 +18,7 @@ from pax.agents.shuffle import random_permutation
 from pax.agents.standardise import standardise
 from pax.checks import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from pax.errors import ConfigError
-from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState
+from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, take
 
 
 @struct.dataclass
@@ -175,7 +175,7 @@ class PPO(ActorCritic):
 
         def minibatch_step(carry: tuple[PyTree, PyTree], chosen: jax.Array) -> Any:
             params, opt_state = carry
-            minibatch = jax.tree.map(lambda leaf: leaf[chosen], batch)
+            minibatch = take(batch, chosen)
             gradients, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, entropy_coeff)
             metrics["gradient_norm"] = optax.tree.norm(gradients)
             return self.apply_gradients(gradients, params, opt_state), metrics

@@ -11,6 +11,7 @@ import numpy as np
 from pax.callbacks.callback import Callback
 from pax.errors import ConfigError
 from pax.metrics.tensorboard_writer import encode_gif
+from pax.types import take
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -51,10 +52,7 @@ class Video(Callback):
             else:
                 length = len(jax.tree.leaves(states)[0])
                 frames = np.stack(
-                    [
-                        trainer.env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params)
-                        for t in range(length)
-                    ]
+                    [trainer.env.render(take(states, t), params) for t in range(length)]
                 )
                 trainer.writer.write_videos(step, {tag: frames[None]})
             if trainer.workdir is not None and trainer.is_lead:

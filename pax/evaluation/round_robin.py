@@ -22,7 +22,7 @@ from pax.loop.random_streams import Stream, stream
 from pax.loop.trial import TrialRunner
 from pax.loop.xla import compiler_options
 from pax.roles import Role
-from pax.types import MemoryState, PyTree, Task, TrainingState
+from pax.types import MemoryState, PyTree, Task, TrainingState, take
 
 SEATS = (0, 1)
 STEPS_AT_ONCE = 2**23
@@ -232,7 +232,7 @@ def _compiled(
         for role, of_all, own, init_key in zip(
             roles, (first, second), pair, init_keys, strict=True
         ):
-            params = jax.tree.map(lambda leaf, own=own: leaf[own], of_all)
+            params = take(of_all, own)
             states[role.name] = dataclasses.replace(role.agent.init(init_key), params=params)
         trial, _ = runner.play(play_key, states, Task(env_params=env_params))
         assert trial.env_rewards is not None

@@ -16,7 +16,7 @@ from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import World
-from pax.types import Metrics, Sample, TrainingState, Trial
+from pax.types import Metrics, Sample, TrainingState, Trial, take
 
 if TYPE_CHECKING:
     from pax.roles import Role
@@ -81,7 +81,7 @@ class AdvantageAlignment(Gradient):
             for name, agent in others.items():
                 played, last_seen, remembered = join_trials(trial, name, agent)
                 first = (0,) * world.axes[name]
-                state = jax.tree.map(lambda leaf, first=first: leaf[first], world.states[name])
+                state = take(world.states[name], first)
                 found, _ = agent.advantages(played, last_seen, state, remembered)
                 theirs += _by_player(found, self.influence(played), played)
             dones = by_environment(rollout.dones, rollout)[..., 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 from pax.learners.learner import Learner, World
-from pax.types import Metrics, PyTree, TrainingState, Trial
+from pax.types import Metrics, PyTree, TrainingState, Trial, take
 
 
 class Frozen(Learner):
@@ -42,4 +42,4 @@ class Frozen(Learner):
         return state, {}
 
     def deploy(self, state: TrainingState) -> TrainingState:
-        return jax.tree.map(lambda leaf: leaf[0], state)
+        return take(state, 0)

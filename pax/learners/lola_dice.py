@@ -17,7 +17,7 @@ from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
 from pax.learners.learner import World
-from pax.types import Metrics, PyTree, Sample, TrainingState, Trial
+from pax.types import Metrics, PyTree, Sample, TrainingState, Trial, take
 
 if TYPE_CHECKING:
     from pax.roles import Role
@@ -81,8 +81,8 @@ class LOLADiCE(Gradient):
     ) -> tuple[TrainingState, Metrics]:
         del candidates, trial
         # Of the first candidate and the first opponent, as there is one of each: see `check`.
-        states = {name: _first(own, world.axes[name]) for name, own in world.states.items()}
-        task = jax.tree.map(lambda leaf: leaf[0], world.tasks)
+        states = {name: take(own, (0,) * world.axes[name]) for name, own in world.states.items()}
+        task = take(world.tasks, 0)
         agents = {
             name: agent for name, agent in world.agents.items() if isinstance(agent, ActorCritic)
         }
@@ -201,7 +201,3 @@ def dice_objective(
 def _box(x: jax.Array) -> jax.Array:
     """1, with the derivative of x."""
     return jnp.exp(x - jax.lax.stop_gradient(x))
-
-
-def _first(state: TrainingState, axes: int) -> TrainingState:
-    return jax.tree.map(lambda leaf: leaf[(0,) * axes], state)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pax.types import PyTree
+from pax.types import PyTree, take
 
 Axes = int | None | dict[str, int | None]
 """0: the argument has the axis in front; None: it has not; a dict says so for each of its entries."""
@@ -37,4 +37,4 @@ def over(
 def _first(tree: PyTree, axes: Axes) -> Any:
     if isinstance(axes, dict):
         return {name: _first(entry, axes[name]) for name, entry in tree.items()}
-    return tree if axes is None else jax.tree.map(lambda leaf: leaf[0], tree)
+    return tree if axes is None else take(tree, 0)

@@ -28,7 +28,7 @@ from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
-from pax.types import PyTree, Task, TrainState
+from pax.types import PyTree, Task, TrainState, take
 
 AS_TRAINED = "as_trained"
 """The evaluation of the roles as they are, which a trainer without any other has."""
@@ -176,17 +176,13 @@ class Evaluator:
         keys, learners, inner = self._first_seed(state, 1)
         # In as many environments as in training: those who learn in the trial may need them all.
         trial, task = self._loop.single_trial(keys[0], learners, inner)
-        states, actions = jax.tree.map(
-            lambda leaf: leaf[-1, :, 0], (trial.env_states, trial.actions)
-        )
+        states, actions = take((trial.env_states, trial.actions), np.s_[-1, :, 0])
         return Recording(states, actions, task.env_params)
 
     def _first_seed(self, state: TrainState, num_trials: int) -> tuple[jax.Array, Any, Any]:
         """Returns keys of single trials `[num_trials]`, learners and carried co-players of the first seed."""
         start = self._start(state)
-        key, learners, inner = jax.tree.map(
-            lambda leaf: leaf[0], (start.keys, start.learners, start.inner)
-        )
+        key, learners, inner = take((start.keys, start.learners, start.inner), 0)
         keys = jax.random.split(stream(key, Stream.SINGLE_TRIALS), num_trials)
         return keys, learners, inner
 

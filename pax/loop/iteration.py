@@ -24,7 +24,7 @@ from pax.loop.sharding import Placement
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.tasks import SampleTask, check_task
-from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial
+from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial, take
 
 Probe = Callable[[Trial], Mapping[str, jax.Array]]
 """`probe(trial)` looks inside one trial, within the compiled step; its scalars join the metrics."""
@@ -170,7 +170,7 @@ class Loop:
         for name in states:
             for axis in (candidates[name], opponents[name]):
                 if axis is not None:
-                    states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])
+                    states[name] = take(states[name], 0)
         return self.runner.play(trial_key, states, task)[0], task
 
     def _metric_name(self, role: Role, key: str) -> str:
@@ -200,7 +200,7 @@ class Loop:
                 states[name], learners[name] = role.learner.propose(learners[name], role_key)
                 candidate_axes[name], opponent_axes[name] = 0, None
                 if role.learner.num_candidates < self.num_candidates:
-                    states[name] = jax.tree.map(lambda leaf: leaf[0], states[name])
+                    states[name] = take(states[name], 0)
                     candidate_axes[name] = None
             elif role.carried:
                 states[name] = inner[name]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pax.envs.environment import Environment
 from pax.roles import Role
-from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
+from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState, take
 
 States = Mapping[str, TrainingState]
 Memories = dict[str, MemoryState]
@@ -166,9 +166,7 @@ def reseat(order: jax.Array | None, values: tuple[PyTree, ...]) -> tuple[PyTree,
     if order is None:
         return values
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves)[order], *values)
-    return tuple(
-        jax.tree.map(lambda leaf, seat=seat: leaf[seat], stacked) for seat in range(len(values))
-    )
+    return tuple(take(stacked, seat) for seat in range(len(values)))
 
 
 def join_seats(leaves: list[PyTree]) -> PyTree:

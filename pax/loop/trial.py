@@ -14,7 +14,7 @@ from pax.envs.environment import Environment
 from pax.loop.counts import Counts
 from pax.loop.rollout import Episode, Memories, States, first_rows, playable_seats, rollout, select
 from pax.roles import Role
-from pax.types import Metrics, PyTree, Task, TrainingState, Trial
+from pax.types import Metrics, PyTree, Task, TrainingState, Trial, take
 
 
 @struct.dataclass
@@ -83,7 +83,7 @@ class TrialRunner:
             last_observations=episodes.last_observations,
             last_memories={
                 role.name: first_rows(
-                    jax.tree.map(lambda leaf: leaf[-1], episodes.last_memories[role.name]),
+                    take(episodes.last_memories[role.name], -1),
                     len(role.seats) * self.num_envs,
                 )
                 for role in self.roles
