@@ -145,7 +145,8 @@ def _meta(config: ConfigDict, family: Family, variant: str, given: Mapping[str, 
             )
         settings["context"] = given["context"]
     if learner == "evolution":
-        settings["evolution"] = {"fitness_shaping": "centered_rank", **family.evolution}
+        evolution = {"fitness_shaping": "centered_rank", **family.evolution}
+        settings["learner"] = {"type": learner, **evolution}
         if agent == "MFOS":
             settings["critic"] = False
     if "small" in given:
@@ -153,7 +154,7 @@ def _meta(config: ConfigDict, family: Family, variant: str, given: Mapping[str, 
         popsize = own.pop("popsize", None)
         config.update(own)
         if learner == "evolution" and popsize:
-            settings["evolution"] = {**settings["evolution"], "popsize": popsize}
+            settings["learner"] = {**settings["learner"], "popsize": popsize}
     shapers = int(given.get("shapers", 1))
     opponent = given.get("opponent", "ppo_memory")
     if opponent == "shared":
@@ -184,9 +185,8 @@ def make_quick(config: ConfigDict) -> None:
     config.num_envs, config.num_opps = 4, min(config.num_opps, 2)
     config.num_iters, config.chunk = 2, 1
     for name in config.roles:
-        if config[name].learner == "evolution":
-            config[name].evolution.popsize = 4
-            config[name].evolution.top_k = 2
+        if config[name].learner.type == "evolution":
+            config[name].learner.update({"popsize": 4, "top_k": 2})
         if "sequence_length" in config[name]:
             config[name].sequence_length = min(config.num_inner_steps, 4)
             config[name].num_minibatches = 2

@@ -110,8 +110,7 @@ def _learner(name: str, seat: int, given: Mapping[str, str]) -> ConfigDict:
         return role(
             "Tabular",
             seat,
-            learner=name,
-            alignment={"weight": 10.0},
+            learner={"type": name, "weight": 10.0},
             learning_rate=0.05,
             entropy_coeff=0.1,
             gae_lambda=0.0,
@@ -124,8 +123,11 @@ def _learner(name: str, seat: int, given: Mapping[str, str]) -> ConfigDict:
     return role(
         "Naive",
         seat,
-        learner="lola_dice",
-        lola={"look_ahead_steps": steps, "look_ahead_rate": LOLA_RATES[steps]},
+        learner={
+            "type": "lola_dice",
+            "look_ahead_steps": steps,
+            "look_ahead_rate": LOLA_RATES[steps],
+        },
         network="table",
         optimizer="sgd",
         learning_rate=0.1,

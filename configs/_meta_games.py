@@ -108,7 +108,8 @@ def get_config(
         settings["critic"] = False
     if learner == "evolution":
         strategy = given.get("strategy", "Open_ES")
-        settings["evolution"] = {
+        settings["learner"] = {
+            "type": "evolution",
             "strategy": strategy,
             "popsize": 1000,
             # Less of it, or z-scores, and some seeds never leave mutual defection.
@@ -119,8 +120,8 @@ def get_config(
             "fitness_shaping": "centered_rank" if strategy == "Open_ES" else "default",
         }
     else:
-        settings |= {"learning_rate": 3e-3, "num_minibatches": 4}
-    config.agent1 = role(agent, 0, learner=learner, **settings)
+        settings |= {"learner": learner, "learning_rate": 3e-3, "num_minibatches": 4}
+    config.agent1 = role(agent, 0, **settings)
     opponent = given.get("opponent", "tabular")
     if "persistent" in given and opponent not in CO_PLAYERS:
         raise ConfigError(
@@ -128,7 +129,7 @@ def get_config(
             f"{', '.join(CO_PLAYERS)}"
         )
     if opponent == "self":
-        config.agent2 = role(agent, 1, learner=learner, **settings)
+        config.agent2 = role(agent, 1, **settings)
     elif opponent == "shared":
         config.roles = ("agent1",)
         config.agent1.seats = (0, 1)
@@ -187,8 +188,8 @@ def _make_small(config: ConfigDict) -> None:
     config.num_opps = 4
     config.num_iters = 100
     for name in config.roles:
-        if config[name].learner == "evolution":
-            config[name].evolution.popsize = 128
+        if config[name].learner.type == "evolution":
+            config[name].learner.popsize = 128
 
 
 def _make_quick(config: ConfigDict) -> None:
@@ -196,7 +197,7 @@ def _make_quick(config: ConfigDict) -> None:
     config.num_inner_steps, config.num_outer_steps = 10, 3
     config.num_opps, config.num_iters = 2, 2
     for name in config.roles:
-        if config[name].learner == "evolution":
-            config[name].evolution.popsize = 8
+        if config[name].learner.type == "evolution":
+            config[name].learner.popsize = 8
         elif "sequence_length" in config[name]:
             config[name].sequence_length = 5

@@ -18,7 +18,7 @@ def learn_from_trials(config: ConfigDict) -> None:
     """Sets up the roles that remember a trial and learn by PPO across trials, once all sizes are known."""
     for name in config.roles:
         role = config[name]
-        if role.learner != "gradient" or role.type not in ("Shaper", "MFOS"):
+        if role.learner.type != "gradient" or role.type not in ("Shaper", "MFOS"):
             continue
         role.discount, role.reward_scale = DISCOUNT, REWARD_SCALE
         steps = config.num_outer_steps * config.num_inner_steps

@@ -116,9 +116,8 @@ def _aligned(argument, family):
         config[f"agent{seat + 1}"] = family.agent(
             "PPO_memory",
             seat,
-            learner=learner,
             # LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
-            alignment={"weight": 20.0 if learner == "loqa" else 5.0},
+            learner={"type": learner, "weight": 20.0 if learner == "loqa" else 5.0},
             hidden_size=32,
             sequence_length=10,
             discount=0.96,

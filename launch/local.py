@@ -28,6 +28,7 @@ from absl import flags
 from pax.checks import Limit, check_number, folder
 from pax.config.command_line import run_program
 from pax.config.run_arguments import parse
+from pax.config.earlier import todays
 from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices
 from pax.run.directory import check_run
@@ -71,7 +72,7 @@ def _check(arguments: Sequence[str]) -> None:
     """Raises what the processes would find wrong before they train."""
     given = parse(arguments)
     if given.workdir:
-        check_run(folder("--workdir", given.workdir), given.config.to_dict())
+        check_run(folder("--workdir", given.workdir), given.config.to_dict(), todays)
 
 
 def plan(

@@ -29,6 +29,7 @@ from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
 from pax.config.build import build_trainer
 from pax.config.command_line import flag_values, run_program
+from pax.config.earlier import todays
 from pax.config.files import list_variants
 from pax.config.imports import folders_to_record
 from pax.errors import ConfigError, PaxError
@@ -179,7 +180,7 @@ def train(given: flags.FlagValues) -> None:
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, str(workdir))
     trainer.check()
-    distributed.by_lead(lambda: check_run(workdir, config.to_dict()))
+    distributed.by_lead(lambda: check_run(workdir, config.to_dict(), todays))
     if not given.workdir:
         workdir = trainer.workdir = _make_workdir(workdir)
     imports = folders_to_record(config.to_dict())
@@ -187,7 +188,7 @@ def train(given: flags.FlagValues) -> None:
         recorded: dict[str, Any] = {}
 
         def record() -> None:
-            recorded.update(open_run(workdir, config.to_dict(), config_path, imports))
+            recorded.update(open_run(workdir, config.to_dict(), config_path, imports, todays))
 
         distributed.by_lead(record)
         logging.info("Run directory: %s", workdir)

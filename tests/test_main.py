@@ -376,7 +376,7 @@ def test_a_frozen_policy_plays_as_it_did(pax, workdir, tmp_path):
     result = pax(
         f"{IPD}:ppo,quicktest",
         f"--config.agent1.path={policy}",
-        "--config.agent1.learner=frozen",
+        "--config.agent1.learner.type=frozen",
         f"--workdir={tmp_path}/run",
     )
     assert result.returncode == 0, result.stderr

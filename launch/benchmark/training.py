@@ -48,7 +48,7 @@ class Setting:
     """Whether its limit is the plain loop of a matrix game, and not what its operations take at least."""
 
 
-META = {"num_opps": 10, "num_envs": 2, "agent1.evolution.popsize": 50}
+META = {"num_opps": 10, "num_envs": 2, "agent1.learner.popsize": 50}
 SETTINGS: dict[str, Setting] = {
     "ipd ppo": Setting("ipd.py:ppo", iterations=100, aim=5e6),
     "ipd tabular": Setting("ipd.py:tabular", iterations=100, aim=10e6, loop=True),
@@ -83,9 +83,9 @@ def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str,
     for callback in config.callbacks.values():
         callback.enabled = False
     # The axis that may grow without changing what is learned.
-    evolving = [name for name in config.roles if config[name].learner == "evolution"]
+    evolving = [name for name in config.roles if config[name].learner.type == "evolution"]
     for name in evolving:
-        config[name].evolution.popsize = sizes.multiple(config[name].evolution.popsize)
+        config[name].learner.popsize = sizes.multiple(config[name].learner.popsize)
     if not evolving and sizes.scale > 1:
         config.num_seeds = round(config.num_seeds * sizes.scale)
     batch = {name: config[name] for name in ("num_envs", "num_opps", "num_outer_steps")}

@@ -26,7 +26,7 @@ from pax.loop.xla import available_cores
 from pax.run.progress_line import ProgressLine
 
 ROOT = pathlib.Path(__file__).parents[2]
-CANDIDATES, OPPONENTS = "agent1.evolution.popsize", "num_opps"
+CANDIDATES, OPPONENTS = "agent1.learner.popsize", "num_opps"
 NAMES = {
     CANDIDATES: "candidates",
     OPPONENTS: "opponents",

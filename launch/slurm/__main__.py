@@ -23,6 +23,7 @@ from launch.slurm import job as slurm_job
 from pax.checks import folder
 from pax.config.command_line import run_program
 from pax.config.run_arguments import RunArguments, parse
+from pax.config.earlier import todays
 from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, default_workdir, make_workdir
 from pax.sweeps.folder import runs_of
@@ -65,7 +66,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
         raise ConfigError("--name is empty: give one, or leave it out")
     workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
     if run.workdir:
-        check_run(workdir, run.config.to_dict())
+        check_run(workdir, run.config.to_dict(), todays)
     asked = slurm_job.parameters(given, given.name or f"pax-{workdir.name}")
     if not run.workdir and not given.dry_run:
         # Here, as two jobs that are submitted in one second must not train in one folder.

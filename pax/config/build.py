@@ -14,18 +14,25 @@ from pax.checkpoints.policies import load_agent_state
 from pax.checks import check_instance, check_mapping
 from pax.config.build_callbacks import build_callbacks
 from pax.config.imports import find_class
-from pax.config.sections import ROLE, base_config, check_section, check_type, find_setting
+from pax.config.sections import (
+    FROM_ROLE,
+    ROLE,
+    base_config,
+    check_section,
+    check_type,
+    errors_at,
+    find_learner,
+    find_setting,
+)
 from pax.envs import ENVS, Environment
-from pax.errors import CheckpointError, ConfigError, nearest
-from pax.learners import SHAPING, Evolution, Frozen, Gradient, Learner
+from pax.errors import ConfigError, nearest
+from pax.learners import LEARNERS, Learner
 from pax.loop.counts import iterations_for
 from pax.loop.evaluator import Evaluation
 from pax.roles import Role, check_roles
 from pax.tasks import TASKS, Sampler
 from pax.trainer import MetaTrainer
-from pax.types import TrainingState
 
-LEARNERS = ("gradient", "evolution", *SHAPING, "frozen", "none")
 MAX_SEED = 2**31 - 1
 
 
@@ -155,11 +162,9 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
         _tell_steps(name, env.num_inner_steps, config)
         env.num_inner_steps = config.num_inner_steps
     check_section("env", settings, env.make_params, known=own)
-    try:
+    with errors_at("env"):
         params = env.make_params(**settings)
         return env.for_params(params), params
-    except ConfigError as e:
-        raise ConfigError(f"env: {e}") from e
 
 
 def _tell_steps(name: str, own: Any, config: ConfigDict) -> None:
@@ -198,7 +203,7 @@ def build_role(
     if not seats:
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
     agent = build_agent(options["type"], settings, env, seats[0], where, env_params)
-    learner = build_learner(agent, options, where)
+    learner = build_learner(agent, options["learner"], options["path"], where)
     return Role(
         name,
         agent,
@@ -210,42 +215,31 @@ def build_role(
     )
 
 
-def build_learner(agent: Agent, options: Mapping[str, Any], where: str) -> Learner | None:
-    """Builds what improves a role across trials, if anything does."""
-    kind, path = options["learner"], options["path"]
-    if kind not in LEARNERS:
-        raise ConfigError(f"{where}.learner is {kind!r}: choose one of {', '.join(LEARNERS)}")
-    if kind == "gradient" and not agent.learns:
-        raise ConfigError(
-            f"{where}.learner is 'gradient', and {type(agent).__name__} does not learn: use 'none'"
-        )
-    if kind == "frozen" and not path:
-        raise ConfigError(
-            f"{where}.learner is 'frozen' without a policy: give {where}.path, the file of an "
-            "exported one"
-        )
-    if kind == "none" and path:
-        raise ConfigError(
-            f"{where}.path is {path!r} and {where}.learner is 'none': use 'frozen' to play that "
-            "policy, or 'gradient' to train it further"
-        )
-    try:
+def build_learner(
+    agent: Agent, section: Mapping[str, Any], path: str, where: str
+) -> Learner | None:
+    """Builds what improves a role across trials, if anything does, from the policy in `path` if there is one."""
+    settings = {
+        key: dict(value) if hasattr(value, "items") else value for key, value in section.items()
+    }
+    kind = settings.pop("type", "")
+    cls = find_learner(f"{where}.learner.type", kind)
+    if cls is None:
+        if path:
+            raise ConfigError(
+                f"{where}.path is {path!r} and {where}.learner is 'none': use 'frozen' to play that "
+                "policy, or 'gradient' to train it further"
+            )
+        return None
+    # Where an override has changed the type, what the learner before it took is still there.
+    own = inspect.signature(cls).parameters
+    of_others = {key for other in LEARNERS.values() for key in inspect.signature(other).parameters}
+    settings = {key: settings[key] for key in settings if key in own or key not in of_others}
+    check_section(f"{where}.learner", settings, cls, hidden=FROM_ROLE)
+    with errors_at(f"{where}.path"):
         initial = load_agent_state(path, agent) if path else None
-    except CheckpointError as e:
-        raise CheckpointError(f"{where}.path: {e}") from e
-    if kind == "evolution":
-        return build_evolution(agent, options["evolution"], initial, f"{where}.evolution")
-    if kind in SHAPING:
-        section, cls = SHAPING[kind]
-        settings = dict(options[section])
-        check_section(f"{where}.{section}", settings, cls, hidden=("agent", "initial"))
-        try:
-            return cls(agent, **settings, initial=initial)
-        except ConfigError as e:
-            raise ConfigError(f"{where}.{section}: {e}") from e
-    if kind == "frozen" and initial is not None:
-        return Frozen.of(initial)
-    return Gradient(agent, initial) if kind == "gradient" else None
+    with errors_at(f"{where}.learner"):
+        return cls.for_agent(agent, initial, **settings)
 
 
 def build_evaluation(
@@ -275,24 +269,6 @@ def build_evaluation(
     check_type(f"{where}.tasks", tasks, {})
     samplers = build_samplers(f"{where}.tasks", tasks, config, env)
     return Evaluation(built, samplers)
-
-
-def build_evolution(
-    agent: Agent, settings: Mapping[str, Any], initial: TrainingState | None, where: str
-) -> Evolution:
-    """Builds the evolution of an agent's parameters, from those of `initial` if given."""
-    check_type(f"{where}.params", settings.get("params", {}), {})
-    own = {**settings, "params": dict(settings.get("params", {}))}
-    check_section(
-        where,
-        {key: own[key] for key in own if key != "params"},
-        Evolution,
-        hidden=("agent", "initial"),
-    )
-    try:
-        return Evolution(agent, **own, initial=initial)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e
 
 
 def build_samplers(
@@ -325,10 +301,8 @@ def build_samplers(
             raise ConfigError(
                 f"{key}.role is {settings['role']!r}: {nearest(settings['role'], config.roles)}"
             )
-        try:
+        with errors_at(key):
             samplers.append(TASKS[kind](**given, **settings))
-        except ConfigError as e:
-            raise ConfigError(f"{key}: {e}") from e
     return samplers
 
 
@@ -343,7 +317,5 @@ def build_agent(
     """Builds an agent by name, for one seat of a game."""
     cls = find_class(f"{where}.type", kind, Agent, "pax.agents.Agent", AGENTS)
     check_section(where, settings, cls)
-    try:
+    with errors_at(where):
         return cls.for_env(env, seat, env_params, **settings)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e

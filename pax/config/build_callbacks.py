@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from pax.callbacks.callback import Callback
 from pax.checks import short
 from pax.config.imports import find_class
-from pax.config.sections import check_section, check_type
+from pax.config.sections import check_section, check_type, errors_at
 from pax.errors import ConfigError
 
 
@@ -43,12 +43,13 @@ def build_callback(where: str, path: str, settings: Mapping[str, Any]) -> Callba
         raise ConfigError(f"{where} has no type: give the dotted path of a class, 'module.Class'")
     cls = find_class(where, path, Callback, "pax.Callback", {})
     check_section(where, settings, cls)
-    try:
-        return cls(**settings)
-    except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from e
-    except Exception as e:
-        raise ConfigError(
-            f"{where}: {path} cannot be made with {short(dict(settings))} ({type(e).__name__}: {e}): change "
-            "its settings"
-        ) from e
+    with errors_at(where):
+        try:
+            return cls(**settings)
+        except ConfigError:
+            raise
+        except Exception as e:
+            raise ConfigError(
+                f"{path} cannot be made with {short(dict(settings))} ({type(e).__name__}: {e}): change "
+                "its settings"
+            ) from e

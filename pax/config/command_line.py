@@ -185,7 +185,9 @@ def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
                 )
             if not override[1]:
                 raise ConfigError(f"{argument} names no setting: write --config.<setting>=<value>")
-            find_setting(config, override[1])
+            found = find_setting(config, override[1])
+            if hasattr(found, "items"):
+                raise wrong_type(override[1], value or "".join(argv[index + 1 : index + 2]), found)
     return config, file
 
 

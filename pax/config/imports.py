@@ -176,7 +176,10 @@ def config_of_run(
             f"run {workdir} names code that is not of Pax: {', '.join(told)}; if you trust it, add "
             f"--allow_imports={flag}"
         )
-    return ConfigDict(run["config"])
+    # Imported late: agents and games take a second.
+    from pax.config.earlier import todays
+
+    return ConfigDict(todays(run["config"]))
 
 
 def leave_path(workdir: pathlib.Path) -> None:

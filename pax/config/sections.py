@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict, FieldReference
 
 from pax.checks import COUNT_OR_NONE, brief, check_kind, check_number, short
-from pax.errors import ConfigError, nearest
+from pax.errors import CheckpointError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from pax.learners import Learner
 
 BOUND_LATER = ("observation_space", "action_space")
 """Constructor arguments that come from the game, not from a config."""
@@ -18,8 +22,8 @@ ROLE = {
     # An agent by name, and the seats (players, from 0) that it plays.
     "type": "",
     "seats": (),
-    # Across trials: "gradient", "evolution", "lola_dice", "advantage_alignment", "loqa", "frozen" or "none".
-    "learner": "none",
+    # What improves it across trials, by name (see pax.learners.LEARNERS, or "none"), and its settings.
+    "learner": {"type": "none"},
     # After every episode, by the agent's own update.
     "learns_in_trial": False,
     # Trials until a co-player without a learner starts afresh; 0 = never.
@@ -28,14 +32,14 @@ ROLE = {
     "self_play_seats": (),
     # An exported policy to start from.
     "path": "",
-    # How it evolves, if its learner is "evolution": see pax.learners.Evolution.
-    "evolution": {},
-    # How far it looks ahead, if its learner is "lola_dice": see pax.learners.LOLADiCE.
-    "lola": {},
-    # How much others count, if its learner is "advantage_alignment" or "loqa": see pax.learners.
-    "alignment": {},
 }
 """What the config of a role holds besides the hyper-parameters of its agent."""
+
+FROM_ROLE = ("agent", "initial", "num_candidates")
+"""Constructor arguments of learners that come from the role, not from their section."""
+
+MOVED = ("evolution", "lola", "alignment")
+"""Sections of a role in earlier versions, whose settings are in `learner` now."""
 
 ADD_CALLBACK = (
     "one that the config does not have is added by "
@@ -67,13 +71,7 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
         for name, parameter in inspect.signature(constructor).parameters.items()
         if name not in BOUND_LATER and parameter.default is not inspect.Parameter.empty
     }
-    for name, value in overrides.items():
-        if name not in parameters:
-            raise ConfigError(
-                f"{constructor.__name__} has no setting {name!r}: {nearest(name, parameters)}"
-            )
-        _check_override(f"{name} of {constructor.__name__}", value, parameters[name])
-    return ConfigDict(parameters | overrides)
+    return ConfigDict(_overridden(constructor.__name__, parameters, overrides))
 
 
 def game(kind: str, **settings: Any) -> ConfigDict:
@@ -117,14 +115,14 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     Args:
         agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
         seat: the player (from 0) that it plays.
-        **settings: of the role (see `ROLE`) and of the agent.
+        **settings: of the role (see `ROLE`) and of the agent. The learner is a name, or a section as
+            `learner` returns it, of which settings that have defaults may be missing.
 
     Raises:
         ConfigError: if there is no such agent, the seat is none, or a setting is unknown or of another type.
     """
     from pax.agents import AGENTS, Agent
     from pax.config.imports import find_class
-    from pax.learners import SHAPING
 
     cls = find_class("the agent of a role", agent, Agent, "pax.agents.Agent", AGENTS)
     check_number("seat", seat, COUNT_OR_NONE, f"the role of {agent}")
@@ -132,39 +130,64 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         raise ConfigError(
             f"type is {settings['type']!r} in the role of {agent}: it is the first argument, so leave it out"
         )
-    by_default = "gradient" if cls.learns else "none"
-    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": by_default})
+    improves = settings.pop("learner", "gradient" if cls.learns else "none")
+    if isinstance(improves, str):
+        improves = {"type": improves}
+    if not hasattr(improves, "items"):
+        raise ConfigError(
+            f"learner of the role of {agent} is {short(improves)}: give the name of one, or a section, as in "
+            '{"type": "evolution", "popsize": 64}'
+        )
+    of_learner = dict(improves)
+    of_learner = learner(of_learner.pop("type", ""), **of_learner)
+    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": of_learner})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
     for name, value in own.items():
         _check_override(f"{name} of the role of {agent}", value, ROLE[name])
-    if own.get("learner") == "evolution":
-        own["evolution"] = evolution(**own.get("evolution", {}))
-    if own.get("learner") in SHAPING:
-        section, learner = SHAPING[own["learner"]]
-        own[section] = defaults(learner, **own.get(section, {}))
-        del own[section].initial  # It comes from the path of the role.
     config.update(own)
     config.update(defaults(cls, **settings))
     return config
 
 
-def evolution(strategy: str = "Open_ES", **settings: Any) -> ConfigDict:
-    """Returns the config of evolution by a strategy of evosax, with all parameters that this strategy has."""
-    from pax.learners.evolution import Evolution, default_strategy_params
+def learner(kind: str, **settings: Any) -> ConfigDict:
+    """Returns the config of a learner by name: what its class takes, some of it overridden.
 
-    params = settings.pop("params", {})
-    _check_override("params of evolution", params, {})
-    config = defaults(Evolution, strategy=strategy, **settings)
-    del config.initial  # It comes from the path of the role.
-    del config.params
-    config.params = ConfigDict(default_strategy_params(strategy))
-    for name, value in params.items():
-        if name not in config.params:
-            remedy = nearest(name, config.params) if config.params else "it has none"
-            raise ConfigError(f"{name} is no parameter of {strategy}: {remedy}")
-        _check_override(f"{name} of {strategy}", value, config.params[name])
-        config.params[name] = value
-    return config
+    Args:
+        kind: one of `pax.learners.LEARNERS`, `module.Class` of your own, or "none".
+        **settings: of the class; of a section in them, such as `params` of evolution, what differs.
+
+    Raises:
+        ConfigError: if there is no such learner, or a setting is unknown or of another type.
+    """
+    cls = find_learner("the learner", kind)
+    own = {} if cls is None else dict(defaults(cls))
+    own = {name: value for name, value in own.items() if name not in FROM_ROLE}
+    own = _overridden(kind, own, settings)
+    sections = cls.subsections(own) if cls else {}
+    for name, like in sections.items():
+        _check_override(f"{name} of {kind}", settings.get(name, {}), {})
+        own[name] = _overridden(f"{name} of {kind}", like, settings.get(name, {}))
+    return ConfigDict({"type": kind, **own})
+
+
+def find_learner(where: str, name: Any) -> type[Learner] | None:
+    """Returns the class of a learner by name, None for "none"; raises ConfigError if there is none."""
+    from pax.config.imports import find_class
+    from pax.learners import LEARNERS, Learner
+
+    known = {**LEARNERS, "none": Learner}
+    cls = find_class(where, name, Learner, "pax.learners.Learner", known)
+    return None if cls is Learner else cls
+
+
+def _overridden(what: str, own: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some of them overridden, once it is clear that they exist and are of their types."""
+    for name, value in overrides.items():
+        if name not in own:
+            remedy = nearest(name, own) if own else "it has none"
+            raise ConfigError(f"{what} has no setting {name!r}: {remedy}")
+        _check_override(f"{name} of {what}", value, own[name])
+    return {**own, **overrides}
 
 
 def _check_override(key: str, value: Any, like: Any) -> None:
@@ -284,11 +307,21 @@ def check_type(key: str, value: Any, like: Any) -> None:
 def wrong_type(key: str, value: Any, like: Any) -> ConfigError:
     """Returns the error of a value that is not of the type of `like`."""
     if hasattr(like, "items"):
-        example = f", such as {key}.{next(iter(like))}" if like else ""
+        first = "type" if "type" in like else next(iter(like), "")
+        example = f", such as {key}.{first}" if first else ""
         return ConfigError(f"{key} is {short(value)}, but a section: set what is in it{example}")
     kind = next((words for kind, words in _KINDS.items() if isinstance(like, kind)), "a value")
     example = f", such as {short(like)}" if like not in ("", ()) else ""
     return ConfigError(f"{key} is {short(value)}: give {kind}{example}")
+
+
+@contextlib.contextmanager
+def errors_at(where: str) -> Iterator[None]:
+    """Has errors raised within begin with the key that they are about."""
+    try:
+        yield
+    except (ConfigError, CheckpointError) as e:
+        raise type(e)(f"{where}: {e}") from e
 
 
 def find_setting(config: ConfigDict, key: str) -> Any:
@@ -318,6 +351,9 @@ def find_setting(config: ConfigDict, key: str) -> Any:
                 f"{key} is an item of {key.partition('[')[0]}: give all of it, as in "
                 f"--config.{key.partition('[')[0]}={brief(value[name])}"
             )
+        if name in MOVED and "learner" in value:
+            new = key.replace(f"{where}.{name}", f"{where}.learner", 1)
+            raise ConfigError(f"{key} is no setting: it is {new} now")
         if name not in value:
             add = f"; {ADD_CALLBACK}" if where == "callbacks" else ""
             raise ConfigError(

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import POLICIES, load_policy
 from pax.config.build import build_agent, build_env
+from pax.config.earlier import todays
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant
@@ -80,7 +81,7 @@ def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError
                 config = None
                 if (run / RUN_FILE).exists():
                     if run not in configs:
-                        configs[run] = read_run(run)["config"]
+                        configs[run] = jsonable(todays(read_run(run)["config"]))
                     config = configs[run]
                 found[file.resolve()] = PolicyFile(file, run if config else None, config)
         except PaxError as e:

@@ -8,6 +8,7 @@ from pax.learners.learner import Learner, World
 from pax.learners.lola_dice import LOLADiCE
 
 __all__ = [
+    "LEARNERS",
     "LOQA",
     "AdvantageAlignment",
     "Evolution",
@@ -17,9 +18,12 @@ __all__ = [
     "Learner",
     "World",
 ]
-SHAPING: dict[str, tuple[str, type[Gradient]]] = {
-    "lola_dice": ("lola", LOLADiCE),
-    "advantage_alignment": ("alignment", AdvantageAlignment),
-    "loqa": ("alignment", LOQA),
+LEARNERS: dict[str, type[Learner]] = {
+    "gradient": Gradient,
+    "evolution": Evolution,
+    "lola_dice": LOLADiCE,
+    "advantage_alignment": AdvantageAlignment,
+    "loqa": LOQA,
+    "frozen": Frozen,
 }
-"""Learners that take others into account: the section of a role with their settings, and their class."""
+"""Learners by the name that a config gives them."""

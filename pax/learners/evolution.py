@@ -135,6 +135,10 @@ class Evolution(Learner):
         self._strategy = self._make_strategy(known[self.strategy])
         self._strategy_params = self._make_strategy_params()
 
+    @classmethod
+    def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        return {"params": default_strategy_params(settings["strategy"])}
+
     def init(self, key: jax.Array) -> EvolutionState:
         """Returns the first distribution, around the network's own initial parameters or zeros."""
         mean_key, init_key, spread_key = jax.random.split(key, 3)

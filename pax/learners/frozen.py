@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
+from pax.agents.agent import Agent
+from pax.errors import ConfigError
 from pax.learners.learner import Learner, World
 from pax.types import Metrics, PyTree, TrainingState, Trial, take
 
@@ -15,6 +19,14 @@ class Frozen(Learner):
         """`initial`: the policies `[K, ...]`, unless whoever runs the loop puts them into its state."""
         self.num_candidates = num_candidates
         self.initial = initial
+
+    @classmethod
+    def for_agent(
+        cls, agent: Agent, initial: TrainingState | None = None, **settings: Any
+    ) -> Frozen:
+        if initial is None:
+            raise ConfigError("a frozen role has no policy: give path, the file of an exported one")
+        return cls.of(initial)
 
     @classmethod
     def of(cls, policy: TrainingState) -> Frozen:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
 from pax.checks import check_instance
+from pax.errors import ConfigError
 from pax.learners.learner import Learner, World
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, Trial
 
@@ -26,6 +29,15 @@ class Gradient(Learner):
         check_instance(f"the agent of {type(self).__name__}", agent, Agent, remedy)
         self.agent = agent
         self.initial = initial
+
+    @classmethod
+    def for_agent(
+        cls, agent: Agent, initial: TrainingState | None = None, **settings: Any
+    ) -> Learner:
+        learner = super().for_agent(agent, initial, **settings)
+        if not agent.learns:
+            raise ConfigError(f"{type(agent).__name__} does not learn: use 'none'")
+        return learner
 
     def init(self, key: jax.Array) -> TrainingState:
         return self.agent.init(key) if self.initial is None else self.initial

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
 from pax.agents.agent import Agent
+from pax.errors import ConfigError
 from pax.types import Metrics, PyTree, Task, TrainingState, Trial
 
 if TYPE_CHECKING:
@@ -31,12 +33,42 @@ class World(NamedTuple):
 
 
 class Learner:
-    """Proposes candidates for a role, sees how their trials went, and improves. All methods are pure."""
+    """Proposes candidates for a role, sees how their trials went, and improves. All methods are pure.
+
+    The constructor takes the agent, the settings in the section `learner` of a role, and `initial`, the
+    policy to start from.
+    """
 
     num_candidates: int = 1
     """C."""
     reads_rollouts: bool = False
     """Whether `update` looks at the role's rollouts; where no one does, they are never stored."""
+
+    @classmethod
+    def for_agent(
+        cls, agent: Agent, initial: TrainingState | None = None, **settings: Any
+    ) -> Learner:
+        """Returns a learner that improves an agent.
+
+        Args:
+            agent: who acts.
+            initial: the exported policy that the role names, if it names one.
+            **settings: of the constructor.
+
+        Raises:
+            ConfigError: if the agent or the settings do not suit it.
+        """
+        if initial is None:
+            return cls(agent, **settings)  # type: ignore[call-arg]
+        if "initial" not in inspect.signature(cls).parameters:
+            raise ConfigError(f"{cls.__name__} starts from no policy: leave path empty")
+        return cls(agent, **settings, initial=initial)  # type: ignore[call-arg]
+
+    @classmethod
+    def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the defaults of settings that are sections, by name; they may depend on the others."""
+        del settings
+        return {}
 
     def init(self, key: jax.Array) -> PyTree:
         """Returns the learner's first state."""

@@ -11,7 +11,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import logging
@@ -70,7 +70,11 @@ def make_workdir(base: pathlib.Path) -> pathlib.Path:
         ) from e
 
 
-def check_run(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""Returns a recorded config as this version writes it: `pax.config.earlier.todays`."""
+
+
+def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade = dict) -> None:
     """Checks that a folder can be that of a run with this config; nothing in it is touched.
 
     It can if it is new or empty, or holds the same run. Of an old one, what leaves the numbers of what is
@@ -87,7 +91,8 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     try:
         _check_kinds(workdir)
         if (workdir / RUN_FILE).exists():
-            changes = describe_differences(read_run(workdir)["config"], recorded)
+            old = jsonable(upgrade(read_run(workdir)["config"]))
+            changes = describe_differences(old, recorded)
             others = [change for change in changes if not _may_change(change)]
             if others and has_begun(workdir):
                 raise ConfigError(
@@ -124,6 +129,7 @@ def open_run(
     config: Mapping[str, Any],
     config_path: str,
     imports: Mapping[str, str] | None = None,
+    upgrade: Upgrade = dict,
 ) -> dict[str, Any]:
     """Makes the folder of a new run, or makes sure that an old one is the same run: see `check_run`.
 
@@ -134,6 +140,7 @@ def open_run(
         config: what is run.
         config_path: the file that it comes from, and the variant.
         imports: by module that the config names and that is not of Pax, its folder.
+        upgrade: of a config that an earlier version recorded.
 
     Returns:
         What is recorded.
@@ -141,13 +148,13 @@ def open_run(
     Raises:
         ConfigError: if it cannot be that of this run; nothing in it is touched then.
     """
-    check_run(workdir, config)
+    check_run(workdir, config, upgrade)
     recorded = jsonable(config)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     command = shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])
     if (workdir / RUN_FILE).exists():
         run = read_run(workdir)
-        changes = describe_differences(run["config"], recorded)
+        changes = describe_differences(jsonable(upgrade(run["config"])), recorded)
         if not changes:
             return run
         logging.info("The run goes on with other settings: %s.", "; ".join(changes))

@@ -209,7 +209,7 @@ def test_shipped_sequences_and_discounts_span_episodes(name):
         config = load_config(f"{ROOT}/{name}{size}")
         learner = config.agent1
         episode, trial = config.num_inner_steps, config.num_inner_steps * config.num_outer_steps
-        assert learner.learner == "gradient" and config.num_outer_steps > 1
+        assert learner.learner.type == "gradient" and config.num_outer_steps > 1
         assert episode < (learner.sequence_length or trial)
         assert learner.discount**episode > 0.1
 

@@ -144,9 +144,11 @@ WRONG_COMMANDS = {
     "--config.agent1.seats=()": "agent1.seats is empty: name the seats .*",
     "--config.agent1.seats=(0,1)": "roles agent1 and agent2 both sit on seat 1: .*",
     "--config.agent1.reset_every=-1": "reset_every is -1 in role agent1: give trials, or 0 .*",
-    "--config.agent1.learner=evolve": "agent1.learner is 'evolve': choose one of gradient, .*",
-    "--config.agent1.learner=frozen": "agent1.learner is 'frozen' without .* give agent1.path, .*",
-    "--config.agent2.learner=gradient": "agent2.learner is 'gradient', and .* use 'none'",
+    "--config.agent1.learner.type=evolve": "agent1.learner.type is 'evolve', which no learner is called: .*",
+    "--config.agent1.learner.type=frozen": "agent1.learner: a frozen role has no policy: give path, .*",
+    "--config.agent2.learner.type=gradient": "agent2.learner: .* does not learn: use 'none'",
+    "--config.agent1.learner=frozen": "agent1.learner is 'frozen', but a section: .* agent1.learner.type",
+    "--config.agent1.evolution.popsize=4": "agent1.evolution.popsize .* it is agent1.learner.popsize now",
     "--config.agent2.path=x.msgpack": "agent2.path is 'x.msgpack' and .*'none': use 'frozen' .*",
     "--config.evaluation.altruistic.agent2.type=Nope": "evaluation.altruistic.*'altruistic'.*",
     "--config.evaluation.defect.agent2.type=Nope": "evaluation.defect.agent2.type is 'Nope', .*",
@@ -358,7 +360,7 @@ def test_policies_that_cannot_be_loaded(server, finished_run, tmp_path, no_loop)
     ):
         for learner in ("gradient", "frozen"):
             config = load_config(f"{ROOT}/configs/ipd.py:{agent},quicktest")
-            config.agent1.path, config.agent1.learner = str(path), learner
+            config.agent1.path, config.agent1.learner.type = str(path), learner
             with pytest.raises(CheckpointError, match=f"^agent1.path: {message}$"):
                 build_trainer(config, None)
     answer = server(TABULAR, f"--config.agent1.path={damaged}", f"--workdir={tmp_path}/run")
@@ -515,28 +517,28 @@ def config():
         ({"num_devices": -2}, "num_devices is -2: "),
         ({"num_devices": 1000}, "num_devices is 1000: "),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": 3},
-            "agent1.evolution is 3, but a sec",
+            {"agent1.learner": 3},
+            "agent1.learner is 3, but a sec",
         ),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": {"params": 3}},
-            "agent1.evolution.params is 3, but a section",
+            {"agent1.learner": {"type": "evolution", "params": 3}},
+            "agent1.learner: params is 3: give a dict of parameters of Open_ES",
         ),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": {"popsiz": 3}},
-            "agent1.evolution.popsiz is no setting of Evolution: did you mean popsize?",
+            {"agent1.learner": {"type": "evolution", "popsiz": 3}},
+            "agent1.learner.popsiz is no setting of Evolution: did you mean popsize?",
         ),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": {"popsize": "x"}},
-            "agent1.evolution.popsize is 'x': give a whole number",
+            {"agent1.learner": {"type": "evolution", "popsize": "x"}},
+            "agent1.learner.popsize is 'x': give a whole number",
         ),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": {"popsize": 0}},
-            "agent1.evolution: ",
+            {"agent1.learner": {"type": "evolution", "popsize": 0}},
+            "agent1.learner: ",
         ),
         (
-            {"agent1.learner": "evolution", "agent1.evolution": {"strategy": "Open_E"}},
-            "agent1.evolution: strategy is 'Open_E' in evolution: did you mean Open_ES?",
+            {"agent1.learner": {"type": "evolution", "strategy": "Open_E"}},
+            "agent1.learner: strategy is 'Open_E' in evolution: did you mean Open_ES?",
         ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
@@ -653,7 +655,7 @@ def test_an_exported_policy_is_what_the_role_starts_from(config, tmp_path):
     save_policy(path, agent=agent.describe(), params=params)
     config.agent1.path = path
     for learner, cls in {"gradient": Gradient, "frozen": Frozen}.items():
-        config.agent1.learner = learner
+        config.agent1.learner.type = learner
         built = build_trainer(config, None).roles[0].learner
         assert isinstance(built, cls)
         deployed = built.deploy(built.init(jax.random.key(0))).params

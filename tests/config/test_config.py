@@ -58,10 +58,10 @@ def test_defaults_refuse_an_override_of_nothing():
 
 def test_a_role_holds_how_it_learns_and_every_setting_of_its_agent():
     config = role("PPO", 1, learning_rate=0.5, reset_every=3)
-    assert (config.type, config.seats, config.learner) == ("PPO", (1,), "gradient")
+    assert (config.type, config.seats, config.learner.type) == ("PPO", (1,), "gradient")
     assert (config.learning_rate, config.reset_every) == (0.5, 3)
     assert config.num_epochs == PPO.num_epochs
-    assert role("TitForTat", 0).learner == "none"
+    assert role("TitForTat", 0).learner.type == "none"
 
 
 def test_roles_do_not_share_their_settings():
@@ -327,11 +327,11 @@ def check_quicktest(name, workdir, with_evaluation):
     if name.startswith("ipd.py"):
         assert all(-3.0 <= reward <= 0.0 for reward in rewards)
     learned = [value for key, value in metrics.items() if key.startswith("train/agent1/")]
-    assert learned or config.agent1.learner == "none"
+    assert learned or config.agent1.learner.type == "none"
     assert np.isfinite(learned).all()
     policies = {path.stem for path in (workdir / "policies").iterdir()}
-    expected = {name for name in config.roles if config[name].learner != "none"}
-    evolving = {name for name in expected if config[name].learner == "evolution"}
+    expected = {name for name in config.roles if config[name].learner.type != "none"}
+    evolving = {name for name in expected if config[name].learner.type == "evolution"}
     persistent = {name for name in config.roles if config[name].reset_every != 1}
     assert policies == expected | {f"{name}_best" for name in evolving} | persistent
 

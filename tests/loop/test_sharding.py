@@ -126,7 +126,7 @@ def test_devices_share_opponents(variant):
 @pytest.mark.parametrize("variant", sorted(set(VARIANTS) - set(QUICK)))
 def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
     config = get_config(f"{variant},quicktest")
-    if any(config[name].learner == "evolution" for name in config.roles):
+    if any(config[name].learner.type == "evolution" for name in config.roles):
         cut = ("candidates (8)", {})
     elif config.num_opps > 1:
         cut = ("opponents (8)", {"num_opps": 8})

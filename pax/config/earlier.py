@@ -1,0 +1,69 @@
+"""Configs that earlier versions recorded, as this version writes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.agents import AGENTS
+from pax.config.sections import MOVED, ROLE, base_config, game, learner, role
+from pax.envs import ENVS
+from pax.errors import ConfigError
+from pax.learners import LEARNERS
+
+_SECTIONS = {"lola_dice": "lola", "advantage_alignment": "alignment", "loqa": "alignment"}
+"""Where the settings of a learner were, if not in a section of its name, while `learner` was the name."""
+
+
+def todays(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a recorded config in today's layout, with today's defaults for settings that it lacks.
+
+    What cannot be read is left as it is, for those who build from it to say so.
+    """
+    config = {**base_config().to_dict(), **_roles(recorded)}
+    if isinstance(config["evaluation"], Mapping):
+        config["evaluation"] = {name: _roles(part) for name, part in config["evaluation"].items()}
+    env = config.get("env")
+    if isinstance(env, Mapping) and env.get("type") in ENVS:
+        own = inspect.signature(ENVS[env["type"]]).parameters
+        given = {key: value for key, value in env.items() if key in own}
+        config["env"] = _filled(env, lambda: game(env["type"], **given))
+    return config
+
+
+def _roles(sections: Any) -> Any:
+    """Those of the sections that are roles, in today's layout, and the others."""
+    if not isinstance(sections, Mapping):
+        return sections
+    return {
+        name: _role(section)
+        if isinstance(section, Mapping) and {"type", "seats", "learner"} <= set(section)
+        else section
+        for name, section in sections.items()
+    }
+
+
+def _role(section: Mapping[str, Any]) -> dict[str, Any]:
+    improves = section["learner"]
+    if isinstance(improves, str):
+        own = section.get(_SECTIONS.get(improves, improves), {})
+        improves = {"type": improves, **(own if isinstance(own, Mapping) else {})}
+    if isinstance(improves, Mapping) and improves.get("type") in LEARNERS:
+        # The parameters of a strategy of evolution are its own.
+        given = {key: value for key, value in improves.items() if key == "strategy"}
+        improves = _filled(improves, lambda: learner(improves["type"], **given))
+    settings = {key: value for key, value in section.items() if key not in MOVED}
+    settings = {**ROLE, **settings, "learner": improves}
+    if settings["type"] in AGENTS:
+        settings = _filled(settings, lambda: role(settings["type"], 0))
+    return settings
+
+
+def _filled(settings: Mapping[str, Any], of_today: Callable[[], ConfigDict]) -> dict[str, Any]:
+    try:
+        return {**of_today().to_dict(), **settings}
+    except ConfigError:
+        return dict(settings)
