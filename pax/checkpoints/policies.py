@@ -22,6 +22,7 @@ from pax import checks
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError
 from pax.run.files import read_regular, write_whole
+from pax.types import take
 
 if TYPE_CHECKING:
     from pax.agents.agent import Agent
@@ -184,7 +185,7 @@ def deployed(role: Role, state: TrainState) -> TrainingState:
     """Returns the policy of a trained role in each seed, `[S, ...]`."""
     if role.learner:
         return jax.vmap(role.learner.deploy)(state.learners[role.name])
-    return jax.tree.map(lambda leaf: leaf[:, 0, 0], state.inner[role.name])
+    return take(state.inner[role.name], np.s_[:, 0, 0])
 
 
 def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:

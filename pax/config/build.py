@@ -218,7 +218,7 @@ def build_role(
 def build_learner(
     agent: Agent, section: Mapping[str, Any], path: str, where: str
 ) -> Learner | None:
-    """Builds what improves a role across trials, if anything does, from the policy in `path` if there is one."""
+    """Builds what improves a role across trials, if anything does, from the policy in `path` if any."""
     settings = {
         key: dict(value) if hasattr(value, "items") else value for key, value in section.items()
     }
