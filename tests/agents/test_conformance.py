@@ -211,8 +211,8 @@ def test_policy(case):
 
 def test_what_was_drawn_ahead_stands_for_the_key(case):
     draw, act = case.agent.split_policy()
-    drawn = jax.vmap(lambda key: draw(key, (NUM_ENVS,)))(case.policy_keys)
-    after = jax.jit(act)(case.state, case.observations[0], case.memory, take(drawn, 0))
+    drawn = draw(case.policy_keys[0], (NUM_ENVS,))
+    after = jax.jit(act)(case.state, case.observations[0], case.memory, drawn)
     assert_same(after, (case.rollout.actions[0], take(case.after, 0)))
 
 
