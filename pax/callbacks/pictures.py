@@ -16,6 +16,7 @@ from pax.agents.distributions import Categorical
 from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
 from pax.checkpoints.policies import deployed
+from pax.envs.environment import Environment
 from pax.envs.spaces import Discrete
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
@@ -65,7 +66,7 @@ class Pictures(Callback):
         for role in trainer.roles:
             table = policy_table(role.agent, policies.get(role.name))
             if table is not None:
-                figures[f"policy/{role.name}"] = plot_policy(role.name, table)
+                figures[f"policy/{role.name}"] = plot_policy(role.name, table, trainer.env)
         if trainer.num_outer_steps > 1:
             for name, rewards in trainer.learning_curves().items():
                 figures[f"trial/{name}"] = plot_learning_curves(name, rewards)
@@ -149,15 +150,6 @@ def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
     return np.exp(np.asarray(log_probs)).T
 
 
-def names_of_states(number: int) -> list[str]:
-    """Returns CC, CD, ..., START for games of two actions each, else numbers."""
-    players = (number - 1).bit_length() - 1
-    if players < 2 or number != 2**players + 1:
-        return [str(index) for index in range(number)]
-    states = [format(index, f"0{players}b") for index in range(number - 1)]
-    return [state.replace("0", "C").replace("1", "D") for state in states] + ["START"]
-
-
 def new_figure(width: float, height: float) -> tuple[Any, Any]:
     """Returns a figure without a screen, and its axes."""
     from matplotlib.figure import Figure
@@ -166,14 +158,13 @@ def new_figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def plot_policy(role: str, table: np.ndarray) -> Any:
-    """Draws a heat map of probabilities `[observations, actions]`."""
-    states = names_of_states(len(table))
+def plot_policy(role: str, table: np.ndarray, env: Environment) -> Any:
+    """Draws a heat map of probabilities `[observations, actions]`, named as the game names them."""
+    states = env.state_names or [str(index) for index in range(len(table))]
     figure, axes = new_figure(1.6 + 0.8 * table.shape[1], 1.0 + 0.32 * len(table))
     picture = axes.imshow(table, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
     axes.set_yticks(range(len(states)), states)
-    two = table.shape[1] == 2 and states[-1] == "START"
-    axes.set_xticks(range(table.shape[1]), ["C", "D"] if two else None)
+    axes.set_xticks(range(table.shape[1]), env.action_names or None)
     axes.set_xlabel("action")
     axes.set_title(f"policy of {role}")
     if table.size <= 64:

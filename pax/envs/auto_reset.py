@@ -82,24 +82,76 @@ class EpisodeTotals:
         return after, ended
 
 
-def episode_info(infos: dict[str, Any]) -> dict[str, jax.Array]:
-    """Sums over `[T, E]` of what `EpisodeTotals.add` reports."""
-    names = ("episodes", "episode_returns", "episode_lengths")
-    return {name: infos[name].sum(axis=(0, 1)) for name in names}
+@struct.dataclass
+class EnvState:
+    """Where the rollout is, and the episode within it."""
+
+    inner: Any
+    """The state of the other library."""
+    episode: EpisodeTotals
+    inner_t: jax.Array
+    """Steps played in this rollout, int32."""
 
 
-def episode_metrics(statistics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Means over the episodes that ended: NaN if none did."""
-    episodes = statistics["episodes"].astype(jnp.float32)
-    returns = statistics["episode_returns"] / episodes
-    metrics = {
-        "episodes": episodes,
-        "episode_length": statistics["episode_lengths"] / episodes,
-    }
-    for player in range(returns.shape[0]):
-        suffix = f"/player_{player + 1}" if returns.shape[0] > 1 else ""
-        metrics[f"episode_return{suffix}"] = returns[player]
-    return metrics
+class Adapter(Environment):
+    """A game of another library, by its name.
+
+    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
+    rollout.
+    """
+
+    auto_resets = True
+
+    def _outcome(
+        self,
+        state: EnvState,
+        seen: tuple[tuple[Any, ...], Any],
+        rewards: tuple[jax.Array, ...],
+        ends: tuple[jax.Array, jax.Array],
+        final: tuple[Any, ...],
+    ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        """Returns what a step returns.
+
+        Args:
+            state: before the step.
+            seen: observations and the other library's state from which the next step is played.
+            rewards: by player, float32.
+            ends: whether the episode has terminated, and whether it was truncated, bool.
+            final: what was seen after the step, before another episode began.
+        """
+        observations, inner = seen
+        terminated, truncated = ends
+        episode, finished = state.episode.add(rewards, terminated | truncated)
+        inner_t = state.inner_t + 1
+        info = {
+            "terminated": terminated,
+            "truncated": truncated,
+            "final_observations": final,
+            **finished,
+        }
+        state = EnvState(inner, episode, inner_t)
+        return observations, state, rewards, inner_t >= self.num_inner_steps, info
+
+    def episode_statistics(
+        self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
+    ) -> dict[str, jax.Array]:
+        """Sums over `[T, E]` of what `EpisodeTotals.add` reports."""
+        del observations, actions
+        names = ("episodes", "episode_returns", "episode_lengths")
+        return {name: infos[name].sum(axis=(0, 1)) for name in names}
+
+    def statistics_metrics(self, statistics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Means over the episodes that ended: NaN if none did."""
+        episodes = statistics["episodes"].astype(jnp.float32)
+        returns = statistics["episode_returns"] / episodes
+        metrics = {
+            "episodes": episodes,
+            "episode_length": statistics["episode_lengths"] / episodes,
+        }
+        for player in range(self.num_players):
+            suffix = f"/player_{player + 1}" if self.num_players > 1 else ""
+            metrics[f"episode_return{suffix}"] = returns[player]
+        return metrics
 
 
 def to_space(space: Any, name: str) -> Discrete | Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,6 +34,35 @@ def real_number(name: str, value: Any, remedy: str) -> float:
         if np.isfinite(rounded):
             return rounded
     raise ConfigError(f"{name} is {short(value)}: {remedy}")
+
+
+def check_payoff(
+    payoff: Any, shape: tuple[int, ...], remedy: str, unread: Sequence[tuple[int, ...]] = ()
+) -> None:
+    """Checks what a game pays.
+
+    Args:
+        payoff: array or nested sequence of numbers.
+        shape: that it must have.
+        remedy: what to give, for the message.
+        unread: cells that can never be paid, and may hold anything.
+
+    Raises:
+        ConfigError: if it has another shape, or a number that float32 cannot hold.
+    """
+    try:
+        cells = np.array(payoff, dtype=object)
+    except ValueError:  # ragged
+        cells = np.empty((), dtype=object)
+    numbers = np.empty((), dtype=object)
+    if cells.shape == shape:
+        numbers = np.array([cells[at] for at in np.ndindex(shape) if at not in unread])
+    if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
+        raise ConfigError(f"payoff is {payoff}: {remedy}")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers.astype(np.float32))
+    if not finite.all():
+        raise ConfigError(f"payoff is {payoff}: give finite numbers only")
 
 
 def nonnegative(actions: tuple[Any, ...]) -> jax.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,10 @@ class Environment:
     """Whether episodes may be over before `num_inner_steps` are, and the next one begins at once. Then every
     info has `terminated` and `truncated`, bool, and `final_observations`, one per player: what was seen at
     the end of the episode, where one ended."""
+    state_names: Sequence[str] = ()
+    """What users call the observations of a game in which these are Discrete; () if they are just numbers."""
+    action_names: Sequence[str] = ()
+    """What they call the actions."""
     render_mode = ""
     """What `render` makes: `rgb_array` of a single state, `figure` of a whole episode, or nothing."""
 

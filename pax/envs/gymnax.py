@@ -8,14 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from pax.envs.auto_reset import (
+    Adapter,
+    EnvState,
     EpisodeTotals,
     StepDraw,
     clip_actions,
-    episode_info,
-    episode_metrics,
     fixed_types,
     to_action_space,
     to_space,
@@ -26,26 +25,10 @@ from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError, nearest
 
 
-@struct.dataclass
-class EnvState:
-    """Where the rollout is, and the episode within it."""
-
-    inner: Any
-    """The state of gymnax."""
-    episode: EpisodeTotals
-    inner_t: jax.Array
-    """Steps played in this rollout, int32."""
-
-
-class Gymnax(Environment):
-    """Any environment of gymnax, by name, for one player.
-
-    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
-    rollout. Parameters are those of gymnax.
-    """
+class Gymnax(Adapter):
+    """Any environment of gymnax, by name, for one player. Parameters are those of gymnax."""
 
     num_players = 1
-    auto_resets = True
 
     def __init__(self, name: str = "CartPole-v1", num_inner_steps: int = 500):
         # Imported late: it takes a second, which only its users should wait for.
@@ -132,16 +115,8 @@ class Gymnax(Environment):
         observations, inner = drawn.unless(
             over, final, fixed_types(inner), lambda key: self.reset(key, params)
         )
-        episode, finished = state.episode.add((reward,), over)
-        inner_t = state.inner_t + 1
-        info = {
-            "terminated": terminated,
-            "truncated": truncated,
-            "final_observations": final,
-            **finished,
-        }
-        done = inner_t >= self.num_inner_steps
-        return observations, EnvState(inner, episode, inner_t), (reward,), done, info
+        ends = (terminated, truncated)
+        return self._outcome(state, (observations, inner), (reward,), ends, final)
 
     def _observation(self, observation: Any) -> jax.Array:
         return jnp.asarray(observation, self._spaces[0].dtype)
@@ -153,12 +128,3 @@ class Gymnax(Environment):
     def action_space(self, player: int) -> Space:
         del player
         return self._spaces[1]
-
-    def episode_statistics(
-        self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
-    ) -> Any:
-        del observations, actions
-        return episode_info(infos)
-
-    def statistics_metrics(self, statistics: Any) -> dict[str, jax.Array]:
-        return episode_metrics(statistics)

@@ -11,9 +11,16 @@ import numpy as np
 from flax import struct
 
 from pax.checks import check_items, check_kind
-from pax.envs.common import check_steps
+from pax.envs.common import check_payoff, check_steps
 from pax.envs.environment import Environment
-from pax.envs.matrix_game_statistics import NUM_STATES, StateCounts, count_states, state_metrics
+from pax.envs.matrix_game_statistics import (
+    ACTIONS,
+    NUM_STATES,
+    STATES,
+    StateCounts,
+    count_states,
+    state_metrics,
+)
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
@@ -56,6 +63,8 @@ class IteratedMatrixGame(Environment):
     """
 
     num_players = 2
+    state_names = STATES
+    action_names = ACTIONS
     render_mode = "figure"
 
     def __init__(
@@ -86,19 +95,8 @@ class IteratedMatrixGame(Environment):
         return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))
 
     def check_params(self, params: EnvParams) -> None:
-        try:
-            payoff = np.asarray(params.payoff_matrix)
-        except ValueError:  # ragged
-            payoff = np.empty(())
-        if payoff.shape != (4, 2) or payoff.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"payoff is {params.payoff_matrix}: give 4 rows (CC, CD, DC, DD) of 2 numbers "
-                "(player 1, player 2)"
-            )
-        with np.errstate(over="ignore"):
-            payoff = payoff.astype(np.float32)
-        if not np.isfinite(payoff).all():
-            raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
+        remedy = "give 4 rows (CC, CD, DC, DD) of 2 numbers (player 1, player 2)"
+        check_payoff(params.payoff_matrix, (4, 2), remedy)
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del key
@@ -148,7 +146,7 @@ class IteratedMatrixGame(Environment):
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         rewards = np.asarray(params.payoff_matrix, np.float32)[2 * played[:, 0] + played[:, 1]]
-        return choices(("player 1", "player 2"), played, ("C", "D"), rewards)
+        return choices(("player 1", "player 2"), played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Draws a heat map of each player's payoffs, as a matplotlib figure."""
@@ -161,8 +159,8 @@ class IteratedMatrixGame(Environment):
                 HeatMap(
                     f"Payoff of player {player + 1}",
                     payoff[:, :, player],
-                    ("C", "D"),
-                    ("C", "D"),
+                    ACTIONS,
+                    ACTIONS,
                     "player 1",
                     "player 2",
                 )

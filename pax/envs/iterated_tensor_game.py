@@ -11,10 +11,17 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_number, short
-from pax.envs.common import check_steps
+from pax.envs.common import check_payoff, check_steps
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import EnvState
-from pax.envs.matrix_game_statistics import StateCounts, count_states, state_metrics
+from pax.envs.matrix_game_statistics import (
+    ACTIONS,
+    STATES,
+    StateCounts,
+    count_states,
+    joint_states,
+    state_metrics,
+)
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
@@ -62,6 +69,7 @@ class IteratedTensorGame(Environment):
     Actions may also be the floats 0. and 1.
     """
 
+    action_names = ACTIONS
     render_mode = "figure"
 
     def __init__(self, num_players: int = 3, num_inner_steps: int = 100, one_hot: bool = False):
@@ -76,6 +84,11 @@ class IteratedTensorGame(Environment):
         self.num_players = num_players
         self.one_hot = one_hot
         self.start = 2**num_players
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What player i sees: its own last action, then those of the players after it; or START."""
+        return joint_states(self.num_players)
 
     @property
     def default_params(self) -> EnvParams:
@@ -96,25 +109,9 @@ class IteratedTensorGame(Environment):
         return EnvParams(payoff_table=jnp.array(cells.astype(np.float32)))
 
     def check_params(self, params: EnvParams) -> None:
-        num_players = self.num_players
-        try:
-            cells = np.array(params.payoff_table, dtype=object)
-        except ValueError:  # ragged
-            cells = np.empty(())
-        numbers = np.array("none")
-        if cells.shape == (num_players + 1, 2):
-            # As they are in reading order, all but the second and the last but one can happen.
-            flat = cells.ravel()
-            numbers = np.array([flat[0], *flat[2:-2], flat[-1]])
-        if numbers.shape != (2 * num_players,) or numbers.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"payoff is {params.payoff_table}: give {num_players + 1} rows (0 to {num_players} "
-                "defectors) of 2 numbers (own C, own D)"
-            )
-        with np.errstate(over="ignore"):
-            numbers = numbers.astype(np.float32)
-        if not np.isfinite(numbers).all():
-            raise ConfigError(f"payoff is {params.payoff_table}: give finite numbers only")
+        last = self.num_players
+        remedy = f"give {last + 1} rows (0 to {last} defectors) of 2 numbers (own C, own D)"
+        check_payoff(params.payoff_table, (last + 1, 2), remedy, unread=[(0, 1), (last, 0)])
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del key, params
@@ -172,8 +169,8 @@ class IteratedTensorGame(Environment):
 
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
         """Names as in two-player games, with states such as `D1D`: own D, and 1 of the others defected."""
-        groups = [f"{own}{others}D" for own in "CD" for others in range(self.num_players)]
-        return state_metrics(statistics, [*groups, "START"])
+        groups = [f"{own}{others}D" for own in ACTIONS for others in range(self.num_players)]
+        return state_metrics(statistics, [*groups, STATES[-1]])
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
         """Draws what the players chose in each step, and their rewards, as a matplotlib figure."""
@@ -184,7 +181,7 @@ class IteratedTensorGame(Environment):
         table = np.asarray(params.payoff_table, np.float32)
         rewards = table[played.sum(axis=1, keepdims=True), played]
         names = [f"player {player + 1}" for player in range(self.num_players)]
-        return choices(names, played, ("C", "D"), rewards)
+        return choices(names, played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Draws a heat map of the payoff table, as a matplotlib figure."""
@@ -195,11 +192,7 @@ class IteratedTensorGame(Environment):
         table[0, 1] = table[-1, 0] = np.nan
         defectors = [str(number) for number in range(self.num_players + 1)]
         return heat_maps(
-            [
-                HeatMap(
-                    "Payoff", table.astype(float), defectors, ("C", "D"), "defectors", "own action"
-                )
-            ]
+            [HeatMap("Payoff", table.astype(float), defectors, ACTIONS, "defectors", "own action")]
         )
 
     def _observations(self, views: list[jax.Array]) -> tuple[jax.Array, ...]:

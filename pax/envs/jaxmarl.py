@@ -9,20 +9,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from pax.checks import check_mapping
 from pax.envs.auto_reset import (
+    Adapter,
+    EnvState,
     EpisodeTotals,
     StepDraw,
     clip_actions,
-    episode_info,
-    episode_metrics,
     strong_types,
     to_action_space,
 )
 from pax.envs.common import check_steps
-from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError, nearest
 
@@ -30,26 +28,12 @@ PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "st
 """Environments that show arrays of all players, and the axis which counts these, from their source."""
 
 
-@struct.dataclass
-class EnvState:
-    """Where the rollout is, and the episode within it."""
-
-    inner: Any
-    """The state of JaxMARL."""
-    episode: EpisodeTotals
-    inner_t: jax.Array
-    """Steps played in this rollout, int32."""
-
-
-class JaxMARL(Environment):
+class JaxMARL(Adapter):
     """Any environment of JaxMARL, by name; players in the order of its `agents`.
 
-    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
-    rollout. JaxMARL does not tell a time limit from another end, so that every end counts as terminal.
+    JaxMARL does not tell a time limit from another end, so that every end counts as terminal.
     It has no parameters that may differ between environments; `settings` go to its constructor.
     """
-
-    auto_resets = True
 
     def __init__(
         self,
@@ -130,16 +114,8 @@ class JaxMARL(Environment):
         earned = tuple(
             jnp.asarray(reward, jnp.float32) for reward in self._by_player("rewards", rewards)
         )
-        episode, finished = state.episode.add(earned, over)
-        inner_t = state.inner_t + 1
-        info = {
-            "terminated": over,
-            "truncated": jnp.zeros_like(over),
-            "final_observations": final,
-            **finished,
-        }
-        state = EnvState(inner, episode, inner_t)
-        return observations, state, earned, inner_t >= self.num_inner_steps, info
+        ends = (over, jnp.zeros_like(over))
+        return self._outcome(state, (observations, inner), earned, ends, final)
 
     def _observations(self, shown: Any) -> tuple[Any, ...]:
         if self.name in PLAYER_AXES:
@@ -184,15 +160,6 @@ class JaxMARL(Environment):
 
     def action_space(self, player: int) -> Space:
         return self._action_spaces[player]
-
-    def episode_statistics(
-        self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
-    ) -> Any:
-        del observations, actions
-        return episode_info(infos)
-
-    def statistics_metrics(self, statistics: Any) -> dict[str, jax.Array]:
-        return episode_metrics(statistics)
 
 
 def _check_settings(env: Any, name: str, settings: Mapping[str, Any]) -> None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-STATES = ("CC", "CD", "DC", "DD", "START")
+ACTIONS = ("C", "D")
+COOPERATE = ACTIONS.index("C")
+
+
+def joint_states(num_players: int) -> tuple[str, ...]:
+    """Returns the states of a player of an iterated game: the last joint action, own first, or START."""
+    joint = itertools.product(ACTIONS, repeat=num_players)
+    return (*("".join(actions) for actions in joint), "START")
+
+
+STATES = joint_states(2)
+"""CC, CD, DC, DD and START."""
 NUM_STATES = len(STATES)
-COOPERATE = 0
 
 
 @struct.dataclass

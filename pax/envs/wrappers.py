@@ -26,6 +26,8 @@ class Wrapper(Environment):
         self.num_players = env.num_players
         self.num_inner_steps = env.num_inner_steps
         self.auto_resets = env.auto_resets
+        self.state_names = env.state_names
+        self.action_names = env.action_names
 
     @property
     def default_params(self) -> Any:

@@ -10,8 +10,10 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from callbacks import Pictures, Scalars
 from pax import MetaTrainer
 from pax.agents import PPO, Defect, Naive, PPOMemory, Tabular, TitForTat
-from pax.callbacks.pictures import names_of_states, plot_history, policy_table
-from pax.envs import CoinGame, IteratedMatrixGame
+from pax.callbacks.pictures import plot_history, plot_policy, policy_table
+from pax.envs import CoinGame, IteratedMatrixGame, IteratedTensorGame
+from pax.envs.environment import Environment
+from pax.envs.wrappers import Noise
 from pax.metrics.tensorboard_layout import make_layout
 from pax.roles import Role
 
@@ -82,9 +84,18 @@ def test_policies_that_see_or_remember_too_much_are_not_drawn():
 
 
 def test_states_have_the_names_that_their_observations_stand_for():
-    assert names_of_states(5) == ["CC", "CD", "DC", "DD", "START"]
-    assert names_of_states(9)[:3] + names_of_states(9)[-1:] == ["CCC", "CCD", "CDC", "START"]
-    assert names_of_states(4) == ["0", "1", "2", "3"]
+    def labels(env, size):
+        axes = plot_policy("agent1", np.full((size, 2), 0.5), env).axes[0]
+        return [
+            [each.get_text() for each in ticks]
+            for ticks in (axes.get_yticklabels(), axes.get_xticklabels())
+        ]
+
+    assert labels(Noise(ENV, 0.1), 5) == [["CC", "CD", "DC", "DD", "START"], ["C", "D"]]
+    states = labels(IteratedTensorGame(num_players=3), 9)[0]
+    assert states == ["CCC", "CCD", "CDC", "CDD", "DCC", "DCD", "DDC", "DDD", "START"]
+    # A game of as many observations that names none of them.
+    assert labels(Environment(), 5)[0] == ["0", "1", "2", "3", "4"]
 
 
 def test_rewards_within_a_trial_are_those_of_its_episodes(run):

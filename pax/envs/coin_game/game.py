@@ -13,7 +13,7 @@ from flax import struct
 from pax.checks import WHOLE, check_kind, check_number, short
 from pax.envs.coin_game.picture import render
 from pax.envs.coin_game.statistics import CoinCounts, coin_metrics, count_coins
-from pax.envs.common import check_steps
+from pax.envs.common import check_payoff, check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -133,19 +133,11 @@ class CoinGame(Environment):
         return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))
 
     def check_params(self, params: EnvParams) -> None:
-        try:
-            payoff = np.asarray(params.payoff_matrix)
-        except ValueError:  # ragged
-            payoff = np.empty(())
-        if payoff.shape != (2, 3) or payoff.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"payoff is {params.payoff_matrix}: give 2 rows (red, blue) of 3 numbers (takes red, takes "
-                "blue, loses its own to the other)"
-            )
-        with np.errstate(over="ignore"):
-            payoff = payoff.astype(np.float32)
-        if not np.isfinite(payoff).all():
-            raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
+        remedy = (
+            "give 2 rows (red, blue) of 3 numbers (takes red, takes blue, loses its "
+            "own to the other)"
+        )
+        check_payoff(params.payoff_matrix, (2, 3), remedy)
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del params

@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_number, short
-from pax.envs.common import check_steps
+from pax.envs.common import check_payoff, check_steps
 from pax.envs.environment import Environment
 from pax.envs.in_the_matrix import grid, rules, view
 from pax.envs.in_the_matrix.grid import Player
@@ -118,19 +118,11 @@ class InTheMatrix(Environment):
         )
 
     def check_params(self, params: EnvParams) -> None:
-        try:
-            payoff = np.asarray(params.payoff_matrix)
-        except ValueError:  # ragged
-            payoff = np.empty(())
-        if payoff.shape != (2, 2, 2) or payoff.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"payoff is {params.payoff_matrix}: give 2 matrices (player 1, player 2) of 2 rows (type of "
-                "player 1) of 2 numbers (type of player 2)"
-            )
-        with np.errstate(over="ignore"):
-            payoff = payoff.astype(np.float32)
-        if not np.isfinite(payoff).all():
-            raise ConfigError(f"payoff is {params.payoff_matrix}: give finite numbers only")
+        remedy = (
+            "give 2 matrices (player 1, player 2) of 2 rows (type of player 1) of 2 "
+            "numbers (type of player 2)"
+        )
+        check_payoff(params.payoff_matrix, (2, 2, 2), remedy)
         try:
             freeze = np.asarray(params.freeze_penalty)
         except ValueError:  # ragged
