@@ -27,7 +27,7 @@ from absl import flags
 
 from pax.checks import Limit, check_number, folder
 from pax.config.command_line import run_program
-from pax.config.earlier import todays
+from pax.config.recorded import todays
 from pax.config.run_arguments import parse
 from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices

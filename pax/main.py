@@ -29,9 +29,9 @@ from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
 from pax.config.build import build_trainer
 from pax.config.command_line import flag_values, run_program
-from pax.config.earlier import todays
 from pax.config.files import list_variants
 from pax.config.imports import folders_to_record
+from pax.config.recorded import todays
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache

@@ -22,7 +22,7 @@ from absl import flags
 from launch.slurm import job as slurm_job
 from pax.checks import folder
 from pax.config.command_line import run_program
-from pax.config.earlier import todays
+from pax.config.recorded import todays
 from pax.config.run_arguments import RunArguments, parse
 from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, default_workdir, make_workdir

@@ -11,11 +11,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ml_collections import ConfigDict
-
 from pax.checks import short
 from pax.errors import ConfigError, nearest
-from pax.run.directory import IMPORTS, read_run
+from pax.run.directory import IMPORTS
 
 T = TypeVar("T")
 
@@ -138,23 +136,26 @@ def folders_to_record(config: Mapping[str, Any]) -> dict[str, str]:
     return {top: str(folder) for top, folder in found.items() if folder is not None}
 
 
-def config_of_run(
-    workdir: pathlib.Path, allowed: Sequence[str] = (), part: str | None = None
-) -> ConfigDict:
-    """Returns the config that a run has recorded, once it is clear that building it runs no foreign code.
+def check_imports(
+    workdir: pathlib.Path,
+    run: Mapping[str, Any],
+    allowed: Sequence[str] = (),
+    part: str | None = None,
+) -> None:
+    """Checks that building the config of a run runs no foreign code, unless the user has allowed it.
 
     A run may come from anywhere, so what it names is not imported from its own folder, and from elsewhere
     only if the user has said so. From then on, this process imports nothing from the folder of the run.
 
     Args:
         workdir: the folder of the run.
+        run: its record: see `read_run`.
         allowed: top-level modules that may be imported.
         part: the only section that will be built; None: all of them.
 
     Raises:
-        ConfigError: if there is no run, or it names a class of a module that is not allowed.
+        ConfigError: if it names a class of a module that is not allowed.
     """
-    run = read_run(workdir)
     leave_path(workdir)
     recorded = run.get(IMPORTS, {})
     modules = named_modules(run["config"] if part is None else {part: run["config"].get(part)})
@@ -176,10 +177,6 @@ def config_of_run(
             f"run {workdir} names code that is not of Pax: {', '.join(told)}; if you trust it, add "
             f"--allow_imports={flag}"
         )
-    # Imported late: agents and games take a second.
-    from pax.config.earlier import todays
-
-    return ConfigDict(todays(run["config"]))
 
 
 def leave_path(workdir: pathlib.Path) -> None:

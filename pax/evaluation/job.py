@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pax.config.build import build_trainer
-from pax.config.imports import config_of_run
+from pax.config.recorded import config_of_run
 from pax.errors import CheckpointError, ConfigError, nearest
 from pax.evaluation.follower import Follower, Waiting, evaluate
 from pax.evaluation.results import ABOUT, Results, mirroring

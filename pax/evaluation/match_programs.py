@@ -15,7 +15,8 @@ from ml_collections import ConfigDict, config_flags
 from pax import checks
 from pax.config.command_line import one_line, print_error, run_program
 from pax.config.files import load_config
-from pax.config.imports import config_of_run, leave_path
+from pax.config.imports import leave_path
+from pax.config.recorded import config_of_run
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
 from pax.evaluation.round_robin import Contestant

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import POLICIES, load_policy
 from pax.config.build import build_agent, build_env
-from pax.config.earlier import todays
+from pax.config.recorded import todays
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant

@@ -71,7 +71,7 @@ def make_workdir(base: pathlib.Path) -> pathlib.Path:
 
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-"""Returns a recorded config as this version writes it: `pax.config.earlier.todays`."""
+"""Returns a recorded config as this version writes it: `pax.config.recorded.todays`."""
 
 
 def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade = dict) -> None:

@@ -11,7 +11,8 @@ import pytest
 from pax.config import base_config, defaults, role
 from pax.config.build import build_trainer
 from pax.config.files import load_config
-from pax.config.imports import config_of_run, folders_to_record, named_modules
+from pax.config.imports import folders_to_record, named_modules
+from pax.config.recorded import config_of_run
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.evaluation.job import evaluate_checkpoint

@@ -1,21 +1,42 @@
-"""Configs that earlier versions recorded, as this version writes them."""
+"""The config that a run has recorded, in the layout of this version, also if an earlier one wrote it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS
+from pax.config.imports import check_imports
 from pax.config.sections import MOVED, ROLE, base_config, game, learner, role
 from pax.envs import ENVS
 from pax.errors import ConfigError
 from pax.learners import LEARNERS
+from pax.run.directory import read_run
 
 _SECTIONS = {"lola_dice": "lola", "advantage_alignment": "alignment", "loqa": "alignment"}
 """Where the settings of a learner were, if not in a section of its name, while `learner` was the name."""
+
+
+def config_of_run(
+    workdir: pathlib.Path, allowed: Sequence[str] = (), part: str | None = None
+) -> ConfigDict:
+    """Returns the config that a run has recorded, once it is clear that building it runs no foreign code.
+
+    Args:
+        workdir: the folder of the run.
+        allowed: top-level modules that may be imported: see `check_imports`.
+        part: the only section that will be built; None: all of them.
+
+    Raises:
+        ConfigError: if there is no run, or it names a class of a module that is not allowed.
+    """
+    run = read_run(workdir)
+    check_imports(workdir, run, allowed, part)
+    return ConfigDict(todays(run["config"]))
 
 
 def todays(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import pathlib
 import pytest
 
 from pax.config.build import build_trainer
-from pax.config.earlier import todays
 from pax.config.files import load_config
-from pax.config.imports import config_of_run
+from pax.config.recorded import config_of_run, todays
 from pax.run.directory import check_run, jsonable
 
 ROOT = pathlib.Path(__file__).parents[2]
