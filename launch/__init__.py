@@ -1,1 +1,1 @@
-"""Programs around training: tables of the literature in one command each."""
+"""What starts programs and measures them: used from the checkout, each by `python -m launch.<name>`."""

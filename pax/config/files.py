@@ -69,7 +69,9 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
         known = [each.name for each in sorted(path.absolute().parent.glob("[!_]*.py"))]
         close = difflib.get_close_matches(path.name, known, n=1)
         remedy = (
-            f"did you mean {path.with_name(close[0])}?" if close else "see --list for those that do"
+            f"did you mean {path.with_name(close[0])}?"
+            if close
+            else "see python -m pax.main --list for those that do"
         )
         raise ConfigError(f"config file {str(path)!r} does not exist: {remedy}")
     spec = importlib.util.spec_from_file_location(f"pax_config_{path.stem}", path)

@@ -356,6 +356,8 @@ def find_setting(config: ConfigDict, key: str) -> Any:
             raise ConfigError(f"{key} is no setting: it is {new} now")
         if name not in value:
             add = f"; {ADD_CALLBACK}" if where == "callbacks" else ""
+            if where.endswith(".learner") and value.get("type"):
+                add = f"; it is that of {value['type']}, another one with settings needs a config that has it"
             raise ConfigError(
                 f"{key} is no setting: {where} has no {name!r}, {nearest(name, value)}{add}"
             )

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict, config_flags
 
 from pax import checks
 from pax.config.command_line import one_line, print_error, run_program
-from pax.config.files import load_config
 from pax.config.imports import leave_path
 from pax.config.recorded import config_of_run
+from pax.config.sections import base_config
+from pax.config.sections import game as game_config
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
 from pax.evaluation.round_robin import Contestant
@@ -99,7 +100,7 @@ def set_up(
     strategies: str,
     config: ConfigDict | None,
     *,
-    default_config: str = "",
+    default_game: str = "",
     num_steps: int = 0,
     any_game: bool = False,
     allow_imports: Sequence[str] = (),
@@ -109,8 +110,8 @@ def set_up(
     Args:
         paths: runs and policy files.
         strategies: see `load_strategies`.
-        config: names the game; None: the first run does, or else `default_config`.
-        default_config: a config file and variant.
+        config: names the game; None: the first run does, or else `default_game`.
+        default_game: what to call the default game, the iterated prisoner's dilemma; "": there is none.
         num_steps: steps per episode; 0: those of the game.
         any_game: see `load_policies`.
         allow_imports: modules that the first run's game may have imported: see `config_of_run`.
@@ -128,8 +129,10 @@ def set_up(
     elif run is not None:
         own = config_of_run(run, allow_imports, part="env")
         game = Game.of(own, f"run {run}", num_steps)
-    elif default_config and not files:
-        game = Game.of(load_config(default_config), default_config, num_steps)
+    elif default_game and not files:
+        own = base_config()
+        own.env = game_config("IteratedMatrixGame")
+        game = Game.of(own, default_game, num_steps)
     else:
         for error in errors:
             print_error(one_line(error), 1)

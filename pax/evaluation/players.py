@@ -178,8 +178,8 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
     kind = described.get("agent")
     if kind not in by_class:
         raise CheckpointError(
-            f"policy {file.path} is one of {kind}, which no agent is called: "
-            f"{nearest(kind, by_class)}"
+            f"policy {file.path} is one of {kind}, which is no agent of Pax: agents of your own cannot play "
+            "here yet, leave it out"
         )
     settings = {
         key: tuple(value) if isinstance(value, list) else value

@@ -40,7 +40,8 @@ from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 from pax.run.files import write_rows, write_whole
 from pax.run.progress_line import ProgressLine
 
-GAME = "configs/ipd.py:ppo"
+GAME = "the iterated prisoner's dilemma"
+"""What is played where neither a config nor a run names a game."""
 GENERATIONS = Limit(1, 100_000, whole=True)
 STEPS_PER_UNIT = 20
 """Of the integration, per unit of time."""
@@ -298,7 +299,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         paths,
         given.strategies,
         given.config,
-        default_config=GAME,
+        default_game=GAME,
         num_steps=num_steps,
         any_game=given.any_game,
         allow_imports=given.allow_imports,

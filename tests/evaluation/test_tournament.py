@@ -37,7 +37,7 @@ def play(folder, **settings):
     """The outcome of a tournament of `VECTORS`."""
     w = settings.get("continuation")
     num_steps = NUM_STEPS if w is None else steps_for(w)
-    setup = set_up([], STRATEGIES, None, default_config=CONFIG, num_steps=num_steps)
+    setup = set_up([], STRATEGIES, None, default_game="the default", num_steps=num_steps)
     return program.tournament(setup, TournamentOptions(num_envs=NUM_ENVS, **settings), str(folder))
 
 
