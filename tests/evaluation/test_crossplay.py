@@ -144,7 +144,7 @@ def test_who_cannot_play_is_named_and_the_others_go_on(run, tmp_path):
     lines = done.stderr.splitlines()
     for what in (
         f"policy {damaged} is damaged: export it again",
-        f"policy {strange} is one of PPOO, which is no agent of Pax: agents of your own cannot play here yet, leave it out",
+        f"policy {strange} is one of PPOO, which is no agent of Pax",
         f"policy {other_shape} does not fit: params['table'] is float32[5, 4], expected float32[5, 3]",
         f"policy {other_game} observes Box(shape=(5,)",
         "policy "
