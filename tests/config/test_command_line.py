@@ -98,6 +98,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("ctrl_c_works")
 def test_exit_codes(tmp_path):
     cases = json.dumps([arguments for arguments, *_ in CASES])
     told = start(["-c", FRAME, cases], tmp_path)

@@ -130,7 +130,7 @@ def test_the_game_as_published_is_the_default():
     (
         ({"a": 10}, "a is 10: give a number above marginal_cost (10.0), or nothing is sold"),
         ({"a": np.nan}, "a is nan: give a number above marginal_cost (10.0), or nothing is sold"),
-        ({"a": "x"}, "a is x: give a number above marginal_cost (10.0), or nothing is sold"),
+        ({"a": "x"}, "a is 'x': give a number above marginal_cost (10.0), or nothing is sold"),
         ({"b": 0.0}, "b is 0.0: give a number above 0"),
         ({"b": -1}, "b is -1: give a number above 0"),
         ({"b": 1e-60}, "b is 1e-60: give a number above 0"),

@@ -194,7 +194,7 @@ def test_the_game_as_published_is_the_default():
         ({"s_0": -0.5}, "s_0 is -0.5: give a number of at least 0"),
         ({"s_0": 2.0}, "s_0 is 2.0: give a stock up to s_max (1.0)"),
         ({"s_max": 0}, "s_max is 0: give a number above 0"),
-        ({"s_max": "big"}, "s_max is big: give a number above 0"),
+        ({"s_max": "big"}, "s_max is 'big': give a number above 0"),
     ),
     ids=str,
 )

@@ -224,7 +224,7 @@ def test_a_gamma_outside_0_to_1_is_refused(gamma):
         with pytest.raises(ConfigError) as error:
             check()
         assert str(error.value) == (
-            f"gamma is {gamma}: give a number from 0 to less than 1 (as float32)"
+            f"gamma is {gamma!r}: give a number from 0 to less than 1 (as float32)"
         )
 
 

@@ -207,7 +207,7 @@ def test_parameters_are_checked_as_arrays_too():
         (lambda: Rice(num_inner_steps=0), "num_inner_steps is 0: give at least 1 step"),
         (lambda: ClubRice(num_regions=6), "num_regions is 6: there are numbers for 5 or 27 only"),
         (lambda: SarlRice(fixed_mitigation_rate=1.5), "fixed_mitigation_rate is 1.5: give a rate"),
-        (lambda: SarlRice(fixed_mitigation_rate="a"), "fixed_mitigation_rate is a: give a rate"),
+        (lambda: SarlRice(fixed_mitigation_rate="a"), "fixed_mitigation_rate is 'a': give a rate"),
     ),
 )
 def test_games_that_do_not_exist_are_refused(make, message):

@@ -13,7 +13,7 @@ from pax.agents import PPO, PPOMemory, Shaper
 from pax.agents.naive import discounted_returns
 from pax.config.build import build_trainer
 from pax.envs import ENVS
-from pax.envs.auto_reset import EpisodeTotals, episode_info, episode_metrics, to_action_space
+from pax.envs.auto_reset import Adapter, EpisodeTotals, to_action_space
 from pax.envs.environment import Environment
 from pax.envs.gymnax import Gymnax
 from pax.envs.spaces import Box, Discrete
@@ -242,8 +242,17 @@ def test_totals_of_episodes_are_reported_where_they_end():
         return totals.add((inputs[0][0], inputs[0][1]), inputs[1])
 
     _, ended = jax.lax.scan(step, EpisodeTotals.zeros(2), (rewards, over))
-    statistics = episode_info(jax.tree.map(lambda leaf: leaf[:, None], ended))
-    metrics = episode_metrics(statistics)
+
+    class Pair(Adapter):
+        num_players = 2
+
+        def __init__(self):
+            pass
+
+    game = Pair()
+    infos = jax.tree.map(lambda leaf: leaf[:, None], ended)
+    statistics = game.episode_statistics((), (), infos)
+    metrics = game.statistics_metrics(statistics)
     assert metrics["episodes"] == 3
     assert metrics["episode_length"] == pytest.approx(17 / 3)
     np.testing.assert_allclose(
@@ -251,7 +260,7 @@ def test_totals_of_episodes_are_reported_where_they_end():
         rewards[:17].sum(axis=0) / 3,
         rtol=1e-5,
     )
-    none = episode_metrics(jax.tree.map(jnp.zeros_like, statistics))
+    none = game.statistics_metrics(jax.tree.map(jnp.zeros_like, statistics))
     assert none["episodes"] == 0 and np.isnan(none["episode_length"])
 
 
