@@ -214,8 +214,14 @@ def test_wrong_command_lines(server, finished_run, argument):
     [
         ([], "--config is missing: give one of those that --list shows"),
         (["--config="], "--config has no value: give one of those that --list shows"),
-        (["--config=nope.py"], "config file 'nope.py' does not exist: see python -m pax.main --list .*"),
-        (["--config", "nope.py"], "config file 'nope.py' does not exist: see python -m pax.main --list .*"),
+        (
+            ["--config=nope.py"],
+            "config file 'nope.py' does not exist: see python -m pax.main --list .*",
+        ),
+        (
+            ["--config", "nope.py"],
+            "config file 'nope.py' does not exist: see python -m pax.main --list .*",
+        ),
         ([f"--config={ROOT}/configs"], "config file '.*/configs' does not exist: .*"),
         ([f"{IPD}:pop"], "there is no variant 'pop': choose one of ppo, .*"),
         ([f"--config={ROOT}/configs/idp.py"], "config file .* did you mean .*/configs/ipd.py\\?"),
