@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,6 +130,10 @@ class Checkpoint(Callback):
             checkpointer.close()
         # That save may have made the folder once more.
         is_made_again = is_gone and checkpointer.remove_partial(last=True)
+        if is_made_again:
+            # Whatever this process still had to tell TensorBoard went there as well.
+            for path in trainer.workdir.glob(f"events.out.tfevents.*.{os.getpid()}.*"):
+                path.unlink(missing_ok=True)
         # One that holds nothing was made for a run that came to nothing.
         with contextlib.suppress(OSError):
             (trainer.workdir / CHECKPOINTS).rmdir()
