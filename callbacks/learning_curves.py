@@ -1,4 +1,4 @@
-"""A result that is written at the end: what becomes of opponents who learn within a trial."""
+"""Writes a result at the end of training: learning curves of the episodes of a trial."""
 
 from __future__ import annotations
 

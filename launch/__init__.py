@@ -1,1 +1,1 @@
-"""What starts programs and measures them: used from the checkout, each by `python -m launch.<name>`."""
+"""Launchers, benchmarks and tables of the literature, run in the checkout: `python -m launch.<name>`."""

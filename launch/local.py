@@ -38,7 +38,7 @@ SECONDS_TO_END = 60.0
 """What the others have to end by themselves when one has died, and once more before they are killed."""
 LINES_OF_FAILURE = 20
 MAX_PROCESSES, MAX_DEVICES = 1000, 1000
-"""What nobody means to start on one machine."""
+"""The largest number of processes, and of devices per process, that one machine is asked to start."""
 HOST = "127.0.0.1"
 
 

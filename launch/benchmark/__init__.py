@@ -1,1 +1,1 @@
-"""How fast it is, beside limits and peers."""
+"""Measures the speed of games, training and starting, and compares it with hardware limits and libraries."""

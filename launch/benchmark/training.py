@@ -45,7 +45,7 @@ class Setting:
     aim: float = 0.0
     """Steps per second that two cores should do."""
     loop: bool = False
-    """Whether its limit is the plain loop of a matrix game, and not what its operations take at least."""
+    """Whether its limit is measured by a plain loop of the game, and not computed from operation counts."""
 
 
 META = {"num_opps": 10, "num_envs": 2, "agent1.learner.popsize": 50}

@@ -1,1 +1,1 @@
-"""How cost grows with batch axes and devices."""
+"""Measures how time and memory of an iteration grow with batch axes and devices."""

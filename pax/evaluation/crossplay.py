@@ -180,9 +180,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         any_game=given.any_game,
         allow_imports=given.allow_imports,
     )
-    names = [field.name for field in dataclasses.fields(CrossplayOptions)]
-    options: dict[str, Any] = {name: given[name].value for name in names}
-    crossplay(setup, CrossplayOptions(**options), given.workdir)
+    crossplay(setup, matches.options_of(CrossplayOptions, given), given.workdir)
     return setup
 
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from absl import flags
@@ -24,6 +24,8 @@ from pax.evaluation.round_robin import Contestant
 from pax.loop.xla import enable_compilation_cache
 from pax.run.directory import make_workdir, new_name
 from pax.run.files import contents
+
+Options = TypeVar("Options")
 
 RESULTS = ("crossplay", "episodes", "tournament", "matrix", "ranking", "shares")
 """What files of results are called, without their endings: a folder that holds some is one of results."""
@@ -147,6 +149,12 @@ def set_up(
             "there is nobody to play: give runs or exported policies, or --strategies=all"
         )
     return Setup(game, policies + fixed, errors)
+
+
+def options_of(cls: type[Options], given: flags.FlagValues) -> Options:
+    """Returns a dataclass of options, whose fields are called as their flags."""
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    return cls(**{name: given[name].value for name in names})
 
 
 def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:

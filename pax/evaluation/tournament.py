@@ -304,9 +304,7 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         any_game=given.any_game,
         allow_imports=given.allow_imports,
     )
-    names = [field.name for field in dataclasses.fields(TournamentOptions)]
-    options: dict[str, Any] = {name: given[name].value for name in names}
-    tournament(setup, TournamentOptions(**options), given.workdir)
+    tournament(setup, matches.options_of(TournamentOptions, given), given.workdir)
     return setup
 
 
