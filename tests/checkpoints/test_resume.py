@@ -1,6 +1,7 @@
 """Runs that a signal stops, or that are done, and go on: they end as one that was never stopped."""
 
 import errno
+import gc
 import json
 import os
 import pathlib
@@ -335,6 +336,13 @@ def test_a_folder_that_is_deleted_ends_the_run(tmp_path):
 ignore_threads = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.fixture
+def complains_here():
+    """What is left of such threads is collected while their test runs: otherwise a later one would fail."""
+    yield
+    gc.collect()
+
+
 class Do(Callback):
     """Does something to the folder of the run, once nothing is being saved, or while it is."""
 
@@ -349,6 +357,7 @@ class Do(Callback):
 
 
 @ignore_threads
+@pytest.mark.usefixtures("complains_here")
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_folder_that_was_moved_is_not_made_again(tmp_path, waits):
     def move(workdir):
@@ -360,6 +369,7 @@ def test_a_folder_that_was_moved_is_not_made_again(tmp_path, waits):
 
 
 @ignore_threads
+@pytest.mark.usefixtures("complains_here")
 @pytest.mark.parametrize("waits", [True, False])
 def test_checkpoints_that_are_moved_away_are_written_anew(tmp_path, waits, whole):
     """The run ends as one that nobody touched, and goes on from what was saved since."""
