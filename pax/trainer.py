@@ -40,7 +40,7 @@ from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.run.locks import FileLock, lock_run
 from pax.run.status import StatusReport
 from pax.trainer_checks import check_fit, check_kinds
-from pax.types import PyTree, TrainState
+from pax.types import PyTree, RunState
 
 SECONDS_BETWEEN_LOG_LINES = 2.0
 
@@ -154,7 +154,7 @@ class MetaTrainer:
         self._wall_time_before = 0.0
         self._started = time.monotonic()
         self.step = 0
-        self.state: TrainState | None = None
+        self.state: RunState | None = None
         self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
@@ -419,7 +419,7 @@ class MetaTrainer:
         directory.mkdir(exist_ok=True)
         return export_policies(directory, self.roles, state)
 
-    def _trained_state(self) -> TrainState:
+    def _trained_state(self) -> RunState:
         """What was learned so far, here or in the newest checkpoint."""
         if self.state is None:
             self.restore()
@@ -560,9 +560,7 @@ class MetaTrainer:
         metrics[SPEED] = np.full(size, steps / seconds)
         return metrics
 
-    def _check_finite(
-        self, per_seed: Mapping[str, np.ndarray], state: TrainState, size: int
-    ) -> None:
+    def _check_finite(self, per_seed: Mapping[str, np.ndarray], state: RunState, size: int) -> None:
         """Raises TrainingError if metrics `[size, S]` of a chunk, or parameters after it, are not finite."""
         for name, values in per_seed.items():
             if name.startswith("train/") and not np.isfinite(values).all():

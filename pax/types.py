@@ -124,7 +124,7 @@ class Trial:
 
 
 @struct.dataclass
-class TrainState:
+class RunState:
     """Everything a run needs to go on; a checkpoint is one of these."""
 
     step: jax.Array
@@ -135,3 +135,26 @@ class TrainState:
     """By role that learns across trials, the learner's state, `[S, ...]`."""
     inner: dict[str, TrainingState]
     """By role that lives on from trial to trial without a learner, `[S, C, O, ...]`."""
+
+
+@struct.dataclass
+class LineUp:
+    """Who meets whom in an iteration: every role's state before its trials, by role.
+
+    A state has the axis C in front if every candidate meets another one, and then the axis O if every
+    opponent does.
+    """
+
+    states: dict[str, TrainingState]
+    candidate_axes: dict[str, int | None] = struct.field(pytree_node=False)
+    """0 where a state has the axis C, else None: the `in_axes` of a `vmap`."""
+    opponent_axes: dict[str, int | None] = struct.field(pytree_node=False)
+    """The same for the axis O."""
+
+    def first(self) -> dict[str, TrainingState]:
+        """Returns the states in the trial of the first candidate against the first opponent."""
+        axes = {name: [self.candidate_axes[name], self.opponent_axes[name]] for name in self.states}
+        return {
+            name: take(state, tuple(axis for axis in axes[name] if axis is not None))
+            for name, state in self.states.items()
+        }

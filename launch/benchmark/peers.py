@@ -20,7 +20,7 @@ from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
 from pax.envs.spaces import Discrete
 from pax.learners import Evolution
 from pax.loop.xla import compiler_options
-from pax.types import TrainingState
+from pax.types import LineUp, TrainingState
 
 DIMENSIONS, POPSIZE = 100, 128
 NO_JAXMARL = 'JaxMARL is not installed, so it is left out: pip install -e ".[benchmark]"'
@@ -173,7 +173,9 @@ def evolution(sizes: Sizes) -> Row:
             ask_key, tell_key = jax.random.split(key)
             candidates, state = learner.propose(state, ask_key)
             trial = SimpleNamespace(rewards={"it": -rastrigin(candidates.params)[:, None]})
-            state, metrics = learner.update(state, candidates, trial, None, "it", tell_key)
+            line_up = LineUp({"it": candidates}, {"it": 0}, {"it": None})
+            experience: Any = SimpleNamespace(role="it", key=tell_key, trial=trial, line_up=line_up)
+            state, metrics = learner.update(state, experience)
             return state, metrics["fitness/best"]
 
         state = learner.init(key)

@@ -27,7 +27,7 @@ from pax.types import take
 if TYPE_CHECKING:
     from pax.agents.agent import Agent
     from pax.roles import Role
-    from pax.types import TrainingState, TrainState
+    from pax.types import RunState, TrainingState
 
 POLICIES = "policies"
 """The folder of a run's policies, in its workdir."""
@@ -181,14 +181,14 @@ def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
     return agent, params
 
 
-def deployed(role: Role, state: TrainState) -> TrainingState:
+def deployed(role: Role, state: RunState) -> TrainingState:
     """Returns the policy of a trained role in each seed, `[S, ...]`."""
     if role.learner:
         return jax.vmap(role.learner.deploy)(state.learners[role.name])
     return take(state.inner[role.name], np.s_[:, 0, 0])
 
 
-def export_policies(directory: Any, roles: Sequence[Role], state: TrainState) -> list[str]:
+def export_policies(directory: Any, roles: Sequence[Role], state: RunState) -> list[str]:
     """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`.
 
     Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`.

@@ -4,7 +4,7 @@ from pax.learners.advantage_alignment import LOQA, AdvantageAlignment
 from pax.learners.evolution import Evolution
 from pax.learners.frozen import Frozen
 from pax.learners.gradient import Gradient
-from pax.learners.learner import Learner, World
+from pax.learners.learner import Experience, Learner
 from pax.learners.lola_dice import LOLADiCE
 
 __all__ = [
@@ -12,11 +12,11 @@ __all__ = [
     "LOQA",
     "AdvantageAlignment",
     "Evolution",
+    "Experience",
     "Frozen",
     "Gradient",
     "LOLADiCE",
     "Learner",
-    "World",
 ]
 LEARNERS: dict[str, type[Learner]] = {
     "gradient": Gradient,

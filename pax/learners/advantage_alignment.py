@@ -15,8 +15,8 @@ from pax.checks import NUMBER, check_number
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
-from pax.learners.learner import World
-from pax.types import Metrics, Sample, TrainingState, Trial, take
+from pax.learners.learner import Experience
+from pax.types import Metrics, Sample, TrainingState
 
 if TYPE_CHECKING:
     from pax.roles import Role
@@ -55,24 +55,18 @@ class AdvantageAlignment(Gradient):
         check_number("weight", weight, NUMBER, type(self).__name__)
         self.weight = weight
 
-    def update(
-        self,
-        state: TrainingState,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
-    ) -> tuple[TrainingState, Metrics]:
-        del candidates
+    def update(self, state: TrainingState, experience: Experience) -> tuple[TrainingState, Metrics]:
+        role, trial = experience.role, experience.trial
         assert isinstance(self.agent, PPO)
         discount = self.agent.discount
         rollout, last_observations, memory = join_trials(trial, role, self.agent)
         others = {
             name: agent
-            for name, agent in world.agents.items()
+            for name, agent in experience.agents.items()
             if name != role and _has_critic(agent)
         }
+
+        states = experience.line_up.first()
 
         def shape(advantages: jax.Array) -> jax.Array:
             # Players by seat, `[T, N]` each: their advantages, and how far an own gain is put down to them.
@@ -80,9 +74,7 @@ class AdvantageAlignment(Gradient):
             theirs = []
             for name, agent in others.items():
                 played, last_seen, remembered = join_trials(trial, name, agent)
-                first = (0,) * world.axes[name]
-                state = take(world.states[name], first)
-                found, _ = agent.advantages(played, last_seen, state, remembered)
+                found, _ = agent.advantages(played, last_seen, states[name], remembered)
                 theirs += _by_player(found, self.influence(played), played)
             dones = by_environment(rollout.dones, rollout)[..., 0]
             shaped = []
@@ -96,7 +88,7 @@ class AdvantageAlignment(Gradient):
             return by_row(jnp.stack(shaped, axis=-1), rollout)
 
         state, _, metrics = self.agent.update(
-            rollout, last_observations, state, memory, key, shape_advantages=shape
+            rollout, last_observations, state, memory, experience.key, shape_advantages=shape
         )
         return state, metrics
 

@@ -28,8 +28,8 @@ from pax.checks import (
     check_number,
 )
 from pax.errors import ConfigError, nearest
-from pax.learners.learner import Learner, World
-from pax.types import Metrics, PyTree, TrainingState, Trial
+from pax.learners.learner import Experience, Learner
+from pax.types import Metrics, PyTree, TrainingState
 
 FITNESS_SHAPINGS = ("default", "centered_rank", "z_score", "none")
 INITS = ("network", "zeros")
@@ -167,19 +167,13 @@ class Evolution(Learner):
         return candidates, dataclasses.replace(state, strategy=strategy)
 
     def update(
-        self,
-        state: EvolutionState,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
+        self, state: EvolutionState, experience: Experience
     ) -> tuple[EvolutionState, Metrics]:
-        del world
-        fitness = trial.rewards[role].mean(axis=1)
+        candidates = experience.line_up.states[experience.role]
+        fitness = experience.trial.rewards[experience.role].mean(axis=1)
         # evosax minimises.
         strategy, _ = self._strategy.tell(
-            key, candidates.params, -fitness, state.strategy, self._strategy_params
+            experience.key, candidates.params, -fitness, state.strategy, self._strategy_params
         )
         winner = fitness.argmax()
         improved = fitness[winner] > state.best_fitness

@@ -8,8 +8,8 @@ import jax
 
 from pax.agents.agent import Agent
 from pax.errors import ConfigError
-from pax.learners.learner import Learner, World
-from pax.types import Metrics, PyTree, TrainingState, Trial, take
+from pax.learners.learner import Experience, Learner
+from pax.types import Metrics, PyTree, TrainingState, take
 
 
 class Frozen(Learner):
@@ -41,16 +41,8 @@ class Frozen(Learner):
         del key
         return state, state
 
-    def update(
-        self,
-        state: TrainingState,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
-    ) -> tuple[PyTree, Metrics]:
-        del candidates, trial, world, role, key
+    def update(self, state: TrainingState, experience: Experience) -> tuple[PyTree, Metrics]:
+        del experience
         return state, {}
 
     def deploy(self, state: TrainingState) -> TrainingState:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.checks import check_instance
 from pax.errors import ConfigError
-from pax.learners.learner import Learner, World
+from pax.learners.learner import Experience, Learner
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, Trial
 
 
@@ -46,18 +46,13 @@ class Gradient(Learner):
         del key
         return jax.tree.map(lambda leaf: leaf[None], state), state
 
-    def update(
-        self,
-        state: TrainingState,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
-    ) -> tuple[TrainingState, Metrics]:
-        del candidates, world
-        rollout, last_observations, memory = join_trials(trial, role, self.agent)
-        state, _, metrics = self.agent.update(rollout, last_observations, state, memory, key)
+    def update(self, state: TrainingState, experience: Experience) -> tuple[TrainingState, Metrics]:
+        rollout, last_observations, memory = join_trials(
+            experience.trial, experience.role, self.agent
+        )
+        state, _, metrics = self.agent.update(
+            rollout, last_observations, state, memory, experience.key
+        )
         return state, metrics
 
     def deploy(self, state: TrainingState) -> TrainingState:

@@ -10,26 +10,33 @@ import jax
 
 from pax.agents.agent import Agent
 from pax.errors import ConfigError
-from pax.types import Metrics, PyTree, Task, TrainingState, Trial
+from pax.types import LineUp, Metrics, PyTree, Task, TrainingState, Trial
 
 if TYPE_CHECKING:
     from pax.roles import Role
 
 
-class World(NamedTuple):
-    """What a learner may ask besides what happened: what *would* happen."""
+class Experience(NamedTuple):
+    """What a learner learns from: what happened in an iteration, and what it may ask, what *would* happen.
 
+    C candidates have met O opponents in K episodes of T steps, in E environments.
+    """
+
+    role: str
+    """Who learns."""
+    key: jax.Array
+    """Of this update."""
+    trial: Trial
+    """What came of the trials, every leaf with the axes `[C, O]` in front."""
+    tasks: Task
+    """What they were about, `[O, ...]`."""
+    line_up: LineUp
+    """Who played them. States of the role that learns are its candidates."""
+    agents: dict[str, Agent]
+    """Who acts, by role."""
     play: Callable[[jax.Array, dict[str, TrainingState], Task], Trial]
     """`play(key, states_by_role, task)`: one trial against one set of opponents; differentiable in the
     states wherever the game and the agents are."""
-    tasks: Task
-    """The tasks of this iteration, `[O, ...]`."""
-    states: dict[str, TrainingState]
-    """Every role's state at the start of the trials, with the axes `[C, O]` where it has them."""
-    axes: dict[str, int]
-    """How many of these axes every role's state has."""
-    agents: dict[str, Agent]
-    """Who acts, by role."""
 
 
 class Learner:
@@ -78,16 +85,8 @@ class Learner:
         """Returns what the role plays in this iteration's trials, `[C, ...]`, and the state to update."""
         raise NotImplementedError
 
-    def update(
-        self,
-        state: PyTree,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
-    ) -> tuple[PyTree, Metrics]:
-        """Learns from the trials `[C, O, ...]` of `role`; returns the new state and named scalars."""
+    def update(self, state: PyTree, experience: Experience) -> tuple[PyTree, Metrics]:
+        """Learns from the trials of an iteration; returns the new state and named scalars."""
         raise NotImplementedError
 
     def deploy(self, state: PyTree) -> TrainingState:

@@ -16,8 +16,8 @@ from pax.agents.seats import by_environment, mean_of_other_environments
 from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient
-from pax.learners.learner import World
-from pax.types import Metrics, PyTree, Sample, TrainingState, Trial, take
+from pax.learners.learner import Experience
+from pax.types import Metrics, PyTree, Sample, TrainingState, take
 
 if TYPE_CHECKING:
     from pax.roles import Role
@@ -70,24 +70,18 @@ class LOLADiCE(Gradient):
         self.look_ahead_steps = look_ahead_steps
         self.look_ahead_rate = look_ahead_rate
 
-    def update(
-        self,
-        state: TrainingState,
-        candidates: TrainingState,
-        trial: Trial,
-        world: World,
-        role: str,
-        key: jax.Array,
-    ) -> tuple[TrainingState, Metrics]:
-        del candidates, trial
+    def update(self, state: TrainingState, experience: Experience) -> tuple[TrainingState, Metrics]:
+        role = experience.role
         # Of the first candidate and the first opponent, as there is one of each: see `check`.
-        states = {name: take(own, (0,) * world.axes[name]) for name, own in world.states.items()}
-        task = take(world.tasks, 0)
+        states = experience.line_up.first()
+        task = take(experience.tasks, 0)
         agents = {
-            name: agent for name, agent in world.agents.items() if isinstance(agent, ActorCritic)
+            name: agent
+            for name, agent in experience.agents.items()
+            if isinstance(agent, ActorCritic)
         }
         others = {name: states[name].params for name in agents if name != role}
-        keys = jax.random.split(key, self.look_ahead_steps + 1)
+        keys = jax.random.split(experience.key, self.look_ahead_steps + 1)
 
         def sample(params: Params, key: jax.Array) -> dict[str, Sample]:
             played = {
@@ -96,7 +90,7 @@ class LOLADiCE(Gradient):
                 else own
                 for name, own in states.items()
             }
-            rollouts = world.play(key, played, task).rollouts
+            rollouts = experience.play(key, played, task).rollouts
             # Episodes end to end side by side: [K, T, B, ...] -> [T, K B, ...].
             return jax.tree.map(
                 lambda leaf: jax.lax.collapse(jnp.moveaxis(leaf, 0, 1), 1, 3), rollouts

@@ -12,7 +12,7 @@ from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import compiler_options, undefined_numbers
-from pax.types import Metrics, TrainState
+from pax.types import Metrics, RunState
 
 
 class CompiledLoop:
@@ -33,14 +33,14 @@ class CompiledLoop:
         self._finite = jax.jit(self._are_finite, out_shardings=placement.whole)
         self.compile_seconds = 0.0
 
-    def run(self, state: TrainState, size: int) -> tuple[TrainState, Metrics]:
+    def run(self, state: RunState, size: int) -> tuple[RunState, Metrics]:
         """Runs `size` iterations, to which `state` is donated; metrics are `[size, S]`, on the device."""
         if size not in self._programs:
             raise KeyError(f"{size} iterations have not been compiled")
         with undefined_numbers():
             return self._programs[size](state)
 
-    def finite(self, state: TrainState) -> dict[str, bool]:
+    def finite(self, state: RunState) -> dict[str, bool]:
         """Returns whether all parameters are finite, by role that has some which outlive an iteration."""
         return {name: bool(finite) for name, finite in jax.device_get(self._finite(state)).items()}
 
@@ -72,7 +72,7 @@ class CompiledLoop:
         """Returns what `size` iterations consist of, as JAX traces them, to look into."""
         return jax.make_jaxpr(lambda state: self._loop.run(state, size))(self.abstract_state())
 
-    def initial_state(self) -> TrainState:
+    def initial_state(self) -> RunState:
         """Returns the state before the first iteration, where it belongs."""
         where = self._placement.of_state(jax.eval_shape(self._init_state))
         lowered = jax.jit(self._init_state, out_shardings=where).lower()
@@ -80,7 +80,7 @@ class CompiledLoop:
         with undefined_numbers():
             return compiled()
 
-    def abstract_state(self) -> TrainState:
+    def abstract_state(self) -> RunState:
         """Shapes, types and places of the state."""
         shapes = jax.eval_shape(self._init_state)
         return jax.tree.map(
@@ -98,7 +98,7 @@ class CompiledLoop:
             )
         return self._metric_names
 
-    def _are_finite(self, state: TrainState) -> dict[str, jax.Array]:
+    def _are_finite(self, state: RunState) -> dict[str, jax.Array]:
         # Not of all that a learner knows: the best fitness of evolution is infinite before there is one.
         params = {name: inner.params for name, inner in state.inner.items()} | {
             role.name: jax.vmap(role.learner.deploy)(state.learners[role.name]).params
@@ -113,6 +113,6 @@ class CompiledLoop:
             for name, own in params.items()
         }
 
-    def _init_state(self) -> TrainState:
+    def _init_state(self) -> RunState:
         keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))
         return self._loop.init(keys)

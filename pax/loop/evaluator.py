@@ -28,7 +28,7 @@ from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
-from pax.types import PyTree, Task, TrainState, take
+from pax.types import PyTree, RunState, Task, take
 
 AS_TRAINED = "as_trained"
 """The evaluation of the roles as they are, which a trainer without any other has."""
@@ -63,7 +63,7 @@ class Recording(NamedTuple):
 
 
 class Evaluator:
-    """Plays one iteration with frozen policies.
+    """Plays one iteration of the training loop with frozen policies, for every seed.
 
     Roles that learn across trials, and co-players that live on, play what they have learned so far. Those
     that start afresh in every trial do so here too, and go on learning within it. Self-play is a way to
@@ -124,7 +124,7 @@ class Evaluator:
         self._learn = jax.jit(self._play_trials, static_argnums=1, compiler_options=options)
 
     def _without_training(self, task: Task) -> Task:
-        """The task without what is only about learners that do not learn here."""
+        """Returns the task without what is only about learners that do not learn here."""
         learning = {
             name: drawn
             for name, drawn in task.hyperparameters.items()
@@ -132,32 +132,32 @@ class Evaluator:
         }
         return dataclasses.replace(task, self_play=None, hyperparameters=learning)
 
-    def __call__(self, state: TrainState) -> dict[str, np.ndarray]:
-        """Metrics of the policies in `state`, by name, one number per seed `[S]`."""
+    def __call__(self, state: RunState) -> dict[str, np.ndarray]:
+        """Returns metrics of the policies in `state`, by name, one number per seed `[S]`."""
         with undefined_numbers():
             metrics = jax.device_get(self._run(state))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
-    def metric_names(self, abstract_state: TrainState) -> list[str]:
+    def metric_names(self, abstract_state: RunState) -> list[str]:
         """Returns what an evaluation reports; found by tracing, without compiling."""
         metrics = jax.eval_shape(self._evaluate, abstract_state)
         return sorted(name.removeprefix("train/") for name in metrics)
 
-    def record(self, state: TrainState) -> Recording:
-        """Plays a trial of the first seed; the last episode of its first environment."""
+    def record(self, state: RunState) -> Recording:
+        """Plays a trial of the first seed; returns the last episode of its first environment."""
         with undefined_numbers():
             return jax.device_get(self._record(state))
 
-    def learning_curve(self, state: TrainState, num_trials: int) -> np.ndarray:
-        """Rewards per step of the episodes of the first seed's trials, `[K, players]`."""
+    def learning_curve(self, state: RunState, num_trials: int) -> np.ndarray:
+        """Plays trials of the first seed; returns rewards per step by episode, `[K, players]`, their mean."""
         with undefined_numbers():
             return np.asarray(self._learn(state, num_trials))
 
-    def _evaluate(self, state: TrainState) -> dict[str, jax.Array]:
+    def _evaluate(self, state: RunState) -> dict[str, jax.Array]:
         return self._loop.run(self._start(state), 1)[1]
 
-    def _start(self, state: TrainState) -> TrainState:
-        """The first state of the evaluating loop."""
+    def _start(self, state: RunState) -> RunState:
+        """Returns the state that the evaluating loop starts from, one candidate per role."""
         # The same random numbers in every evaluation of a run, and others than those of training.
         keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION))(state.keys)
         start = self._loop.init(keys)
@@ -167,19 +167,19 @@ class Evaluator:
         }
         return dataclasses.replace(start, learners=start.learners | frozen)
 
-    def _play_trials(self, state: TrainState, num_trials: int) -> jax.Array:
+    def _play_trials(self, state: RunState, num_trials: int) -> jax.Array:
         keys, learners, inner = self._first_seed(state, num_trials)
         trials, _ = jax.vmap(self._loop.single_trial, (0, None, None))(keys, learners, inner)
         return trials.episode_rewards.mean(axis=0)
 
-    def _play_one(self, state: TrainState) -> Recording:
+    def _play_one(self, state: RunState) -> Recording:
         keys, learners, inner = self._first_seed(state, 1)
         # In as many environments as in training: those who learn in the trial may need them all.
         trial, task = self._loop.single_trial(keys[0], learners, inner)
         states, actions = take((trial.env_states, trial.actions), np.s_[-1, :, 0])
         return Recording(states, actions, task.env_params)
 
-    def _first_seed(self, state: TrainState, num_trials: int) -> tuple[jax.Array, Any, Any]:
+    def _first_seed(self, state: RunState, num_trials: int) -> tuple[jax.Array, Any, Any]:
         """Returns keys of single trials `[num_trials]`, learners and carried co-players of the first seed."""
         start = self._start(state)
         key, learners, inner = take((start.keys, start.learners, start.inner), 0)
@@ -198,7 +198,7 @@ class Evaluations:
         samplers: Mapping[str, Sampler],
         counts: Counts,
         evaluations: Mapping[str, Evaluation | Mapping[str, Role]],
-        trained: Callable[[], TrainState],
+        trained: Callable[[], RunState],
     ):
         """Checks the evaluations; `samplers` are those of training, and `trained` says what was learned."""
         self._env, self._env_params, self._roles = env, env_params, roles
@@ -215,7 +215,7 @@ class Evaluations:
             self._evaluators[AS_TRAINED] = self._evaluator({}, "the evaluation")
         return self._evaluators
 
-    def metric_names(self, name: str, abstract_state: TrainState) -> list[str]:
+    def metric_names(self, name: str, abstract_state: RunState) -> list[str]:
         """Returns the metrics of an evaluation: see `MetaTrainer.evaluation_metric_names`."""
         check_choice("name", name, list(self.by_name))
         names = self.by_name[name].metric_names(abstract_state)

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
-from pax.learners.learner import World
-from pax.loop.axes import over
+from pax.learners.learner import Experience
 from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.rollout import select
@@ -24,18 +23,29 @@ from pax.loop.sharding import Placement
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.tasks import SampleTask, check_task
-from pax.types import Metrics, PyTree, Task, TrainingState, TrainState, Trial, take
+from pax.types import LineUp, Metrics, PyTree, RunState, Task, TrainingState, Trial, take
 
 Probe = Callable[[Trial], Mapping[str, jax.Array]]
 """`probe(trial)` looks inside one trial, within the compiled step; its scalars join the metrics."""
 
+
+Axes = int | None | dict[str, int | None]
+"""0: the argument has the axis in front; None: it has not; a dict says so for each of its entries."""
 
 OWN_METRICS = ("iteration", "env_steps", "wall_time", "env_steps_per_second")
 """What every row of metrics has besides those of an iteration."""
 
 
 class Loop:
-    """One nested scan, whoever learns in whatever way."""
+    """Iterations as one nested scan, whoever learns in whatever way.
+
+    In an iteration every learner proposes candidates, all of them play a trial against each of O sets of
+    opponents, and every learner improves by what came of it. All methods are pure.
+
+    Attributes:
+        num_candidates: C, that of the learner with the most.
+        env_steps_per_iteration: environment steps that one seed takes in one iteration, C O E K T.
+    """
 
     def __init__(
         self,
@@ -47,6 +57,19 @@ class Loop:
         probes: Sequence[Probe] = (),
         placement: Placement | None = None,
     ):
+        """Takes what is played, who plays, and how much of everything there is.
+
+        Args:
+            env: the game, of T steps per episode.
+            roles: who sits on which seat, and how they learn.
+            sample_task: draws what a trial is about, see `pax.tasks`.
+            counts: opponents O, environments E and episodes K.
+            probes: what looks inside every trial; their scalars join the metrics.
+            placement: which axis is spread over devices; None: everything is where its arguments are.
+
+        Raises:
+            ConfigError: if what `sample_task` draws does not fit the roles or the game.
+        """
         self.env = env
         self.roles = tuple(roles)
         self.sample_task = sample_task
@@ -61,7 +84,7 @@ class Loop:
         trials = self.num_candidates * counts.num_opps * counts.num_envs
         self.env_steps_per_iteration = trials * counts.num_outer_steps * env.num_inner_steps
 
-    def init(self, keys: jax.Array) -> TrainState:
+    def init(self, keys: jax.Array) -> RunState:
         """Returns the state before the first iteration, from one key per seed `[S]`."""
 
         def init_seed(key: jax.Array) -> Any:
@@ -71,16 +94,16 @@ class Loop:
                 if role.learner:
                     learners[role.name] = role.learner.init(role_key)
                 elif role.carried:
-                    inner[role.name] = self._spread(self._fresh(role, role_key))
+                    inner[role.name] = self._for_each_candidate(self._fresh(role, role_key))
             return learners, inner
 
         learners, inner = jax.vmap(init_seed)(keys)
-        return TrainState(step=jnp.int32(0), keys=keys, learners=learners, inner=inner)
+        return RunState(step=jnp.int32(0), keys=keys, learners=learners, inner=inner)
 
-    def run(self, state: TrainState, num_iters: int) -> tuple[TrainState, Metrics]:
+    def run(self, state: RunState, num_iters: int) -> tuple[RunState, Metrics]:
         """Runs `num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""
 
-        def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        def body(state: RunState, _: None) -> tuple[RunState, Metrics]:
             per_seed = over(self._iteration, len(state.keys), in_axes=(None, 0, 0, 0))
             learners, inner, metrics = per_seed(state.step, state.keys, state.learners, state.inner)
             state = dataclasses.replace(state, step=state.step + 1, learners=learners, inner=inner)
@@ -104,54 +127,43 @@ class Loop:
             jax.random.split(opponent_key, self.num_opps), generation_key, step
         )
         trial_keys = jax.random.split(trial_key, self.num_opps)
-        learners = dict(learners)
-        states, candidate_axes, opponent_axes = self._line_up(step, role_key, learners, inner)
+        line_up, learners = self._line_up(step, role_key, learners, inner)
         if self.placement:
             tasks, trial_keys = self.placement.spread("opponents", (tasks, trial_keys))
-            for name, state in states.items():
-                axis = "candidates" if candidate_axes[name] == 0 else "opponents"
-                if axis == "candidates" or opponent_axes[name] == 0:
-                    states[name] = self.placement.spread(axis, state)
-
-        def play(key: jax.Array, states: dict[str, TrainingState], task: Task) -> Any:
-            trial, states = self.runner.play(key, states, task)
-            probed: Metrics = {}
-            for probe in self.probes:
-                probed |= probe(trial)
-            return (
-                trial,
-                {role.name: states[role.name] for role in self.roles if role.carried},
-                probed,
-            )
+            line_up = self._spread_over_devices(line_up)
 
         # Keys and tasks are not mapped over candidates: all of them meet the same random numbers.
-        trials = over(play, self.num_opps, in_axes=(0, opponent_axes, 0))
+        trials = over(self._play, self.num_opps, in_axes=(0, line_up.opponent_axes, 0))
         trials = jax.vmap(
-            trials, in_axes=(None, candidate_axes, None), axis_size=self.num_candidates
+            trials, in_axes=(None, line_up.candidate_axes, None), axis_size=self.num_candidates
         )
-        trial, inner, probed = trials(trial_keys, states, tasks)
+        trial, inner, probed = trials(trial_keys, line_up.states, tasks)
 
         metrics = self._metrics(trial, tasks, probed)
-        world = World(
-            lambda *args: self.runner.play(*args)[0],
-            tasks,
-            states,
-            {name: (candidate_axes[name] == 0) + (opponent_axes[name] == 0) for name in states},
-            {role.name: role.agent for role in self.roles},
-        )
         for index, role in enumerate(self.roles):
             if role.learner:
-                name = role.name
-                learners[name], learned = role.learner.update(
-                    learners[name],
-                    states[name],
-                    trial,
-                    world,
-                    name,
-                    jax.random.fold_in(update_key, index),
+                experience = Experience(
+                    role=role.name,
+                    key=jax.random.fold_in(update_key, index),
+                    trial=trial,
+                    tasks=tasks,
+                    line_up=line_up,
+                    agents={role.name: role.agent for role in self.roles},
+                    play=lambda *args: self.runner.play(*args)[0],
                 )
+                learners[role.name], learned = role.learner.update(learners[role.name], experience)
                 metrics |= {self._metric_name(role, key): value for key, value in learned.items()}
         return learners, inner, metrics
+
+    def _play(
+        self, key: jax.Array, states: dict[str, TrainingState], task: Task
+    ) -> tuple[Trial, dict[str, TrainingState], Metrics]:
+        """Plays a trial; returns it, the states of those that live on, and what the probes report."""
+        trial, states = self.runner.play(key, states, task)
+        probed: Metrics = {}
+        for probe in self.probes:
+            probed |= probe(trial)
+        return trial, {role.name: states[role.name] for role in self.roles if role.carried}, probed
 
     def single_trial(
         self, key: jax.Array, learners: dict[str, PyTree], inner: dict[str, TrainingState]
@@ -166,15 +178,11 @@ class Loop:
         task_key, generation_key, trial_key, role_key = jax.random.split(key, 4)
         step = jnp.int32(0)
         task = self.sample_task(task_key, generation_key, step)
-        states, candidates, opponents = self._line_up(step, role_key, dict(learners), inner)
-        for name in states:
-            for axis in (candidates[name], opponents[name]):
-                if axis is not None:
-                    states[name] = take(states[name], 0)
-        return self.runner.play(trial_key, states, task)[0], task
+        line_up, _ = self._line_up(step, role_key, learners, inner)
+        return self.runner.play(trial_key, line_up.first(), task)[0], task
 
     def _metric_name(self, role: Role, key: str) -> str:
-        """`train/<role>/<key>`; the fitness of the only role that is judged by it is the run's."""
+        """Returns `train/<role>/<key>`; `train/<key>` for the fitness of the only role that is judged by it."""
         judged = [r for r in self.roles if r.learner and r.learner.num_candidates > 1]
         if key.startswith("fitness/") and judged == [role]:
             return f"train/{key}"
@@ -184,14 +192,12 @@ class Loop:
         self,
         step: jax.Array,
         key: jax.Array,
-        learners: dict[str, PyTree],
+        learners: Mapping[str, PyTree],
         inner: Mapping[str, TrainingState],
-    ) -> tuple[dict[str, TrainingState], dict[str, int | None], dict[str, int | None]]:
-        """Every role's state for this iteration, and whether it has the axes C and O.
-
-        `learners` takes the states that the learners are left with after proposing.
-        """
+    ) -> tuple[LineUp, dict[str, PyTree]]:
+        """Returns who plays in this iteration, and the learners' states after they have proposed it."""
         states: dict[str, TrainingState] = {}
+        learners = dict(learners)
         candidate_axes: dict[str, int | None] = {}
         opponent_axes: dict[str, int | None] = {}
         for index, role in enumerate(self.roles):
@@ -205,26 +211,38 @@ class Loop:
             elif role.carried:
                 states[name] = inner[name]
                 if role.reset_every:
-                    fresh = self._spread(self._fresh(role, role_key))
+                    fresh = self._for_each_candidate(self._fresh(role, role_key))
                     states[name] = select(step % role.reset_every == 0, fresh, inner[name])
                 candidate_axes[name], opponent_axes[name] = 0, 0
             else:
                 # Every candidate meets the same fresh opponents.
                 states[name] = self._fresh(role, role_key)
                 candidate_axes[name], opponent_axes[name] = None, 0
-        return states, candidate_axes, opponent_axes
+        return LineUp(states, candidate_axes, opponent_axes), learners
+
+    def _spread_over_devices(self, line_up: LineUp) -> LineUp:
+        """Returns the states where the placement has them: a state without an axis stays where it is."""
+        assert self.placement is not None
+        states = dict(line_up.states)
+        for name, state in states.items():
+            if line_up.candidate_axes[name] == 0:
+                states[name] = self.placement.spread("candidates", state)
+            elif line_up.opponent_axes[name] == 0:
+                states[name] = self.placement.spread("opponents", state)
+        return dataclasses.replace(line_up, states=states)
 
     def _fresh(self, role: Role, key: jax.Array) -> TrainingState:
-        """A new co-player for each opponent, `[O, ...]`."""
+        """Returns a new co-player for each opponent, `[O, ...]`."""
         return jax.vmap(role.agent.init)(jax.random.split(key, self.num_opps))
 
-    def _spread(self, state: TrainingState) -> TrainingState:
-        """The same for every candidate, `[C, ...]`."""
+    def _for_each_candidate(self, state: TrainingState) -> TrainingState:
+        """Returns the same for every candidate, `[C, ...]`."""
         return jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (self.num_candidates, *leaf.shape)), state
         )
 
     def _metrics(self, trial: Trial, tasks: Task, probed: Metrics) -> Metrics:
+        """Returns the scalars of an iteration by name: means over candidates and opponents `[C, O]`."""
         metrics = {}
         rewards = {"train/reward_per_timestep": trial.reward_per_timestep.mean(axis=(0, 1))}
         if tasks.stop is not None:
@@ -245,3 +263,29 @@ class Loop:
                     f"a probe reports {name!r}, which is a metric of the run itself: give it another name"
                 )
         return metrics | {name: value.mean() for name, value in probed.items()}
+
+
+def over(
+    function: Callable[..., PyTree], size: int, in_axes: Sequence[Axes]
+) -> Callable[..., PyTree]:
+    """Maps `function` over an axis of `size` entries, which every leaf of its result then has in front.
+
+    With one entry it is taken out and the axis put back: each `vmap` around a scan has JAX go through all
+    of its body twice, which is most of the time of tracing. The result is the same up to rounding.
+    """
+    if size > 1:
+        return jax.vmap(function, tuple(in_axes), axis_size=size)
+
+    def of_the_only_entry(*arguments: PyTree) -> PyTree:
+        entries = [
+            _first(argument, axes) for argument, axes in zip(arguments, in_axes, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], function(*entries))
+
+    return of_the_only_entry
+
+
+def _first(tree: PyTree, axes: Axes) -> Any:
+    if isinstance(axes, dict):
+        return {name: _first(entry, axes[name]) for name, entry in tree.items()}
+    return tree if axes is None else take(tree, 0)

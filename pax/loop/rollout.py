@@ -1,8 +1,12 @@
-"""The innermost scan: every seat acts, the game steps, for the length of an episode."""
+"""The innermost scan: every seat acts, the game steps, for the length of an episode.
+
+Seats are the places at a game's table, and `E` is how many environments are played side by side. A role that
+sits on several seats acts for all of them at once, in one batch of B = seats x E rows, seat by seat.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,12 +32,32 @@ class Episode(NamedTuple):
     rewards: jax.Array
     """By player, summed over steps and environments, `[num_players]`."""
     statistics: PyTree
+    """See `Environment.episode_statistics`."""
     env_states: PyTree
     """Before each step, `[T, E, ...]`."""
     actions: tuple[PyTree, ...]
     """By player, `[T, E, ...]`."""
     env_rewards: jax.Array
     """By player and environment, summed over steps, `[num_players, E]`."""
+
+
+class Choice(NamedTuple):
+    """What a role does in one step, in rows `[B, ...]` for all seats that it may play."""
+
+    observations: PyTree
+    actions: PyTree
+    before: MemoryState
+    after: MemoryState
+
+
+class Outcome(NamedTuple):
+    """What becomes of one step of all environments."""
+
+    rewards: tuple[jax.Array, ...]
+    """By seat, `[E]`."""
+    done: jax.Array
+    """Whether the episode is over, `[E]`, bool."""
+    info: dict[str, Any]
 
 
 def rollout(
@@ -45,7 +69,17 @@ def rollout(
     memories: Memories,
     task: Task,
 ) -> Episode:
-    """Plays T steps of E environments from their start."""
+    """Plays T steps of E environments from their start; nobody learns meanwhile.
+
+    Args:
+        env: the game.
+        roles: who plays; their seats cover the game's.
+        num_envs: environments E.
+        key: a typed random key; the same key gives the same episode.
+        states: what each role has learned, by name, without batch axes.
+        memories: what each role remembers, by name, `[B, ...]` for all seats that it may play.
+        task: what is played for, and who sits where.
+    """
     reset_key, step_key, act_key = jax.random.split(key, 3)
     # Functions of their own in the program: a game is the largest part of it, and transformed once then,
     # instead of whenever a scan around it is.
@@ -60,86 +94,41 @@ def rollout(
     def step(carry: Any, drawn: tuple[PyTree, list[PyTree]]) -> Any:
         seen, env_state, memories = carry
         for_env, for_roles = drawn
-        actions: list[Any] = [None] * env.num_players
-        chosen, after, samples = {}, {}, {}
-        taken_over: dict[int, Any] = {}
-        for role, act, for_role in zip(roles, acts, for_roles, strict=True):
-            name, seats = role.name, playable_seats(role, task)
-            own = join_seats([seen[seat] for seat in seats])
-            own = blindfold(task, name, own, [first[seat] for seat in seats])
-            chosen[name], after[name] = act(states[name], own, memories[name], for_role)
-            for seat, action in zip(seats, split_seats(chosen[name], len(seats)), strict=True):
-                (taken_over if seat in role.self_play_seats else actions)[seat] = action
-            samples[name] = (own, chosen[name], after[name].extras, memories[name].hidden)
-        if task.self_play is not None:
-            for seat, action in taken_over.items():
-                actions[seat] = select(task.self_play, action, actions[seat])
-        observations, env_state_after, rewards, done, info = env_step(
-            for_env, env_state, reseat(inverse, tuple(actions)), task.env_params
+        choices = {
+            role.name: _act(role, act, states[role.name], seen, first, memories, for_role, task)
+            for role, act, for_role in zip(roles, acts, for_roles, strict=True)
+        }
+        actions = _actions_by_seat(env, roles, choices, task)
+        # The game calls players by the seats that the task gives them.
+        observations, next_state, rewards, done, info = env_step(
+            for_env, env_state, reseat(inverse, actions), task.env_params
         )
-        observations, rewards = reseat(task.seats, observations), reseat(task.seats, rewards)
-        final: tuple[PyTree, ...] = ()
-        if env.auto_resets:
-            final = reseat(task.seats, info["final_observations"])
-            over = info["terminated"] | info["truncated"]
-            # The next rollout of the trial begins anew, wherever this one is.
-            cut = (info["truncated"] | done) & ~info["terminated"]
-            done = done | over
-            for role in roles:
-                forgets = role.agent.reset_memory(after[role.name], False, states[role.name])
-                again = jnp.tile(over, len(playable_seats(role, task)))
-                after[role.name] = select_rows(again, forgets, after[role.name])
-        rollouts = {}
-        for role in roles:
-            size = len(role.seats) * num_envs
-            own, action, extras, hidden = first_rows(samples[role.name], size)
-            ends = None
-            if env.auto_resets:
-                ends = Ends(
-                    terminated=jnp.tile(info["terminated"], len(role.seats)),
-                    truncated=jnp.tile(cut, len(role.seats)),
-                    final_observations=join_seats([final[seat] for seat in role.seats]),
-                )
-            rollouts[role.name] = Sample(
-                observations=own,
-                actions=action,
-                rewards=join_seats([rewards[seat] for seat in role.seats]),
-                log_probs=extras["log_probs"],
-                values=extras["values"],
-                dones=jnp.tile(done, len(role.seats)),
-                hiddens=hidden,
-                ends=ends,
-                num_seats=len(role.seats),
-                num_envs=num_envs,
-            )
-        outputs = (rollouts, seen, tuple(actions), rewards, info, env_state)
-        return (observations, env_state_after, after), outputs
+        outcome = Outcome(reseat(task.seats, rewards), done, info)
+        rollouts = {
+            role.name: _sample(env, role, choices[role.name], outcome, task) for role in roles
+        }
+        memories = {
+            role.name: _remember(env, role, choices[role.name].after, outcome, states, task)
+            for role in roles
+        }
+        outputs = (rollouts, seen, actions, outcome.rewards, info, env_state)
+        return (reseat(task.seats, observations), next_state, memories), outputs
 
-    num_steps = env.num_inner_steps
     # All of it before the scan: what a step draws, it would draw in a loop of many small operations.
     env_draw = jax.vmap(jax.vmap(env_draw, in_axes=(0, None)), in_axes=(0, None))
-    act_keys = jax.random.split(act_key, (num_steps, len(roles)))
+    step_keys = jax.random.split(step_key, (env.num_inner_steps, num_envs))
+    act_keys = jax.random.split(act_key, (env.num_inner_steps, len(roles)))
 
     def role_draw(index: int) -> PyTree:
         batch = (len(playable_seats(roles[index], task)) * num_envs,)
         return jax.vmap(lambda key: role_draws[index](key, batch))(act_keys[:, index])
 
-    drawn = (
-        env_draw(jax.random.split(step_key, (num_steps, num_envs)), task.env_params),
-        [role_draw(index) for index in range(len(roles))],
-    )
-    (observations, _, memories), outputs = jax.lax.scan(
-        step, (first, env_state, dict(memories)), drawn
-    )
+    drawn = (env_draw(step_keys, task.env_params), [role_draw(i) for i in range(len(roles))])
+    (last, _, memories), outputs = jax.lax.scan(step, (first, env_state, dict(memories)), drawn)
     rollouts, seen, actions, rewards, infos, env_states = outputs
-
-    def last_seen(role: Role) -> PyTree:
-        own = join_seats([observations[seat] for seat in role.seats])
-        return blindfold(task, role.name, own, [first[seat] for seat in role.seats])
-
     return Episode(
         rollouts=rollouts,
-        last_observations={role.name: last_seen(role) for role in roles},
+        last_observations={role.name: _seen(role, role.seats, last, first, task) for role in roles},
         last_memories=memories,
         rewards=jnp.stack([reward.sum() for reward in rewards]),
         statistics=env.episode_statistics(seen, actions, infos),
@@ -149,11 +138,103 @@ def rollout(
     )
 
 
-def blindfold(task: Task, name: str, seen: PyTree, first: list[PyTree]) -> PyTree:
-    """Returns what a role sees: in environments in which it is blind, what each of its seats saw `first`."""
-    if name not in task.blind:
-        return seen
-    return select_rows(jnp.tile(task.blind[name], len(first)), join_seats(first), seen)
+def _act(
+    role: Role,
+    act: Callable[..., tuple[PyTree, MemoryState]],
+    state: TrainingState,
+    seen: tuple[PyTree, ...],
+    first: tuple[PyTree, ...],
+    memories: Memories,
+    drawn: PyTree,
+    task: Task,
+) -> Choice:
+    """Returns what a role does, given what every seat sees and what the role has drawn."""
+    before = memories[role.name]
+    observations = _seen(role, playable_seats(role, task), seen, first, task)
+    actions, after = act(state, observations, before, drawn)
+    return Choice(observations, actions, before, after)
+
+
+def _seen(
+    role: Role,
+    seats: Sequence[int],
+    observations: tuple[PyTree, ...],
+    first: tuple[PyTree, ...],
+    task: Task,
+) -> PyTree:
+    """Returns what a role sees on `seats`, `[B, ...]`: where it is blind, what each of them saw `first`."""
+    own = join_seats([observations[seat] for seat in seats])
+    if role.name not in task.blind:
+        return own
+    blind = jnp.tile(task.blind[role.name], len(seats))
+    return select_rows(blind, join_seats([first[seat] for seat in seats]), own)
+
+
+def _actions_by_seat(
+    env: Environment, roles: Sequence[Role], choices: Mapping[str, Choice], task: Task
+) -> tuple[PyTree, ...]:
+    """Returns the action of every seat, `[E, ...]`: in self-play, that of the role that takes it over."""
+    actions: list[PyTree] = [None] * env.num_players
+    taken_over: dict[int, PyTree] = {}
+    for role in roles:
+        seats = playable_seats(role, task)
+        for seat, action in zip(
+            seats, split_seats(choices[role.name].actions, len(seats)), strict=True
+        ):
+            (taken_over if seat in role.self_play_seats else actions)[seat] = action
+    if task.self_play is not None:
+        for seat, action in taken_over.items():
+            actions[seat] = select(task.self_play, action, actions[seat])
+    return tuple(actions)
+
+
+def _sample(env: Environment, role: Role, choice: Choice, outcome: Outcome, task: Task) -> Sample:
+    """Returns what a role may learn from one step: of its own seats, not of those that it takes over."""
+    num_seats, num_envs = len(role.seats), len(outcome.done)
+    own = first_rows(choice, num_seats * num_envs)
+
+    def of_seats(by_seat: tuple[PyTree, ...]) -> PyTree:
+        return join_seats([by_seat[seat] for seat in role.seats])
+
+    done, ends = outcome.done, None
+    if env.auto_resets:
+        terminated, truncated = outcome.info["terminated"], outcome.info["truncated"]
+        # The next rollout of the trial begins anew, wherever this one is.
+        cut = (truncated | done) & ~terminated
+        done = done | terminated | truncated
+        ends = Ends(
+            terminated=jnp.tile(terminated, num_seats),
+            truncated=jnp.tile(cut, num_seats),
+            final_observations=of_seats(reseat(task.seats, outcome.info["final_observations"])),
+        )
+    return Sample(
+        observations=own.observations,
+        actions=own.actions,
+        rewards=of_seats(outcome.rewards),
+        log_probs=own.after.extras["log_probs"],
+        values=own.after.extras["values"],
+        dones=jnp.tile(done, num_seats),
+        hiddens=own.before.hidden,
+        ends=ends,
+        num_seats=num_seats,
+        num_envs=num_envs,
+    )
+
+
+def _remember(
+    env: Environment,
+    role: Role,
+    memory: MemoryState,
+    outcome: Outcome,
+    states: States,
+    task: Task,
+) -> MemoryState:
+    """Returns the memory after a step: in games that begin anew, what outlives the episode that is over."""
+    if not env.auto_resets:
+        return memory
+    over = outcome.info["terminated"] | outcome.info["truncated"]
+    forgotten = role.agent.reset_memory(memory, False, states[role.name])
+    return select_rows(jnp.tile(over, len(playable_seats(role, task))), forgotten, memory)
 
 
 def playable_seats(role: Role, task: Task) -> tuple[int, ...]:
@@ -170,14 +251,14 @@ def reseat(order: jax.Array | None, values: tuple[PyTree, ...]) -> tuple[PyTree,
 
 
 def join_seats(leaves: list[PyTree]) -> PyTree:
-    """Seats of one role side by side along the batch axis: one policy sees them all at once."""
+    """Puts the seats of one role side by side along the batch axis: one policy sees them all at once."""
     if len(leaves) == 1:
         return leaves[0]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *leaves)
 
 
 def split_seats(actions: PyTree, num_seats: int) -> list[PyTree]:
-    """Undoes `join_seats`."""
+    """Takes what `join_seats` has put together apart again, in `num_seats` parts."""
     if num_seats == 1:
         return [actions]
     leaves, structure = jax.tree.flatten(actions)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pax.errors import ConfigError
-from pax.types import PyTree, TrainState
+from pax.types import PyTree, RunState
 
 AXIS = "devices"
 ALL = -1
@@ -84,7 +84,7 @@ class Placement:
         everywhere = jax.jit(_identity, out_shardings=self.whole)(tree)
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
 
-    def of_state(self, shapes: TrainState) -> TrainState:
+    def of_state(self, shapes: RunState) -> RunState:
         """Returns where every part of the train state is: seeds and co-players that live on are spread."""
 
         def seeds_first(tree: PyTree) -> PyTree:
@@ -99,7 +99,7 @@ class Placement:
                 spec[position] = AXIS  # type: ignore[call-overload]
             return jax.tree.map(lambda leaf: self._sharding(*spec), tree)
 
-        return TrainState(
+        return RunState(
             step=self.whole,  # type: ignore[arg-type]
             keys=seeds_first(shapes.keys),
             learners=seeds_first(shapes.learners),

@@ -30,7 +30,11 @@ class Totals:
 
 
 class TrialRunner:
-    """Plays trials of one game with one set of roles. Every method is pure."""
+    """Plays trials of one game with one set of roles: K episodes of T steps in E environments, one after another.
+
+    It knows of no batch axes but the environments: seeds, candidates and opponents are `vmap`s around it. All
+    methods are pure.
+    """
 
     def __init__(self, env: Environment, roles: Sequence[Role], counts: Counts):
         """Takes the game, who plays it, and of the counts E environments and K episodes."""
@@ -42,7 +46,13 @@ class TrialRunner:
     def play(
         self, key: jax.Array, states: States, task: Task
     ) -> tuple[Trial, dict[str, TrainingState]]:
-        """Plays a trial; returns what came of it and every role's state after it."""
+        """Plays a trial; returns what came of it and every role's state after it.
+
+        Args:
+            key: a typed random key.
+            states: what each role has learned, by name, without batch axes.
+            task: what the trial is about, of one set of opponents.
+        """
         states = {
             role.name: _with_hyperparameters(
                 states[role.name], task.hyperparameters.get(role.name, {})
@@ -139,7 +149,7 @@ class TrialRunner:
         return states, totals, outputs
 
     def _learning(self, role: Role, index: jax.Array, task: Task) -> jax.Array | None:
-        """Whether `role` learns from episode `index`; None: always."""
+        """Returns whether `role` learns from episode `index`, bool; None: it always does."""
         learning = None
         if task.stop is not None:
             learning = index < task.stop
@@ -151,7 +161,7 @@ class TrialRunner:
 
 
 def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.Array:
-    """Mean over the seats that the role really played."""
+    """Returns the mean over the seats that the role really played."""
     reward = reward_per_timestep[jnp.array(role.seats)].mean()
     if task.self_play is None or not role.self_play_seats:
         return reward
@@ -162,7 +172,7 @@ def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.
 def _with_hyperparameters(
     state: TrainingState, overrides: Mapping[str, jax.Array]
 ) -> TrainingState:
-    """The state with optimiser hyper-parameters replaced by those that a task has drawn."""
+    """Returns the state with the optimiser's hyper-parameters replaced by those that a task has drawn."""
     if not overrides:
         return state
     hyperparams = {**state.opt_state.hyperparams, **overrides}

@@ -13,7 +13,7 @@ import pytest
 
 from pax.agents import MFOS, PPOMemory, Random, Shaper
 from pax.envs import IteratedMatrixGame
-from pax.learners import Gradient
+from pax.learners import Experience, Gradient
 from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
@@ -275,8 +275,9 @@ def update(played, learning_rate, **options):
     parts = [jax.tree.map(lambda leaf: leaf[None], part) for part in fields]  # One candidate.
     trial = Trial(*parts, {}, None, None, {}, {})
     learner = Gradient(agent)
-    learn = jax.jit(lambda state, key: learner.update(state, None, trial, None, "shaper", key))
-    state, metrics = learn(start, jax.random.key(2))
+    experience = Experience("shaper", jax.random.key(2), trial, None, None, {}, None)
+    learn = jax.jit(lambda state: learner.update(state, experience))
+    state, metrics = learn(start)
     moves = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, start.params)
     return max(jax.tree.leaves(moves)), metrics
 

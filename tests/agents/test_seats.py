@@ -17,12 +17,12 @@ from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import LOQA, AdvantageAlignment, LOLADiCE
 from pax.learners.gradient import join_trials
-from pax.learners.learner import World
+from pax.learners.learner import Experience
 from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.trainer import MetaTrainer
-from pax.types import Sample, Task
+from pax.types import LineUp, Sample, Task
 
 ROOT = pathlib.Path(__file__).parents[2]
 T, E, O, K = 4, 3, 2, 2  # noqa: E741
@@ -144,11 +144,13 @@ def test_other_seats_of_a_role_are_others(cls):
     task = Task(env.default_params)
     trial = jax.jit(runner.play)(jax.random.key(1), states, task)[0]
     trial = jax.tree.map(lambda leaf: leaf[None, None], trial)
-    world = World(None, task, states, dict.fromkeys(agents, 0), agents)
+    no_axes = dict.fromkeys(agents)
+    line_up = LineUp(states, no_axes, no_axes)
     found = {}
     for name, agent in agents.items():
         learner = cls(agent, weight=weight)
-        _, found[name] = learner.update(states[name], None, trial, world, name, jax.random.key(2))
+        experience = Experience(name, jax.random.key(2), trial, task, line_up, agents, None)
+        _, found[name] = learner.update(states[name], experience)
     # [3 players, T, E]: the pair's seats lie side by side.
     players = [found["pair"]["before"][:, :E], found["pair"]["before"][:, E:]]
     players.append(found["one"]["before"])

@@ -15,12 +15,12 @@ from pax.agents import PPO, Agent, Shaper, Tabular
 from pax.envs import IteratedMatrixGame
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
-from pax.learners import Evolution
+from pax.learners import Evolution, Experience
 from pax.learners.evolution import default_strategy_params
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.tasks import compose
-from pax.types import TrainingState, Trial
+from pax.types import LineUp, TrainingState, Trial
 
 GENERATIONS = 30
 POPSIZE = 32
@@ -56,7 +56,9 @@ def evolve(learner, cost):
         # One opponent: [C, O].
         rewards = {"agent1": -cost(candidates.params["x"])[:, None]}
         trial = Trial({}, {}, {}, rewards, None, None, None, {})
-        return learner.update(state, candidates, trial, None, "agent1", tell_key)
+        line_up = LineUp({"agent1": candidates}, {"agent1": 0}, {"agent1": None})
+        experience = Experience("agent1", tell_key, trial, None, line_up, {}, None)
+        return learner.update(state, experience)
 
     init_key, key = jax.random.split(jax.random.key(7))
     state = jax.jit(learner.init)(init_key)
@@ -212,10 +214,11 @@ class Recorded(Evolution):
         candidates, own = super().propose(state[0], key)
         return candidates, (own, state[1])
 
-    def update(self, state, candidates, trial, world, role, key):
-        own, metrics = super().update(state[0], candidates, trial, world, role, key)
+    def update(self, state, experience):
+        own, metrics = super().update(state[0], experience)
+        trial = experience.trial
         actions = tuple(trial.rollouts[name].actions for name in ("agent1", "agent2"))
-        return (own, (*actions, trial.rewards[role].mean(axis=1))), metrics
+        return (own, (*actions, trial.rewards[experience.role].mean(axis=1))), metrics
 
 
 def test_fitness_equals_a_replay_of_the_recorded_actions():

@@ -13,7 +13,7 @@ from pax.agents import AGENTS, Agent, Altruistic, Defect, Tabular
 from pax.envs import IteratedMatrixGame
 from pax.envs.wrappers import Noise
 from pax.errors import ConfigError
-from pax.learners import Frozen, Gradient
+from pax.learners import Experience, Frozen, Gradient
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.trial import TrialRunner
@@ -71,7 +71,8 @@ def coin_state(defection, born=0.0):
 class Reporting(Frozen):
     """Frozen policies that report the fitness of each, `[C, O]`, and its actions `[C, O, K, T, B]`."""
 
-    def update(self, state, candidates, trial, world, role, key):
+    def update(self, state, experience):
+        trial, role = experience.trial, experience.role
         return state, {"fitness": trial.rewards[role], "actions": trial.rollouts[role].actions}
 
 
@@ -346,7 +347,8 @@ def test_a_gradient_learner_joins_episodes_end_to_end_and_opponents_side_by_side
     memory = MemoryState(hidden, {})
     trial = Trial({"a": rollout}, {"a": last}, {"a": memory}, {}, rewards, rewards[None], {}, {})
     agent = Spy.for_env(ENV)
-    Gradient(agent).update(coin_state(0.5), None, trial, None, "a", jax.random.key(0))
+    experience = Experience("a", jax.random.key(0), trial, None, None, {}, None)
+    Gradient(agent).update(coin_state(0.5), experience)
 
     seen, seen_last, seen_memory = agent.seen
     expected = np.zeros((K * T, O * E), np.float32)
