@@ -182,7 +182,7 @@ class Loop:
         return self.runner.play(trial_key, line_up.first(), task)[0], task
 
     def _metric_name(self, role: Role, key: str) -> str:
-        """Returns `train/<role>/<key>`; `train/<key>` for the fitness of the only role that is judged by it."""
+        """Returns `train/<role>/<key>`; for the fitness of the only role that has one, `train/<key>`."""
         judged = [r for r in self.roles if r.learner and r.learner.num_candidates > 1]
         if key.startswith("fitness/") and judged == [role]:
             return f"train/{key}"

@@ -30,7 +30,7 @@ class Totals:
 
 
 class TrialRunner:
-    """Plays trials of one game with one set of roles: K episodes of T steps in E environments, one after another.
+    """Plays trials of one game with one set of roles: K episodes of T steps in E environments.
 
     It knows of no batch axes but the environments: seeds, candidates and opponents are `vmap`s around it. All
     methods are pure.
