@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.envs.common import per_player
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -148,10 +149,9 @@ class Adapter(Environment):
             "episodes": episodes,
             "episode_length": statistics["episode_lengths"] / episodes,
         }
-        for player in range(self.num_players):
-            suffix = f"/player_{player + 1}" if self.num_players > 1 else ""
-            metrics[f"episode_return{suffix}"] = returns[player]
-        return metrics
+        if self.num_players == 1:
+            return metrics | {"episode_return": returns[0]}
+        return metrics | per_player("episode_return", returns)
 
 
 def to_space(space: Any, name: str) -> Discrete | Box:

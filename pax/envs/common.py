@@ -1,4 +1,4 @@
-"""What several games share: checks of their settings, and quantities as actions."""
+"""What several games share: checks of settings, quantities as actions, and names of metrics."""
 
 from __future__ import annotations
 
@@ -63,6 +63,25 @@ def check_payoff(
         finite = np.isfinite(numbers.astype(np.float32))
     if not finite.all():
         raise ConfigError(f"payoff is {payoff}: give finite numbers only")
+
+
+def per_part(metric: str, parts: Sequence[str], values: Any) -> dict[str, jax.Array]:
+    """Names the entries of `values`, one per part: `<metric>/<part>`."""
+    return {f"{metric}/{part}": values[index] for index, part in enumerate(parts)}
+
+
+def per_player(metric: str, values: Any, parts: Sequence[str] = ()) -> dict[str, jax.Array]:
+    """Names the entries of `values`, one per player: `<metric>/player_1`, `<metric>/player_2`, ....
+
+    With `parts`, entries are `[len(parts)]` and names `<metric>/player_1/<part>`.
+    """
+    names = [f"player_{player + 1}" for player in range(len(values))]
+    if not parts:
+        return per_part(metric, names, values)
+    named: dict[str, jax.Array] = {}
+    for name, of_player in zip(names, values, strict=True):
+        named |= per_part(f"{metric}/{name}", parts, of_player)
+    return named
 
 
 def nonnegative(actions: tuple[Any, ...]) -> jax.Array:

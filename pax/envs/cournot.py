@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.checks import COUNT, check_number
-from pax.envs.common import check_steps, nonnegative, real_number
+from pax.envs.common import check_steps, nonnegative, per_player, real_number
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
@@ -133,15 +133,13 @@ class Cournot(Environment):
     def statistics_metrics(self, statistics: MarketTotals) -> dict[str, jax.Array]:
         """Means over steps; the average quantity is that of one firm."""
         quantities = statistics.quantities / statistics.steps
-        metrics = {
+        return {
             "cournot/average_quantity": quantities.mean(),
             "cournot/total_quantity": quantities.sum(),
             "cournot/price": statistics.price / statistics.steps,
             "cournot/distance_to_nash": statistics.distance / statistics.steps,
+            **per_player("cournot/quantity", quantities),
         }
-        for player in range(self.num_players):
-            metrics[f"cournot/quantity_{player + 1}"] = quantities[player]
-        return metrics
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Quantities and prices of an episode, with equilibrium and cartel, as a matplotlib figure."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.checks import COUNT, check_number
-from pax.envs.common import check_steps, nonnegative, real_number
+from pax.envs.common import check_steps, nonnegative, per_player, real_number
 from pax.envs.environment import Environment
 from pax.envs.moments import Moments, episode_moments, mean_and_std
 from pax.envs.spaces import Box, Space
@@ -172,10 +172,8 @@ class Fishery(Environment):
         means, stds = mean_and_std(statistics.efforts)
         metrics["fishery/effort_mean"] = means.mean()
         metrics["fishery/effort_std"] = jnp.sqrt(jnp.square(stds).mean() + means.var())
-        for player in range(self.num_players):
-            name = f"fishery/effort_{player + 1}"
-            metrics |= {name: means[player], f"{name}_std": stds[player]}
-        return metrics
+        metrics |= per_player("fishery/effort", means)
+        return metrics | per_player("fishery/effort_std", stds)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Draws stock and efforts of an episode, with those of open access, as a matplotlib figure."""

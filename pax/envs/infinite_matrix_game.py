@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from pax.envs.common import check_steps, real_number
+from pax.envs.common import check_steps, per_part, per_player, real_number
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import PAYOFFS, EnvState, IteratedMatrixGame, Payoff
 from pax.envs.iterated_matrix_game import EnvParams as MatrixParams
@@ -127,14 +127,10 @@ class InfiniteMatrixGame(Environment):
         """Means over steps, of each player's policy, and of what came of both."""
         cooperation = statistics.cooperation / statistics.steps
         states = statistics.states / statistics.steps
-        metrics = {
-            f"state_probability/{state}": states[index] for index, state in enumerate(STATES[:4])
+        return {
+            **per_part("state_probability", STATES[:4], states),
+            **per_player("cooperation_probability", cooperation, STATES),
         }
-        for player in range(2):
-            for index, state in enumerate(STATES):
-                name = f"cooperation_probability/{state}/player_{player + 1}"
-                metrics[name] = cooperation[player, index]
-        return metrics
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
         """Draws how likely each player was to cooperate after each outcome, as a matplotlib figure."""

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.envs.common import per_part
+
 ACTIONS = ("C", "D")
 COOPERATE = ACTIONS.index("C")
 
@@ -58,11 +60,8 @@ def state_metrics(counts: StateCounts, states: Sequence[str] = STATES) -> dict[s
     `cooperation_probability/X` the share of C among the actions taken in X: NaN if none was.
     """
     visits = counts.visits.astype(jnp.float32)
-    probability = visits / visits.sum()
-    cooperation = counts.cooperations / visits
-    metrics = {}
-    for index, state in enumerate(states):
-        metrics[f"state_visitation/{state}"] = visits[index]
-        metrics[f"state_probability/{state}"] = probability[index]
-        metrics[f"cooperation_probability/{state}"] = cooperation[index]
-    return metrics
+    return {
+        **per_part("state_visitation", states, visits),
+        **per_part("state_probability", states, visits / visits.sum()),
+        **per_part("cooperation_probability", states, counts.cooperations / visits),
+    }

@@ -245,8 +245,8 @@ def test_who_is_good_takes_more_of_its_own():
 
     metrics = jax.jit(play, static_argnums=(1, 2))(KEY, GoodGreedy, EvilGreedy)
     # A coin is two moves away at most.
-    assert metrics["coins_per_episode/1"] > 8 and metrics["coins_per_episode/2"] > 8
-    assert metrics["prob_coop/1"] > 0.6 and metrics["prob_coop/2"] < 0.4
+    assert metrics["coins_per_episode/player_1"] > 8 and metrics["coins_per_episode/player_2"] > 8
+    assert metrics["prob_coop/player_1"] > 0.6 and metrics["prob_coop/player_2"] < 0.4
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)

@@ -451,7 +451,7 @@ def reference_metrics(taken):
         expected[f"state_probability/{state}"] = visits.get(state, 0) / sum(visits.values())
     for player in range(2):
         own, other = total(player, player), total(player, 1 - player)
-        name = str(player + 1)
+        name = f"player_{player + 1}"
         expected[f"prob_coop/{name}"] = share(own, own + other)
         expected[f"total_coins/{name}"] = own + other
         expected[f"coins_per_episode/{name}"] = (own + other) / episodes
@@ -500,20 +500,20 @@ def test_statistics_of_an_episode_written_out_by_hand():
     for state in (a + b for a in "SCD" for b in "SCD"):
         assert metrics[f"state_visitation/{state}"] == visits.get(state, 0)
     expected = {
-        "prob_coop/1": 3 / 5,
-        "prob_coop/2": 1 / 2,
-        "coins_per_episode/1": 5.0,
-        "coins_per_episode/1/blue": 2.0,
-        "coins_per_episode/2/red": 1.0,
-        "cooperation_probability/1/SS": 1 / 2,
-        "cooperation_probability/1/CS": 0.0,
-        "cooperation_probability/1/CD": 0.0,
-        "cooperation_probability/1/DD": 1.0,
-        "cooperation_probability/2/DD": 1.0,
-        "cooperation_probability/1/DS": np.nan,
-        "prob_coop/1/CC": 1 / 2,
-        "prob_coop/1/CD": 0.0,
-        "prob_coop/2/CD": np.nan,
+        "prob_coop/player_1": 3 / 5,
+        "prob_coop/player_2": 1 / 2,
+        "coins_per_episode/player_1": 5.0,
+        "coins_per_episode/player_1/blue": 2.0,
+        "coins_per_episode/player_2/red": 1.0,
+        "cooperation_probability/player_1/SS": 1 / 2,
+        "cooperation_probability/player_1/CS": 0.0,
+        "cooperation_probability/player_1/CD": 0.0,
+        "cooperation_probability/player_1/DD": 1.0,
+        "cooperation_probability/player_2/DD": 1.0,
+        "cooperation_probability/player_1/DS": np.nan,
+        "prob_coop/player_1/CC": 1 / 2,
+        "prob_coop/player_1/CD": 0.0,
+        "prob_coop/player_2/CD": np.nan,
     }
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-6, err_msg=name)
@@ -531,9 +531,14 @@ def test_statistics_of_random_play(variant):
 
 def test_statistics_of_nothing_taken():
     metrics = metrics_of(CoinGame(), np.zeros((16, 3, 2, 2), int))
-    assert np.isnan(metrics["prob_coop/1"]) and np.isnan(metrics["cooperation_probability/1/CC"])
-    assert metrics["coins_per_episode/1"] == 0.0
-    assert metrics["state_visitation/SS"] == 48 and metrics["cooperation_probability/2/SS"] == 0.0
+    assert np.isnan(metrics["prob_coop/player_1"]) and np.isnan(
+        metrics["cooperation_probability/player_1/CC"]
+    )
+    assert metrics["coins_per_episode/player_1"] == 0.0
+    assert (
+        metrics["state_visitation/SS"] == 48
+        and metrics["cooperation_probability/player_2/SS"] == 0.0
+    )
 
 
 def colours_in(cell):

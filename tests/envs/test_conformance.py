@@ -266,6 +266,16 @@ def test_statistics_of_two_batches_add_up_to_those_of_both(game):
     for name, value in metrics.items():
         assert isinstance(name, str)
         assert (value.shape, value.dtype) == ((), jnp.float32), name
+    players = [f"player_{number}" for number in range(1, game.env.num_players + 1)]
+    regions = [f"region_{number}" for number in range(1, getattr(game.env, "num_regions", 0) + 1)]
+    for name in metrics:
+        parts = name.split("/")
+        # Whatever is numbered is a player or a region, and each of them has the metric.
+        for part in parts:
+            group = next((group for group in (players, regions) if part in group), None)
+            assert group or not part[-1].isdigit(), name
+            for other in group or ():
+                assert "/".join(other if own == part else own for own in parts) in metrics
 
 
 @pytest.mark.parametrize("name", ENVS)

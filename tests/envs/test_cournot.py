@@ -179,7 +179,7 @@ def test_statistics_are_means_over_steps():
         "cournot/price": (50 - 2 * total).mean(),
         # Three firms sell 3 (50 - 10) / (4 x 2) in equilibrium.
         "cournot/distance_to_nash": abs(total - 15).mean(),
-        **{f"cournot/quantity_{player + 1}": sold[player].mean() for player in range(3)},
+        **{f"cournot/quantity/player_{player + 1}": sold[player].mean() for player in range(3)},
     }
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():

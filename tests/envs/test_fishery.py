@@ -234,20 +234,21 @@ def test_statistics_are_means_and_standard_deviations_over_all_steps(spread):
         "stock": infos["stock"],
         "harvest": infos["harvest"],
         "total_effort": infos["efforts"].sum(axis=-1),
-        "effort_1": infos["efforts"][..., 0],
-        "effort_2": infos["efforts"][..., 1],
+        "effort/player_1": infos["efforts"][..., 0],
+        "effort/player_2": infos["efforts"][..., 1],
     }
     expected = {"fishery/final_stock": infos["stock"][-1].mean()}
     for name, values in series.items():
         expected[f"fishery/{name}"] = values.mean(dtype=np.float64)
-        expected[f"fishery/{name}_std"] = values.std(dtype=np.float64)
+        metric, slash, player = name.partition("/")
+        expected[f"fishery/{metric}_std{slash}{player}"] = values.std(dtype=np.float64)
     expected["fishery/effort_mean"] = infos["efforts"].mean(dtype=np.float64)
     expected["fishery/effort_std"] = infos["efforts"].std(dtype=np.float64)
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():
         # What is lost to rounding is small beside the mean; the square of a float32 is right to 1e-7.
-        mean = expected.get(name.removesuffix("_std"), 4)
-        tolerance = {"rtol": 1e-5, "atol": 5e-4 * mean if name.endswith("_std") else 0}
+        mean = expected.get(name.replace("_std", ""), 4)
+        tolerance = {"rtol": 1e-5, "atol": 5e-4 * mean if "_std" in name else 0}
         np.testing.assert_allclose(metrics[name], value, **tolerance, err_msg=name)
 
 

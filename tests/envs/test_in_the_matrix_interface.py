@@ -48,33 +48,33 @@ def test_statistics_name_the_sums_of_what_happened():
     metrics = env.statistics_metrics(env.episode_statistics((), (), infos))
     expected = {
         "num_soft_resets": 0.5,
-        "interactions/1": 0.5,
-        "interactions/2": 0.5,
-        "beams/1": 0.5,
-        "beams/2": 0.5,
-        "collected_coop_coin/1": 0.5,
-        "collected_coop_coin/2": 0.0,
-        "collected_defect_coin/1": 0.0,
-        "collected_defect_coin/2": 0.0,
-        "coop_coin/1": 1.0,
-        "coop_coin/2": 1.0,
-        "defect_coin/1": 0.0,
-        "defect_coin/2": 2.0,
-        "total_coin/1": 1.0,
-        "total_coin/2": 3.0,
-        "ratio/1": 1.0,
-        "ratio/2": 1 / 3,
+        "interactions/player_1": 0.5,
+        "interactions/player_2": 0.5,
+        "beams/player_1": 0.5,
+        "beams/player_2": 0.5,
+        "collected_coop_coin/player_1": 0.5,
+        "collected_coop_coin/player_2": 0.0,
+        "collected_defect_coin/player_1": 0.0,
+        "collected_defect_coin/player_2": 0.0,
+        "coop_coin/player_1": 1.0,
+        "coop_coin/player_2": 1.0,
+        "defect_coin/player_1": 0.0,
+        "defect_coin/player_2": 2.0,
+        "total_coin/player_1": 1.0,
+        "total_coin/player_2": 3.0,
+        "ratio/player_1": 1.0,
+        "ratio/player_2": 1 / 3,
         # (1, 0) against (1/3, 2/3).
-        "interaction_reward/1": 1.0,
-        "interaction_reward/2": 1 + 10 / 3,
+        "interaction_reward/player_1": 1.0,
+        "interaction_reward/player_2": 1 + 10 / 3,
     }
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(float(metrics[name]), value, rtol=1e-6, err_msg=name)
     nothing = jax.tree.map(jnp.zeros_like, infos)
     metrics = env.statistics_metrics(env.episode_statistics((), (), nothing))
-    assert np.isnan(metrics["ratio/1"]) and np.isnan(metrics["interaction_reward/2"])
-    assert float(metrics["interactions/1"]) == 0.0
+    assert np.isnan(metrics["ratio/player_1"]) and np.isnan(metrics["interaction_reward/player_2"])
+    assert float(metrics["interactions/player_1"]) == 0.0
 
 
 def test_every_environment_may_have_its_own_payoffs_and_penalty():

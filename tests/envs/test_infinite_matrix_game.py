@@ -249,7 +249,7 @@ def test_statistics_are_mean_policies_and_mean_shares_of_states():
     expected = {f"state_probability/{state}": value for state, value in expected.items()}
     for player in range(2):
         for index, state in enumerate(("CC", "CD", "DC", "DD", "START")):
-            name = f"cooperation_probability/{state}/player_{player + 1}"
+            name = f"cooperation_probability/player_{player + 1}/{state}"
             expected[name] = sigmoid(actions[player])[..., index].mean()
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():

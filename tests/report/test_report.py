@@ -376,7 +376,8 @@ def test_from_the_shell(tmp_path):
         ("train/fitness/std", ("Learning", "fitness", "std")),
         ("train/agent2/fitness/best", ("Learning", "agent2/fitness", "best")),
         ("state_probability/CC", ("Statistics", "state_probability", "CC")),
-        ("prob_coop/1/CC", ("Statistics", "prob_coop/1", "CC")),
+        ("prob_coop/player_1/CC", ("Statistics", "prob_coop/player_1", "CC")),
+        ("prob_coop/player_1", ("Statistics", "prob_coop", "player_1")),
         ("temperature", ("Statistics", "temperature", "")),
         (
             "evaluation/defect/reward_per_timestep/player_1",

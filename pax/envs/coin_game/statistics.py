@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.envs.common import per_part, per_player
+
 CONVENTIONS = "SCD"
 """What a player did with its last coin: S none taken yet, C it was of its own colour, D of the other's."""
 STATES = tuple(red + blue for red in CONVENTIONS for blue in CONVENTIONS)
@@ -58,7 +60,7 @@ def _conventions(own: jax.Array, other: jax.Array) -> jax.Array:
 
 
 def coin_metrics(counts: CoinCounts) -> dict[str, jax.Array]:
-    """Names the counts; P is 1 (red) or 2 (blue), XY one of `STATES`; NaN where nothing can be said.
+    """Names the counts; P is `player_1` (red) or `player_2` (blue), XY one of `STATES`; NaN if undefined.
 
     `prob_coop/P`: the share of its own colour among the coins that P took; `prob_coop/P/XY`: among those that
     it took in that state. `coins_per_episode/P`, `coins_per_episode/P/red` and `.../blue`: how many it took.
@@ -68,22 +70,18 @@ def coin_metrics(counts: CoinCounts) -> dict[str, jax.Array]:
     """
     visits = counts.visits.astype(jnp.float32)
     taken = counts.taken.astype(jnp.float32)
-    by_colour = taken.sum(axis=-1)
-    metrics = {}
-    for player in range(2):
-        name = player + 1
-        own, both = taken[player, player], taken[player].sum(axis=0)
-        metrics[f"prob_coop/{name}"] = own.sum() / both.sum()
-        metrics[f"total_coins/{name}"] = both.sum()
-        metrics[f"coins_per_episode/{name}"] = both.sum() / counts.episodes
-        for index, colour in enumerate(COLOURS):
-            per_episode = by_colour[player, index] / counts.episodes
-            metrics[f"coins_per_episode/{name}/{colour}"] = per_episode
-        shares, probabilities = own / both, own / visits
-        for index, state in enumerate(STATES):
-            metrics[f"prob_coop/{name}/{state}"] = shares[index]
-            metrics[f"cooperation_probability/{name}/{state}"] = probabilities[index]
-    for index, state in enumerate(STATES):
-        metrics[f"state_visitation/{state}"] = visits[index]
-        metrics[f"state_probability/{state}"] = visits[index] / visits.sum()
-    return metrics
+    players, by_colour = range(2), taken.sum(axis=-1)
+    per_episode = [[coins / counts.episodes for coins in of_player] for of_player in by_colour]
+    own = [taken[player, player] for player in players]
+    both = [taken[player].sum(axis=0) for player in players]
+    totals = [coins.sum() for coins in both]
+    return {
+        **per_player("prob_coop", [own[player].sum() / totals[player] for player in players]),
+        **per_player("prob_coop", [own[player] / both[player] for player in players], STATES),
+        **per_player("total_coins", totals),
+        **per_player("coins_per_episode", [total / counts.episodes for total in totals]),
+        **per_player("coins_per_episode", per_episode, COLOURS),
+        **per_part("state_visitation", STATES, visits),
+        **per_part("state_probability", STATES, [count / visits.sum() for count in visits]),
+        **per_player("cooperation_probability", [coins / visits for coins in own], STATES),
+    }

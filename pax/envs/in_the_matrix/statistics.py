@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from pax.envs.common import per_player
+
 
 @struct.dataclass
 class Interactions:
@@ -40,7 +42,7 @@ def sum_interactions(infos: dict[str, Any]) -> Interactions:
 
 
 def interaction_metrics(sums: Interactions) -> dict[str, jax.Array]:
-    """Names the sums; P is a player, counted from 1. NaN where nothing can be said, as without interactions.
+    """Names the sums; P is `player_1`, `player_2`, ...; NaN if undefined, as without interactions.
 
     Per episode: `interactions/P` that P was part of; `beams/P` that it fired, whether they hit or not;
     `collected_coop_coin/P` and `collected_defect_coin/P` that it picked up, coins of type 0 and 1;
@@ -48,20 +50,25 @@ def interaction_metrics(sums: Interactions) -> dict[str, jax.Array]:
     `total_coin/P` in its inventory; `interaction_reward/P`. `ratio/P`: the share of type 0 in all the
     inventories that it played with.
     """
-    metrics = {"num_soft_resets": (sums.soft_resets / sums.episodes).mean()}
-    for player in range(len(sums.beams)):
-        name = player + 1
-        inventory = sums.inventories[player] / sums.interactions[player]
-        collected = sums.collected[player] / sums.episodes
-        metrics |= {
-            f"interactions/{name}": sums.interactions[player] / sums.episodes,
-            f"beams/{name}": sums.beams[player] / sums.episodes,
-            f"collected_coop_coin/{name}": collected[0],
-            f"collected_defect_coin/{name}": collected[1],
-            f"coop_coin/{name}": inventory[0],
-            f"defect_coin/{name}": inventory[1],
-            f"total_coin/{name}": inventory.sum(),
-            f"ratio/{name}": inventory[0] / inventory.sum(),
-            f"interaction_reward/{name}": sums.rewards[player] / sums.interactions[player],
-        }
-    return metrics
+
+    def per_episode(totals: jax.Array) -> list[jax.Array]:
+        return [total / sums.episodes for total in totals]
+
+    def per_interaction(totals: jax.Array) -> list[jax.Array]:
+        return [total / num for total, num in zip(totals, sums.interactions, strict=True)]
+
+    collected, inventories = per_episode(sums.collected), per_interaction(sums.inventories)
+    coins = [inventory.sum() for inventory in inventories]
+    shares = [own[0] / total for own, total in zip(inventories, coins, strict=True)]
+    return {
+        "num_soft_resets": (sums.soft_resets / sums.episodes).mean(),
+        **per_player("interactions", per_episode(sums.interactions)),
+        **per_player("beams", per_episode(sums.beams)),
+        **per_player("collected_coop_coin", [own[0] for own in collected]),
+        **per_player("collected_defect_coin", [own[1] for own in collected]),
+        **per_player("coop_coin", [own[0] for own in inventories]),
+        **per_player("defect_coin", [own[1] for own in inventories]),
+        **per_player("total_coin", coins),
+        **per_player("ratio", shares),
+        **per_player("interaction_reward", per_interaction(sums.rewards)),
+    }

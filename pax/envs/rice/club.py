@@ -40,7 +40,7 @@ class ClubRice(ClimateGame):
     Members mitigate at the club's rate, whatever they chose, put at least the club's tariff on imports from
     others, and none on those from each other.
 
-    With `has_mediator`, player 0 is a mediator, whose numbers 1 and 3 are the club's mitigation rate and
+    With `has_mediator`, player 1 is a mediator, whose numbers 1 and 3 are the club's mitigation rate and
     tariff. Its reward is `-w_c (rise in temperature) + w_u (mean utility of the regions) / 10`.
 
     Observations are `[9 + 5N]`: the region (from 0; 0 for the mediator), steps played, the club's mitigation

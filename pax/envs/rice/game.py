@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.checks import WHOLE, check_kind, check_number
-from pax.envs.common import check_steps
+from pax.envs.common import check_steps, per_part
 from pax.envs.environment import Environment
 from pax.envs.rice import calibration
 from pax.envs.rice.calibration import CALIBRATIONS, EnvParams
@@ -132,17 +132,19 @@ class ClimateGame(Environment):
             name: total / statistics["episodes"] for name, total in statistics["finals"].items()
         }
         atmosphere, ocean = means.pop("temperature")
-        metrics = {"temperature": atmosphere, "ocean_temperature": ocean}
-        for part, mean in zip(
-            ("atmosphere", "upper_ocean", "lower_ocean"), means.pop("carbon"), strict=True
-        ):
-            metrics[f"carbon_{part}"] = mean
-        metrics["final_temperature"] = finals["temperature"][0]
-        metrics["final_carbon_atmosphere"] = finals["carbon"][0]
+        in_air, in_upper_ocean, in_lower_ocean = means.pop("carbon")
+        metrics = {
+            "temperature": atmosphere,
+            "ocean_temperature": ocean,
+            "carbon_atmosphere": in_air,
+            "carbon_upper_ocean": in_upper_ocean,
+            "carbon_lower_ocean": in_lower_ocean,
+            "final_temperature": finals["temperature"][0],
+            "final_carbon_atmosphere": finals["carbon"][0],
+        }
+        regions = [f"region_{region + 1}" for region in range(self.num_regions)]
         for name, of_regions in means.items():
-            metrics[name] = of_regions.mean()
-            for region in range(self.num_regions):
-                metrics[f"{name}/region_{region}"] = of_regions[region]
+            metrics |= {name: of_regions.mean(), **per_part(name, regions, of_regions)}
         return metrics
 
     def render(self, state: EnvState, params: Any) -> Any:

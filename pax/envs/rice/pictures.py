@@ -51,7 +51,7 @@ def plot(state: EnvState, params: EnvParams) -> Figure:
     for panel, (name, title) in zip(axes[len(CLIMATE) :], OF_REGIONS, strict=True):
         values = np.reshape(getattr(state, name), (-1, num_regions))[acted]
         for region, line in enumerate(values.T):
-            label = f"region {region}"
+            label = f"region {region + 1}"
             panel.plot(years[acted], line, marker=".", color=colours[region], label=label)
         panel.set_title(title)
     for panel in axes[-2:]:

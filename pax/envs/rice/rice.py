@@ -19,7 +19,7 @@ class Rice(ClimateGame):
     the utility of the region's consumption in this step. After Zhang et al. (2022), "AI for Global Climate
     Cooperation", https://arxiv.org/abs/2208.07004.
 
-    With `has_mediator`, player 0 is a mediator: it sees all and acts as a region does, but its actions are
+    With `has_mediator`, player 1 is a mediator: it sees all and acts as a region does, but its actions are
     only seen by others, and its reward is the sum of the regions' utilities.
 
     Observations are `[12 + 9N + num_players (3 + 2N)]`: the region (from 0), steps played, temperatures (2),
