@@ -82,7 +82,7 @@ def _measure_and_show(table: PublishedTable, name: str, folder: pathlib.Path) ->
         line.count(index + 1, len(table.cells))
     print(to_markdown(table, results))
     write_csv(table, results, folder / f"{name}.csv")
-    draw(table, results, folder / f"{name}.png")
+    plot_table(table, results, folder / f"{name}.png")
     minutes = sum(result["seconds"] for result in results) / 60
     print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
 
@@ -171,8 +171,10 @@ def write_csv(table: PublishedTable, results: Sequence[dict[str, Any]], path: pa
     write_rows(path, rows)
 
 
-def draw(table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-    """Draws means with 95 % t intervals over seeds, and crosses where something was published."""
+def plot_table(
+    table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path
+) -> None:
+    """Plots means with 95 % t intervals over seeds, and crosses where something was published."""
     figure = new_figure((7, 1.2 + 0.28 * len(table.cells)))
     axes = figure.subplots()
     for row, (cell, result) in enumerate(zip(table.cells, results, strict=True)):

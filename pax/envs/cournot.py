@@ -142,8 +142,8 @@ class Cournot(Environment):
         }
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Quantities and prices of an episode, with equilibrium and cartel, as a matplotlib figure."""
-        from pax.envs.figures import Curves, curves
+        """Plots quantities and prices of an episode, with equilibrium and cartel, as a matplotlib figure."""
+        from pax.envs.figures import Curves, plot_curves
 
         quantities = state.quantities.reshape(-1, self.num_players)
         lines = {f"player {index + 1}": quantities[:, index] for index in range(self.num_players)}
@@ -152,7 +152,7 @@ class Cournot(Environment):
             "collusion": collusive_total(params),
         }
         prices = {name: params.a - params.b * quantity for name, quantity in references.items()}
-        return curves(
+        return plot_curves(
             [
                 Curves("Quantity", {**lines, "total": quantities.sum(axis=1)}, references),
                 Curves("Price", {"price": state.price.reshape(-1)}, prices),

@@ -147,7 +147,7 @@ class Environment:
         return {}
 
     def render_episode(self, states: Any, actions: tuple[Any, ...], params: Any) -> Any:
-        """Draws a matplotlib figure of a whole episode, of games whose `render_mode` is `figure`.
+        """Plots a whole episode as a matplotlib figure, for games whose `render_mode` is `figure`.
 
         Args:
             states: before each step, every leaf `[T, ...]`.
@@ -158,7 +158,7 @@ class Environment:
         return self.render(states, params)
 
     def render(self, state: Any, params: Any) -> Any:
-        """Draws a picture of one state, not to be called inside compiled code.
+        """Renders one state, not to be called inside compiled code.
 
         Returns:
             For games on a grid, an RGB array `[height, width, 3]` of uint8. For others, a matplotlib figure

@@ -39,18 +39,18 @@ class Curves:
     """By name, scalars."""
 
 
-def heat_maps(maps: Sequence[HeatMap]) -> Figure:
-    """Tables side by side, coloured on one scale."""
+def plot_heat_maps(maps: Sequence[HeatMap]) -> Figure:
+    """Plots tables side by side, coloured on one scale."""
     figure = new_figure((3.2 * len(maps), 3.2))
     low = min(np.nanmin(table.values) for table in maps)
     high = max(np.nanmax(table.values) for table in maps)
     for index, table in enumerate(maps):
         axes = figure.add_subplot(1, len(maps), index + 1)
-        heat_map(axes, table, (low, high), "{:.4g}")
+        plot_heat_map(axes, table, (low, high), "{:.4g}")
     return figure
 
 
-def heat_map(
+def plot_heat_map(
     axes: Axes,
     table: HeatMap,
     scale: tuple[float, float],
@@ -59,7 +59,7 @@ def heat_map(
     aspect: Literal["auto", "equal"] = "auto",
     size: float | None = None,
 ) -> AxesImage:
-    """Returns the coloured table that is put into a figure.
+    """Plots a table as coloured cells into the axes of a figure; returns the image.
 
     Args:
         axes: where to put it.
@@ -84,8 +84,8 @@ def heat_map(
     return image
 
 
-def curves(panels: Sequence[Curves]) -> Figure:
-    """Panels one below the other, with a common axis of steps."""
+def plot_curves(panels: Sequence[Curves]) -> Figure:
+    """Plots panels one below the other, with a common axis of steps."""
     figure = new_figure((6.4, 2.4 * len(panels)))
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(len(panels), 1, index + 1)
@@ -102,10 +102,10 @@ def curves(panels: Sequence[Curves]) -> Figure:
     return figure
 
 
-def choices(
+def plot_choices(
     players: Sequence[str], actions: np.ndarray, names: Sequence[str], rewards: np.ndarray
 ) -> Figure:
-    """Returns what players of a matrix game chose over the steps of an episode, and what they got.
+    """Plots what players of a matrix game chose over the steps of an episode, and what they got.
 
     Args:
         players: their names.

@@ -176,13 +176,13 @@ class Fishery(Environment):
         return metrics | per_player("fishery/effort_std", stds)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Draws stock and efforts of an episode, with those of open access, as a matplotlib figure."""
-        from pax.envs.figures import Curves, curves
+        """Plots stock and efforts of an episode, with those of open access, as a matplotlib figure."""
+        from pax.envs.figures import Curves, plot_curves
 
         stock, effort = open_access(params)
         efforts = state.efforts.reshape(-1, self.num_players)
         lines = {f"player {index + 1}": efforts[:, index] for index in range(self.num_players)}
-        return curves(
+        return plot_curves(
             [
                 Curves("Stock", {"stock": state.stock.reshape(-1)}, {"open access": stock}),
                 Curves("Effort", {**lines, "total": efforts.sum(axis=1)}, {"open access": effort}),

@@ -133,11 +133,11 @@ class InfiniteMatrixGame(Environment):
         }
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """Draws how likely each player was to cooperate after each outcome, as a matplotlib figure."""
+        """Plots how likely each player was to cooperate after each outcome, as a matplotlib figure."""
         del states, params
-        from pax.envs.figures import Curves, curves
+        from pax.envs.figures import Curves, plot_curves
 
-        return curves(
+        return plot_curves(
             [
                 Curves(
                     f"P(C) of player {player + 1}",
@@ -151,7 +151,7 @@ class InfiniteMatrixGame(Environment):
         )
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Draws a heat map of the payoffs of a round, as a matplotlib figure."""
+        """Plots a heat map of the payoffs of a round, as a matplotlib figure."""
         return IteratedMatrixGame().render(state, MatrixParams(payoff_matrix=params.payoff_matrix))
 
 

@@ -140,21 +140,21 @@ class IteratedMatrixGame(Environment):
         return state_metrics(statistics)
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """Draws what both players chose in each step, and their rewards, as a matplotlib figure."""
+        """Plots what both players chose in each step, and their rewards, as a matplotlib figure."""
         del states
-        from pax.envs.figures import choices
+        from pax.envs.figures import plot_choices
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         rewards = np.asarray(params.payoff_matrix, np.float32)[2 * played[:, 0] + played[:, 1]]
-        return choices(("player 1", "player 2"), played, ACTIONS, rewards)
+        return plot_choices(("player 1", "player 2"), played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Draws a heat map of each player's payoffs, as a matplotlib figure."""
+        """Plots a heat map of each player's payoffs, as a matplotlib figure."""
         del state
-        from pax.envs.figures import HeatMap, heat_maps
+        from pax.envs.figures import HeatMap, plot_heat_maps
 
         payoff = np.asarray(params.payoff_matrix, np.float32).reshape(2, 2, 2)
-        return heat_maps(
+        return plot_heat_maps(
             [
                 HeatMap(
                     f"Payoff of player {player + 1}",

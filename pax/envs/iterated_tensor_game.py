@@ -173,25 +173,25 @@ class IteratedTensorGame(Environment):
         return state_metrics(statistics, [*groups, STATES[-1]])
 
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
-        """Draws what the players chose in each step, and their rewards, as a matplotlib figure."""
+        """Plots what the players chose in each step, and their rewards, as a matplotlib figure."""
         del states
-        from pax.envs.figures import choices
+        from pax.envs.figures import plot_choices
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         table = np.asarray(params.payoff_table, np.float32)
         rewards = table[played.sum(axis=1, keepdims=True), played]
         names = [f"player {player + 1}" for player in range(self.num_players)]
-        return choices(names, played, ACTIONS, rewards)
+        return plot_choices(names, played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
-        """Draws a heat map of the payoff table, as a matplotlib figure."""
+        """Plots a heat map of the payoff table, as a matplotlib figure."""
         del state
-        from pax.envs.figures import HeatMap, heat_maps
+        from pax.envs.figures import HeatMap, plot_heat_maps
 
         table = np.array(params.payoff_table, dtype=object)
         table[0, 1] = table[-1, 0] = np.nan
         defectors = [str(number) for number in range(self.num_players + 1)]
-        return heat_maps(
+        return plot_heat_maps(
             [HeatMap("Payoff", table.astype(float), defectors, ACTIONS, "defectors", "own action")]
         )
 

@@ -26,9 +26,9 @@ from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
     Group,
     by_role,
-    draw_matrix,
     matrix_table,
     number,
+    plot_matrix,
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
@@ -106,7 +106,7 @@ def crossplay(setup: Setup, options: CrossplayOptions, workdir: str | None) -> M
             write_episodes(folder / "episodes.csv", names, played)
         write_whole(folder / "crossplay.md", "\n\n".join(written) + "\n")
         panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
-        draw_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
+        plot_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
         print("\n\n".join(tables))
         print(f"\n{seconds:.1f} s. Written to {folder / 'crossplay'}.csv, .md and .png")
     return matrix

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pax.envs.figures import HeatMap, heat_map, new_figure
+from pax.envs.figures import HeatMap, new_figure, plot_heat_map
 from pax.evaluation.round_robin import Contestant
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 from pax.run.files import write_rows
@@ -118,7 +118,7 @@ def csv_number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.6g}"
 
 
-def draw_matrix(
+def plot_matrix(
     path: pathlib.Path,
     title: str,
     names: Sequence[str],
@@ -126,7 +126,7 @@ def draw_matrix(
     column_label: str = "player 2",
     row_label: str = "player 1",
 ) -> None:
-    """Draws heat maps `[N, N]` side by side, on one scale."""
+    """Plots heat maps `[N, N]` side by side, on one scale."""
     num = len(names)
     side = 1.5 + 0.32 * max(num, 5)
     figure = new_figure((len(panels) * side + 1.2, side + 0.4))
@@ -138,7 +138,7 @@ def draw_matrix(
     for axes, (label, matrix) in zip(all_axes, panels, strict=True):
         table = HeatMap(label, matrix, labels, labels, row_label, column_label)
         form = "{:z.1f}" if num < 16 else None
-        image = heat_map(axes, table, (low, high), form, aspect="equal", size=7)
+        image = plot_heat_map(axes, table, (low, high), form, aspect="equal", size=7)
         axes.tick_params(labelsize=8)
         axes.tick_params("x", labelrotation=90)
         axes.title.set_fontsize(10)

@@ -29,9 +29,9 @@ from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
     csv_number,
-    draw_matrix,
     matrix_table,
     number,
+    plot_matrix,
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
@@ -132,8 +132,8 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
         write_ranking(folder / "ranking.csv", names, outcome, order)
         write_shares(folder / "shares.csv", names, outcome)
         panel = ("the row's reward, mean over both seats", sorted_payoffs.mean)
-        draw_matrix(folder / "matrix.png", title, sorted_names, [panel], "against", "player")
-        draw_shares(folder / "shares.png", title, names, outcome, order)
+        plot_matrix(folder / "matrix.png", title, sorted_names, [panel], "against", "player")
+        plot_shares(folder / "shares.png", title, names, outcome, order)
         print("\n\n".join(parts))
         print(
             f"\n{seconds:.1f} s. Written to {folder}/tournament.md, .csv and .png files beside it"
@@ -254,10 +254,10 @@ def write_shares(path: pathlib.Path, names: Sequence[str], outcome: Outcome) -> 
     write_rows(path, rows)
 
 
-def draw_shares(
+def plot_shares(
     path: pathlib.Path, title: str, names: Sequence[str], outcome: Outcome, order: np.ndarray
 ) -> None:
-    """Shares of the population over time, the best of the ranking first in the legend."""
+    """Plots shares of the population over time, the best of the ranking first in the legend."""
     figure = new_figure((7.5, 4.0))
     axes = figure.subplots()
     for rank, place in enumerate(order):

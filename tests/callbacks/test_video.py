@@ -89,7 +89,7 @@ def test_other_games_become_a_figure(tmp_path):
 def test_the_picture_of_a_matrix_game_shows_its_episode(monkeypatch, tmp_path, game):
     drawn = {}
     monkeypatch.setattr(
-        figures, "choices", lambda *what: drawn.update(zip(WHAT, what, strict=True))
+        figures, "plot_choices", lambda *what: drawn.update(zip(WHAT, what, strict=True))
     )
     others = [Altruistic] * (game.num_players - 2)
     trainer = make_trainer(game, [Altruistic, Defect, *others], None)
@@ -115,7 +115,7 @@ def test_the_picture_of_the_infinite_game_shows_both_policies_over_time():
 
 def test_a_figure_of_choices_counts_them():
     actions = np.array([[0, 0], [0, 1], [0, 1]])
-    figure = figures.choices(("a", "b"), actions, ("C", "D"), np.zeros((3, 2)))
+    figure = figures.plot_choices(("a", "b"), actions, ("C", "D"), np.zeros((3, 2)))
     assert figure.axes[0].get_title().endswith("steps of each: CC 1, CD 2")
     assert figure.axes[0].images[0].get_array().tolist() == [[0, 0, 0], [0, 1, 1]]
 

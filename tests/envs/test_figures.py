@@ -6,21 +6,21 @@ import sys
 import numpy as np
 import pytest
 
-from pax.envs.figures import Curves, HeatMap, curves, heat_maps
+from pax.envs.figures import Curves, HeatMap, plot_curves, plot_heat_maps
 from pax.errors import ConfigError
 
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="pip install matplotlib$"):
-        curves([Curves("Stock", {"stock": np.zeros(3)})])
+        plot_curves([Curves("Stock", {"stock": np.zeros(3)})])
 
 
 def test_figures_can_be_saved_without_a_display():
     values = np.array([[1.0, np.nan], [1.0, 1.0]])
     for figure in (
-        heat_maps([HeatMap("Payoff", values, "CD", "CD", "own", "other")] * 2),
-        curves([Curves("Stock", {"stock": np.zeros(3)}, {"rest": 1.0})] * 2),
+        plot_heat_maps([HeatMap("Payoff", values, "CD", "CD", "own", "other")] * 2),
+        plot_curves([Curves("Stock", {"stock": np.zeros(3)}, {"rest": 1.0})] * 2),
     ):
         file = io.BytesIO()
         figure.savefig(file, format="png")
@@ -28,5 +28,5 @@ def test_figures_can_be_saved_without_a_display():
 
 
 def test_a_single_step_is_a_dot():
-    figure = curves([Curves("Price", {"price": np.array([3.0])})])
+    figure = plot_curves([Curves("Price", {"price": np.array([3.0])})])
     assert figure.axes[0].lines[0].get_marker() == "o"

@@ -222,7 +222,7 @@ class CoinGame(Environment):
         return coin_metrics(statistics)
 
     def render(self, state: EnvState, params: EnvParams) -> np.ndarray:
-        """Draws the grid with players as squares and coins as discs, each in its own corner of its cell."""
+        """Renders the grid with players as squares and coins as discs, each in its own corner of its cell."""
         del params
         cells = np.array([state.red, state.blue, state.red_coin, state.blue_coin])
         return render(cells, self.size)

@@ -30,7 +30,7 @@ SHAPES = _shapes()
 
 
 def render(cells: np.ndarray, size: int) -> np.ndarray:
-    """Draws a grid with red, blue, red coin and blue coin on `cells` `[4]`; none where that is negative.
+    """Renders a grid with red, blue, red coin and blue coin on `cells` `[4]`; none where that is negative.
 
     Returns:
         RGB, uint8 `[size * PIXELS, size * PIXELS, 3]`.

@@ -48,7 +48,7 @@ COIN, SMALL_COIN, ARROWS = _disc(PIXELS, 0.55), _disc(PIXELS // 2, 0.75), _arrow
 
 
 def render(players: Sequence[Player], type_1: Any) -> np.ndarray:
-    """Draws the grid, x to the right and y down, and under it what each player carries.
+    """Renders the grid, x to the right and y down, and under it what each player carries.
 
     Players are triangles that point ahead, on ice while they are frozen. Beams are seen for one step.
 

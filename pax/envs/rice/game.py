@@ -148,7 +148,7 @@ class ClimateGame(Environment):
         return metrics
 
     def render(self, state: EnvState, params: Any) -> Any:
-        """Draws a figure of an episode: climate, output, consumption, mitigation and savings by year."""
+        """Plots an episode: climate, output, consumption, mitigation and savings by year."""
         return plot(state, params)
 
     def _decisions(self, actions: jax.Array, params: Any) -> Decisions:

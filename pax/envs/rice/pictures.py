@@ -28,7 +28,7 @@ OF_REGIONS = (
 
 
 def plot(state: EnvState, params: EnvParams) -> Figure:
-    """Draws six panels over the years: climate; output, consumption, mitigation and savings by region.
+    """Plots six panels over the years: climate; output, consumption, mitigation and savings by region.
 
     Args:
         state: of one episode, every leaf with a leading time axis `[T, ...]`, or a single one.
