@@ -81,6 +81,13 @@ class Agent:
                 raise ConfigError(f"{name} is no setting of {cls.__name__}: {remedy}")
         return cls(env.observation_space(seat), env.action_space(seat), **hyperparameters)
 
+    def wrong_game(self, games: str) -> ConfigError:
+        """Returns the error of an agent that plays `games` only, and whose spaces are of another game."""
+        return ConfigError(
+            f"{type(self).__name__} plays {games} only, and this game has observations "
+            f"{self.observation_space} and actions {self.action_space}: choose another agent for this seat"
+        )
+
     def describe(self) -> dict[str, Any]:
         """Returns the class and hyper-parameters of the agent, as JSON values."""
         fields = {

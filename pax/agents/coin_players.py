@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.envs.coin_game.game import DOWN, LEFT, NO_COIN, NUM_PLANES, RIGHT, STAY, UP
 from pax.envs.spaces import Box, Dict, Discrete, Space
-from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 TWO_COINS, ONE_COIN = Discrete(5), Discrete(4)
@@ -54,11 +53,7 @@ class Greedy(Agent):
         super().__post_init__()
         size = size_of_grid(self.observation_space, self.action_space)
         if size is None:
-            raise ConfigError(
-                f"{type(self).__name__} plays the coin game only, and this game has observations "
-                f"{self.observation_space} and actions {self.action_space}: choose another agent for "
-                "this seat"
-            )
+            raise self.wrong_game("the coin game")
         self.size = size
 
     def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
@@ -197,10 +192,7 @@ class Stay(Agent):
         observations, actions = self.observation_space, self.action_space
         coin_game = size_of_grid(observations, actions) is not None
         if actions != TWO_COINS or not (coin_game or isinstance(observations, Dict)):
-            raise ConfigError(
-                "Stay plays the coin game with two coins and in-the-matrix only, and this game has "
-                f"observations {observations} and actions {actions}: choose another agent for this seat"
-            )
+            raise self.wrong_game("the coin game with two coins and in-the-matrix")
 
     def act(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array

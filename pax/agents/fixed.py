@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.envs.iterated_tensor_game import MAX_PLAYERS
 from pax.envs.spaces import Box, Discrete, Space
-from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 
@@ -52,14 +51,8 @@ class Reactive(Agent):
         super().__post_init__()
         num_players = count_players(self.observation_space, self.action_space)
         if num_players is None or num_players > self.max_players:
-            games = "two-player matrix games" + (
-                " and n-player ones" if self.max_players > 2 else ""
-            )
-            raise ConfigError(
-                f"{type(self).__name__} plays {games} only, and this game has observations "
-                f"{self.observation_space} and actions {self.action_space}: choose another agent for "
-                "this seat"
-            )
+            others = " and n-player ones" if self.max_players > 2 else ""
+            raise self.wrong_game(f"two-player matrix games{others}")
 
     @property
     def _draws(self) -> bool:

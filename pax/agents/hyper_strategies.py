@@ -4,58 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
-
 from pax.agents.agent import Agent
-from pax.envs.matrix_game_statistics import NUM_STATES
-from pax.envs.spaces import Box
-from pax.errors import ConfigError
-from pax.types import MemoryState, PyTree, TrainingState
+from pax.agents.memory_one import MemoryOne
 
 
 @dataclasses.dataclass
-class FixedPolicy(Agent):
-    """Plays the same logits of P(C | CC, CD, DC, DD, START) whatever it observes.
+class FixedPolicy(MemoryOne):
+    """Plays the logits of its probabilities, which are no settings, whatever it observes.
 
     Raises:
         ConfigError: if actions are not five logits.
     """
 
-    logits = (0.0, 0.0, 0.0, 0.0, 0.0)
+    probabilities: tuple[float, ...] = dataclasses.field(default=(0.5,) * 5, init=False)
+    """P(C | CC), P(C | CD), P(C | DC), P(C | DD), P(C | START)."""
 
     def __post_init__(self) -> None:
+        Agent.__post_init__(self)
+        if not self._plays_policies:
+            raise self.wrong_game("the infinite matrix game")
         super().__post_init__()
-        if self.action_space != Box((NUM_STATES,)):
-            raise ConfigError(
-                f"{type(self).__name__} plays the infinite matrix game only, and this game has actions "
-                f"{self.action_space}: choose another agent for this seat"
-            )
-
-    def act(
-        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
-    ) -> tuple[jax.Array, MemoryState]:
-        del state, drawn
-        batch = observations.shape[:-1]
-        return jnp.broadcast_to(jnp.array(self.logits), (*batch, NUM_STATES)), memory
 
 
 @dataclasses.dataclass
 class HyperAltruistic(FixedPolicy):
-    """Always C."""
+    """Always cooperates."""
 
-    logits = (20.0, 20.0, 20.0, 20.0, 20.0)
+    probabilities: tuple[float, ...] = dataclasses.field(default=(1.0,) * 5, init=False)
 
 
 @dataclasses.dataclass
 class HyperDefect(FixedPolicy):
-    """Always D."""
+    """Always defects."""
 
-    logits = (-20.0, -20.0, -20.0, -20.0, -20.0)
+    probabilities: tuple[float, ...] = dataclasses.field(default=(0.0,) * 5, init=False)
 
 
 @dataclasses.dataclass
 class HyperTFT(FixedPolicy):
-    """Tit-for-tat: starts with C, then copies the other player's last action."""
+    """Plays tit-for-tat: starts with C, then copies the other player's last action."""
 
-    logits = (20.0, -20.0, 20.0, -20.0, 20.0)
+    probabilities: tuple[float, ...] = dataclasses.field(
+        default=(1.0, 0.0, 1.0, 0.0, 1.0), init=False
+    )

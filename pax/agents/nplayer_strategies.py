@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.agents.fixed import count_players
 from pax.envs.spaces import Discrete
-from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 
@@ -29,11 +28,7 @@ class NPlayerTitForTat(Agent):
         super().__post_init__()
         num_players = count_players(self.observation_space, self.action_space)
         if num_players is None:
-            raise ConfigError(
-                f"{type(self).__name__} plays n-player games with two actions only, and this game has "
-                f"observations {self.observation_space} and actions {self.action_space}: choose another "
-                "agent for this seat"
-            )
+            raise self.wrong_game("n-player games with two actions")
         self.num_players = num_players
 
     def act(
@@ -94,11 +89,8 @@ class TitForTatDefect(NPlayerTitForTat):
 
 
 @dataclasses.dataclass
-class TitForTatHarsh(NPlayerTitForTat):
-    """C only if all the others cooperated: `TitForTatDefect` by another name."""
-
-    def answer(self, own: jax.Array, defectors: jax.Array, num_others: int) -> jax.Array:
-        return defectors > 0
+class TitForTatHarsh(TitForTatDefect):
+    """Cooperates only if all the others did: `TitForTatDefect` by its second published name."""
 
 
 @dataclasses.dataclass

@@ -66,8 +66,8 @@ def test_other_games_are_refused(strategy, actions):
     with pytest.raises(ConfigError) as error:
         strategy(observations, actions)
     assert str(error.value) == (
-        f"{strategy.__name__} plays the infinite matrix game only, and this game has actions {actions}: "
-        "choose another agent for this seat"
+        f"{strategy.__name__} plays the infinite matrix game only, and this game has observations "
+        f"{observations} and actions {actions}: choose another agent for this seat"
     )
 
 
