@@ -33,14 +33,6 @@ class StepDraw:
     start: tuple[tuple[Any, ...], Any] | None
     """That episode, as `reset` gives it; None: too large to be drawn ahead."""
 
-    @classmethod
-    def ahead(cls, env: Environment, key: jax.Array, params: Any) -> StepDraw:
-        """Returns what `Environment.draw` returns."""
-        key, reset_key = jax.random.split(key)
-        sizes = [leaf.size for leaf in jax.tree.leaves(jax.eval_shape(env.reset, key, params))]
-        start = env.reset(reset_key, params) if sum(sizes) <= MAX_DRAWN else None
-        return cls(key, reset_key, start)
-
     def unless(
         self,
         over: jax.Array,
@@ -102,6 +94,12 @@ class Adapter(Environment):
     """
 
     auto_resets = True
+
+    def draw(self, key: jax.Array, params: Any) -> StepDraw:
+        key, reset_key = jax.random.split(key)
+        sizes = [leaf.size for leaf in jax.tree.leaves(jax.eval_shape(self.reset, key, params))]
+        start = self.reset(reset_key, params) if sum(sizes) <= MAX_DRAWN else None
+        return StepDraw(key, reset_key, start)
 
     def _outcome(
         self,

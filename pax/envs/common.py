@@ -36,33 +36,38 @@ def real_number(name: str, value: Any, remedy: str) -> float:
     raise ConfigError(f"{name} is {short(value)}: {remedy}")
 
 
-def check_payoff(
-    payoff: Any, shape: tuple[int, ...], remedy: str, unread: Sequence[tuple[int, ...]] = ()
+def check_numbers(
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    remedy: str,
+    unread: Sequence[tuple[int, ...]] = (),
 ) -> None:
-    """Checks what a game pays.
+    """Checks a setting that is an array of numbers, such as payoffs.
 
     Args:
-        payoff: array or nested sequence of numbers.
+        name: of the setting.
+        value: array or nested sequence of numbers.
         shape: that it must have.
         remedy: what to give, for the message.
-        unread: cells that can never be paid, and may hold anything.
+        unread: cells that are never read, and may hold anything.
 
     Raises:
         ConfigError: if it has another shape, or a number that float32 cannot hold.
     """
     try:
-        cells = np.array(payoff, dtype=object)
+        cells = np.array(value, dtype=object)
     except ValueError:  # ragged
         cells = np.empty((), dtype=object)
     numbers = np.empty((), dtype=object)
     if cells.shape == shape:
         numbers = np.array([cells[at] for at in np.ndindex(shape) if at not in unread])
     if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
-        raise ConfigError(f"payoff is {payoff}: {remedy}")
+        raise ConfigError(f"{name} is {value}: {remedy}")
     with np.errstate(over="ignore"):
         finite = np.isfinite(numbers.astype(np.float32))
     if not finite.all():
-        raise ConfigError(f"payoff is {payoff}: give finite numbers only")
+        raise ConfigError(f"{name} is {value}: give finite numbers only")
 
 
 def per_part(metric: str, parts: Sequence[str], values: Any) -> dict[str, jax.Array]:

@@ -68,10 +68,6 @@ class Cournot(Environment):
         self.num_inner_steps = num_inner_steps
         self.num_players = num_players
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(  # type: ignore[override]
         self, a: float = 100.0, b: float = 1.0, marginal_cost: float = 10.0
     ) -> EnvParams:

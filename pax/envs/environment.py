@@ -38,8 +38,8 @@ class Environment:
 
     @property
     def default_params(self) -> Any:
-        """The parameters of the game as it is usually played; of one without any, `()`."""
-        return ()
+        """What `make_params` makes of no settings; of a game without any, `()`."""
+        return () if type(self).make_params is Environment.make_params else self.make_params()
 
     def make_params(self, **settings: Any) -> Any:
         """Makes the parameters as a config gives them; what is not given keeps its default.

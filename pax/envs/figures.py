@@ -102,17 +102,15 @@ def plot_curves(panels: Sequence[Curves]) -> Figure:
     return figure
 
 
-def plot_choices(
-    players: Sequence[str], actions: np.ndarray, names: Sequence[str], rewards: np.ndarray
-) -> Figure:
+def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray) -> Figure:
     """Plots what players of a matrix game chose over the steps of an episode, and what they got.
 
     Args:
-        players: their names.
         actions: `[T, players]`, each an index into `names`.
         names: of the actions.
         rewards: `[T, players]`.
     """
+    players = [f"player {player + 1}" for player in range(actions.shape[1])]
     figure = new_figure((6.4, 1.4 + 0.4 * len(players) + 2.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1 + 0.4 * len(players), 2.4))
     upper.imshow(

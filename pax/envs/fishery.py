@@ -80,10 +80,6 @@ class Fishery(Environment):
         self.num_inner_steps = num_inner_steps
         self.num_players = num_players
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(  # type: ignore[override]
         self,
         g: float = 0.15,

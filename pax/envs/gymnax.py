@@ -48,10 +48,6 @@ class Gymnax(Adapter):
         self._params = params
         self._spaces = self._spaces_for(params)
 
-    @property
-    def default_params(self) -> Any:
-        return self.make_params()
-
     def make_params(self, **settings: Any) -> Any:
         known = self.param_settings()
         for key, value in settings.items():
@@ -97,9 +93,6 @@ class Gymnax(Adapter):
         observation, inner = self._env.reset_env(key, params)
         state = EnvState(fixed_types(inner), EpisodeTotals.zeros(1), jnp.int32(0))
         return (self._observation(observation),), state
-
-    def draw(self, key: jax.Array, params: Any) -> StepDraw:
-        return StepDraw.ahead(self, key, params)
 
     def transition(
         self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any

@@ -62,10 +62,6 @@ class InfiniteMatrixGame(Environment):
         check_steps(num_inner_steps)
         self.num_inner_steps = num_inner_steps
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(  # type: ignore[override]
         self, payoff: Payoff = PAYOFFS["ipd"], gamma: float = 0.96
     ) -> EnvParams:

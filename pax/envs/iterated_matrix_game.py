@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import check_items, check_kind
-from pax.envs.common import check_payoff, check_steps
+from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.matrix_game_statistics import (
     ACTIONS,
@@ -85,10 +85,6 @@ class IteratedMatrixGame(Environment):
                     f"show_payoff_to is {self.show_payoff_to}: this game has the players 0 and 1"
                 )
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(self, payoff: Payoff = PAYOFFS["ipd"]) -> EnvParams:  # type: ignore[override]
         params = EnvParams(payoff_matrix=payoff)
         self.check_params(params)
@@ -96,7 +92,7 @@ class IteratedMatrixGame(Environment):
 
     def check_params(self, params: EnvParams) -> None:
         remedy = "give 4 rows (CC, CD, DC, DD) of 2 numbers (player 1, player 2)"
-        check_payoff(params.payoff_matrix, (4, 2), remedy)
+        check_numbers("payoff", params.payoff_matrix, (4, 2), remedy)
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del key
@@ -146,7 +142,7 @@ class IteratedMatrixGame(Environment):
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         rewards = np.asarray(params.payoff_matrix, np.float32)[2 * played[:, 0] + played[:, 1]]
-        return plot_choices(("player 1", "player 2"), played, ACTIONS, rewards)
+        return plot_choices(played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Plots a heat map of each player's payoffs, as a matplotlib figure."""

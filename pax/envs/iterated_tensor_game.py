@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_number, short
-from pax.envs.common import check_payoff, check_steps
+from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import EnvState
 from pax.envs.matrix_game_statistics import (
@@ -90,10 +90,6 @@ class IteratedTensorGame(Environment):
         """What player i sees: its own last action, then those of the players after it; or START."""
         return joint_states(self.num_players)
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(self, payoff: Payoff = ()) -> EnvParams:  # type: ignore[override]
         """Makes the parameters of a payoff table; () is `social_dilemma` for as many players.
 
@@ -111,7 +107,9 @@ class IteratedTensorGame(Environment):
     def check_params(self, params: EnvParams) -> None:
         last = self.num_players
         remedy = f"give {last + 1} rows (0 to {last} defectors) of 2 numbers (own C, own D)"
-        check_payoff(params.payoff_table, (last + 1, 2), remedy, unread=[(0, 1), (last, 0)])
+        check_numbers(
+            "payoff", params.payoff_table, (last + 1, 2), remedy, unread=[(0, 1), (last, 0)]
+        )
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del key, params
@@ -180,8 +178,7 @@ class IteratedTensorGame(Environment):
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         table = np.asarray(params.payoff_table, np.float32)
         rewards = table[played.sum(axis=1, keepdims=True), played]
-        names = [f"player {player + 1}" for player in range(self.num_players)]
-        return plot_choices(names, played, ACTIONS, rewards)
+        return plot_choices(played, ACTIONS, rewards)
 
     def render(self, state: EnvState, params: EnvParams) -> Any:
         """Plots a heat map of the payoff table, as a matplotlib figure."""

@@ -78,10 +78,6 @@ class JaxMARL(Adapter):
             to_action_space(self._env.action_space(agent), name) for agent in self._agents
         ]
 
-    @property
-    def default_params(self) -> dict[str, Any]:
-        return {}
-
     def make_params(self, **settings: Any) -> dict[str, Any]:
         for key in settings:
             raise ConfigError(
@@ -94,9 +90,6 @@ class JaxMARL(Adapter):
         shown, inner = self._env.reset(key)
         totals = EpisodeTotals.zeros(self.num_players)
         return self._observations(shown), EnvState(strong_types(inner), totals, jnp.int32(0))
-
-    def draw(self, key: jax.Array, params: Any) -> StepDraw:
-        return StepDraw.ahead(self, key, params)
 
     def transition(
         self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any

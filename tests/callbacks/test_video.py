@@ -23,7 +23,7 @@ from pax.errors import ConfigError
 from pax.learners import Frozen
 from pax.roles import Role
 
-WHAT = ("players", "actions", "names", "rewards")
+WHAT = ("actions", "names", "rewards")
 
 
 def make_trainer(env, agents, workdir):
@@ -115,7 +115,7 @@ def test_the_picture_of_the_infinite_game_shows_both_policies_over_time():
 
 def test_a_figure_of_choices_counts_them():
     actions = np.array([[0, 0], [0, 1], [0, 1]])
-    figure = figures.plot_choices(("a", "b"), actions, ("C", "D"), np.zeros((3, 2)))
+    figure = figures.plot_choices(actions, ("C", "D"), np.zeros((3, 2)))
     assert figure.axes[0].get_title().endswith("steps of each: CC 1, CD 2")
     assert figure.axes[0].images[0].get_array().tolist() == [[0, 0, 0], [0, 1, 1]]
 

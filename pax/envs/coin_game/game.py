@@ -13,7 +13,7 @@ from flax import struct
 from pax.checks import WHOLE, check_kind, check_number, short
 from pax.envs.coin_game.picture import render
 from pax.envs.coin_game.statistics import CoinCounts, coin_metrics, count_coins
-from pax.envs.common import check_payoff, check_steps
+from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
@@ -124,10 +124,6 @@ class CoinGame(Environment):
                 "32 bits can count: give a smaller size, or tabular=False"
             )
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(self, payoff: Payoff = PAYOFF) -> EnvParams:  # type: ignore[override]
         self.check_params(EnvParams(payoff_matrix=payoff))
         return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))
@@ -137,7 +133,7 @@ class CoinGame(Environment):
             "give 2 rows (red, blue) of 3 numbers (takes red, takes blue, loses its "
             "own to the other)"
         )
-        check_payoff(params.payoff_matrix, (2, 3), remedy)
+        check_numbers("payoff", params.payoff_matrix, (2, 3), remedy)
 
     def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del params

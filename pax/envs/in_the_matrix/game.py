@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_number, short
-from pax.envs.common import check_payoff, check_steps
+from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.in_the_matrix import grid, rules, view
 from pax.envs.in_the_matrix.grid import Player
@@ -105,10 +105,6 @@ class InTheMatrix(Environment):
         self.fixed_coin_location = fixed_coin_location
         self.num_players = num_players
 
-    @property
-    def default_params(self) -> EnvParams:
-        return self.make_params()
-
     def make_params(  # type: ignore[override]
         self, payoff: Payoff = PAYOFFS["ipd"], freeze_penalty: int = 5
     ) -> EnvParams:
@@ -122,7 +118,7 @@ class InTheMatrix(Environment):
             "give 2 matrices (player 1, player 2) of 2 rows (type of player 1) of 2 "
             "numbers (type of player 2)"
         )
-        check_payoff(params.payoff_matrix, (2, 2, 2), remedy)
+        check_numbers("payoff", params.payoff_matrix, (2, 2, 2), remedy)
         try:
             freeze = np.asarray(params.freeze_penalty)
         except ValueError:  # ragged

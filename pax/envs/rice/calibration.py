@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from pax.envs.common import check_numbers
 from pax.errors import ConfigError, nearest
 
 CALIBRATIONS = (5, 27)
@@ -198,7 +199,8 @@ def check_params(params: EnvParams, num_regions: int) -> None:
     for field in dataclasses.fields(params):
         name, value = field.name, getattr(params, field.name)
         shape = (num_regions,) if name in regions else np.shape(GLOBALS.get(name, 0.0))
-        check_numbers(name, value, shape)
+        size = " x ".join(map(str, shape))
+        check_numbers(name, value, shape, f"give {size} numbers" if size else "give one number")
         numbers = np.asarray(value, np.float64)
         if name in POSITIVE and (numbers <= 0).any():
             raise ConfigError(f"{name} is {value}: give positive numbers only")
@@ -215,18 +217,3 @@ def check_params(params: EnvParams, num_regions: int) -> None:
         raise ConfigError(
             f"risk_aversion is {params.risk_aversion}: give any other number, for which utility is defined"
         )
-
-
-def check_numbers(name: str, value: Any, shape: Iterable[int]) -> None:
-    """Raises ConfigError unless `value` is an array or nested sequence of finite numbers, `shape`."""
-    try:
-        numbers = np.asarray(value)
-    except ValueError:  # ragged
-        numbers = np.empty((0, 0))
-    if numbers.shape != shape or numbers.dtype.kind not in "iuf":
-        size = " x ".join(map(str, shape))
-        what = f"{size} numbers" if size else "one number"
-        raise ConfigError(f"{name} is {value}: give {what}")
-    with np.errstate(over="ignore"):
-        if not np.isfinite(numbers.astype(np.float32)).all():
-            raise ConfigError(f"{name} is {value}: give finite numbers only")

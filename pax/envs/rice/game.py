@@ -28,6 +28,12 @@ from pax.errors import ConfigError
 SAVINGS, MITIGATION, EXPORT_LIMIT, TARIFFS = range(4)
 """Where an action holds what; desired imports follow the tariffs, one per region."""
 
+WORLD = (
+    *("temperature", "carbon", "forcing", "land_emissions", "labor", "capital"),
+    *("gross_output", "consumption", "investment", "balance"),
+)
+"""What everybody observes in the games without a club, in this order."""
+
 OF_REGIONS = (
     "labor",
     "capital",
@@ -68,10 +74,6 @@ class ClimateGame(Environment):
         self.has_mediator = has_mediator
         self.num_players = num_regions + int(has_mediator)
 
-    @property
-    def default_params(self) -> Any:
-        return self.make_params()
-
     def make_params(self, **settings: Any) -> Any:
         return calibration.make_params(
             self.params_class, self.num_regions, self.params_defaults, settings
@@ -99,8 +101,7 @@ class ClimateGame(Environment):
         observations = self._observations(after, outcome, joint, params)
         rewards = self._rewards(state, after, outcome, params)
         info = {"temperature": after.temperature, "carbon": after.carbon}
-        for name in OF_REGIONS:
-            info[name] = getattr(outcome if hasattr(outcome, name) else after, name)
+        info |= {name: _look_up(name, after, outcome) for name in OF_REGIONS}
         return observations, after, rewards, after.inner_t >= self.num_inner_steps, info
 
     def observation_space(self, player: int) -> Space:
@@ -166,6 +167,16 @@ class ClimateGame(Environment):
     ) -> tuple[jax.Array, ...]:
         """What each player gets for a step."""
         raise NotImplementedError
+
+
+def observe(state: EnvState, outcome: Outcome, *names: str) -> jax.Array:
+    """Returns the steps played, and then the named numbers of a state or an outcome, in one vector."""
+    numbers = [jnp.atleast_1d(_look_up(name, state, outcome)) for name in names]
+    return jnp.concatenate([state.inner_t.astype(numbers[0].dtype)[None], *numbers])
+
+
+def _look_up(name: str, state: EnvState, outcome: Outcome) -> jax.Array:
+    return getattr(outcome if hasattr(outcome, name) else state, name)
 
 
 def regional_decisions(actions: jax.Array) -> Decisions:

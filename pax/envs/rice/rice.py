@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.envs.rice.dynamics import Decisions, EnvState, Outcome
-from pax.envs.rice.game import ClimateGame, regional_decisions
+from pax.envs.rice.game import WORLD, ClimateGame, observe, regional_decisions
 
 
 class Rice(ClimateGame):
@@ -42,26 +42,9 @@ class Rice(ClimateGame):
         self, state: EnvState, outcome: Outcome, actions: jax.Array, params: Any
     ) -> tuple[jax.Array, ...]:
         del params
-        dtype = actions.dtype
-        shared = jnp.concatenate(
-            [
-                state.inner_t.astype(dtype)[None],
-                state.temperature,
-                state.carbon,
-                outcome.forcing[None],
-                outcome.land_emissions[None],
-                state.labor,
-                state.capital,
-                outcome.gross_output,
-                outcome.consumption,
-                outcome.investment,
-                state.balance,
-                outcome.tariff_revenue,
-                outcome.carbon_price,
-                state.club_membership,
-            ]
-        )
-        index = jnp.arange(self.num_regions, dtype=dtype)
+        names = (*WORLD, "tariff_revenue", "carbon_price", "club_membership")
+        shared = observe(state, outcome, *names)
+        index = jnp.arange(self.num_regions, dtype=actions.dtype)
         own = jnp.stack([outcome.damages, outcome.abatement_cost, outcome.production], axis=1)
         seen = actions.ravel()
         observations = tuple(
@@ -69,7 +52,7 @@ class Rice(ClimateGame):
             for region in range(self.num_regions)
         )
         if self.has_mediator:
-            nothing = jnp.zeros(3, dtype)
+            nothing = jnp.zeros(3, actions.dtype)
             mediator = jnp.concatenate([nothing[:1], shared, nothing, seen])
             observations = (mediator, *observations)
         return observations

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pax.envs.common import real_number
 from pax.envs.rice.dynamics import Decisions, EnvState, Outcome
-from pax.envs.rice.game import ClimateGame, regional_decisions
+from pax.envs.rice.game import WORLD, ClimateGame, observe, regional_decisions
 from pax.errors import ConfigError
 
 
@@ -58,31 +58,10 @@ class SarlRice(ClimateGame):
     def _observations(
         self, state: EnvState, outcome: Outcome, actions: jax.Array, params: Any
     ) -> tuple[jax.Array, ...]:
-        del params
-        observation = jnp.concatenate(
-            [
-                state.inner_t.astype(actions.dtype)[None],
-                state.temperature,
-                state.carbon,
-                outcome.forcing[None],
-                outcome.land_emissions[None],
-                state.labor,
-                state.capital,
-                outcome.gross_output,
-                outcome.consumption,
-                outcome.investment,
-                state.balance,
-                state.productivity,
-                state.intensity,
-                outcome.mitigation_cost,
-                outcome.damages,
-                outcome.abatement_cost,
-                outcome.production,
-                outcome.utility,
-                outcome.social_welfare,
-            ]
-        )
-        return (observation,)
+        del actions, params
+        of_regions = ("productivity", "intensity", "mitigation_cost", "damages", "abatement_cost")
+        results = ("production", "utility", "social_welfare")
+        return (observe(state, outcome, *WORLD, *of_regions, *results),)
 
     def _rewards(
         self, before: EnvState, after: EnvState, outcome: Outcome, params: Any
