@@ -40,10 +40,10 @@ def size_of_grid(observations: Space, actions: Space) -> int | None:
 
 @dataclasses.dataclass
 class Greedy(Agent):
-    """Takes a shortest way to one of the coins, up or down first, and stays where it is once it is there.
+    """Takes a shortest path to one of the coins, rows before columns, and stays once it is there.
 
-    Distances are moves on the torus. A coin that is not there, in the game with one coin, is farther than any
-    that is. Observations may have any of the forms of `CoinGame`.
+    Distances are moves on the torus. In the game with one coin, the absent coin counts as farther than the
+    other one. Observations may have any of the forms of `CoinGame`.
 
     Raises:
         ConfigError: if the game is not the coin game.
@@ -74,7 +74,7 @@ class Greedy(Agent):
         return actions.astype(jnp.int32), memory
 
     def _cells(self, observations: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Where it is itself, its coin and the other's, `[B]` each; `NO_COIN` if there is none."""
+        """Returns the cells `[B]` of the player, its coin and the other's; `NO_COIN` if there is none."""
         num_cells = self.size**2
         if isinstance(self.observation_space, Box):
             batch = observations.shape[: observations.ndim - len(self.observation_space.shape)]
@@ -91,7 +91,7 @@ class Greedy(Agent):
         return others // num_cells, own_coin, other_coin
 
     def _way(self, cell: jax.Array, coin: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Rows down and columns to the right to go from `cell`, `[2, B]`, and how many moves that is."""
+        """Returns rows down and columns right from `cell` to `coin`, `[2, B]`, and the moves, `[B]`."""
         ahead = jnp.stack(divmod(coin, self.size)) - jnp.stack(divmod(cell, self.size))
         back = (self.size - 1) // 2
         way = (ahead + back) % self.size - back
@@ -118,7 +118,7 @@ class EvilGreedy(Greedy):
 
 @dataclasses.dataclass
 class RandomGreedy(Greedy):
-    """Goes to the nearer coin, and to either with equal probability if both are as near."""
+    """Goes to the nearer coin, and to either with equal probability if both are equally near."""
 
     def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
         return jax.random.bernoulli(key, shape=batch)
@@ -129,7 +129,7 @@ class RandomGreedy(Greedy):
 
 @dataclasses.dataclass
 class OwnCoins(Greedy):
-    """Goes to the coin of its own colour, and while there is none keeps off the other's.
+    """Goes to the coin of its own colour, and avoids the other's while there is none.
 
     It leaves the row of the other's coin, or stays out of it: a deterministic relative of `AlwaysCooperate`.
     """
@@ -153,8 +153,9 @@ class OwnCoins(Greedy):
 class AlwaysCooperate(Greedy):
     """Makes the move that leads nearest to its own coin, or, while there is none, farthest from the other's.
 
-    Of moves that lead as far it draws one. In the game with one coin this is the published player that always
-    cooperates (Aghajohari et al. 2024, arxiv.org/abs/2405.01035), where the greedy ones always defect.
+    Among equally good moves it draws one uniformly. In the game with one coin this is the published player
+    that always cooperates (Aghajohari et al. 2024, arxiv.org/abs/2405.01035), where the greedy ones always
+    defect.
     """
 
     def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
@@ -173,7 +174,7 @@ class AlwaysCooperate(Greedy):
             self._way(after, jnp.broadcast_to(coin, after.shape))[1]
             for coin in (own_coin, other_coin)
         )
-        # Less than a move, it decides between those that are equally far.
+        # Drawn numbers are below 1, the length of a move: they only break ties.
         away = (other_distances + drawn).argmax(axis=0)
         towards = (own_distances + drawn).argmin(axis=0)
         return jnp.where(own_coin == NO_COIN, away, towards).astype(jnp.int32), memory

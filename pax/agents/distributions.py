@@ -115,7 +115,7 @@ class Gaussian:
             exists = np.isfinite(bound)
             if not exists.any():
                 continue
-            # Tails of 1e-23 are none, and CPUs are slow with smaller numbers.
+            # Tails below 1e-23 are negligible, and CPUs are slow with denormal numbers.
             edge = np.where(exists, bound, np.float32(0.0))
             z = jnp.clip(sign * (edge - self.mean) / self.std, -10.0, 10.0)
             log_tail = log_normal_cdf(z)
@@ -128,7 +128,7 @@ class Gaussian:
 
     @property
     def _entries(self) -> tuple[int, ...]:
-        """The axes of an action."""
+        """Returns the axes of an action."""
         return tuple(range(-len(self.space.shape), 0))
 
 
@@ -171,9 +171,9 @@ def num_outputs(space: Space) -> int:
 def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> Distribution:
     """Makes the distribution over `space` that outputs `[..., num_outputs(space)]` of a network describe.
 
-    Logits, or means and then what makes standard deviations. Between two finite bounds, the mean lies
-    between them, and half their distance is the unit of the standard deviation. Elsewhere `scale` is the
-    unit, and means count from the finite bound, if there is one.
+    These are logits, or means followed by inputs of the standard deviations. Between two finite bounds, the
+    mean lies between them, and half their distance is the unit of the standard deviation. Elsewhere `scale`
+    is the unit, and means count from the finite bound, if there is one.
     """
     if isinstance(space, Discrete):
         return Categorical.from_logits(outputs)
@@ -187,13 +187,13 @@ def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> D
     width = np.where(bounded, high, 0.0) - np.where(bounded, low, 0.0)
     within, beyond = origin + width * jax.nn.sigmoid(mean), origin + scale * mean
     unit = jnp.where(bounded, width / 2, scale)
-    # Added, not a maximum: that would have no gradient where it is most needed.
+    # Added, as a maximum would have no gradient where the deviation is smallest.
     std = unit * (softplus(spread) + MIN_STD)
     return Gaussian(jnp.where(bounded, within, beyond), std, space)
 
 
 def _bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Those of every entry, as scalars where all have the same: compilers make more of these."""
+    """Returns the bounds of every entry, as scalars if all are equal, which XLA compiles to faster code."""
     return np.asarray(space.low, np.float32), np.asarray(space.high, np.float32)
 
 
@@ -203,7 +203,7 @@ def softplus(x: jax.Array) -> jax.Array:
     return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(-jnp.abs(x)))
 
 
-# Written down, as the parts have no derivative at 0, where untrained policies are.
+# Given explicitly, as abs and maximum have no derivative at 0, where untrained policies are.
 softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
 
 
@@ -219,7 +219,7 @@ def log_normal_cdf(z: jax.Array) -> jax.Array:
 
 
 def _log_normal_cdf(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The logarithm, and its derivative."""
+    """Returns log P(x <= z) and its derivative."""
     square = 0.5 * jnp.square(z)
     t = 1.0 / (1.0 + math.sqrt(0.125) * jnp.abs(z))
     fit = jnp.full_like(t, ERFCC[-1])

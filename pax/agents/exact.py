@@ -1,7 +1,7 @@
-"""Learners of the infinite matrix game that know its value, and climb along exact gradients.
+"""Learners of the infinite matrix game that know its value and follow exact gradients.
 
-They learn while they play: every step of the game is a policy, and after it the players move on, all at the
-same time. What one remembers is what it has learned, so that each environment has a learner of its own.
+They learn while they play: every step of the game is a joint policy, after which all players update theirs
+simultaneously. The learned logits are the memory, so that each environment has a learner of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pax.envs.matrix_game_statistics import NUM_STATES
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
-# What is seen of the other player is a probability in float32: no logit beyond this can be told from it.
+# Players observe probabilities in float32, from which larger logits cannot be recovered.
 MAX_LOGIT = 16.0
 LOLA_FORMS = ("stop_gradient", "taylor", "full")
 # In the memory, after the logits: nothing learned yet, an episode begins, or the last step was seen.
@@ -85,7 +85,7 @@ class ExactLearner(Agent):
         return Slopes(by_own[mine], by_other[mine], by_own[theirs], by_other[theirs])
 
     def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
-        """Returns where the logits `[5]` go, given those of the other player."""
+        """Returns the direction in which the logits `[5]` move, given those of the other player."""
         raise NotImplementedError
 
     def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
@@ -117,7 +117,7 @@ class ExactLearner(Agent):
 
 @dataclasses.dataclass
 class Static(ExactLearner):
-    """Draws a policy and keeps it."""
+    """Draws a policy once and keeps it."""
 
     learning_rate: float = 0.0
 
@@ -169,10 +169,10 @@ class LOLAExact(ExactLearner):
             return following - other
 
         def back(slope: jax.Array) -> jax.Array:
-            """The gradient of slope . move(own)."""
+            """Returns the gradient of slope . move(own)."""
             if self.look_ahead_steps > 1:
                 return jax.vjp(move, own)[1](slope)[0]
-            # Mixed derivatives commute: this is how dU / d own turns along the slope, which is less work.
+            # Mixed derivatives commute: the derivative of dU / d own along the slope costs less.
             _, turned = jax.jvp(lambda y: self.slopes(own, y).theirs_by_own, (other,), (slope,))
             return self.look_ahead_rate * turned
 
@@ -184,7 +184,7 @@ class LOLAExact(ExactLearner):
         shaped = here.mine_by_own + back(here.mine_by_other)
         if self.form == "stop_gradient":
             return shaped
-        # dV / d other . move changes in one more way, which is how dV / d own turns along the move.
+        # The other term of d/d own [dV / d other . move] is the derivative of dV / d own along the move.
         _, turned = jax.jvp(lambda y: self.slopes(own, y).mine_by_own, (other,), (moved,))
         return shaped + turned
 
@@ -212,7 +212,7 @@ class SOSExact(ExactLearner):
         here = self.slopes(own, other)
 
         def turned(moves: jax.Array, of: str, by_own: bool) -> jax.Array:
-            """How a slope changes as one player's logits move."""
+            """Returns the directional derivative of a slope as one player's logits move."""
             if by_own:
                 return jax.jvp(lambda x: getattr(self.slopes(x, other), of), (own,), (moves,))[1]
             return jax.jvp(lambda y: getattr(self.slopes(own, y), of), (other,), (moves,))[1]

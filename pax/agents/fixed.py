@@ -14,7 +14,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 
 def count_players(observations: Space, actions: Space) -> int | None:
-    """Returns how many players a game has in which everybody sees the last joint action of two actions each.
+    """Returns the number of players of a game in which all observe the last joint action of two actions.
 
     It has 2^n + 1 observations: one per joint action, and the start. None for any other game.
     """
@@ -87,32 +87,32 @@ class TitForTat(Reactive):
 
 @dataclasses.dataclass
 class Unconditional(Reactive):
-    """Cooperates with one probability, whatever happened, and so among any number of players."""
+    """Cooperates with a constant probability, among any number of players."""
 
     max_players = MAX_PLAYERS
 
 
 @dataclasses.dataclass
 class Defect(Unconditional):
-    """Always D."""
+    """Always defects."""
 
     cooperation = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclasses.dataclass
 class Altruistic(Unconditional):
-    """Always C."""
+    """Always cooperates."""
 
     cooperation = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 @dataclasses.dataclass
 class Random(Unconditional):
-    """C or D, with equal probability, whatever happened."""
+    """Plays C or D with equal probability."""
 
 
 @dataclasses.dataclass
 class Grim(Reactive):
-    """C until anybody has played D, then D for the rest of the episode: its own D keeps it there."""
+    """Plays C until anybody has played D, then D for the rest of the episode (as its own D is a D)."""
 
     cooperation = (1.0, 0.0, 0.0, 0.0, 1.0)

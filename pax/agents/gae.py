@@ -16,7 +16,7 @@ def generalised_advantage_estimation(
     discount: float,
     gae_lambda: float,
 ) -> tuple[jax.Array, jax.Array]:
-    """Advantages and value targets of a rollout (Schulman et al. 2016, https://arxiv.org/abs/1506.02438).
+    """Computes advantages and value targets of a rollout (Schulman et al. 2016, arxiv.org/abs/1506.02438).
 
     delta_t = r_t + gamma (1 - d_t) V_{t+1} - V_t
     A_t = delta_t + gamma lambda (1 - d_t) A_{t+1};  target_t = V_t + A_t

@@ -21,7 +21,7 @@ from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 CERTAIN = 20.0
-"""The logit of what is certain: as a probability, 1 - 2e-9."""
+"""The logit that stands for certainty: a probability of 1 - 2e-9."""
 
 
 @dataclasses.dataclass
@@ -29,7 +29,7 @@ class MemoryOne(Reactive):
     """Cooperates with a probability that depends on the last round alone.
 
     In an iterated game it draws actions, and in the infinite game it plays the logits of its probabilities,
-    those of 0 and 1 cut at -20 and 20.
+    with those of 0 and 1 clipped to -20 and 20.
 
     Raises:
         ConfigError: if these are not five probabilities, or the game is no two-player matrix game.
@@ -81,17 +81,16 @@ class WinStayLoseShift(MemoryOne):
 
 @dataclasses.dataclass
 class ZeroDeterminant(MemoryOne):
-    """Ties the two values of the game together, whatever the other player does.
+    """Enforces a linear relation between the values of both players, whatever the other one does.
 
     With S and S' the payoffs of this player and of the other per round, and l and l' those of both in the
     baseline, it enforces S - l = chi (S' - l') (Press and Dyson 2012, doi.org/10.1073/pnas.1206569109; with
     discounting, Hilbe, Traulsen and Sigmund 2015, doi.org/10.1016/j.geb.2015.05.005). The baseline
-    "punishment" (DD) with chi > 1 extorts: of every gain over mutual defection, chi times the other's share
-    is its own. "reward" (CC) is generous: it bears chi times the loss against mutual cooperation.
+    "punishment" (DD) with chi > 1 extorts: it gains chi times as much over mutual defection as the other.
+    "reward" (CC) is generous: it loses chi times as much against mutual cooperation.
 
-    The tie is exact in the infinite game. An iterated game counts as one without end and without discount,
-    which `num_inner_steps` rounds come near to. The payoffs are those of the config: it does not follow
-    tasks that draw others.
+    The relation is exact in the infinite game. Iterated games are treated as infinite and undiscounted, which
+    `num_inner_steps` rounds approximate. The payoffs are those of the config, also where tasks draw others.
 
     Raises:
         ConfigError: if the game is no two-player matrix game, or has no such strategy.
@@ -104,7 +103,7 @@ class ZeroDeterminant(MemoryOne):
     limits: ClassVar = {"chi": NUMBER, "strength": Limit(0, 1, is_open=True)}
     """How strongly it reacts, above 0 and up to 1: between the least and most that probabilities allow."""
     probabilities: tuple[float, ...] = dataclasses.field(default=(0.5,) * NUM_STATES, init=False)
-    """What comes of these settings in a game: see `for_env`."""
+    """Computed from these settings and the payoffs: see `for_env`."""
 
     @classmethod
     def for_env(
@@ -121,7 +120,7 @@ class ZeroDeterminant(MemoryOne):
         agent = super().for_env(env, seat, **hyperparameters)
         assert isinstance(agent, ZeroDeterminant)
         if seat:
-            # In its own frame: CD and DC change places, as the two columns do.
+            # In its own frame: CD and DC are swapped, as are the two columns.
             payoff = payoff[[0, 2, 1, 3], ::-1]
         agent.probabilities = agent._enforce(payoff, gamma)
         return agent
@@ -131,7 +130,7 @@ class ZeroDeterminant(MemoryOne):
         check_choice("baseline", self.baseline, ("punishment", "reward"), type(self).__name__)
 
     def _enforce(self, payoff: np.ndarray, gamma: float) -> tuple[float, ...]:
-        """The probabilities, from payoffs `[4, 2]` in the own frame.
+        """Returns the five probabilities, given payoffs `[4, 2]` in the player's own frame.
 
         With u = S - l - chi (S' - l') per outcome, gamma p + (1 - gamma) p_start - [own action was C] = phi u
         in every outcome makes the discounted mean of u vanish. phi is free as far as p stays in [0, 1].

@@ -15,7 +15,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 @dataclasses.dataclass
 class NPlayerTitForTat(Agent):
-    """Starts with C, then answers what the others did last.
+    """Starts with C, then responds to the last actions of the others.
 
     With two players, all of them are tit-for-tat. Observations are those of `IteratedTensorGame`: integers
     `[B]` or one-hot vectors `[B, 2^n + 1]`.
@@ -95,7 +95,7 @@ class TitForTatHarsh(TitForTatDefect):
 
 @dataclasses.dataclass
 class TitForTatSoft(NPlayerTitForTat):
-    """C if at most half of the others defected."""
+    """Cooperates if at most half of the others defected."""
 
     def answer(self, own: jax.Array, defectors: jax.Array, num_others: int) -> jax.Array:
         return 2 * defectors > num_others

@@ -269,7 +269,7 @@ class PPO(ActorCritic):
         memory: MemoryState,
         shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
     ) -> Sequences:
-        """The rollout `[T, B]` cut into sequences `[T / L * B, L]`, with advantages and targets."""
+        """Returns the rollout `[T, B]` cut into sequences `[T / L * B, L]`, with advantages and targets."""
         advantages, targets = self.advantages(rollout, last_observations, state, memory)
         if shape_advantages is not None:
             advantages = shape_advantages(advantages)
@@ -292,7 +292,7 @@ class PPO(ActorCritic):
         )
 
     def _value_of_final(self, rollout: Sample, state: TrainingState) -> jax.Array:
-        """The value `[T, B]` of what was seen after each step before the next episode began."""
+        """Returns the values `[T, B]` of the final observations after each step."""
         assert rollout.ends is not None
         hidden, _, _ = self.forward(state.params, rollout.hiddens, rollout.observations)
         return self.forward(state.params, hidden, rollout.ends.final_observations)[2]

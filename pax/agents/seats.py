@@ -1,4 +1,4 @@
-"""Several seats of one role in a batch: which rows are of the same environment."""
+"""Seats of one role in a batch: which rows belong to the same environment."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def by_row(values: jax.Array, rollout: Sample) -> jax.Array:
 def mean_of_others(values: jax.Array, rollout: Sample) -> jax.Array:
     """Returns the mean `[T, B]` over all rows of *other* environments, 0 if there is none.
 
-    What one seat does changes what every seat of the same environment gets: only other environments tell
-    what would have come without it.
+    An action of one seat changes the rewards of every seat of its environment: only other environments are
+    independent of it, as a baseline must be.
     """
     seats = by_environment(values, rollout)
     return by_row(jnp.broadcast_to(mean_of_other_environments(seats), seats.shape), rollout)

@@ -1,7 +1,7 @@
-"""Agents that remember across the episodes of a trial, and so can see, and shape, how others learn.
+"""Agents whose memory lasts for a trial, so that they can observe and shape how others learn.
 
-They act, and by PPO they learn, like any other agent. What makes a meta-learner of them is who improves
-them across trials: evolution (Shaper, M-FOS) or PPO over whole trials (MARL2, M-FOS by RL).
+They act, and learn by PPO, like other agents. They become meta-learners by the learner of their role, which
+improves them across trials: evolution (Shaper, M-FOS) or PPO over whole trials (MARL2, M-FOS by RL).
 """
 
 from __future__ import annotations

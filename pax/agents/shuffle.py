@@ -49,7 +49,7 @@ def random_permutation(key: jax.Array, size: int) -> jax.Array:
 
 
 def _grid(size: int) -> tuple[int, int]:
-    """The nearly square grid (rows, columns) with the fewest cells, at least `size` >= SMALL."""
+    """Returns the nearly square grid (rows, columns) with the fewest cells, at least `size` >= SMALL."""
     root = math.isqrt(size - 1) + 1
     candidates = [(rows, -(-size // rows)) for rows in range(max(MIN_ROWS, root // 2), root + 1)]
     return min(candidates, key=lambda grid: (grid[0] * grid[1], -grid[0]))
@@ -61,7 +61,7 @@ def _add(value: jax.Array, offset: jax.Array, modulus: int) -> jax.Array:
 
 
 def _hash(value: jax.Array, constants: jax.Array, modulus: int) -> jax.Array:
-    """A keyed hash of uint32 `value` into 0, ..., modulus - 1 (multiply and xor-shift mixing)."""
+    """Hashes uint32 `value` with a key into 0, ..., modulus - 1 (multiply and xor-shift mixing)."""
     value = (value + constants[0]) * jnp.uint32(0x9E3779B1)
     value = ((value ^ (value >> 15)) ^ constants[1]) * jnp.uint32(0x85EBCA77)
     value = value ^ (value >> 13)

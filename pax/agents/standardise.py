@@ -1,4 +1,4 @@
-"""Values of mean 0 and standard deviation 1, unless they differ by rounding alone."""
+"""Standardisation of values that treats differences due to rounding as none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 RELATIVE_ROUNDING = 3e-6
-"""What sums of float32 numbers may be off by, as a share of their size: fifty units of the last place."""
+"""Relative error that sums of float32 numbers may have: fifty units of the last place."""
 LARGE = 1e12
 """Sizes from which on a single value, which may be a million times as large, has a square beyond float32."""
 
@@ -17,7 +17,7 @@ def standardise(values: jax.Array, size: jax.Array) -> jax.Array:
     Args:
         values: of any shape, all of them together.
         size: that of the numbers that the values are differences of. Values that deviate by less than
-            `RELATIVE_ROUNDING` of it are taken for equal: scaled up, their rounding would be all there is.
+            `RELATIVE_ROUNDING` of it count as equal, as they would otherwise be scaled-up rounding errors.
     """
     deviation = values.std()
     # Squares of large numbers are infinite. A power of two changes no digit.

@@ -134,13 +134,13 @@ class Adapter(Environment):
     def episode_statistics(
         self, observations: tuple[Any, ...], actions: tuple[Any, ...], infos: dict[str, Any]
     ) -> dict[str, jax.Array]:
-        """Sums over `[T, E]` of what `EpisodeTotals.add` reports."""
+        """Returns sums over `[T, E]` of what `EpisodeTotals.add` reports."""
         del observations, actions
         names = ("episodes", "episode_returns", "episode_lengths")
         return {name: infos[name].sum(axis=(0, 1)) for name in names}
 
     def statistics_metrics(self, statistics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Means over the episodes that ended: NaN if none did."""
+        """Returns means over the episodes that ended: NaN if none did."""
         episodes = statistics["episodes"].astype(jnp.float32)
         returns = statistics["episode_returns"] / episodes
         metrics = {
@@ -178,7 +178,7 @@ def to_space(space: Any, name: str) -> Discrete | Box:
 
 
 def to_action_space(space: Any, name: str) -> Discrete | Box:
-    """Does the same for actions, which a policy draws from the numbers between two bounds.
+    """Returns the space of actions of another library, which a policy can draw from.
 
     Raises:
         ConfigError: if it is neither, or if only whole numbers of a Box are actions.
@@ -193,7 +193,7 @@ def to_action_space(space: Any, name: str) -> Discrete | Box:
 
 
 def clip_actions(actions: tuple[Any, ...], spaces: Sequence[Space]) -> tuple[Any, ...]:
-    """Actions within their spaces: not every game of others clips all uses of what is outside."""
+    """Clips actions to their spaces, which not every library does wherever it uses them."""
     return tuple(
         space.clip(action) if isinstance(space, Box) else action
         for action, space in zip(actions, spaces, strict=True)
@@ -201,7 +201,7 @@ def clip_actions(actions: tuple[Any, ...], spaces: Sequence[Space]) -> tuple[Any
 
 
 def fixed_types(tree: Any) -> Any:
-    """Numbers as int32, float32 or bool arrays, so that a scan sees the same types at every step."""
+    """Returns numbers as int32, float32 or bool arrays, so that a scan sees the same types at every step."""
 
     def fix(leaf: Any) -> Any:
         leaf = jnp.asarray(leaf)
@@ -214,7 +214,7 @@ def fixed_types(tree: Any) -> Any:
 
 
 def strong_types(tree: Any) -> Any:
-    """Returns every leaf in its own type, which no later step may widen."""
+    """Returns every leaf with its type fixed (not weak), so that no later step may widen it."""
     return jax.tree.map(
         lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree
     )

@@ -17,7 +17,7 @@ from pax.errors import ConfigError
 
 @struct.dataclass
 class EnvState:
-    """Where an episode is, and what was sold last."""
+    """Step of the episode, and the last quantities and price."""
 
     inner_t: jax.Array
     """Steps played in this episode, int32."""
@@ -53,7 +53,7 @@ class MarketTotals:
 
 
 class Cournot(Environment):
-    """`num_players` firms choose a quantity each, at once, `num_inner_steps` times over.
+    """`num_players` firms simultaneously choose a quantity each, in each of `num_inner_steps` steps.
 
     Actions are float32 `[1]` (scalars will do): quantities, of which negative ones count as 0. The price is
     a - b (sum of all quantities), and may be negative; a firm earns (price - marginal_cost) x its quantity.
@@ -127,7 +127,7 @@ class Cournot(Environment):
         return MarketTotals(steps=jnp.int32(infos["price"].size), **totals)
 
     def statistics_metrics(self, statistics: MarketTotals) -> dict[str, jax.Array]:
-        """Means over steps; the average quantity is that of one firm."""
+        """Returns means over steps; the average quantity is that of one firm."""
         quantities = statistics.quantities / statistics.steps
         return {
             "cournot/average_quantity": quantities.mean(),
@@ -161,10 +161,10 @@ class Cournot(Environment):
 
 
 def nash_total(params: EnvParams, num_players: int = 2) -> jax.Array:
-    """Returns what all firms sell if none gains by selling another quantity: n (a - c) / ((n + 1) b)."""
+    """Returns the total quantity in the Nash equilibrium: n (a - c) / ((n + 1) b)."""
     return num_players * (params.a - params.marginal_cost) / ((num_players + 1) * params.b)
 
 
 def collusive_total(params: EnvParams) -> jax.Array:
-    """Returns what all firms together sell if they earn most together, as one firm would: (a - c) / (2 b)."""
+    """Returns the total quantity that maximises joint profit, as a monopoly would: (a - c) / (2 b)."""
     return (params.a - params.marginal_cost) / (2 * params.b)

@@ -38,7 +38,7 @@ class Environment:
 
     @property
     def default_params(self) -> Any:
-        """What `make_params` makes of no settings; of a game without any, `()`."""
+        """Returns what `make_params` makes of no settings; `()` for a game without any."""
         return () if type(self).make_params is Environment.make_params else self.make_params()
 
     def make_params(self, **settings: Any) -> Any:
@@ -128,7 +128,7 @@ class Environment:
         actions: tuple[Any, ...],
         infos: dict[str, Any],
     ) -> Any:
-        """Sums that `statistics_metrics` needs, of one episode of a batch of environments.
+        """Returns the sums that `statistics_metrics` needs, of one episode of a batch of environments.
 
         Called inside the compiled loop. Sums of several episodes are added up leaf by leaf, which is why
         they must be counts or totals and not means.

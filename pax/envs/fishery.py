@@ -1,4 +1,4 @@
-"""An open-access fishery: whoever fishes more takes a larger share of a stock that regrows by itself."""
+"""An open-access fishery: players share the harvest of a renewable stock in proportion to their effort."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
 
 MAX_GROWTH = 3.0
-"""Rate above which a large stock could grow past what its own growth law lets live."""
+"""Rate above which the growth law can make a large stock negative."""
 
 
 @struct.dataclass
 class EnvState:
-    """Where an episode is, and the sea."""
+    """Step of the episode, stock and last efforts."""
 
     inner_t: jax.Array
     """Steps played in this episode, int32."""
@@ -62,7 +62,7 @@ class FisheryStatistics:
 
 
 class Fishery(Environment):
-    """`num_players` fishers choose an effort each, at once, `num_inner_steps` times over.
+    """`num_players` fishers simultaneously choose an effort each, in each of `num_inner_steps` steps.
 
     Actions are float32 `[1]` (scalars will do): efforts, of which negative ones count as 0. With their sum E
     and the stock s, the growth is G = g s (1 - s / s_max), the harvest H = min(e E s, s + G), and the stock
@@ -191,9 +191,9 @@ class Fishery(Environment):
 
 
 def open_access(params: EnvParams) -> tuple[jax.Array, jax.Array]:
-    """Returns stock and total effort at which fishing pays nobody any more, with free entry.
+    """Returns stock and total effort of the open-access equilibrium, in which profit is zero.
 
-    S* = w / (P e) and E* = (g / e) (1 - S* / s_max); if S* is not below `s_max`, nobody fishes.
+    S* = w / (P e) and E* = (g / e) (1 - S* / s_max); if S* is not below `s_max`, effort is 0.
     """
     stock = jnp.minimum(params.w / (params.P * params.e), params.s_max)
     return stock, params.g / params.e * (1.0 - stock / params.s_max)

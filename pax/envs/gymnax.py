@@ -85,7 +85,7 @@ class Gymnax(Adapter):
         return other
 
     def _spaces_for(self, params: Any) -> tuple[Discrete | Box, Discrete | Box]:
-        """Of observations and actions, whose bounds may be parameters."""
+        """Returns the spaces of observations and actions, whose bounds may be parameters."""
         observations, actions = self._env.observation_space(params), self._env.action_space(params)
         return to_space(observations, self.name), to_action_space(actions, self.name)
 

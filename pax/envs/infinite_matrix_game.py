@@ -45,7 +45,7 @@ class CooperationTotals:
 
 
 class InfiniteMatrixGame(Environment):
-    """Two players name a policy at once, `num_inner_steps` times over, and earn what these are worth.
+    """Two players choose policies simultaneously in each of `num_inner_steps` steps, and earn their returns.
 
     A policy is five logits, of P(C | CC), P(C | CD), P(C | DC), P(C | DD) and P(C | START), with the own
     action of the last round first: what is CD for player 1 is DC for player 2. Rewards are the expected ones
@@ -120,7 +120,7 @@ class InfiniteMatrixGame(Environment):
         )
 
     def statistics_metrics(self, statistics: CooperationTotals) -> dict[str, jax.Array]:
-        """Means over steps, of each player's policy, and of what came of both."""
+        """Returns means over steps of each player's policy and of the outcomes of both."""
         cooperation = statistics.cooperation / statistics.steps
         states = statistics.states / statistics.steps
         return {
@@ -152,7 +152,7 @@ class InfiniteMatrixGame(Environment):
 
 
 def discounted_visits(first: jax.Array, second: jax.Array, gamma: Any) -> tuple[jax.Array, ...]:
-    """Returns how often CC, CD, DC, DD (as player 1 sees them) are played, each round counting gamma^t.
+    """Returns the discounted visits of CC, CD, DC, DD (as player 1 sees them): round t counts gamma^t.
 
     That is p0 (I - gamma P)^-1, with the probabilities p0 of the first round and P of one round after
     another. It sums to 1 / (1 - gamma), and the value of the game to a player is its product with payoffs.
@@ -169,10 +169,10 @@ def discounted_visits(first: jax.Array, second: jax.Array, gamma: Any) -> tuple[
 def slopes(
     first: jax.Array, second: jax.Array, payoff: jax.Array, gamma: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns what the game is worth to both players, and how that changes with both policies.
+    """Returns the values of both players, and their gradients with respect to both policies.
 
-    The gradient of a chain's value in closed form, for those who differentiate it once more: it takes the
-    work of two values, and its own derivatives that much less.
+    The gradients are in closed form, at the cost of two values, which makes their own derivatives cheaper
+    than those of automatic differentiation.
 
     Args:
         first: logits of player 1, `[5]`, as in `discounted_visits`.
@@ -186,7 +186,7 @@ def slopes(
     start, transition = _chain(first, second)
     rewards = [[payoff[state, player] for state in range(4)] for player in range(2)]
     visits, values = solve_chain(start, transition, gamma, rewards)
-    # A change of the policy in a state matters as often as that state is visited.
+    # A change of the policy in a state is weighted by the visits of that state.
     weights = [*(gamma * visit for visit in visits), 1.0]
     p_c, p_d = jax.nn.sigmoid(first), jax.nn.sigmoid(-first)
     swapped = jnp.stack([second[state] for state in SWAP])
@@ -206,7 +206,7 @@ def slopes(
 def _chain(
     first: jax.Array, second: jax.Array
 ) -> tuple[Sequence[jax.Array], Sequence[Sequence[jax.Array]]]:
-    """Probabilities of the first round's outcome, and of each outcome after each."""
+    """Returns the distribution of the first round's outcome, and the transition probabilities."""
     second = jnp.stack([second[state] for state in SWAP])
     # Not 1 - P(C), which would round the rare defection of a determined cooperator to zero.
     own_c, own_d = jax.nn.sigmoid(first), jax.nn.sigmoid(-first)
@@ -222,14 +222,14 @@ Scalars = Sequence[jax.Array]
 def solve_chain(
     start: Scalars, transition: Sequence[Scalars], gamma: Any, rewards: Sequence[Scalars] = ()
 ) -> tuple[tuple[jax.Array, ...], list[list[jax.Array]]]:
-    """Solves a chain that goes on with probability gamma: visits to each state, and its worth.
+    """Solves a Markov chain that continues with probability gamma: visits to each state, and its value.
 
     Visits are start (I - gamma transition)^-1, and values (I - gamma transition)^-1 rewards.
 
-    States are taken out of the chain one by one, and what flows through them goes directly: the elimination
-    of Grassmann, Taksar and Heyman (Operations Research 33, 1985). It never subtracts, so that every visit
-    is right to a few units in the last place, however close gamma is to 1. And it is arithmetic on scalars,
-    one fused loop over a batch, where a solver factorises one small matrix after the other.
+    States are eliminated one by one by the algorithm of Grassmann, Taksar and Heyman (Operations Research 33,
+    1985). It never subtracts, so that every visit is right to a few units in the last place, however close
+    gamma is to 1. It is arithmetic on scalars, one fused loop over a batch, where a linear solver would
+    factorise one small matrix after the other.
 
     Args:
         start: the distribution of the first state, N scalars.

@@ -39,7 +39,7 @@ PAYOFFS: Mapping[str, Payoff] = {
 
 @struct.dataclass
 class EnvState:
-    """Where an episode is. The joint action is in the observations and need not be kept here."""
+    """Step of the episode. The joint action is in the observations and need not be kept here."""
 
     inner_t: jax.Array
     """Steps played in this episode, int32."""
@@ -54,7 +54,7 @@ class EnvParams:
 
 
 class IteratedMatrixGame(Environment):
-    """Two players choose C (0) or D (1) at once, `num_inner_steps` times over.
+    """Two players simultaneously choose C (0) or D (1), in each of `num_inner_steps` steps.
 
     Each player observes the last joint action with its own action first: CC 0, CD 1, DC 2, DD 3, and START 4
     before the first step, as an int32, or as a one-hot float32 `[5]` with `one_hot=True`. So what is CD for
@@ -167,7 +167,7 @@ class IteratedMatrixGame(Environment):
     def _observations(
         self, first: jax.Array, second: jax.Array, params: EnvParams
     ) -> tuple[jax.Array, ...]:
-        """What the players see in a state that is `first` to player 1 and `second` to player 2."""
+        """Returns the observations of a state that is `first` to player 1 and `second` to player 2."""
         observations = []
         for player, state in enumerate((first, second)):
             if isinstance(self.observation_space(player), Discrete):

@@ -61,7 +61,7 @@ class EnvParams:
 
 
 class IteratedTensorGame(Environment):
-    """`num_players` players choose C (0) or D (1) at once, `num_inner_steps` times over.
+    """`num_players` players simultaneously choose C (0) or D (1), in each of `num_inner_steps` steps.
 
     Each player observes the last joint action, its own action first and then those of the players after it
     in turn (player 2 sees those of 2, 3, ..., n, 1), read as a binary number: int32 from 0 (all C) to
@@ -87,7 +87,7 @@ class IteratedTensorGame(Environment):
 
     @property
     def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What player i sees: its own last action, then those of the players after it; or START."""
+        """Returns names of observations: a player's last action, then the others' in turn; or START."""
         return joint_states(self.num_players)
 
     def make_params(self, payoff: Payoff = ()) -> EnvParams:  # type: ignore[override]
@@ -123,7 +123,7 @@ class IteratedTensorGame(Environment):
         chosen = [jnp.asarray(action).astype(jnp.int32) for action in actions]
         defectors = sum(chosen, jnp.int32(0))
         table = jnp.asarray(params.payoff_table, jnp.float32)
-        # Selected, not multiplied: what cannot happen may be NaN.
+        # Selected, not multiplied: cells that are never read may be NaN.
         own_c, own_d = table[0, 0], table[-1, 1]
         for row in range(1, self.num_players):
             own_c = jnp.where(defectors == row, table[row, 0], own_c)
@@ -156,7 +156,7 @@ class IteratedTensorGame(Environment):
         actions: tuple[jax.Array, ...],
         infos: dict[str, Any],
     ) -> StateCounts:
-        """Counts of what player 1 did, by its own last action and how many of the others defected."""
+        """Counts the actions of player 1, by its last action and the number of others that defected."""
         del infos
         states = observations[0].argmax(axis=-1) if self.one_hot else observations[0]
         num_players = self.num_players
@@ -166,7 +166,7 @@ class IteratedTensorGame(Environment):
         return count_states(groups, actions[0], 2 * num_players + 1)
 
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
-        """Names as in two-player games, with states such as `D1D`: own D, and 1 of the others defected."""
+        """Names counts as in two-player games, with states such as `D1D`: own D, 1 of the others defected."""
         groups = [f"{own}{others}D" for own in ACTIONS for others in range(self.num_players)]
         return state_metrics(statistics, [*groups, STATES[-1]])
 

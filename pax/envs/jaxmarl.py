@@ -69,7 +69,7 @@ class JaxMARL(Adapter):
         _check_settings(self._env, name, settings)
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
-        # What it declares is not always what it shows.
+        # Declared spaces are not always those of the observations.
         shown = jax.eval_shape(
             lambda key: self._observations(self._env.reset(key)[0]), jax.random.key(0)
         )
@@ -119,17 +119,17 @@ class JaxMARL(Adapter):
         )
 
     def _apart(self, shown: Any, axes: Any) -> list[Any]:
-        """What each player sees, of arrays with an axis that counts players."""
+        """Returns the observation of each player, given arrays with an axis of players."""
         return [
             jax.tree.map(lambda axis, leaf, i=index: jnp.take(leaf, i, axis=axis), axes, shown)
             for index in range(self.num_players)
         ]
 
     def _by_player(self, what: str, values: Any) -> list[Any]:
-        """One entry per player, of a dict by agent or of a sequence of as many.
+        """Returns one entry per player, given a dict by agent or a sequence of as many.
 
         Raises:
-            ConfigError: if it is neither: then nothing tells whose is what.
+            ConfigError: if it is neither, so that entries cannot be assigned to players.
         """
         if hasattr(values, "keys"):
             if all(agent in values for agent in self._agents):
@@ -156,9 +156,9 @@ class JaxMARL(Adapter):
 
 
 def _check_settings(env: Any, name: str, settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError if a constructor has none of these settings, which some of them swallow."""
+    """Raises ConfigError if a constructor does not have one of these settings: some ignore unknown ones."""
     if any(hasattr(part, "reset") for part in vars(env).values()):
-        return  # It hands what it does not know to another environment.
+        return  # It passes unknown settings on to another environment.
     known: set[str] = set()
     for cls in type(env).__mro__[:-1]:
         parameters = inspect.signature(

@@ -1,4 +1,4 @@
-"""What happened in a matrix game: which states were visited, and what was done in them."""
+"""Statistics of matrix games: visits of states, and cooperation in them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StateCounts:
 def count_states(
     states: jax.Array, actions: jax.Array, num_states: int = NUM_STATES
 ) -> StateCounts:
-    """Counts over all axes.
+    """Counts visits of states, and cooperation in them, over all axes.
 
     Args:
         states: int, any shape: the state an action was taken in, such as CC, CD, DC, DD, START as 0..4.
@@ -54,7 +54,7 @@ def count_states(
 
 
 def state_metrics(counts: StateCounts, states: Sequence[str] = STATES) -> dict[str, jax.Array]:
-    """Names the counts as users of matrix games know them.
+    """Computes the metrics of matrix games, by state.
 
     `state_visitation/X` is the number of actions taken in state X, `state_probability/X` its share of all,
     `cooperation_probability/X` the share of C among the actions taken in X: NaN if none was.

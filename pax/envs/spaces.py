@@ -1,4 +1,4 @@
-"""What an observation or an action may be."""
+"""Spaces of observations and actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Discrete:
         check_number("n", self.n, COUNT, "Discrete")
 
     def zeros(self, *batch: int) -> jax.Array:
-        """Zeros with the axes `batch` in front."""
+        """Returns zeros with the axes `batch` in front."""
         return jnp.zeros(batch, self.dtype)
 
 
@@ -80,7 +80,7 @@ class Box:
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest and the highest value of each entry, float32 arrays of the shape."""
+        """Returns the lowest and the highest value of each entry, float32 arrays of the shape."""
         low, high = (
             np.broadcast_to(np.asarray(bound, np.float32), self.shape)
             for bound in (self.low, self.high)
@@ -93,7 +93,7 @@ class Box:
         return values if np.isinf([low, high]).all() else jnp.clip(values, low, high)
 
     def zeros(self, *batch: int) -> jax.Array:
-        """Zeros with the axes `batch` in front."""
+        """Returns zeros with the axes `batch` in front."""
         return jnp.zeros((*batch, *self.shape), self.dtype)
 
 
@@ -104,7 +104,7 @@ class Dict:
     parts: tuple[tuple[str, Discrete | Box], ...]
 
     def zeros(self, *batch: int) -> dict[str, jax.Array]:
-        """Zeros with the axes `batch` in front."""
+        """Returns zeros with the axes `batch` in front."""
         return {name: space.zeros(*batch) for name, space in self.parts}
 
 

@@ -1,4 +1,4 @@
-"""Games played otherwise: actions that go wrong by chance, and matches that may end at any step."""
+"""Wrappers of games: actions with noise, and matches that may end at any step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAIL = 1e-4
 
 
 class Wrapper(Environment):
-    """A game that is another one but for what a subclass changes."""
+    """A game that delegates to another one, except for what a subclass changes."""
 
     def __init__(self, env: Environment):
         self.env = env
@@ -68,7 +68,7 @@ class Wrapper(Environment):
 class Noise(Wrapper):
     """Each action of a game with two actions is the other one with probability `probability`.
 
-    Players see what was played, not what was meant: who observes its own actions sees its mistakes.
+    Players observe the actions that were played, not those that were chosen.
 
     Raises:
         ConfigError: if the probability is none, or a player has more than two actions.

@@ -23,7 +23,7 @@ Outputs = tuple[jax.Array, jax.Array]
 
 
 def encode(observations: PyTree, space: Space) -> jax.Array:
-    """Observations as float32 vectors `[..., D]`: one-hot if discrete, flattened and joined if not."""
+    """Returns observations as float32 vectors `[..., D]`: one-hot if discrete, else flattened and joined."""
     if isinstance(space, Dict):
         return jnp.concatenate(
             [encode(observations[name], part) for name, part in space.parts], axis=-1
@@ -65,7 +65,7 @@ class Convolutions(nn.Module):
 
 
 class Torso(nn.Module):
-    """What a policy sees of an observation, `[..., D]`.
+    """Computes the features `[..., D]` of an observation that a policy reads.
 
     With `conv_channels`, images go through convolutions; with `symlog`, large numbers become small,
     sign(x) log(1 + |x|) (Hafner et al. 2023, arxiv.org/abs/2301.04104); with `embed`, all of it goes through
@@ -92,7 +92,7 @@ class Torso(nn.Module):
                 features.append(encode(value, part))
         joined = features[0] if len(features) == 1 else jnp.concatenate(features, axis=-1)
         if self.symlog:
-            # To within 1e-7, in a third of the time of log1p.
+            # Right to 1e-7, in a third of the time of log1p.
             joined = jnp.sign(joined) * jnp.log(1.0 + jnp.abs(joined))
         if self.embed:
             joined = nn.tanh(
@@ -102,9 +102,9 @@ class Torso(nn.Module):
 
 
 class Heads(nn.Module):
-    """What describes the policy `[..., A]`, and a value `[...]`, linear in the features.
+    """Maps features linearly to the outputs of the policy `[..., A]` and a value `[...]`.
 
-    `constant`: whatever is observed, every action is equally likely at first. `orthogonal`: nearly so.
+    All actions are equally likely at first with `constant`, and nearly so with `orthogonal`.
     """
 
     num_outputs: int
@@ -128,7 +128,7 @@ class Network(nn.Module):
     """Whether its memory is mixed over environments that face the same opponent."""
 
     def initial_hidden(self) -> jax.Array:
-        """Returns the memory `[M]` of who remembers nothing yet; M is 0 without one."""
+        """Returns the initial memory `[M]`; M is 0 for a network without one."""
         return jnp.zeros(0)
 
 
@@ -148,7 +148,7 @@ class Table(Network):
 
 
 class MLP(Network):
-    """Tanh layers, shared by the policy and the value or each with its own."""
+    """Tanh layers, shared by policy and value, or separate for each."""
 
     torso: Torso
     num_outputs: int

@@ -1,4 +1,4 @@
-"""A gated recurrent unit that learns from whole sequences at little more than the cost of its products."""
+"""A gated recurrent unit whose sequences cost little more than their matrix products."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Arr
 
 
 class GRUCell(Memory):
-    """A gated recurrent unit (Cho et al. 2014, arxiv.org/abs/1406.1078): the function that flax has.
+    """A gated recurrent unit (Cho et al. 2014, arxiv.org/abs/1406.1078), the same function as in flax.
 
-    In two parts: what depends on the input can be had for all steps of a sequence at once, and the three
-    gates are one matrix product each way.
+    It is computed in two parts: the products with the inputs for all steps of a sequence at once, and per
+    step one matrix product for the three gates.
     """
 
     def setup(self) -> None:
@@ -44,7 +44,7 @@ class GRUCell(Memory):
 def next_hidden(
     hidden: jax.Array, inputs: Sequence[jax.Array], recurrent: jax.Array, bias: jax.Array
 ) -> jax.Array:
-    """Returns the next hidden state, from this one and what the input and it add to the gates."""
+    """Returns the next hidden state, given this one and what inputs and state add to the gates."""
     _, update, candidate = gates(inputs, recurrent, bias)
     return candidate + update * (hidden - candidate)
 
@@ -68,8 +68,8 @@ def unroll(
 ) -> jax.Array:
     """Returns the hidden states `[L, ..., H]` after each of L steps.
 
-    Its gradient is written by hand. Only the gradient of the hidden state has to go backwards step by step;
-    everything else is had from all steps at once, and what a step needs is computed again, not stored.
+    It has a hand-written gradient: only the gradient of the hidden state is propagated step by step, the
+    others are computed for all steps at once, and the gates are recomputed instead of stored.
 
     Args:
         kernel: `[H, 3 H]`.
@@ -84,7 +84,7 @@ def unroll(
         hidden = next_hidden(hidden, parts, hidden @ kernel, bias)
         return jnp.where(done[..., None], 0.0, hidden), hidden
 
-    # Split before, not within the scan: a column of one step of many is not read in vectors (6 times slower).
+    # Split before the scan: within it, columns would not be read as vectors (6 times slower).
     return jax.lax.scan(step, hidden, (*jnp.split(encoded, 3, axis=-1), dones))[1]
 
 
@@ -133,7 +133,7 @@ unroll.defvjp(_forwards, _backwards)
 
 
 def _orthogonal_gates(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """An orthogonal matrix per gate, side by side, `[H, 3 H]`."""
+    """Draws an orthogonal matrix per gate, side by side, `[H, 3 H]`."""
     size, width = shape
     keys = jax.random.split(key, width // size)
     kernels = jax.vmap(lambda one: orthogonal()(one, (size, size)))(keys)

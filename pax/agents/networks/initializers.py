@@ -15,9 +15,9 @@ Initializer = Callable[..., jax.Array]
 def orthogonal(scale: float | jax.Array = 1.0) -> Initializer:
     """Draws uniformly distributed matrices `[..., D]` with orthogonal columns, or rows if these are fewer.
 
-    The same numbers as `jax.nn.initializers.orthogonal`, up to rounding, by Gram-Schmidt instead of LAPACK:
-    with several devices on a CPU, decompositions that LAPACK does side by side wait for each other's
-    threads, now and then for ever.
+    These are the numbers of `jax.nn.initializers.orthogonal` up to rounding, by Gram-Schmidt instead of
+    LAPACK: with several devices on a CPU, concurrent LAPACK decompositions wait for each other's threads and
+    may deadlock.
 
     Args:
         scale: the length of the columns, or rows.
@@ -33,11 +33,11 @@ def orthogonal(scale: float | jax.Array = 1.0) -> Initializer:
 
 
 def _orthonormal(matrix: jax.Array) -> jax.Array:
-    """The columns of `[N, M]`, N >= M, made orthonormal from left to right."""
+    """Returns the columns of `[N, M]`, N >= M, orthonormalised from left to right."""
 
     def next_column(index: jax.Array, basis: jax.Array) -> jax.Array:
         column = matrix[:, index]
-        for _ in range(2):  # Once leaves what rounding left over.
+        for _ in range(2):  # Once is not enough in float32.
             column -= basis @ (basis.T @ column)
         return basis.at[:, index].set(column / jnp.linalg.norm(column))
 

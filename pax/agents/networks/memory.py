@@ -1,4 +1,4 @@
-"""What every memory of a recurrent network answers; a new one is a class here and a line of `MEMORIES`."""
+"""The interface of memories of recurrent networks; a new one is a class and a line of `MEMORIES`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 
 class Memory(nn.Module):
-    """A state `[..., S]` that changes with every step, and what is read of it, `[..., H]`.
+    """A state `[..., S]` that changes with every step, and a reading of it, `[..., H]`.
 
-    What depends on the input alone is in `encode`, as it is computed for all steps of a sequence at once.
+    Computations on the input alone belong in `encode`, which is called once for all steps of a sequence.
     """
 
     hidden_size: int
@@ -18,15 +18,15 @@ class Memory(nn.Module):
 
     @property
     def state_size(self) -> int:
-        """S."""
+        """Returns S."""
         return self.hidden_size
 
     def initial_state(self) -> jax.Array:
-        """Returns the state `[S]` in which nothing is remembered."""
+        """Returns the initial state `[S]`."""
         return jnp.zeros(self.state_size)
 
     def encode(self, features: jax.Array) -> jax.Array:
-        """Returns what `step` needs of features `[..., D]`."""
+        """Returns what `step` reads of features `[..., D]`."""
         return features
 
     def step(self, state: jax.Array, encoded: jax.Array) -> jax.Array:
@@ -34,11 +34,11 @@ class Memory(nn.Module):
         raise NotImplementedError
 
     def read(self, state: jax.Array) -> jax.Array:
-        """Returns what a policy sees of a state `[..., S]`, `[..., H]`."""
+        """Returns the reading `[..., H]` of a state `[..., S]`, which policy and value are computed from."""
         return state
 
     def unroll(self, state: jax.Array, encoded: jax.Array, dones: jax.Array) -> jax.Array:
-        """Returns what is read after each of L steps.
+        """Returns the reading after each of L steps.
 
         Args:
             state: before the first step, `[..., S]`.

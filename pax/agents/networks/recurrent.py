@@ -35,11 +35,11 @@ class Recurrent(Network):
     recurrent = True
 
     def initial_hidden(self) -> jax.Array:
-        # Not a part of this network: it is asked without parameters.
+        # Made outside of this network, as it is called without parameters.
         return MEMORIES[self.memory](self.hidden_size, parent=None).initial_state()
 
     def encode(self, observations: PyTree) -> jax.Array:
-        """Returns what the memory is told of `[..., *observation]`."""
+        """Returns the inputs of the memory, given observations `[..., *observation]`."""
         raise NotImplementedError
 
     def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -47,7 +47,7 @@ class Recurrent(Network):
         raise NotImplementedError
 
     def decode(self, features: jax.Array) -> Outputs:
-        """Returns what describes the policy, and a value."""
+        """Returns the outputs of the policy `[..., A]`, and a value `[...]`."""
         raise NotImplementedError
 
     def between_episodes(self, hidden: jax.Array) -> jax.Array:
@@ -71,7 +71,7 @@ class Recurrent(Network):
     def _around(
         self, remember: Callable[[jax.Array], jax.Array], observations: PyTree, dones: jax.Array
     ) -> Outputs:
-        """Decodes what `remember` makes of the encoded observations."""
+        """Encodes observations, calls `remember` on them, and decodes the features that it returns."""
         # One batch axis: the gradients of products over several are slow.
         flat = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, dones.ndim), observations)
         encoded = self.encode(flat)
@@ -88,9 +88,9 @@ class MemoryNetwork(Recurrent):
     """One memory, for an episode or a trial; policy and value are linear in what is read of it.
 
     With a context, the memory is mixed with those of the other environments before every step. All
-    environments along the last batch axis face the same opponent, so each tells something about it.
+    environments along the last batch axis face the same opponent, so that each holds information about it.
     `avg`: h <- h / 2 + mean_envs(h) / 2. `att`: h <- h / 2 + LayerNorm(h + attention_envs(h)) / 2 with one
-    head of scaled dot products. `none`: each environment for itself. (Khan et al. 2024, Scaling Opponent
+    head of scaled dot products. `none`: it is not mixed. (Khan et al. 2024, Scaling Opponent
     Shaping to High Dimensional Games, arxiv.org/abs/2312.12568.)
     """
 
@@ -148,15 +148,15 @@ class MFOSNetwork(Recurrent):
     logits = W_a (theta * h_actor), value = W_c (theta * h_critic), and at the end of an episode
     theta <- sigmoid(W_m h_meta) while the three memories begin anew, so that only theta carries information
     from one episode to the next. (Lu et al. 2022, Model-Free Opponent Shaping, arxiv.org/abs/2205.01447.)
-    What is remembered is the states of actor, critic and meta-policy, and theta, side by side, `[..., 3 S +
-    H]`; without a critic there is none of it, and every value is 0.
+    The memory is the states of actor, critic and meta-policy, and theta, side by side, `[..., 3 S + H]`;
+    without a critic it has two states, and every value is 0.
     """
 
     critic: bool = True
 
     def initial_hidden(self) -> jax.Array:
         states = [super().initial_hidden()] * (3 if self.critic else 2)
-        # A theta of ones changes nothing in the first episode.
+        # With a theta of ones, features are the states in the first episode.
         return jnp.concatenate([*states, jnp.ones(self.hidden_size)])
 
     def setup(self) -> None:
@@ -189,7 +189,7 @@ class MFOSNetwork(Recurrent):
         ]
         if self.is_initializing():
             self.between_episodes(hidden)
-        # The meta-policy's state is none of its features.
+        # The meta-policy's state is not among the features.
         read = [cell.read(state) for cell, state in zip(self.cells[:-1], states[:-1], strict=True)]
         features = [theta * part for part in read]
         return jnp.concatenate([*states, theta], axis=-1), jnp.concatenate(features, axis=-1)
@@ -214,7 +214,7 @@ class MFOSNetwork(Recurrent):
         *states, theta = self._split(hidden)
 
         def remember(encoded: jax.Array) -> jax.Array:
-            # No state needs theta, so that it can be had afterwards.
+            # No state depends on theta, which can therefore be computed afterwards.
             parts = jnp.split(encoded, len(states), axis=-1)
             after = [
                 cell.unroll(state, part, dones)
@@ -232,11 +232,11 @@ class MFOSNetwork(Recurrent):
 
 
 def _hold(first: jax.Array, following: jax.Array, dones: jax.Array) -> jax.Array:
-    """Returns what holds at each of L steps, `[L, ..., H]`.
+    """Returns the value that holds at each of L steps, `[L, ..., H]`.
 
     Args:
         first: at the first step, `[..., H]`.
-        following: what holds after a step if that is done, `[L, ..., H]`.
+        following: the value that holds from the next step on if a step is done, `[L, ..., H]`.
         dones: `[L, ...]`.
     """
 

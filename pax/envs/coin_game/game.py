@@ -54,7 +54,7 @@ class EnvParams:
 
 
 class CoinGame(Environment):
-    """Red (player 1) and blue (player 2) go after red and blue coins, `num_inner_steps` times over.
+    """Red (player 1) and blue (player 2) collect red and blue coins for `num_inner_steps` steps.
 
     Both move at once: 0 right (column + 1), 1 left, 2 down (row + 1), 3 up, 4 stay. Whoever leaves the grid
     comes back on the other side, and players may share a cell. A coin is taken by whoever is on its cell
@@ -224,7 +224,7 @@ class CoinGame(Environment):
         return render(cells, self.size)
 
     def _move(self, cell: jax.Array, action: Any) -> jax.Array:
-        """The cell that `action` leads to from `cell`."""
+        """Returns the cell that `action` leads to from `cell`."""
         action = jnp.asarray(action).astype(jnp.int32)
         row, column = self._row_and_column(cell)
         row += (action == DOWN).astype(jnp.int32) - (action == UP)
@@ -236,11 +236,11 @@ class CoinGame(Environment):
         return row, cell - self.size * row
 
     def _wrap(self, index: jax.Array) -> jax.Array:
-        """A row or column modulo `size`; it may be as low as -`size`."""
+        """Returns a row or column modulo `size`; it may be as low as -`size`."""
         return jax.lax.rem(index + self.size, jnp.int32(self.size))
 
     def _two_cells(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Two independent uniform cells, from one word while 32 bits are plenty for both."""
+        """Draws two independent uniform cells, from one word where 32 bits suffice for both."""
         num_cells = self.num_cells
         if num_cells <= 2**10:
             both = _below(num_cells**2, _random_word(key))
@@ -250,7 +250,7 @@ class CoinGame(Environment):
         return _below(num_cells, words[0]), _below(num_cells, words[1])
 
     def _free_cell(self, red: jax.Array, blue: jax.Array, word: jax.Array) -> jax.Array:
-        """A uniform cell without a player."""
+        """Maps a random word to a uniform cell without a player."""
         apart = red != blue
         cell = jnp.where(apart, _below(self.num_cells - 2, word), _below(self.num_cells - 1, word))
         cell += cell >= jnp.minimum(red, blue)
@@ -263,7 +263,7 @@ class CoinGame(Environment):
         )
 
     def _observe(self, player: int, *cells: jax.Array) -> jax.Array:
-        """What a player sees; cells are its own, the other's, its coin's and the other's coin's."""
+        """Returns an observation; cells are the player's, the other's, its coin's and the other's coin's."""
         if self.egocentric:
             cells = tuple(self._seen_from(cells[0], cell) for cell in cells)
         own, other, own_coin, other_coin = cells
@@ -283,7 +283,7 @@ class CoinGame(Environment):
         return planes.reshape(self.size, self.size, NUM_PLANES) if self.cnn else planes
 
     def _seen_from(self, own: jax.Array, cell: jax.Array) -> jax.Array:
-        """`cell` after the shift that takes `own` to the centre."""
+        """Returns `cell` after the shift that takes `own` to the centre."""
         pairs = zip(self._row_and_column(cell), self._row_and_column(own), strict=True)
         row, column = (self._wrap(index - origin + self.size // 2) for index, origin in pairs)
         seen = self.size * row + column
@@ -291,20 +291,20 @@ class CoinGame(Environment):
 
 
 def _pay(row: jax.Array, *events: jax.Array) -> jax.Array:
-    """The sum of the entries of a row of the payoff matrix whose event happened."""
+    """Returns the sum of the entries of a row of the payoff matrix whose event happened."""
     first, second, third = (jnp.where(event, row[i], 0.0) for i, event in enumerate(events))
     return first + second + third
 
 
 def _below(bound: int, word: jax.Array) -> jax.Array:
-    """0, ..., bound - 1, int32, equally likely if all uint32 words are."""
+    """Maps a uint32 word to 0, ..., bound - 1, int32, uniform up to a bias of bound / 2^32."""
     return (word % jnp.uint32(bound)).astype(jnp.int32)
 
 
 def _random_word(key: jax.Array) -> jax.Array:
-    """32 random bits, uint32: the words of the key, mixed by the finaliser of MurmurHash3 (Appleby 2011).
+    """Returns 32 random bits: the words of the key, mixed by the finaliser of MurmurHash3 (Appleby 2011).
 
-    Keys are random themselves. To hash one with Threefry once more would take as long as the rest of a step.
+    Keys are random themselves, and hashing one with Threefry again would take as long as the rest of a step.
     """
     words = jax.random.key_data(key)
     word = words[0]

@@ -12,11 +12,11 @@ BACKGROUND, LINE = (245, 245, 245), (200, 200, 200)
 COLOURS = ((200, 30, 30), (30, 60, 200), (245, 120, 105), (115, 150, 250))
 """Of the red player, the blue player, the red coin and the blue coin."""
 CENTRES = ((9, 9), (9, 23), (23, 9), (23, 23))
-"""Where in a cell each of them is drawn, row and column: in corners of their own, lest one hide another."""
+"""Their rows and columns in a cell: each has its own corner, so that none hides another."""
 
 
 def _shapes() -> np.ndarray:
-    """The pixels of a cell that each of the four covers, bool `[4, PIXELS, PIXELS]`."""
+    """Returns the pixels of a cell that each of the four covers, bool `[4, PIXELS, PIXELS]`."""
     centres = np.array(CENTRES)
     pixels = np.arange(PIXELS)
     rows = np.abs(pixels - centres[:, :1])[:, :, None]

@@ -1,4 +1,4 @@
-"""What happened in a coin game: who took whose coins, and after what."""
+"""Statistics of the coin game: which coins each player took, and in which state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CoinCounts:
 
 
 def count_coins(red: Taken, blue: Taken) -> CoinCounts:
-    """Counts those of whole episodes.
+    """Counts visits of states and coins over whole episodes.
 
     Args:
         red: of each step, 1 if the red player took a red coin, and 1 if it took a blue one, both `[T, E]`.
@@ -48,9 +48,9 @@ def count_coins(red: Taken, blue: Taken) -> CoinCounts:
 
 
 def _conventions(own: jax.Array, other: jax.Array) -> jax.Array:
-    """What was known of a player before each step, as an index into `CONVENTIONS`, `[T, E]`.
+    """Returns the convention of a player before each step, as an index into `CONVENTIONS`, `[T, E]`.
 
-    Whoever takes both coins at once has taken one of the other's.
+    A player that takes both coins at once counts as D.
     """
     number = jnp.where(other > 0, 2, own)
     step = jnp.arange(1, own.shape[0] + 1)[:, None]

@@ -32,7 +32,7 @@ PAYOFFS: Mapping[str, Payoff] = {
 
 @struct.dataclass
 class EnvState:
-    """Where everybody and everything is."""
+    """Positions and inventories of all players, and types of the coins."""
 
     inner_t: jax.Array
     """Steps played in this episode, int32."""
@@ -53,16 +53,16 @@ class EnvParams:
 
 
 class InTheMatrix(Environment):
-    """Players collect coins of two types, then meet, and what they carry is the mixed strategy they play.
+    """Players collect coins of two types and interact; their coins are the mixed strategies they play.
 
     On a grid of 8 x 8 cells lie 6 coins of each type. A player has a cell (x, y) and looks in a direction, 0:
     (0, +1), 1: (+1, 0), 2: (0, -1) or 3: (-1, 0). Actions: 0 turn left (direction + 1), 1 turn right, 2
     forward, 3 fire the interaction beam, 4 stay. In each step:
 
     1. Whoever is frozen stays, whatever its action.
-    2. All others turn or move. Who walks into the border stays, and so do two who would swap cells. If
-       several want one cell, who is there already keeps it; else one of them, drawn at random, gets it.
-    3. Who is on a coin's cell takes the coin.
+    2. All others turn or move. A player that would leave the grid stays, and so do two that would swap
+       cells. If several want one cell, a player already there keeps it; else one of them is drawn.
+    3. A player on a coin's cell takes the coin.
     4. A beam covers the cell ahead, the one behind that, and the two to the left and right of the cell ahead.
        Two players interact if either's beam hits the other, both carry coins, and neither is frozen. With v
        the share of either type among a player's coins, each earns v_1' M v_2 with its own payoff matrix M,
@@ -74,7 +74,8 @@ class InTheMatrix(Environment):
     cell. Which coins are of type 1 is drawn in every episode, unless `fixed_coin_location`.
 
     With more players the rules are the same, so pairs interact, freeze and start again while the others play
-    on. Someone who is connected with several others by beams interacts with all of them, and each pays.
+    on. A player whose beam connects it with several others interacts with all of them, and each interaction
+    pays.
 
     Observations are dicts. `window`, float32 `[5, 5, 10]`, is what lies ahead: the first axis leads from 2
     cells to the right to 2 to the left, the second from the player's own row to 4 cells ahead. Planes:
@@ -193,7 +194,7 @@ class InTheMatrix(Environment):
     def _events(
         self, before: list[Player], state: EnvState, params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], dict[str, Any]]:
-        """What led from `before` to `state`, as (rewards, info)."""
+        """Returns (rewards, info) of the step from `before` to `state`."""
         after = [grid.unpack(number) for number in state.players]
         num_players, type_1 = self.num_players, self._type_1(state)
         payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
@@ -243,12 +244,12 @@ class InTheMatrix(Environment):
         )
 
     def _type_1(self, state: EnvState) -> Any:
-        """The coins of type 1, a Python int where it is always the same."""
+        """Returns the set of coins of type 1, a Python int where it is constant."""
         return grid.FIXED_TYPE_1 if self.fixed_coin_location else state.type_1
 
 
 def _half_of_the_coins(key: jax.Array) -> jax.Array:
-    """A set of half of the coins, any of these equally likely."""
+    """Draws half of the coins, uniformly among all such sets."""
     numbers = jax.random.bits(key, (grid.NUM_COINS,))
     coins = jnp.arange(grid.NUM_COINS)
     lower = (numbers < numbers[:, None]) | (

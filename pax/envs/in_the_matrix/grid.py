@@ -4,8 +4,8 @@ Cells are pairs (x, y) with 0 <= x, y < 8. Directions are 0: (0, +1), 1: (+1, 0)
 turning left adds 1. Relative to a player, a cell lies so many steps `ahead` and so many to the `left`.
 
 Sets are int32 numbers with one bit per member: coins are numbered as in `COIN_CELLS`, cells of a window row
-by row, spawns as in `spawn_cell`. So whatever happens costs a few integer instructions, which run for many
-environments at once; on an array of cells the same would be gathers and scatters, which do not.
+by row, spawns as in `spawn_cell`. So every rule is a few integer instructions, which are vectorised over
+environments; on arrays of cells they would be gathers and scatters, which are not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 
 Int = Any
-"""An int32 scalar, or a Python int where the value is known beforehand."""
+"""An int32 scalar, or a Python int where the value is a constant."""
 
 GRID_SIZE = 8
 WINDOW_SIZE = 5
@@ -88,7 +88,7 @@ def union(sets: Iterable[Int]) -> Int:
 
 
 def where(condition: jax.Array, one: Int, other: Int = 0) -> jax.Array:
-    """Returns an int32, whatever numbers are given."""
+    """Selects `one` or `other` as an int32."""
     return jnp.where(condition, _int32(one), _int32(other))
 
 
@@ -108,7 +108,7 @@ def heading(direction: Int) -> tuple[Int, Int]:
 def relative(player: Player, x: Int, y: Int) -> tuple[Int, Int]:
     """Returns where the cell (x, y) lies for `player`, as (ahead, left)."""
     dx, dy = heading(player.direction)
-    # To the left of (dx, dy) lies (dy, -dx). Multiplied out, as x and y may be known beforehand.
+    # To the left of (dx, dy) lies (dy, -dx). Expanded, as x and y may be constants.
     ahead = x * dx + y * dy - (player.x * dx + player.y * dy)
     left = x * dy - y * dx - (player.x * dy - player.y * dx)
     return ahead, left
@@ -141,7 +141,7 @@ def window_coins(player: Player, coins: Int, among: Iterable[int] = range(NUM_CO
 
 @jax.jit
 def _shown(player: Player, there: Int, x: Int, y: Int) -> jax.Array:
-    """The cell of the window that (x, y) is, if something is `there`."""
+    """Returns the set of the window cell at (x, y) if something is `there`, else the empty set."""
     return where(there == 1, window_cell(*relative(player, x, y)))
 
 

@@ -22,20 +22,20 @@ PLAYER_COLOURS = (
 
 
 def _coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pixels of a square, from -1 to 1, along (x, y)."""
+    """Returns the coordinates (x, y) of the pixels of a square, from -1 to 1."""
     middle = (size - 1) / 2
     pixels = (np.arange(size) - middle) / middle
     return pixels[None, :], pixels[:, None]
 
 
 def _disc(size: int, radius: float) -> np.ndarray:
-    """Bool `[size, size]`."""
+    """Returns the pixels of a disc, bool `[size, size]`."""
     x, y = _coordinates(size)
     return x**2 + y**2 <= radius**2
 
 
 def _arrows() -> np.ndarray:
-    """Triangles that point in each direction, bool `[4, PIXELS, PIXELS]`."""
+    """Returns triangles that point in each direction, bool `[4, PIXELS, PIXELS]`."""
     x, y = _coordinates(PIXELS)
     triangles = []
     for dx, dy in ((0, 1), (1, 0), (0, -1), (-1, 0)):
@@ -65,7 +65,7 @@ def render(players: Sequence[Player], type_1: Any) -> np.ndarray:
 
 
 def _cells(players: Sequence[Player], types: np.ndarray, carried: np.ndarray) -> np.ndarray:
-    """The cells as `[y, x, row of pixels, column of pixels, 3]`."""
+    """Renders the cells, `[y, x, row of pixels, column of pixels, 3]`."""
     size = grid.GRID_SIZE
     cells = np.empty((size, size, PIXELS, PIXELS, 3), np.uint8)
     cells[:] = BACKGROUND
@@ -96,7 +96,7 @@ def _cells(players: Sequence[Player], types: np.ndarray, carried: np.ndarray) ->
 
 
 def _bars(types: np.ndarray, carried: np.ndarray) -> np.ndarray:
-    """For each player a bar of half a cell: its colour, then its coins, those of type 0 first."""
+    """Renders for each player a bar of half a cell: its colour, then its coins, those of type 0 first."""
     half, slots = PIXELS // 2, 2 * grid.GRID_SIZE
     bars = np.empty((len(carried), slots, half, half, 3), np.uint8)
     bars[:] = BACKGROUND

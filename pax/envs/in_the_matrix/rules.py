@@ -1,4 +1,4 @@
-"""What in-the-matrix players do in a step, from the word of random bits that it draws."""
+"""The rules of a step of in-the-matrix games, given a word of random bits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Cell = tuple[jax.Array, jax.Array]
 
 
 def draw_word(key: jax.Array) -> jax.Array:
-    """Draws all that is random in a step, as an int32."""
+    """Draws the random bits of a step, as an int32."""
     return jax.lax.bitcast_convert_type(jax.random.bits(key, dtype=jnp.uint32), jnp.int32)
 
 
 def start(word: jax.Array, num_players: int) -> list[Player]:
-    """Returns everybody at the beginning: pairs of players on mirror images, in directions of their own."""
+    """Returns the players at the start: pairs on mirror images, each in a random direction."""
     return [_placed(word, player, _spawn(word, player)) for player in range(num_players)]
 
 
@@ -63,7 +63,7 @@ def pairs(num_players: int) -> list[tuple[int, int]]:
 
 
 def _freeze(players: list[Player], penalty: jax.Array) -> list[Player]:
-    """Lets those interact who can, and time pass for who is frozen already."""
+    """Freezes the players that interact, and counts down the freeze of the others."""
     able = [(player.frozen == 0) & (player.coins != 0) for player in players]
     interacts = [jnp.bool_(False)] * len(players)
     for i, j in pairs(len(players)):
@@ -77,11 +77,11 @@ def _freeze(players: list[Player], penalty: jax.Array) -> list[Player]:
 
 
 def _moves(word: jax.Array, players: list[Player], actions: tuple[jax.Array, ...]) -> list[Cell]:
-    """Where everybody ends up."""
+    """Returns the cell of each player after the moves."""
     num_players = len(players)
     old = [(player.x, player.y) for player in players]
     wanted = [_ahead(player, action) for player, action in zip(players, actions, strict=True)]
-    # Going round from a random player on, in a random sense, is fair to any two of them.
+    # A random cyclic order, in a random direction, favours neither of any two players.
     rank = [((word >> TURN_BITS & 1023) + player) % num_players for player in range(num_players)]
     reverse = word >> REVERSE_BIT & 1 == 1
 
@@ -99,15 +99,15 @@ def _moves(word: jax.Array, players: list[Player], actions: tuple[jax.Array, ...
             for stop, cell, want in zip(held, old, wanted, strict=True)
         ]
 
-    # Who is held back may in turn hold back who wanted to come after it, so there are as many rounds as
-    # players. Two players are done after one. Unrolled, many rounds take minutes to compile.
+    # A player that is held back may block another one, so there are as many rounds as players; two players
+    # need one. Unrolled, many rounds take minutes to compile.
     if num_players == 2:
         return hold_back(0, wanted)
     return jax.lax.fori_loop(0, num_players, hold_back, wanted)
 
 
 def _ahead(player: Player, action: jax.Array) -> Cell:
-    """Where the player wants to be."""
+    """Returns the cell that the player wants to move to."""
     dx, dy = grid.heading(player.direction)
     goes = where(action == FORWARD, 1)
     last = grid.GRID_SIZE - 1
@@ -119,7 +119,7 @@ def _same(one: Cell, other: Cell) -> jax.Array:
 
 
 def _respawn(word: jax.Array, before: list[Player], players: list[Player]) -> list[Player]:
-    """Lets those start again whose last frozen step this was."""
+    """Places those players at spawns whose last frozen step this was."""
     again = [player.frozen == 1 for player in before]
     spawns = [_spawn(word, player) for player in range(len(players))]
     # Two players always start again together.
@@ -139,12 +139,12 @@ def _respawn(word: jax.Array, before: list[Player], players: list[Player]) -> li
 
 
 def _spawn(word: jax.Array, player: int) -> jax.Array:
-    """The spawn of a player: pairs on mirror images, one pair after the other."""
+    """Returns the spawn of a player: pairs on mirror images, one pair after the other."""
     return (word + player // 2 + 8 * (player % 2)) & (grid.NUM_SPAWNS - 1)
 
 
 def _placed(word: jax.Array, player: int, spawn: Int) -> Player:
-    """A player that carries nothing, at a spawn."""
+    """Returns a player that carries nothing, at a spawn."""
     x, y = grid.spawn_cell(spawn)
     nothing = jnp.int32(0)
     direction = word >> (DIRECTION_BITS + 2 * player) & 3

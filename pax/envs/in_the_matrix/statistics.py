@@ -1,4 +1,4 @@
-"""What happened in the matrix: who took which coins, and what they were played for."""
+"""Statistics of in-the-matrix games: coins taken, beams, interactions and their rewards."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Interactions:
 
 
 def sum_interactions(infos: dict[str, Any]) -> Interactions:
-    """Sums those of whole episodes.
+    """Sums the infos of whole episodes.
 
     Args:
-        infos: of each step, what `Interactions` sums, as tuples (of tuples) of arrays `[T, E]`.
+        infos: of each step, the fields of `Interactions`, as tuples (of tuples) of arrays `[T, E]`.
     """
     episodes = infos["beams"][0].shape[1]
     sums = {name: jnp.array(jax.tree.map(jnp.sum, values)) for name, values in infos.items()}

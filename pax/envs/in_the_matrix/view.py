@@ -1,4 +1,4 @@
-"""What in-the-matrix players see: the window ahead of them, and who carries what."""
+"""Observations of in-the-matrix games: the window ahead of a player, and the inventories."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pax.envs.in_the_matrix import grid
 from pax.envs.in_the_matrix.grid import Player, where
 
 
-# A function of its own in the program, as all players see in the same way, at the start and later: it is most
-# of what there is to trace.
+# Compiled as one function, which all players share at reset and step: it is most of the tracing time.
 @jax.jit
 def observe(
     player: Player, others: list[Player], at_home: jax.Array, type_1: jax.Array | None
 ) -> dict[str, jax.Array]:
-    """Returns what a player sees; `type_1` is None where it is always the same."""
+    """Returns the observation of a player; `type_1` is None where it is constant."""
     fixed = type_1 is None
     known = grid.FIXED_TYPE_1 if fixed else type_1
     return {
@@ -29,7 +28,7 @@ def observe(
 def _planes(
     player: Player, others: list[Player], at_home: jax.Array, type_1: Any, fixed: bool
 ) -> list[Any]:
-    """The planes of a window, each the set of cells that are 1."""
+    """Returns the planes of a window, each the set of cells that are 1."""
     coins: list[jax.Array] = []
     for members in (~type_1, type_1):
         among = [coin for coin in range(grid.NUM_COINS) if not fixed or members >> coin & 1]
@@ -54,18 +53,18 @@ def by_type(coins: jax.Array, type_1: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _image(planes: list[Any]) -> jax.Array:
-    """Sets of cells as an array of 0. and 1., float32 `[5, 5, len(planes)]`."""
+    """Returns sets of cells as an array of 0. and 1., float32 `[5, 5, len(planes)]`."""
     size = grid.WINDOW_SIZE
     cells = jnp.arange(size)
-    # The first row of all planes side by side; the others are the same numbers, shifted. In this order, one
-    # instruction does many cells.
+    # The first row of all planes side by side; the others are the same numbers, shifted. In this order the
+    # cells are vectorised.
     row = (jnp.stack(planes) >> cells[:, None]).reshape(-1)
     image = (row >> (size * cells)[:, None]) & 1
     return image.astype(jnp.float32).reshape(size, size, len(planes))
 
 
 def _inventory(player: Player, others: list[Player], type_1: Any) -> jax.Array:
-    """What a player knows of everybody's coins, float32 `[3 n]`."""
+    """Returns what a player observes of all players' coins, float32 `[3 n]`."""
     shown = [
         jnp.where(other.frozen > 0, count, 0)
         for other in others

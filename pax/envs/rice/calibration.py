@@ -1,4 +1,4 @@
-"""The numbers of the climate-economy games: what they mean, what they are, and which make sense."""
+"""Parameters of the climate-economy games: their meaning, their published values, and checks of them."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def default_settings(num_regions: int, defaults: Mapping[str, Any]) -> dict[str,
 def make_params(
     cls: type[EnvParams], num_regions: int, defaults: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> EnvParams:
-    """Parameters of class `cls` from `defaults` and `settings` together.
+    """Returns parameters of class `cls` from `defaults` and `settings` together.
 
     A single number for a parameter per region stands for all regions, also as `(number,)`. Floats are of
     JAX's default type: float32, or float64 if `jax_enable_x64` is set.
@@ -211,7 +211,7 @@ def check_params(params: EnvParams, num_regions: int) -> None:
     if float(params.abatement_exponent) <= 1:
         raise ConfigError(
             f"abatement_exponent is {params.abatement_exponent}: give a number above 1, so that more "
-            "mitigation is ever dearer"
+            "mitigation costs more"
         )
     if float(params.risk_aversion) == 1:
         raise ConfigError(

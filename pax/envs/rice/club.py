@@ -16,7 +16,7 @@ from pax.envs.rice.game import MITIGATION, TARIFFS, ClimateGame, regional_decisi
 JOIN = 0.5
 """Above this, a region's last number makes it a member."""
 UTILITY_SCALE = 10
-"""By which the mediator divides mean utility, to have it of the size of a change in temperature."""
+"""Divisor of mean utility in the mediator's reward, so that it is comparable to a change in temperature."""
 
 
 @struct.dataclass
@@ -62,7 +62,7 @@ class ClubRice(ClimateGame):
         self.observation_size = 9 + 5 * num_regions
 
     def _club_rates(self, actions: jax.Array, params: ClubParams) -> jax.Array:
-        """Mitigation rate and tariff, `[2]`."""
+        """Returns the mitigation rate and the tariff of the club, `[2]`."""
         if self.has_mediator:
             return jnp.stack([actions[0, MITIGATION], actions[0, TARIFFS]])
         rates = jnp.stack([params.club_mitigation_rate, params.club_tariff_rate])

@@ -19,14 +19,14 @@ DOMESTIC_PREFERENCE = 0.5
 CREDIT_PER_CAPITAL = 0.1
 """A region imports nothing when its debt is this share of its initial capital."""
 MIN_TRADE = 1e-5
-"""Added to the divisor where goods are rationed, so that nobody wanting any makes no NaN."""
+"""Added to the divisor where goods are rationed, so that no demand does not give NaN."""
 MAX_NUMBER = 1e12
 """Productivity and balances grow exponentially; here they stop, long after any horizon of interest."""
 
 
 @struct.dataclass
 class EnvState:
-    """The world at the start of a step, and what was last done, which only pictures need."""
+    """The world at the start of a step, and the last decisions, which only figures read."""
 
     inner_t: jax.Array
     """Steps played in this episode, int32."""
@@ -91,7 +91,7 @@ class Outcome:
     investment: jax.Array
     """I."""
     tariff_revenue: jax.Array
-    """Goes to a fund that nobody uses."""
+    """Paid to a fund that is not used."""
     carbon_price: jax.Array
     """Dollars per tonne / 1000."""
     mitigation_cost: jax.Array
@@ -132,7 +132,7 @@ def initial_state(params: EnvParams) -> EnvState:
 
 
 def initial_outcome(params: EnvParams) -> Outcome:
-    """Zeros: nothing has happened yet."""
+    """Returns an outcome of zeros, before the first step."""
     one = jnp.zeros((), float_type(params))
     each = jnp.zeros_like(jnp.asarray(params.initial_labor, one.dtype))
     return Outcome(one, one, *[each] * 11)
@@ -236,11 +236,11 @@ def advance(state: EnvState, decisions: Decisions, params: EnvParams) -> tuple[E
 
 
 def trade(decisions: Decisions, output: jax.Array, debt: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns who buys how much from whom.
+    """Returns the goods that every region buys from every other.
 
-    Nobody can buy more than its own output. What it may buy shrinks with its debt (`[N]`, -1 = all of its
-    credit, 0 = none). What all want of an exporter is cut to its limit and to what investment leaves, in
-    proportion.
+    A region can buy no more than its own output, less in proportion to its debt (`[N]`, -1 = all of its
+    credit, 0 = none). Demand for the goods of an exporter is scaled down to its limit and to what investment
+    leaves.
 
     Returns:
         The goods shipped, `[N importer, N exporter]`, and what stays for consumption at home, `[N]`.

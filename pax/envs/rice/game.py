@@ -32,7 +32,7 @@ WORLD = (
     *("temperature", "carbon", "forcing", "land_emissions", "labor", "capital"),
     *("gross_output", "consumption", "investment", "balance"),
 )
-"""What everybody observes in the games without a club, in this order."""
+"""Numbers that all players observe in the games without a club, in this order."""
 
 OF_REGIONS = (
     "labor",
@@ -153,19 +153,19 @@ class ClimateGame(Environment):
         return plot(state, params)
 
     def _decisions(self, actions: jax.Array, params: Any) -> Decisions:
-        """What the clipped `actions` `[num_players, action_size]` decide."""
+        """Returns the decisions that the clipped `actions` `[num_players, action_size]` stand for."""
         raise NotImplementedError
 
     def _observations(
         self, state: EnvState, outcome: Outcome, actions: jax.Array, params: Any
     ) -> tuple[jax.Array, ...]:
-        """What each player sees after a step in which `actions` were taken."""
+        """Returns the observation of each player after a step in which `actions` were taken."""
         raise NotImplementedError
 
     def _rewards(
         self, before: EnvState, after: EnvState, outcome: Outcome, params: Any
     ) -> tuple[jax.Array, ...]:
-        """What each player gets for a step."""
+        """Returns the reward of each player for a step."""
         raise NotImplementedError
 
 
