@@ -10,10 +10,8 @@ What follows `--` are arguments of `pax.main`. The image must hold Pax and start
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from absl import flags
 
 from pax.checks import MAX_INT, short
 from pax.config.command_line import run_program
+from pax.config.flags import check_forms, definer
 from pax.config.run_arguments import parse
 from pax.errors import ConfigError
 
@@ -32,35 +31,39 @@ INDEX = "JOB_COMPLETION_INDEX"
 """The variable in which an Indexed Job tells a pod its number."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Hosts:
-    """What the manifest asks for."""
+LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NAME = "give small letters, digits and dashes"
+FORMS = {
+    "image": (r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", "give the name of an image, as in registry/pax:1"),
+    "name": (r"[a-z]([-a-z0-9]*[a-z0-9])?", f"{NAME}, a letter first"),
+    "namespace": (LABEL, NAME),
+    "claim": (rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*", f"{NAME}, and dots between them"),
+    "cpus": (
+        r"(?!0+(\.0*)?m?$)[0-9]+(\.[0-9]{1,3})?|(?!0+m)[0-9]+m",
+        "give cores as in 16, 0.5 or 500m",
+    ),
+    "memory": (
+        r"(?!0+(\.0*)?[^0-9]*$)[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?",
+        "give memory as in 64Gi or 500M",
+    ),
+    "mount": (
+        r"(?!.*/\.\.(/|$))/[^/: ][^: ]*",
+        "give the absolute path of a folder, without ':', '..' and blanks, as in /exp",
+    ),
+}
+"""By flag, what Kubernetes takes, and the remedy where it is something else."""
 
-    image: str
-    name: str
-    num_hosts: int = 1
-    gpus: int = 0
-    """Per host."""
-    cpus: str | None = None
-    memory: str | None = None
-    namespace: str | None = None
-    claim: str | None = None
-    mount: str = "/exp"
-    """Where the claim is, in the pod."""
-    retries: int = 6
-    """How often pods may die before the Job has failed; evictions do not count."""
-    save_seconds: int = 300
-    """Between SIGTERM, on which a run saves, and SIGKILL."""
 
-
-def check(hosts: Hosts, workdir: str) -> None:
+def check(hosts: flags.FlagValues, workdir: str) -> None:
     """Raises ConfigError unless Kubernetes can take these names, and the folder is on the claim."""
     for flag in ("image", "name"):
-        if not getattr(hosts, flag):
+        if not hosts[flag].value:
             raise ConfigError(f"--{flag} is missing: give one")
-    for flag in ("cpus", "memory", "namespace", "claim", "mount"):
-        if getattr(hosts, flag) == "":
-            raise ConfigError(f"--{flag} is empty: give a value, or leave it out")
+    check_forms(hosts, FORMS)
+    # A pod's host name is that of the Job, a dash and its index, and must be a label of DNS.
+    longest = 63 - len(f"-{hosts.num_hosts - 1}")
+    if len(hosts.name) > longest:
+        raise ConfigError(f"--name={hosts.name} is too long: give at most {longest} letters")
     if hosts.retries * hosts.num_hosts > MAX_INT:
         raise ConfigError(
             f"--retries={hosts.retries} of --num_hosts={hosts.num_hosts} are more than Kubernetes counts: "
@@ -68,47 +71,16 @@ def check(hosts: Hosts, workdir: str) -> None:
         )
     if not workdir.isprintable():
         raise ConfigError(f"--workdir is {short(workdir)}: give the path of a folder")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", hosts.image):
-        raise ConfigError(
-            f"--image={short(hosts.image)}: give the name of an image, as in registry/pax:1"
-        )
-    # A pod's host name is that of the Job, a dash and its index, and must be a label of DNS.
-    longest = 63 - len(f"-{hosts.num_hosts - 1}")
-    if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", hosts.name) or len(hosts.name) > longest:
-        raise ConfigError(
-            f"--name={hosts.name}: give small letters, digits and dashes, at most {longest}, a letter first"
-        )
-    for flag in ("image", "mount", "namespace", "claim"):
-        text = getattr(hosts, flag)
-        if text and (not text.isprintable() or " " in text):
-            raise ConfigError(f"--{flag}={text!r} has blanks or line breaks: give a name without")
-    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-    for flag, form in (("namespace", label), ("claim", rf"(?=.{{1,253}}$){label}(\.{label})*")):
-        text = getattr(hosts, flag)
-        if text and not re.fullmatch(form, text):
-            raise ConfigError(f"--{flag}={text}: give small letters, digits and dashes")
-    if hosts.cpus and not re.fullmatch(
-        r"(?!0+(\.0*)?m?$)[0-9]+(\.[0-9]{1,3})?|(?!0+m)[0-9]+m", hosts.cpus
-    ):
-        raise ConfigError(f"--cpus={hosts.cpus}: give cores as in 16, 0.5 or 500m")
-    if hosts.memory and not re.fullmatch(
-        r"(?!0+(\.0*)?[^0-9]*$)[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?", hosts.memory
-    ):
-        raise ConfigError(f"--memory={hosts.memory}: give memory as in 64Gi or 500M")
-    if ".." in pathlib.PurePosixPath(workdir).parts:
+    path = pathlib.PurePosixPath(workdir)
+    if ".." in path.parts:
         raise ConfigError(f"--workdir={workdir} has '..' in it: give a path without")
-    if not re.fullmatch(r"/[^/:][^:]*", hosts.mount) or ".." in hosts.mount.split("/"):
-        raise ConfigError(
-            f"--mount={hosts.mount} is no absolute path of a folder, without ':' and '..': give one, "
-            "as in /exp"
-        )
-    if hosts.claim and not pathlib.PurePosixPath(workdir).is_relative_to(hosts.mount):
+    if hosts.claim and not path.is_relative_to(hosts.mount):
         raise ConfigError(
             f"--workdir={workdir} is not on the claim, which is at {hosts.mount}: give a folder there"
         )
 
 
-def manifests(hosts: Hosts, arguments: Sequence[str]) -> list[dict[str, Any]]:
+def manifests(hosts: flags.FlagValues, arguments: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the Job, and with several hosts the Service by which they find the first one.
 
     Args:
@@ -199,7 +171,7 @@ def manifests(hosts: Hosts, arguments: Sequence[str]) -> list[dict[str, Any]]:
     return [service, job]
 
 
-def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
+def shell_command(hosts: flags.FlagValues, arguments: Sequence[str]) -> str:
     """Returns the command of a pod, whose number only its shell knows."""
     command = shlex.join(["python", "-m", "pax.main", *arguments])
     # Kubernetes puts values for $(...) before the shell sees it; $$ is a dollar sign to it.
@@ -213,41 +185,19 @@ def shell_command(hosts: Hosts, arguments: Sequence[str]) -> str:
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_string(
-        "image", None, "The image, which holds Pax and starts in its checkout.", **own
-    )
-    flags.DEFINE_string("name", None, "Name of the Job and of its Service.", **own)
-    flags.DEFINE_integer(
-        "num_hosts",
-        1,
-        "Pods, each with a process of the run.",
-        lower_bound=1,
-        upper_bound=MAX_INT,
-        **own,
-    )
-    flags.DEFINE_integer("gpus", 0, "GPUs per host.", lower_bound=0, upper_bound=MAX_INT, **own)
-    flags.DEFINE_string("cpus", None, "Cores that a host asks for, as in 16 or 500m.", **own)
-    flags.DEFINE_string("memory", None, "Memory that a host asks for, as in 64Gi.", **own)
-    flags.DEFINE_string("namespace", None, "Namespace. Default: that of kubectl.", **own)
-    flags.DEFINE_string("claim", None, "A PersistentVolumeClaim for results.", **own)
-    flags.DEFINE_string("mount", Hosts.mount, "Where the claim is in the pod.", **own)
-    flags.DEFINE_integer(
-        "retries",
-        Hosts.retries,
-        "How often hosts may die; evictions do not count.",
-        lower_bound=0,
-        **own,
-    )
-    flags.DEFINE_integer(
-        "save_seconds",
-        Hosts.save_seconds,
-        "From SIGTERM to SIGKILL.",
-        lower_bound=1,
-        upper_bound=MAX_INT,
-        **own,
-    )
-    flags.DEFINE_string("out", None, "A file to write to. Default: print.", **own)
+    define = definer(flag_values)
+    define("image", None, "The image, which holds Pax and starts in its checkout.")
+    define("name", None, "Name of the Job and of its Service.")
+    define("num_hosts", 1, "Pods, each with a process of the run.", low=1, high=MAX_INT)
+    define("gpus", 0, "GPUs per host.", low=0, high=MAX_INT)
+    define("cpus", None, "Cores that a host asks for, as in 16 or 500m.")
+    define("memory", None, "Memory that a host asks for, as in 64Gi.")
+    define("namespace", None, "Namespace. Default: that of kubectl.")
+    define("claim", None, "A PersistentVolumeClaim for results.")
+    define("mount", "/exp", "Where the claim is in the pod.")
+    define("retries", 6, "How often hosts may die; evictions do not count.", low=0)
+    define("save_seconds", 300, "From SIGTERM to SIGKILL.", low=1, high=MAX_INT)
+    define("out", None, "A file to write to. Default: print.")
 
 
 def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
@@ -264,16 +214,13 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
         ) from e
     if given.out == "":
         raise ConfigError("--out is empty: name a file, or leave it out")
-    names = [field.name for field in dataclasses.fields(Hosts)]
-    asked: dict[str, Any] = {name: given[name].value for name in names}
-    hosts = Hosts(**asked)
     run = parse(arguments, same_files=False)
-    workdir = run.workdir or f"{hosts.mount}/{hosts.name}"
-    check(hosts, workdir)
+    workdir = run.workdir or f"{given.mount}/{given.name}"
+    check(given, workdir)
     text = "---\n".join(
         # A dump of its own for each, and copies, as what occurs twice would be an alias.
         yaml.safe_dump(json.loads(json.dumps(manifest)), sort_keys=False, width=10_000)
-        for manifest in manifests(hosts, run.command_line(workdir))
+        for manifest in manifests(given, run.command_line(workdir))
     )
     if given.out:
         try:
@@ -285,7 +232,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
         print(f"Written to {given.out}: kubectl apply -f {given.out}")
     else:
         print(text, end="")
-    if not hosts.claim:
+    if not given.claim:
         print("Without --claim, results and checkpoints are gone when the pod is.", file=sys.stderr)
     return text
 

@@ -21,12 +21,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from absl import flags
 
 from pax.checks import Limit, check_number, folder
 from pax.config.command_line import run_program
+from pax.config.flags import definer
 from pax.config.recorded import todays
 from pax.config.run_arguments import parse
 from pax.errors import ConfigError
@@ -44,16 +45,15 @@ HOST = "127.0.0.1"
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_integer("num_processes", 2, "Processes to start.", **own)
-    flags.DEFINE_integer(
+    define = definer(flag_values)
+    define("num_processes", 2, "Processes to start.")
+    define(
         "devices_per_process",
         0,
         "Devices of each process: the next that many GPUs, and on a CPU that many of JAX's CPU devices; "
         "0 = a fair share of the cores.",
-        **own,
     )
-    flags.DEFINE_bool("dry_run", False, "Print the commands, and exit.", **own)
+    define("dry_run", False, "Print the commands, and exit.")
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> int:

@@ -30,6 +30,7 @@ from pax.checks import folder
 from pax.config.build import build_trainer
 from pax.config.command_line import flag_values, run_program
 from pax.config.files import list_variants
+from pax.config.flags import definer
 from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
 from pax.errors import ConfigError, PaxError
@@ -42,72 +43,61 @@ from pax.trainer import MetaTrainer
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
+    define = definer(flag_values)
     config_flags.DEFINE_config_file(
         "config",
         None,
         "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every "
         "setting can be overridden after it, as in --config.num_envs=50.",
         lock_config=True,
-        **own,
+        flag_values=flag_values,
     )
-    flags.DEFINE_string(
+    define(
         "workdir",
         None,
         "The run's folder. The same command on the same folder goes on with the run. Default: "
         "exp/<config>-<variant>-<time>.",
-        **own,
     )
-    flags.DEFINE_enum(
+    define(
         "mode",
         "train",
-        ["train", "evaluate"],
         "Whether to train until the iterations of the config are done, or to evaluate the newest "
         "checkpoint in --workdir (or another one, or all: --step, --follow), which needs no --config.",
-        **own,
+        choices=["train", "evaluate"],
     )
-    flags.DEFINE_integer(
+    define(
         "step",
         None,
         "With --mode=evaluate: the iteration whose checkpoint is evaluated.",
-        lower_bound=0,
-        **own,
+        low=0,
+        kind=int,
     )
-    flags.DEFINE_list(
+    define(
         "evaluations",
         None,
         "With --mode=evaluate: those of config.evaluation to run, as in a,b.",
-        **own,
+        kind=list,
     )
-    flags.DEFINE_bool(
+    define(
         "follow",
         False,
         "With --mode=evaluate: evaluate every checkpoint once, as training saves it, until training is done.",
-        **own,
     )
-    flags.DEFINE_float(
-        "poll_seconds",
-        5.0,
-        "With --follow: seconds between looks for checkpoints.",
-        lower_bound=0.1,
-        **own,
-    )
-    flags.DEFINE_list(
+    define("poll_seconds", 5.0, "With --follow: seconds between looks for checkpoints.", low=0.1)
+    define(
         "allow_imports",
         [],
         "With --mode=evaluate: modules that are not of Pax and that the run may have imported, as in mygame. "
         "If a run names any, an error tells which; a run from elsewhere may name anything.",
-        **own,
     )
-    flags.DEFINE_string(
+    define(
         "distributed",
         distributed.OFF,
         "How this process joins others that train the same run: HOST:PORT,N,I (where process 0 can be "
         "reached, how many there are, which one this is), auto (what Slurm, Open MPI, Kubernetes or a "
         "TPU says), or off.",
-        **own,
     )
-    flags.DEFINE_bool("list", False, "List the variants of all configs, and exit.", **own)
+    define("list", False, "List the variants of all configs, and exit.")
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> None:

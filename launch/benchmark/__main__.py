@@ -24,6 +24,7 @@ from absl import flags
 from launch.benchmark import envs, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.config.command_line import print_error, run_program
+from pax.config.flags import definer
 from pax.errors import ConfigError, PaxError, nearest
 from pax.run.files import is_irregular, write_whole
 from pax.run.progress_line import ProgressLine
@@ -33,25 +34,22 @@ SUITES = ("envs", "training", "startup", "peers")
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_string("suite", "all", f"One of {', '.join(SUITES)}, or all.", **own)
-    flags.DEFINE_string("output", None, "JSON file for all that was measured.", **own)
-    flags.DEFINE_string(
-        "markdown", None, "File for the tables. Default: beside --output, as .md.", **own
-    )
-    flags.DEFINE_string("compare", None, "An earlier JSON file, for ratios to it.", **own)
-    flags.DEFINE_string("only", "", "Part of the names of what is to be measured.", **own)
-    flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
-    flags.DEFINE_integer("repeats", 5, "Of every measurement.", lower_bound=1, **own)
-    flags.DEFINE_float(
+    define = definer(flag_values)
+    define("suite", "all", f"One of {', '.join(SUITES)}, or all.")
+    define("output", None, "JSON file for all that was measured.")
+    define("markdown", None, "File for the tables. Default: beside --output, as .md.")
+    define("compare", None, "An earlier JSON file, for ratios to it.")
+    define("only", "", "Part of the names of what is to be measured.")
+    define("quick", False, "A small part of the work, to see that it runs.")
+    define("repeats", 5, "Of every measurement.", low=1)
+    define(
         "scale",
         1.0,
         "Factor on environments, candidates and seeds, for machines that larger batches are needed to fill.",
-        lower_bound=1e-3,
-        **own,
+        low=1e-3,
     )
-    flags.DEFINE_integer("num_envs", 1024, "Environments in raw stepping.", lower_bound=1, **own)
-    flags.DEFINE_integer("num_steps", 1000, "Steps in raw stepping.", lower_bound=1, **own)
+    define("num_envs", 1024, "Environments in raw stepping.", low=1)
+    define("num_steps", 1000, "Steps in raw stepping.", low=1)
 
 
 def benchmark(given: flags.FlagValues) -> dict[str, Any]:

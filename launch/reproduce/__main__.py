@@ -24,6 +24,7 @@ from launch.reproduce.published import TABLES, Cell, PublishedTable
 from pax import checks
 from pax.checks import short
 from pax.config.command_line import INTERRUPTED, run_program
+from pax.config.flags import definer
 from pax.envs.figures import new_figure
 from pax.errors import ConfigError, OutputError, nearest
 from pax.evaluation.estimates import csv_number, number
@@ -36,11 +37,9 @@ from pax.run.progress_line import ProgressLine
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_string(
-        "workdir", None, "Where results are kept. Default: exp/reproduce-<table>.", **own
-    )
-    flags.DEFINE_bool("quick", False, "A small part of the work, to see that it runs.", **own)
+    define = definer(flag_values)
+    define("workdir", None, "Where results are kept. Default: exp/reproduce-<table>.")
+    define("quick", False, "A small part of the work, to see that it runs.")
 
 
 def main(names: list[str], given: flags.FlagValues) -> None:

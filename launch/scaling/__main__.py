@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from pax.config.command_line import run_program
+from pax.config.flags import definer
 from pax.errors import ProcessError
 from pax.loop.xla import available_cores
 from pax.run.progress_line import ProgressLine
@@ -62,7 +63,8 @@ DEVICES = (1, 2, 4, 8)
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    flags.DEFINE_bool("quick", False, "Small sizes, to see that it runs.", flag_values=flag_values)
+    define = definer(flag_values)
+    define("quick", False, "Small sizes, to see that it runs.")
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> None:

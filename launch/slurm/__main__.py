@@ -15,13 +15,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
 from launch.slurm import job as slurm_job
 from pax.checks import folder
 from pax.config.command_line import run_program
+from pax.config.flags import definer
 from pax.config.recorded import todays
 from pax.config.run_arguments import RunArguments, parse
 from pax.errors import ConfigError, PaxError
@@ -32,24 +32,17 @@ from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_string("name", None, "Name of the job. Default: pax-<folder>.", **own)
-    flags.DEFINE_bool("array", False, "Train the sweep of the config, as an array.", **own)
-    flags.DEFINE_integer(
-        "max_parallel",
-        0,
-        "With --array: runs at a time. 0: submitit's default.",
-        lower_bound=0,
-        **own,
-    )
-    flags.DEFINE_string(
+    define = definer(flag_values)
+    define("name", None, "Name of the job. Default: pax-<folder>.")
+    define("array", False, "Train the sweep of the config, as an array.")
+    define("max_parallel", 0, "With --array: runs at a time. 0: submitit's default.", low=0)
+    define(
         "metric",
         "train/reward_per_timestep/player_1",
         "With --array: what the table of the sweep shows.",
-        **own,
     )
-    flags.DEFINE_bool("ascending", False, "With --array: sort the smallest first.", **own)
-    flags.DEFINE_bool("dry_run", False, "Print the script and the commands only.", **own)
+    define("ascending", False, "With --array: sort the smallest first.")
+    define("dry_run", False, "Print the script and the commands only.")
     slurm_job.define_flags(flag_values)
 
 

@@ -15,6 +15,7 @@ from absl import flags
 
 from launch.slurm.task import Training
 from pax.checks import MAX_INT, brief, short
+from pax.config.flags import check_forms, definer
 from pax.errors import ConfigError
 from pax.run.files import read_regular, write_whole
 from pax.sweeps.folder import SweepRun, check_folder, claim
@@ -24,59 +25,35 @@ INSTALL = 'pip install -e ".[launch]"'
 LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 JOBS_FILE = "slurm.json"
 RESOURCES = {
-    "partition": "Where to run.",
-    "account": "Who pays.",
-    "qos": "Quality of service.",
-    "constraint": "Features that nodes must have, as in a100.",
-    "mem": "Memory per node, as in 32G.",
+    "partition": "where to run.",
+    "account": "who pays.",
+    "qos": "quality of service.",
+    "constraint": "features that nodes must have, as in a100.",
+    "mem": "memory per node, as in 32G.",
+}
+NAME = "give a name, without blanks and quotes"
+FORMS = {
+    **{key: (r"[\w.,:+@/-]+", NAME) for key in RESOURCES},
+    "constraint": (r"[\w.,&|*()\[\]:=+-]+", NAME),
+    "mem": (r"(?a:[1-9]\d*[KMGT]?B?)", "give memory as in 32G"),
 }
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of what a job asks for."""
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_integer(
-        "nodes", 1, "Slurm: nodes per run.", lower_bound=1, upper_bound=MAX_INT, **own
-    )
-    flags.DEFINE_integer(
-        "gpus_per_node", 0, "Slurm: GPUs per node.", lower_bound=0, upper_bound=MAX_INT, **own
-    )
-    flags.DEFINE_integer(
-        "cpus_per_task",
-        0,
-        "Slurm: cores per task. 0: its default.",
-        lower_bound=0,
-        upper_bound=MAX_INT,
-        **own,
-    )
-    flags.DEFINE_string(
-        "time",
-        "60",
-        "Slurm: minutes, or [days-]hours:minutes:seconds, until a run is requeued.",
-        **own,
+    define = definer(flag_values)
+    define("nodes", 1, "Slurm: nodes per run.", low=1, high=MAX_INT)
+    define("gpus_per_node", 0, "Slurm: GPUs per node.", low=0, high=MAX_INT)
+    define("cpus_per_task", 0, "Slurm: cores per task. 0: its default.", low=0, high=MAX_INT)
+    define(
+        "time", "60", "Slurm: minutes, or [days-]hours:minutes:seconds, until a run is requeued."
     )
     for name, text in RESOURCES.items():
-        flags.DEFINE_string(name, None, f"Slurm: {text[0].lower()}{text[1:]}", **own)
-    flags.DEFINE_integer(
-        "save_seconds",
-        120,
-        "Slurm: how long before the end a run is told to save.",
-        lower_bound=1,
-        **own,
-    )
-    flags.DEFINE_integer(
-        "max_timeouts",
-        100,
-        "Slurm: how often a run whose time is up is requeued.",
-        lower_bound=0,
-        **own,
-    )
-    flags.DEFINE_multi_string(
-        "sbatch", [], "Slurm: any other option of sbatch, as in --sbatch=gres=gpu:1.", **own
-    )
-    flags.DEFINE_multi_string(
-        "setup", [], "Slurm: a shell command before the run, as in 'module load cuda'.", **own
-    )
+        define(name, None, f"Slurm: {text}")
+    define("save_seconds", 120, "Slurm: how long before the end a run is told to save.", low=1)
+    define("max_timeouts", 100, "Slurm: how often a run whose time is up is requeued.", low=0)
+    define("sbatch", (), "Slurm: any other option of sbatch, as in --sbatch=gres=gpu:1.")
+    define("setup", (), "Slurm: a shell command before the run, as in 'module load cuda'.")
 
 
 def is_distributed(given: flags.FlagValues) -> bool:
@@ -86,13 +63,7 @@ def is_distributed(given: flags.FlagValues) -> bool:
 
 def parameters(given: flags.FlagValues, name: str, max_parallel: int = 0) -> dict[str, Any]:
     """Returns what the flags ask for, in submitit's words."""
-    for key in RESOURCES:
-        value = given[key].value
-        if value == "":
-            raise ConfigError(f"--{key} is empty: give a value, or leave it out")
-        form = r"[\w.,&|*()\[\]:=+-]+" if key == "constraint" else r"[\w.,:+@/-]+"
-        if value is not None and value.isprintable() and not re.fullmatch(form, value):
-            raise ConfigError(f"--{key}={value}: give a name, without blanks and quotes")
+    check_forms(given, FORMS)
     asked: dict[str, Any] = {
         "job_name": name,
         "nodes": given.nodes,
@@ -120,8 +91,6 @@ def parameters(given: flags.FlagValues, name: str, max_parallel: int = 0) -> dic
         extra[key] = value if is_assigned else True
     asked["additional_parameters"] = extra
     check_lines("Slurm", asked)
-    if given.mem and not re.fullmatch(r"[1-9]\d*[KMGT]?B?", given.mem):
-        raise ConfigError(f"--mem={given.mem}: give memory as in 32G")
     return asked
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
@@ -152,16 +153,13 @@ def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) ->
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of both programs, and those that only cross-play has."""
     matches.define_flags(flag_values, strategies="", config="")
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_bool(
+    define = definer(flag_values)
+    define(
         "learning",
         False,
         "Policies go on learning within a trial, after every episode, if their agents can.",
-        **own,
     )
-    flags.DEFINE_integer(
-        "num_trials", 0, "Independent trials per pair. 0: 5 with --learning, else 1.", **own
-    )
+    define("num_trials", 0, "Independent trials per pair. 0: 5 with --learning, else 1.")
 
 
 def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:

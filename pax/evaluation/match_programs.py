@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 from absl import flags
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from pax import checks
 from pax.config.command_line import one_line, print_error, run_program
+from pax.config.flags import definer
 from pax.config.imports import leave_path
 from pax.config.recorded import config_of_run
 from pax.config.sections import base_config
@@ -49,7 +50,7 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         strategies: who plays if nobody says.
         config: the game if neither a config nor a run names one.
     """
-    own: dict[str, Any] = {"flag_values": flag_values}
+    define = definer(flag_values)
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -57,43 +58,30 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         f"num_inner_steps are used. Default: that of the first run{config and f', or {config}'}.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
+    define(
         "strategies",
         strategies,
         "Fixed strategies: all, or names with commas in between, as in "
         "tit_for_tat,defect,zero_determinant:chi=2.",
-        **own,
     )
-    flags.DEFINE_string(
-        "workdir", None, "Where results are written. Default: exp/<program>-<time>.", **own
-    )
-    flags.DEFINE_integer("num_envs", 100, "Environments that a pair plays at once.", **own)
-    flags.DEFINE_integer("num_steps", 0, "Steps per episode. 0: those of the game.", **own)
-    flags.DEFINE_integer(
+    define("workdir", None, "Where results are written. Default: exp/<program>-<time>.")
+    define("num_envs", 100, "Environments that a pair plays at once.")
+    define("num_steps", 0, "Steps per episode. 0: those of the game.")
+    define(
         "num_episodes",
         0,
         "Episodes per trial. 0: those of the game where somebody learns or remembers a trial, else 1.",
-        **own,
     )
-    flags.DEFINE_integer(
-        "seed",
-        0,
-        "Of everything that is drawn.",
-        lower_bound=0,
-        upper_bound=checks.MAX_INT,
-        **own,
-    )
-    flags.DEFINE_bool(
+    define("seed", 0, "Of everything that is drawn.", low=0, high=checks.MAX_INT)
+    define(
         "any_game",
         False,
         "Let policies of other games or stakes play, if they observe and act in the same way.",
-        **own,
     )
-    flags.DEFINE_list(
+    define(
         "allow_imports",
         [],
         "Modules that are not of Pax and that the game of the first run may have imported.",
-        **own,
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from pax.checks import Limit, check_number
+from pax.config.flags import definer
 from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
 from pax.envs.wrappers import Continuation, Noise, steps_for
@@ -272,16 +273,16 @@ def plot_shares(
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of both programs, and those that only a tournament has."""
     matches.define_flags(flag_values, strategies="all", config=GAME)
-    own: dict[str, Any] = {"flag_values": flag_values}
-    flags.DEFINE_float("noise", 0.0, "Probability that an action is the other one.", **own)
-    flags.DEFINE_float(
+    define = definer(flag_values)
+    define("noise", 0.0, "Probability that an action is the other one.")
+    define(
         "continuation",
         None,
         "Probability that a match goes on after each step, in place of a number of steps: rewards are "
         "weighted by the probability that their step is played.",
-        **own,
+        kind=float,
     )
-    flags.DEFINE_integer("generations", 200, "Time that evolution has.", **own)
+    define("generations", 200, "Time that evolution has.")
 
 
 def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:

@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from pax.config.command_line import run_program
+from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.report.data import group, read_runs
 from pax.report.page import GENERATOR, page
@@ -25,7 +26,8 @@ from pax.run.files import read_regular, write_whole
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
-    flags.DEFINE_string("out", "report.html", "The page to write.", flag_values=flag_values)
+    define = definer(flag_values)
+    define("out", "report.html", "The page to write.")
 
 
 def main(paths: list[str], given: flags.FlagValues) -> int:

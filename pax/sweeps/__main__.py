@@ -16,13 +16,13 @@ import shlex
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from pax.checks import folder
 from pax.config.command_line import print_error, run_program
+from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
 from pax.sweeps.pool import Pool
@@ -35,40 +35,35 @@ Submit = Callable[[Sequence[SweepRun], flags.FlagValues], int]
 
 def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -> None:
     """Defines the flags of this program."""
-    own: dict[str, Any] = {"flag_values": flag_values}
+    define = definer(flag_values)
     config_flags.DEFINE_config_file(
         "config",
         None,
         "The sweep: a config file with a get_sweep(), and a variant, as in configs/ipd.py:ppo.",
         flag_values=flag_values,
     )
-    flags.DEFINE_string("workdir", None, "The folder of the sweep, with one folder per run.", **own)
-    flags.DEFINE_enum("executor", "local", ["local", *elsewhere], "Where runs are trained.", **own)
-    flags.DEFINE_integer(
+    define("workdir", None, "The folder of the sweep, with one folder per run.")
+    define("executor", "local", "Where runs are trained.", choices=["local", *elsewhere])
+    define(
         "max_parallel",
         0,
         "Runs at a time. 0: as many as there are --gpus, else 1; on a cluster, all.",
-        lower_bound=0,
-        **own,
+        low=0,
     )
-    flags.DEFINE_list(
-        "gpus", [], "GPUs of this machine, as in 0,1: each run gets one of them.", **own
-    )
-    flags.DEFINE_integer(
+    define("gpus", [], "GPUs of this machine, as in 0,1: each run gets one of them.")
+    define(
         "retries",
         1,
         "How often a run that died is started again; it resumes from its last checkpoint.",
-        lower_bound=0,
-        **own,
+        low=0,
     )
-    flags.DEFINE_string(
+    define(
         "metric",
         "train/reward_per_timestep/player_1",
         "What the table shows of each run, and is sorted by.",
-        **own,
     )
-    flags.DEFINE_bool("ascending", False, "Sort the smallest first.", **own)
-    flags.DEFINE_bool("dry_run", False, "Print the commands only.", **own)
+    define("ascending", False, "Sort the smallest first.")
+    define("dry_run", False, "Print the commands only.")
 
 
 def sweep(

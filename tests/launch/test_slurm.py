@@ -273,7 +273,7 @@ def test_times(text, expected):
         (["--time=soon"], [CONFIG], "--time=soon: give minutes, or [days-]hours:minutes:seconds"),
         (["--time=0"], [CONFIG], "--time=0: give minutes"),
         (["--name=a\nrm -rf x"], [CONFIG], "job_name is 'a\\nrm -rf x', which is no single line"),
-        (["--partition=a\nb"], [CONFIG], "partition is 'a\\nb', which is no single line"),
+        (["--partition=a\nb"], [CONFIG], "--partition='a\\nb': give a name"),
         (["--sbatch=gres=a\nb"], [CONFIG], "gres is 'a\\nb', which is no single line"),
         (["--setup=module load x\nb"], [CONFIG], "setup is 'module load x\\nb', which is no"),
         (["--time=\u0663"], [CONFIG], "--time=\u0663: give minutes"),
