@@ -16,7 +16,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from absl import flags
@@ -25,11 +25,17 @@ from launch.benchmark import envs, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.config.command_line import print_error, run_program
 from pax.config.flags import definer
-from pax.errors import ConfigError, PaxError, nearest
+from pax.errors import ConfigError, PaxError, ProcessError, nearest
 from pax.run.files import is_irregular, write_whole
 from pax.run.progress_line import ProgressLine
 
-SUITES = ("envs", "training", "startup", "peers")
+SUITES = {
+    "envs": envs.rows,
+    "training": training.rows,
+    "startup": startup.rows,
+    "peers": peers.rows,
+}
+"""By suite, what returns its measurements, by name."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -66,7 +72,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         given.output and str(pathlib.Path(given.output).with_suffix(".md"))
     )
     sizes = make_sizes(given)
-    calls, skipped = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
+    calls = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
     if not calls:
         raise ConfigError(
             f"--only={given.only!r} is part of no name in --suite={given.suite}: leave it out to see all"
@@ -79,18 +85,21 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         "machine": describe_machine(),
         "settings": {"suite": given.suite, "only": given.only, **dataclasses.asdict(sizes)},
         "rows": [],
-        "skipped": skipped,
+        "skipped": [],
         "failed": [],
     }
     if old is not None:
         for sentence in report.differences(results, old):
             print(f"Warning: {sentence} Ratios to --compare tell little.", file=sys.stderr)
     started, stolen, line = time.monotonic(), stolen_seconds(), ProgressLine("measured")
-    for index, (name, call) in enumerate(calls):
+    for index, (name, call) in enumerate(calls.items()):
         line.count(index, len(calls), name)
         try:
             results["rows"].append(call().to_json())
-        except RuntimeError as e:
+        except ConfigError as e:
+            # Its library is not installed.
+            results["skipped"].append(f"{name} is left out: {e}")
+        except (RuntimeError, ProcessError) as e:
             # The others are worth having.
             results["failed"].append(name)
             print_error(f"{name} could not be measured: {e}", 1)
@@ -121,28 +130,19 @@ def make_sizes(given: flags.FlagValues) -> Sizes:
     return Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
 
 
-def plan(
-    suites: Sequence[str], sizes: Sizes, only: str
-) -> tuple[list[tuple[str, Callable[[], Row]]], list[str]]:
-    """Returns what is to be measured, in this order, and what cannot be measured here."""
-    calls: dict[str, dict[str, Callable[[], Row]]] = {}
-    skipped: list[str] = []
-    if "envs" in suites:
-        calls["envs"], missing = envs.rows(sizes, only)
-        skipped += missing
-    if "training" in suites:
-        calls["training"] = training.rows(sizes, only)
-    if "startup" in suites:
-        calls["startup"] = startup.rows(sizes, only)
-    if "peers" in suites:
-        calls["peers"], missing = peers.rows(sizes, only)
-        skipped += missing
-    if calls.get("training"):
+def plan(suites: Iterable[str], sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
+    """Returns what is to be measured, in this order: what has `only` in its name."""
+    calls = {
+        f"{suite}: {name}": call
+        for suite in suites
+        for name, call in SUITES[suite](sizes).items()
+        if only.lower() in name.lower()
+    }
+    if any(name.startswith("training: ") for name in calls):
         # Its settings are compared with them.
-        calls = {"machine": machine.rows(sizes), **calls}
-    return [
-        (f"{s}: {name}", call) for s, part in calls.items() for name, call in part.items()
-    ], skipped
+        bounds = {f"machine: {name}": call for name, call in machine.rows(sizes).items()}
+        calls = {**bounds, **calls}
+    return calls
 
 
 def check_writable(flag: str, path: str) -> None:

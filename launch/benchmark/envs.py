@@ -17,7 +17,6 @@ from launch.benchmark import loop as benchmark_loop
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
 from pax.envs import ENVS, Environment
 from pax.envs.spaces import Dict, Discrete, Space
-from pax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,6 @@ CASES: dict[str, Case] = {
 }
 SHARES = {"Rice": 1 / 4, "ClubRice": 1 / 4, "SarlRice": 1 / 4, "InTheMatrix": 1.0, "JaxMARL": 1 / 4}
 DRAWS = "drawing the actions, and the keys of games that use them, without a game"
-STEPS = "steps of one environment, whatever its number of players"
 
 
 def cases() -> dict[str, Case]:
@@ -67,24 +65,15 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
     limit, what_limit, limit_steps = make_limit(case, env, per_device, episodes)
     times = take_turns({"ours": call, "limit": limit}, sizes.repeats, sizes.min_seconds)
     what = f"{num_envs} environments, {episodes} episodes of {env.num_inner_steps} steps"
+    limit_rates = rates(limit_steps, times["limit"])
     return Row(
         "envs",
         name,
         "steps/s",
         rates(steps, times["ours"]),
         what,
-        limit=Row(
-            "envs",
-            f"{name}: limit",
-            "steps/s",
-            rates(limit_steps, times["limit"]),
-            what_limit,
-        ),
-        details={
-            "compile_seconds": seconds,
-            "players": env.num_players,
-            "steps_are": STEPS,
-        },
+        limit=Row("envs", f"{name}: limit", "steps/s", limit_rates, what_limit),
+        details={"compile_seconds": seconds, "players": env.num_players},
     )
 
 
@@ -97,9 +86,8 @@ def make_limit(
         try:
             # In one long episode: such a loop takes no time to begin another.
             length = episodes * env.num_inner_steps
-            loop = benchmark_loop.matrix_game(
-                num_envs * jax.device_count(), length, benchmark_loop.RANDOM
-            )
+            envs = num_envs * jax.device_count()
+            loop = benchmark_loop.matrix_game(envs, length, benchmark_loop.RANDOM)
             return loop, benchmark_loop.WHAT, steps
         except ImportError:
             pass
@@ -108,29 +96,50 @@ def make_limit(
 
 def rollout(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
     """Returns a function of a key that plays episodes of random actions and sums all that was seen."""
+    params = env.default_params
 
-    def play(key: jax.Array) -> jax.Array:
-        params = env.default_params
+    def step(key: jax.Array, state: Any, actions: Any) -> Any:
+        observations, state, rewards, done, _ = env.step(key, state, actions, params)
+        return state, (observations, rewards, done)
 
-        def episode(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            reset_key, step_key = jax.random.split(key)
-            reset = jax.vmap(env.reset, (0, None))
-            observations, state = reset(jax.random.split(reset_key, num_envs), params)
-            step = jax.vmap(env.step, (0, 0, 0, None))
+    reset = lambda key: env.reset(key, params)  # noqa: E731
+    return random_play(env, reset, step, num_envs, episodes, env.num_inner_steps)
 
-            def body(carry: Any, key: jax.Array) -> Any:
-                state, total = carry
-                env_keys, actions = step_draws(env, key, num_envs)
-                observations, state, rewards, done, _ = step(env_keys, state, actions, params)
-                return (state, total + sum_of((observations, rewards, done))), None
 
-            keys = jax.random.split(step_key, env.num_inner_steps)
-            (_, total), _ = jax.lax.scan(body, (state, total + sum_of(observations)), keys)
-            return total, None
+def random_play(
+    env: Environment,
+    reset: Callable[[jax.Array], tuple[Any, Any]],
+    step: Callable[..., tuple[Any, Any]],
+    num_envs: int,
+    episodes: int,
+    num_steps: int,
+) -> Callable[[jax.Array], jax.Array]:
+    """Returns a function of a key that takes random actions and sums all that was seen.
 
-        return jax.lax.scan(episode, jnp.float32(0), jax.random.split(key, episodes))[0]
+    Args:
+        env: says what actions there are.
+        reset: of one environment, `key -> (seen, state)`.
+        step: `(key, state, actions) -> (state, seen)`.
+        num_envs: environments at once.
+        episodes: each begins with a reset.
+        num_steps: of an episode.
+    """
 
-    return play
+    def episode(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        reset_key, step_key = jax.random.split(key)
+        seen, state = jax.vmap(reset)(jax.random.split(reset_key, num_envs))
+
+        def body(carry: Any, key: jax.Array) -> Any:
+            state, total = carry
+            env_keys, actions = step_draws(env, key, num_envs)
+            state, seen = jax.vmap(step)(env_keys, state, actions)
+            return (state, total + sum_of(seen)), None
+
+        keys = jax.random.split(step_key, num_steps)
+        (_, total), _ = jax.lax.scan(body, (state, total + sum_of(seen)), keys)
+        return total, None
+
+    return lambda key: jax.lax.scan(episode, jnp.float32(0), jax.random.split(key, episodes))[0]
 
 
 def draws(env: Environment, num_envs: int, episodes: int) -> Callable[[jax.Array], jax.Array]:
@@ -196,17 +205,6 @@ def sum_of(tree: Any) -> jax.Array:
     )
 
 
-def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:
-    """Returns what there is to measure whose name contains `only`, and what cannot be measured here."""
-    found: dict[str, Callable[[], Row]] = {}
-    skipped = []
-    for name, case in cases().items():
-        if only.lower() not in name.lower():
-            continue
-        try:
-            ENVS[case.env](**case.settings)
-        except ConfigError as e:
-            skipped.append(f"{name} is left out: {e}")
-            continue
-        found[name] = functools.partial(measure, name, case, sizes)
-    return found, skipped
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
+    """Returns what there is to measure."""
+    return {name: functools.partial(measure, name, case, sizes) for name, case in cases().items()}

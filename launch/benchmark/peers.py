@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -12,24 +11,27 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from launch.benchmark.envs import random_actions, rollout, sum_of
+from launch.benchmark.envs import random_play, rollout
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
 from launch.benchmark.training import SETTINGS, make_trainer
 from pax.agents.agent import Agent
 from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
 from pax.envs.spaces import Discrete
+from pax.errors import ConfigError
 from pax.learners import Evolution
 from pax.loop.xla import compiler_options
 from pax.types import LineUp, TrainingState
 
 DIMENSIONS, POPSIZE = 100, 128
-NO_JAXMARL = 'JaxMARL is not installed, so it is left out: pip install -e ".[benchmark]"'
 
 
-def compare(name: str, unit: str, what: str, amounts: Any, times: Any, peer: str) -> Row:
-    """Returns a row of ours with that of the peer, from amounts and seconds of both."""
-    row = Row("peers", name, unit, rates(amounts["ours"], times["ours"]), what)
-    row.peer = Row("peers", peer, unit, rates(amounts["peer"], times["peer"]), what)
+def compare(
+    name: str, unit: str, what: str, amount: float, peer: str, calls: Any, sizes: Sizes
+) -> Row:
+    """Returns a row of ours with that of the peer: an amount of work, per second, of both calls in turns."""
+    times = take_turns(calls, sizes.repeats, sizes.min_seconds)
+    row = Row("peers", name, unit, rates(amount, times["ours"]), what)
+    row.peer = Row("peers", peer, unit, rates(amount, times["peer"]), what)
     return row
 
 
@@ -49,38 +51,24 @@ def compare_stepping(
     per_device = sizes.scaled_envs // jax.device_count()
     episodes = 1 if sizes.quick else math.ceil(sizes.num_steps / env.num_inner_steps)
     num_steps = episodes * env.num_inner_steps
-
-    def play(key: jax.Array) -> jax.Array:
-        reset_key, key = jax.random.split(key)
-        state = jax.vmap(reset)(jax.random.split(reset_key, per_device))
-
-        def body(carry: Any, key: jax.Array) -> Any:
-            state, total = carry
-            env_key, action_key = jax.random.split(key)
-            actions = tuple(
-                random_actions(
-                    jax.random.fold_in(action_key, player), env.action_space(player), per_device
-                )
-                for player in range(env.num_players)
-            )
-            state, seen = jax.vmap(step)(jax.random.split(env_key, per_device), state, actions)
-            return (state, total + sum_of(seen)), None
-
-        keys = jax.random.split(key, num_steps)
-        return jax.lax.scan(body, (state, jnp.float32(0)), keys)[0][1]
-
-    ours, _ = compile_spread(rollout(env, per_device, episodes))
-    theirs, _ = compile_spread(play)
-    times = take_turns({"ours": ours, "peer": theirs}, sizes.repeats, sizes.min_seconds)
+    ours = rollout(env, per_device, episodes)
+    theirs = random_play(env, lambda key: ((), reset(key)), step, per_device, 1, num_steps)
+    calls = {"ours": compile_spread(ours)[0], "peer": compile_spread(theirs)[0]}
     steps = sizes.scaled_envs * num_steps
     what = f"{sizes.scaled_envs} environments, {num_steps} random steps, reset every {env.num_inner_steps}"
-    return compare(name, "steps/s", what, {"ours": steps, "peer": steps}, times, peer)
+    return compare(name, "steps/s", what, steps, peer, calls, sizes)
 
 
 def jaxmarl_stepping(name: str, env: Environment, sizes: Sizes) -> Row:
-    """Compares with the environment of JaxMARL by that name."""
-    import jaxmarl
+    """Compares with the environment of JaxMARL by that name.
 
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        import jaxmarl
+    except ImportError as e:
+        raise ConfigError('install it by pip install -e ".[benchmark]"') from e
     other = jaxmarl.make(name, num_inner_steps=env.num_inner_steps, num_outer_steps=1)
 
     def step(key: jax.Array, state: Any, actions: Any) -> Any:
@@ -131,11 +119,10 @@ def ppo(sizes: Sizes) -> Row:
         other, lengths = compiled(other)
         return lengths
 
-    times = take_turns({"ours": ours, "peer": theirs}, sizes.repeats, sizes.min_seconds)
     steps = updates * trainer.env_steps_per_iteration
     what = f"8 environments, {num_steps} steps, two MLPs of 64 x 64, 8 epochs of 8 minibatches"
-    amounts = {"ours": steps, "peer": steps}
-    return compare("CartPole PPO", "steps/s", what, amounts, times, "single-file PPO")
+    calls = {"ours": ours, "peer": theirs}
+    return compare("CartPole PPO", "steps/s", what, steps, "single-file PPO", calls, sizes)
 
 
 def evolution(sizes: Sizes) -> Row:
@@ -168,41 +155,33 @@ def evolution(sizes: Sizes) -> Row:
     )
     params = strategy.default_params
 
-    def ours(key: jax.Array) -> jax.Array:
-        def generation(state: Any, key: jax.Array) -> Any:
-            ask_key, tell_key = jax.random.split(key)
-            candidates, state = learner.propose(state, ask_key)
-            trial = SimpleNamespace(rewards={"it": -rastrigin(candidates.params)[:, None]})
-            line_up = LineUp({"it": candidates}, {"it": 0}, {"it": None})
-            experience: Any = SimpleNamespace(role="it", key=tell_key, trial=trial, line_up=line_up)
-            state, metrics = learner.update(state, experience)
-            return state, metrics["fitness/best"]
+    def ours(state: Any, key: jax.Array) -> Any:
+        ask_key, tell_key = jax.random.split(key)
+        candidates, state = learner.propose(state, ask_key)
+        trial = SimpleNamespace(rewards={"it": -rastrigin(candidates.params)[:, None]})
+        line_up = LineUp({"it": candidates}, {"it": 0}, {"it": None})
+        experience: Any = SimpleNamespace(role="it", key=tell_key, trial=trial, line_up=line_up)
+        state, metrics = learner.update(state, experience)
+        return state, metrics["fitness/best"]
 
-        state = learner.init(key)
-        return jax.lax.scan(generation, state, jax.random.split(key, generations))[1]
+    def theirs(state: Any, key: jax.Array) -> Any:
+        ask_key, tell_key = jax.random.split(key)
+        population, state = strategy.ask(ask_key, state, params)
+        fitness = rastrigin(population)
+        state, metrics = strategy.tell(tell_key, population, fitness, state, params)
+        return state, metrics["best_fitness"]
 
-    def theirs(key: jax.Array) -> jax.Array:
-        def generation(state: Any, key: jax.Array) -> Any:
-            ask_key, tell_key = jax.random.split(key)
-            population, state = strategy.ask(ask_key, state, params)
-            fitness = rastrigin(population)
-            state, metrics = strategy.tell(tell_key, population, fitness, state, params)
-            return state, metrics["best_fitness"]
+    def program(init: Callable[..., Any], generation: Callable[..., Any]) -> Callable[[int], Any]:
+        def run(key: jax.Array) -> jax.Array:
+            return jax.lax.scan(generation, init(key), jax.random.split(key, generations))[1]
 
-        state = strategy.init(key, jnp.full(DIMENSIONS, 2.0), params)
-        return jax.lax.scan(generation, state, jax.random.split(key, generations))[1]
+        compiled = jax.jit(run, compiler_options=compiler_options())
+        return lambda seed: compiled(jax.random.key(seed))
 
-    programs = {
-        name: jax.jit(run, compiler_options=compiler_options())
-        for name, run in (("ours", ours), ("peer", theirs))
-    }
-    calls = {
-        name: lambda seed, run=run: run(jax.random.key(seed)) for name, run in programs.items()
-    }
-    times = take_turns(calls, sizes.repeats, sizes.min_seconds)
+    begin = lambda key: strategy.init(key, jnp.full(DIMENSIONS, 2.0), params)  # noqa: E731
+    calls = {"ours": program(learner.init, ours), "peer": program(begin, theirs)}
     what = f"Open-ES, {POPSIZE} candidates of {DIMENSIONS} numbers, Rastrigin's function"
-    amounts = {"ours": generations, "peer": generations}
-    return compare("evolution", "generations/s", what, amounts, times, "evosax loop")
+    return compare("evolution", "generations/s", what, generations, "evosax loop", calls, sizes)
 
 
 def rastrigin(x: jax.Array) -> jax.Array:
@@ -210,23 +189,14 @@ def rastrigin(x: jax.Array) -> jax.Array:
     return 10 * x.shape[-1] + jnp.sum(x**2 - 10 * jnp.cos(2 * jnp.pi * x), axis=-1)
 
 
-def rows(sizes: Sizes, only: str) -> tuple[dict[str, Callable[[], Row]], list[str]]:
-    """Returns what there is to compare whose name contains `only`, and what cannot be compared here."""
-    steps = 8 if sizes.quick else None
-    calls: dict[str, Callable[[], Row]] = {}
-    skipped = []
-    if importlib.util.find_spec("jaxmarl"):
-        calls["coin_game raw"] = lambda: jaxmarl_stepping(
-            "coin_game", CoinGame(num_inner_steps=steps or 16), sizes
-        )
-        calls["storm_2p raw"] = lambda: jaxmarl_stepping(
-            "storm_2p", InTheMatrix(num_inner_steps=steps or 152), sizes
-        )
-    elif only.lower() in "coin_game raw, storm_2p raw":
-        skipped.append(NO_JAXMARL)
-    calls |= {
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
+    """Returns what there is to compare."""
+    coin_game = CoinGame(num_inner_steps=8 if sizes.quick else 16)
+    in_the_matrix = InTheMatrix(num_inner_steps=8 if sizes.quick else 152)
+    return {
+        "coin_game raw": lambda: jaxmarl_stepping("coin_game", coin_game, sizes),
+        "storm_2p raw": lambda: jaxmarl_stepping("storm_2p", in_the_matrix, sizes),
         "CartPole raw": lambda: gymnax_stepping(sizes),
         "CartPole PPO": lambda: ppo(sizes),
         "evolution": lambda: evolution(sizes),
     }
-    return {name: call for name, call in calls.items() if only.lower() in name.lower()}, skipped

@@ -8,6 +8,7 @@ from typing import Any
 
 from launch.benchmark.machine import BOUNDS, seconds_for
 from pax.errors import ConfigError
+from pax.metrics.tables import markdown
 from pax.run.files import read_regular
 
 FORMAT = 1
@@ -16,6 +17,30 @@ COUNTED = (
 )
 SAME = ("cpu", "cores", "device", "num_devices", "platform")
 """What must agree if two files are to be compared."""
+TITLES = {
+    "machine": "The machine's bounds",
+    "envs": "Raw stepping",
+    "training": "Training",
+    "startup": "Startup",
+    "peers": "Peers",
+}
+_SETTING = {"steps/s": "{speed}", "limit": "{limit_speed}", "fraction of limit": "{fraction}"}
+_COMPILE = {"compile, s": "{details[compile_seconds]:.1f}"}
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "machine": {"": "{name}", "speed": "{speed} {unit}", "what": "{what}"},
+    "envs": {"game": "{name}", **_SETTING, **_COMPILE, "": "{what}"},
+    "training": {
+        **{"setting": "{name}", "steps/s": "{speed}", "aim": "{aim}", **_SETTING, **_COMPILE},
+        "peak memory, MiB": "{details[peak_memory_mib]:.0f}",
+        "temporaries, MiB": "{details[temporary_mib]:.1f}",
+    },
+    "startup": {"": "{name}", "time": "{speed} s", "aim": "{details[aim]:g} s", "what": "{what}"},
+    "peers": {
+        **{"": "{name}", "ours": "{speed} {unit}", "peer": "{peer[name]}: {peer_speed}"},
+        **{"ours / peer": "{ratio}", "what": "{what}"},
+    },
+}
+"""By suite and column, what it shows of a row and of what `shown` adds to it."""
 BUSY = 0.5
 """A load per core above which a table says that the machine was busy."""
 STOLEN = 0.1
@@ -58,19 +83,10 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     """Returns all tables, with what they were measured on."""
     rows = with_limits(results["rows"])
     parts = [machine_text(results["machine"])]
-    for suite, title in (
-        ("machine", "The machine's bounds"),
-        ("envs", "Raw stepping"),
-        ("training", "Training"),
-        ("startup", "Startup"),
-        ("peers", "Peers"),
-    ):
+    for suite, title in TITLES.items():
         own = [row for row in rows if row["suite"] == suite]
         if own:
-            body = {"training": training, "startup": startup, "peers": peers, "envs": envs}.get(
-                suite, plain
-            )(own)
-            parts.append(f"### {title}\n\n{body}")
+            parts += [f"### {title}\n\n{table(suite, own)}", *limit_notes(own)]
     parts += bounds(rows, results["machine"])
     slower = [row for row in rows if row["peer"] and ratio(row) < 1.0]
     parts += [
@@ -117,10 +133,26 @@ def ratio(row: Mapping[str, Any]) -> float:
     return row["median"] / row["peer"]["median"]
 
 
-def table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown."""
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def table(suite: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the table of a suite."""
+    columns = COLUMNS[suite]
+    lines = [[form.format(**shown(row)) for form in columns.values()] for row in rows]
+    note = "\n\nSteps are steps of one environment, whatever its number of players."
+    return markdown([*columns], lines) + note * (suite == "envs")
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row with what its table says of its numbers."""
+    aim, limit, peer = row["details"].get("aim"), row["limit"], row["peer"]
+    return {
+        **row,
+        "speed": ranged(row),
+        "aim": short(aim) if aim else "",
+        "limit_speed": short(limit["median"]) if limit else "",
+        "fraction": fraction(row),
+        "peer_speed": ranged(peer) if peer else "",
+        "ratio": f"{ratio(row):.2f}{verdict(row)}" if peer else "",
+    }
 
 
 def short(value: float) -> str:
@@ -131,65 +163,14 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def ranged(row: Mapping[str, Any] | None) -> str:
+def ranged(row: Mapping[str, Any]) -> str:
     """Returns median and range."""
-    if row is None:
-        return ""
     return f"{short(row['median'])} ({short(row['low'])} to {short(row['high'])})"
 
 
 def fraction(row: Mapping[str, Any]) -> str:
     """Returns the fraction of the limit."""
     return f"{row['median'] / row['limit']['median']:.2f}" if row["limit"] else ""
-
-
-def plain(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Names, speeds, and what they are of."""
-    return table(
-        ("", "speed", "what"), [(r["name"], f"{ranged(r)} {r['unit']}", r["what"]) for r in rows]
-    )
-
-
-def envs(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Steps per second of games."""
-    lines = [
-        (
-            row["name"],
-            ranged(row),
-            short(row["limit"]["median"]),
-            fraction(row),
-            f"{row['details']['compile_seconds']:.1f}",
-            row["what"],
-        )
-        for row in rows
-    ]
-    columns = ("game", "steps/s", "limit", "fraction of limit", "compile, s", "")
-    notes = [f"Steps are {rows[0]['details']['steps_are']}.", *limit_notes(rows)]
-    return "\n\n".join([table(columns, lines), *notes])
-
-
-def training(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Steps per second of settings, with what they need."""
-    lines = []
-    for row in rows:
-        details = row["details"]
-        lines.append(
-            (
-                row["name"],
-                ranged(row),
-                short(details["aim"]) if details["aim"] else "",
-                short(row["limit"]["median"]) if row["limit"] else "",
-                fraction(row),
-                f"{details['compile_seconds']:.1f}",
-                f"{details['peak_memory_mib']:.0f}",
-                f"{details['temporary_mib']:.1f}",
-            )
-        )
-    columns = (
-        *("setting", "steps/s", "aim", "limit", "fraction of limit"),
-        *("compile, s", "peak memory, MiB", "temporaries, MiB"),
-    )
-    return "\n\n".join([table(columns, lines), *limit_notes(rows)])
 
 
 def limit_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -228,7 +209,7 @@ def bounds(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any]) -> list[
     columns += [*(f"time for {name}" for name in BOUNDS), "nearest bound"]
     meaning = "; ".join(f"{name}: {what}" for name, what in BOUNDS.items())
     return [
-        f"### Which bound is near\n\n{table(columns, lines)}\n\nTimes are shares of the time of a "
+        f"### Which bound is near\n\n{markdown(columns, lines)}\n\nTimes are shares of the time of a "
         f"step, as the machine would need them at its measured speeds. {meaning[0].upper()}{meaning[1:]}.",
         *sections,
     ]
@@ -252,27 +233,6 @@ def section(row: Mapping[str, Any], nearest: str, rest: float, has_aims: bool) -
         "of them counts."
     )
     return f"### {row['name']}\n\n{' '.join(sentences)}"
-
-
-def startup(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Seconds."""
-    lines = [(r["name"], f"{ranged(r)} s", f"{r['details']['aim']:g} s", r["what"]) for r in rows]
-    return table(("", "time", "aim", "what"), lines)
-
-
-def peers(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Ours and theirs."""
-    lines = [
-        (
-            row["name"],
-            f"{ranged(row)} {row['unit']}",
-            f"{row['peer']['name']}: {ranged(row['peer'])}",
-            f"{ratio(row):.2f}" + verdict(row),
-            row["what"],
-        )
-        for row in rows
-    ]
-    return table(("", "ours", "peer", "ours / peer", "what"), lines)
 
 
 def verdict(row: Mapping[str, Any]) -> str:
@@ -308,4 +268,4 @@ def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
         )
     if not lines:
         return "Nothing was measured both times."
-    return table(("", "before", "now", "times as fast"), lines)
+    return markdown(("", "before", "now", "times as fast"), lines)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import atexit
-import os
+import functools
 import pathlib
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from launch.benchmark.apart import run_apart
 from launch.benchmark.timing import Row, Sizes
-from launch.benchmark.training import ROOT, measure_apart
+from launch.benchmark.training import measure_apart
 from pax.callbacks.callback import Callback
 
 CONFIG = "configs/ipd.py:ppo"
@@ -44,30 +43,24 @@ def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
     """Measures the app, with the compilation cache in a folder.
 
     Raises:
-        RuntimeError: if the app fails, with what it said.
+        ProcessError: if the app fails, with what it said.
     """
     with tempfile.TemporaryDirectory() as folder:
         stamp = pathlib.Path(folder) / "stamp"
         callback = f"(('launch.benchmark.startup.FirstIteration', {{'path': {str(stamp)!r}}}),)"
-        command = [
-            *(sys.executable, "-m", "pax.main"),
+        started = time.time()
+        run_apart(
+            "pax.main",
             f"--config={CONFIG}{',quicktest' * quick}",
             f"--workdir={folder}/run",
             f"--config.extra_callbacks={callback}",
-        ]
-        environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        started = time.time()
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            environment={"XDG_CACHE_HOME": str(cache), "JAX_COMPILATION_CACHE_DIR": None},
         )
-        if done.returncode or not stamp.exists():
-            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         return float(stamp.read_text()) - started
 
 
-def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
-    """Returns what there is to measure whose name contains `only`, the cold one first: it fills the cache."""
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
+    """Returns what there is to measure, the cold one first: it fills the cache."""
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
@@ -102,9 +95,8 @@ def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
             details={"aim": 1.0 if is_warm else 10.0},
         )
 
-    found = {
-        f"{name}, {'warm' if is_warm else 'cold'}": lambda f=function, is_warm=is_warm: f(is_warm)
+    return {
+        f"{name}, {'warm' if is_warm else 'cold'}": functools.partial(function, is_warm)
         for name, function in (("first iteration", start), (f"compiling {COMPILED}", compiling))
         for is_warm in (False, True)
     }
-    return {name: call for name, call in found.items() if only.lower() in name.lower()}

@@ -10,12 +10,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,14 +20,12 @@ from typing import Any
 import jax
 
 from launch.benchmark import loop as benchmark_loop
+from launch.benchmark.apart import quiet_config, run_apart
 from launch.benchmark.machine import count
 from launch.benchmark.timing import Row, Sizes, rates, take_turns
 from pax.config.build import build_trainer
-from pax.config.files import load_config
 from pax.loop.xla import use_all_cores
 from pax.trainer import MetaTrainer
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +72,8 @@ SETTINGS: dict[str, Setting] = {
 
 def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str, int]]:
     """Makes the trainer of a setting at a scale, and the sizes of its batch."""
-    config = load_config(str(ROOT / "configs" / f"{setting.config}{',quicktest' * sizes.quick}"))
-    if not sizes.quick:
-        config.update_from_flattened_dict(dict(setting.overrides))
-    for callback in config.callbacks.values():
-        callback.enabled = False
+    name = f"configs/{setting.config}{',quicktest' * sizes.quick}"
+    config = quiet_config(name, {} if sizes.quick else setting.overrides)
     # The axis that may grow without changing what is learned.
     evolving = [name for name in config.roles if config[name].learner.type == "evolution"]
     for name in evolving:
@@ -171,31 +163,17 @@ def measure_apart(
         with_limit: whether its limit is measured too.
 
     Raises:
-        RuntimeError: if it fails, with what it said.
+        ProcessError: if it fails, with what it said.
     """
-    environment = {**os.environ}
-    for variable in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
-        environment.pop(variable, None)
-    if cache:
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache
-        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    with tempfile.TemporaryDirectory() as folder:
-        output = pathlib.Path(folder) / "row.json"
-        job = {"name": name, "sizes": dataclasses.asdict(sizes), "with_limit": with_limit}
-        job["output"] = str(output)
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "launch.benchmark.training", json.dumps(job)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
-        fields = json.loads(output.read_text())
-    row = from_json(fields)
+    own = {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_ENABLE_COMPILATION_CACHE": None,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    job = {"name": name, "sizes": dataclasses.asdict(sizes), "with_limit": with_limit}
+    started = time.perf_counter()
+    printed = run_apart("launch.benchmark.training", json.dumps(job), environment=own)
+    row = from_json(json.loads(printed.splitlines()[-1]))
     row.details["process_seconds"] = time.perf_counter() - started
     return row
 
@@ -209,21 +187,13 @@ def from_json(fields: Mapping[str, Any]) -> Row:
     return Row(**known)
 
 
-def rows(sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
-    """Returns what there is to measure whose name contains `only`."""
-    return {
-        name: functools.partial(measure_apart, name, sizes)
-        for name in SETTINGS
-        if only.lower() in name.lower()
-    }
-
-
-def main(job: Mapping[str, Any]) -> None:
-    """Measures one setting, and writes the row as JSON."""
-    row = measure(job["name"], Sizes(**job["sizes"]), job["with_limit"])
-    pathlib.Path(job["output"]).write_text(json.dumps(row.to_json()))
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
+    """Returns what there is to measure."""
+    return {name: functools.partial(measure_apart, name, sizes) for name in SETTINGS}
 
 
 if __name__ == "__main__":
     use_all_cores()
-    main(json.loads(sys.argv[1]))
+    job = json.loads(sys.argv[1])
+    row = measure(job["name"], Sizes(**job["sizes"]), job["with_limit"])
+    print(json.dumps(row.to_json()))

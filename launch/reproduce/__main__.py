@@ -27,9 +27,9 @@ from pax.config.command_line import INTERRUPTED, run_program
 from pax.config.flags import definer
 from pax.envs.figures import new_figure
 from pax.errors import ConfigError, OutputError, nearest
-from pax.evaluation.estimates import csv_number, number
 from pax.loop.xla import enable_compilation_cache
 from pax.metrics.bootstrap import standard_error, t_quantile
+from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import contents, read_regular, write_rows, write_whole
 from pax.run.locks import FileLock, holding
 from pax.run.progress_line import ProgressLine
@@ -139,21 +139,16 @@ def summary(result: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, int]:
 
 def to_markdown(table: PublishedTable, results: Sequence[dict[str, Any]]) -> str:
     """Returns the table as people read it: mean and standard error per player, and what was published."""
-    lines = [
-        f"{table.title}. {table.unit}, mean +- standard error over seeds.",
-        "",
-        f"| {table.first} | {' | '.join(table.columns)} | published | seeds | seconds |",
-        "|---" * (len(table.columns) + 4) + "|",
-    ]
+    lines = []
     for cell, result in zip(table.cells, results, strict=True):
         means, errors, num = summary(result)
-        ours = [number(*pair) for pair in zip(means, errors, strict=True)]
+        ours = [*map(number, means, errors)]
         ours += [""] * (len(table.columns) - len(ours))
         published = ", ".join("-" if value is None else f"{value:g}" for value in cell.published)
-        lines.append(
-            f"| {cell.label} | {' | '.join(ours)} | {published} | {num} | {result['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
+        lines.append([cell.label, *ours, published, str(num), f"{result['seconds']:.0f}"])
+    columns = (table.first, *table.columns, "published", "seeds", "seconds")
+    title = f"{table.title}. {table.unit}, mean +- standard error over seeds."
+    return f"{title}\n\n{markdown(columns, lines)}"
 
 
 def write_csv(table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path) -> None:

@@ -10,23 +10,19 @@ show is memory and communication, not speed. `--quick` takes small sizes, to see
 from __future__ import annotations
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import flags
 
+from launch.benchmark.apart import run_apart
 from pax.config.command_line import run_program
 from pax.config.flags import definer
-from pax.errors import ProcessError
 from pax.loop.xla import available_cores
+from pax.metrics.tables import markdown
 from pax.run.progress_line import ProgressLine
 
-ROOT = pathlib.Path(__file__).parents[2]
 CANDIDATES, OPPONENTS = "agent1.learner.popsize", "num_opps"
 NAMES = {
     CANDIDATES: "candidates",
@@ -112,56 +108,47 @@ def measure(specifications: Sequence[Mapping[str, Any]], num_devices: int | None
     Raises:
         ProcessError: if it fails.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if num_devices:
-        environment["JAX_NUM_CPU_DEVICES"] = str(num_devices)
-    result = subprocess.run(
-        [sys.executable, "-m", "launch.scaling.worker", json.dumps(specifications)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode:
-        last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
-        raise ProcessError(f"{specifications[-1]} could not be measured: {last}")
-    return json.loads(result.stdout.splitlines()[-1])
+    environment = {"JAX_NUM_CPU_DEVICES": str(num_devices)} if num_devices else {}
+    job = json.dumps(specifications)
+    printed = run_apart("launch.scaling.worker", job, environment=environment)
+    return json.loads(printed.splitlines()[-1])
 
 
 def growth_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
     """Ratios of time and memory, in Markdown."""
-    lines = [
-        "| config | ten times | time of an iteration, ms | times | memory of the program, MB | times |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for (specifications, _), (one, ten) in zip(jobs, costs, strict=True):
         before, after = (specification["overrides"] for specification in specifications)
         key = next(key for key in before if before[key] != after[key])
         # Pairs that ran one after the other: what slows one slows the other.
         ratio = np.median(np.array(ten["seconds"]) / np.array(one["seconds"]))
         lines.append(
-            f"| `{specifications[0]['config'].split('/')[1]}` | {NAMES[key]}, {before[key]} to {after[key]} "
-            f"| {_ms(one)} to {_ms(ten)} | {ratio:.1f} "
-            f"| {_mb(one)} to {_mb(ten)} | {ten['bytes'] / one['bytes']:.1f} |"
+            [
+                f"`{specifications[0]['config'].split('/')[1]}`",
+                f"{NAMES[key]}, {before[key]} to {after[key]}",
+                f"{_ms(one)} to {_ms(ten)}",
+                f"{ratio:.1f}",
+                f"{_mb(one)} to {_mb(ten)}",
+                f"{ten['bytes'] / one['bytes']:.1f}",
+            ]
         )
-    return "\n".join(lines)
+    columns = ("config", "ten times", "time of an iteration, ms", "times")
+    return markdown((*columns, "memory of the program, MB", "times"), lines)
 
 
 def device_table(jobs: Sequence[Job], costs: Sequence[Any]) -> str:
     """Returns time, memory and what is sent by number of devices, in Markdown."""
-    lines = [
-        f"| what is cut | devices ({available_cores()} cores) | time of an iteration, ms "
-        "| memory per device, MB | collective operations per iteration | kB received per device |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for (_, number), (cost,) in zip(jobs, costs, strict=True):
         times = [int(np.prod(found["loops"])) for found in cost["sent"]]
         sent = sum(found["bytes"] * n for found, n in zip(cost["sent"], times, strict=True))
-        lines.append(
-            f"| {cost['placement'].partition(' over ')[0] if number != 1 else '(nothing)'} | {number} "
-            f"| {_ms(cost)} | {_mb(cost)} | {sum(times)} | {sent / 1e3:.1f} |"
-        )
-    return "\n".join(lines)
+        cut = cost["placement"].partition(" over ")[0] if number != 1 else "(nothing)"
+        told = (cut, number, _ms(cost), _mb(cost), sum(times), f"{sent / 1e3:.1f}")
+        lines.append([str(cell) for cell in told])
+    devices = f"devices ({available_cores()} cores)"
+    columns = ("what is cut", devices, "time of an iteration, ms", "memory per device, MB")
+    sent_columns = ("collective operations per iteration", "kB received per device")
+    return markdown((*columns, *sent_columns), lines)
 
 
 def _ms(cost: Mapping[str, Any]) -> str:

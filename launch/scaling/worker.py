@@ -14,11 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from launch.benchmark.apart import quiet_config
 from launch.benchmark.hlo import collectives
 from pax.config.build import build_trainer
-from pax.config.files import load_config
 from pax.loop.xla import enable_compilation_cache, use_all_cores
-from pax.trainer import MetaTrainer
 
 SECONDS = 6.0
 """How long everything is repeated at least, after a first round that does not count."""
@@ -27,7 +26,7 @@ REPEATS = 5
 
 def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Costs of each specification; they are timed in turn, so that a busy machine slows all alike."""
-    trainers = [build(**specification) for specification in specifications]
+    trainers = [build_trainer(quiet_config(**each), None) for each in specifications]
     programs = [trainer.compiled_loop.compile(1) for trainer in trainers]
     states = [trainer.compiled_loop.initial_state() for trainer in trainers]
     seconds: list[list[float]] = [[] for _ in trainers]
@@ -48,15 +47,6 @@ def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for trainer, program, times in zip(trainers, programs, seconds, strict=True)
     ]
-
-
-def build(config: str, overrides: dict[str, Any]) -> MetaTrainer:
-    """Builds a trainer of the config, without reports; overrides have dotted keys."""
-    settings = load_config(config)
-    settings.update_from_flattened_dict(overrides)
-    for callback in settings.callbacks.values():
-        callback.enabled = False
-    return build_trainer(settings, None)
 
 
 def num_bytes(program: jax.stages.Compiled) -> int:

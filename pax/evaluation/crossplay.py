@@ -28,14 +28,14 @@ from pax.evaluation.estimates import (
     Group,
     by_role,
     matrix_table,
-    number,
     plot_matrix,
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
 from pax.evaluation.round_robin import Matches, check, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval
-from pax.run.files import write_whole
+from pax.metrics.tables import csv_number, markdown, number
+from pax.run.files import write_rows, write_whole
 from pax.run.progress_line import ProgressLine
 
 LEARNING_TRIALS = 5
@@ -126,28 +126,24 @@ def pair_estimates(played: Matches, learning: bool) -> tuple[MeanInterval, int]:
 
 def groups_table(groups: Sequence[Group]) -> str:
     """Means over seeds."""
+    columns = ("player 1", "player 2", "pairs", "player 1 gets", "player 2 gets")
     lines = [
-        "Over seeds, with confidence intervals over them:",
-        "",
-        "| player 1 | player 2 | pairs | player 1 gets | player 2 gets |",
-        "|---" * 5 + "|",
+        [group.first, group.second, group.pairs, *map(number, group.mean, group.half)]
+        for group in groups
     ]
-    for group in groups:
-        rewards = [number(*pair) for pair in zip(group.mean, group.half, strict=True)]
-        lines.append(f"| {group.first} | {group.second} | {group.pairs} | {' | '.join(rewards)} |")
-    return "\n".join(lines)
+    return f"Over seeds, with confidence intervals over them:\n\n{markdown(columns, lines)}"
 
 
 def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) -> None:
     """Writes a row per ordered pair and episode of a trial: what they get as they learn."""
     means = np.nanmean(played.by_episode, axis=3) if played.by_episode.size else played.by_episode
-    lines = ["player_1,player_2,episode,player_1_mean,player_2_mean"]
+    rows = [["player_1", "player_2", "episode", "player_1_mean", "player_2_mean"]]
     for i, j, episode in np.ndindex(*means.shape[:2], means.shape[-1]):
         first, second = means[i, j, :, episode]
         if np.isfinite(first):
-            quoted = [f'"{name}"' for name in (names[i], names[j])]
-            lines.append(f"{','.join(quoted)},{episode + 1},{first:.6g},{second:.6g}")
-    write_whole(path, "\n".join(lines) + "\n")
+            numbers = [csv_number(first), csv_number(second)]
+            rows.append([names[i], names[j], str(episode + 1), *numbers])
+    write_rows(path, rows)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from pax.envs.figures import HeatMap, new_figure, plot_heat_map
 from pax.evaluation.round_robin import Contestant
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
+from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows
 
 WIDE = 10
@@ -80,14 +81,6 @@ def _unrelated(x: np.ndarray) -> np.ndarray:
     return np.sqrt(variance) * t_quantile(min(sizes) - 1)
 
 
-def number(mean: float, half: float, decimals: int = 3) -> str:
-    """Returns `mean +- half`, as far as there are such numbers."""
-    if np.isnan(mean):
-        return ""
-    # Without "-0.000".
-    return f"{mean:z.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
-
-
 def matrix_table(names: Sequence[str], matrix: MeanInterval, corner: str, wide: int = WIDE) -> str:
     """Returns a Markdown table `[N, N]`; from `wide` players on, columns are numbered, without intervals."""
     decimals, rows, columns, halves = 3, list(names), list(names), matrix.half
@@ -95,11 +88,11 @@ def matrix_table(names: Sequence[str], matrix: MeanInterval, corner: str, wide: 
         decimals, halves = 2, np.full(matrix.half.shape, np.nan)
         columns = [str(index + 1) for index in range(len(names))]
         rows = [f"{column} {name}" for column, name in zip(columns, names, strict=True)]
-    lines = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(names) + 1) + "|"]
-    for name, means, spreads in zip(rows, matrix.mean, halves, strict=True):
-        cells = [number(*pair, decimals) for pair in zip(means, spreads, strict=True)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    lines = [
+        [name, *(number(*pair, decimals) for pair in zip(means, spreads, strict=True))]
+        for name, means, spreads in zip(rows, matrix.mean, halves, strict=True)
+    ]
+    return markdown([corner, *columns], lines)
 
 
 def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: MeanInterval, num: int) -> None:
@@ -111,11 +104,6 @@ def write_matrix(path: pathlib.Path, names: Sequence[str], matrix: MeanInterval,
         numbers = np.stack([mean, mean - half, mean + half], axis=-1).ravel()
         rows.append([names[i], names[j], *map(csv_number, numbers), str(num)])
     write_rows(path, rows)
-
-
-def csv_number(value: float) -> str:
-    """Returns a number as CSV files have it; empty if it is undefined."""
-    return "" if np.isnan(value) else f"{value:.6g}"
 
 
 def plot_matrix(

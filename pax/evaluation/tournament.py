@@ -29,15 +29,14 @@ from pax.envs.wrappers import Continuation, Noise, steps_for
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
-    csv_number,
     matrix_table,
-    number,
     plot_matrix,
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
 from pax.evaluation.round_robin import check, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
+from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows, write_whole
 from pax.run.progress_line import ProgressLine
 
@@ -227,12 +226,11 @@ def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.nd
 
 def ranking_table(names: Sequence[str], outcome: Outcome, order: np.ndarray) -> str:
     """Returns the ranking as a table, the best first."""
-    lines = ["| rank | player | reward per step | share at the end |", "|---|---|---|---|"]
+    lines = []
     for rank, place in enumerate(order):
         score = number(outcome.scores.mean[place], outcome.scores.half[place])
-        share = outcome.shares[-1, place]
-        lines.append(f"| {rank + 1} | {names[place]} | {score} | {share:.1%} |")
-    return "\n".join(lines)
+        lines.append([str(rank + 1), names[place], score, f"{outcome.shares[-1, place]:.1%}"])
+    return markdown(("rank", "player", "reward per step", "share at the end"), lines)
 
 
 def write_ranking(

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from launch.benchmark.apart import quiet_config
 from launch.benchmark.hlo import Collective, collectives, loops
 from launch.scaling import __main__ as scaling
 from launch.scaling import worker as scaling_worker
+from pax.config.build import build_trainer
 
 ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
 QUICK_ROWS = (1,)  # Opponents of the shaper.
@@ -19,7 +21,9 @@ QUICK_ROWS = (1,)  # Opponents of the shaper.
 def test_ten_times_as_much_needs_at_most_as_many_times_the_memory(row):
     specifications, num_devices = scaling.growth_jobs(scaling.QUICK)[row]
     before, after = (
-        scaling_worker.num_bytes(scaling_worker.build(**specification).compiled_loop.compile(1))
+        scaling_worker.num_bytes(
+            build_trainer(quiet_config(**specification), None).compiled_loop.compile(1)
+        )
         for specification in specifications
     )
     assert 1 < after / before <= 10.5

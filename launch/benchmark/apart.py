@@ -1,0 +1,50 @@
+"""What is measured apart: configs without callbacks, and processes of their own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.config.files import load_config
+from pax.errors import ProcessError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def quiet_config(config: str, overrides: Mapping[str, Any]) -> ConfigDict:
+    """Returns a config of the checkout with overrides by dotted key, whose callbacks are switched off."""
+    settings = load_config(str(ROOT / config))
+    settings.update_from_flattened_dict(dict(overrides))
+    for callback in settings.callbacks.values():
+        callback.enabled = False
+    return settings
+
+
+def run_apart(*command: str, environment: Mapping[str, str | None]) -> str:
+    """Runs `python -m` with arguments in a process of its own in the checkout; returns what it prints.
+
+    Args:
+        *command: the module and its arguments.
+        environment: variables that are set for it, or taken away (None).
+
+    Raises:
+        ProcessError: if it fails, with the end of what it said.
+    """
+    variables = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={key: value for key, value in variables.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ProcessError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return done.stdout

@@ -1,0 +1,26 @@
+"""Numbers and tables as text, for Markdown and CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(mean: float, half: float, decimals: int = 3) -> str:
+    """Returns `mean +- half`, as far as there are such numbers."""
+    if np.isnan(mean):
+        return ""
+    # Without "-0.000".
+    return f"{mean:z.{decimals}f}" + ("" if np.isnan(half) else f" +- {half:.{decimals}f}")
+
+
+def csv_number(value: float) -> str:
+    """Returns a number as CSV files have it; empty if it is undefined."""
+    return "" if np.isnan(value) else f"{value:.6g}"
