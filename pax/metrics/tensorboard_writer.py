@@ -8,29 +8,23 @@ import re
 import time
 import types
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from absl import logging
 from numpy.typing import ArrayLike
 from PIL import Image
-from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.histogram import summary_v2 as histogram_summary
 from tensorboard.plugins.hparams import summary_v2 as hparams_summary
 from tensorboard.plugins.image import metadata as image_metadata
-from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.plugins.text import summary_v2 as text_summary
 from tensorboard.summary.writer import event_file_writer
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
-from pax.metrics.scalar_writer import as_number
-
-if TYPE_CHECKING:
-    from clu.metric_writers.interface import MetricWriter
-else:
-    # CLU imports this very class while its interface is being imported, so the class cannot derive
-    # from it: `pax.metrics.writers` registers it as a `MetricWriter` instead.
-    MetricWriter = object
+from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.run.directory import flat
 
 GIF_FRAMES_PER_SECOND = 10
 # A bounded queue: when the disk is slower than training, training waits.
@@ -53,7 +47,7 @@ class _Worker(event_file_writer._AsyncWriterThread):
 event_file_writer._AsyncWriterThread = _Worker
 
 
-class SummaryWriter(MetricWriter):
+class SummaryWriter(ScalarWriter):
     """Writes an event file that TensorBoard shows; a thread does the writing.
 
     Args:
@@ -133,16 +127,8 @@ class SummaryWriter(MetricWriter):
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Writes texts: name to text, which TensorBoard renders as Markdown."""
-        metadata = text_metadata.create_summary_metadata(display_name=None, description=None)
-        self._add(
-            step,
-            [
-                summary_pb2.Summary.Value(
-                    tag=key, metadata=metadata, tensor=_string_tensor([text.encode()], shape=[])
-                )
-                for key, text in texts.items()
-            ],
-        )
+        summaries = [text_summary.text_pb(key, text.encode()) for key, text in texts.items()]
+        self._add(step, [value for summary in summaries for value in summary.value])
 
     def write_histograms(
         self,
@@ -173,8 +159,9 @@ class SummaryWriter(MetricWriter):
                 to dotted names (`agents.0.learning_rate`); values that are no string, number or
                 bool are written as `str(value)`.
         """
+        leaves = {key: _plain(value) for key, value in flat(hparams).items()}
         # What the row of this run is called.
-        summary = hparams_summary.hparams_pb(_flatten(hparams), trial_id=self._logdir)
+        summary = hparams_summary.hparams_pb(leaves, trial_id=self._logdir)
         self._add(0, summary.value)
 
     def write_summaries(
@@ -248,21 +235,11 @@ def _open_after(logdir: str, now: float) -> EventFileWriter:
         event_file_writer.time = clock
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Returns the leaves of nested mappings, keyed by dotted names."""
-    # ConfigDict is no `Mapping`, so ask for what is needed of one.
-    if hasattr(value, "items"):
-        items = [(str(key), child) for key, child in value.items()]
-    elif isinstance(value, (list, tuple)) and any(hasattr(child, "items") for child in value):
-        items = [(str(index), child) for index, child in enumerate(value)]
-    else:
-        if isinstance(value, (np.bool_, np.number)):
-            value = value.item()
-        return {prefix: value if isinstance(value, (bool, int, float, str)) else str(value)}
-    flat: dict[str, bool | int | float | str] = {}
-    for key, child in items:
-        flat |= _flatten(child, f"{prefix}.{key}" if prefix else key)
-    return flat
+def _plain(value: Any) -> bool | int | float | str:
+    """Returns a setting as TensorBoard takes it."""
+    if isinstance(value, (np.bool_, np.number)):
+        value = value.item()
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def as_pixels(key: str, value: ArrayLike, axes: str) -> np.ndarray:
@@ -312,15 +289,5 @@ def _image_value(
     """Returns encoded pictures in the form that TensorBoard's image plugin stores them."""
     metadata = image_metadata.create_summary_metadata(display_name=None, description=None)
     strings = [str(width).encode(), str(height).encode(), *encoded]
-    tensor = _string_tensor(strings, shape=[len(strings)])
+    tensor = tensor_util.make_tensor_proto(strings)
     return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-
-
-def _string_tensor(strings: Sequence[bytes], shape: Sequence[int]) -> tensor_pb2.TensorProto:
-    """Returns byte strings as a tensor of the given shape."""
-    dim = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
-    return tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_STRING,
-        tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=dim),
-        string_val=strings,
-    )

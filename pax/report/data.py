@@ -13,7 +13,7 @@ from pax.checks import MAX_INT, short
 from pax.errors import ConfigError
 from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
 from pax.metrics.writers import METRICS_FILE, read_metrics
-from pax.run.directory import RUN_FILE, read_run
+from pax.run.directory import RUN_FILE, flat, read_run
 from pax.run.files import read_regular
 
 NOT_SET = "not set"
@@ -185,17 +185,6 @@ def as_float(value: float | None) -> float:
     except OverflowError:
         return math.nan
     return number if math.isfinite(number) else math.nan
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the settings of a config by dotted key."""
-    settings: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            settings |= flat(value, f"{prefix}{key}.")
-        else:
-            settings[f"{prefix}{key}"] = value
-    return settings
 
 
 def group(runs: Sequence[RecordedRun]) -> list[Experiment]:

@@ -257,7 +257,7 @@ LONG = 400
 
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns `key: old -> new` for every setting in which two recorded configs differ."""
-    old, new = _flat(old), _flat(new)
+    old, new = flat(old), flat(new)
     missing = "not set"
     return [
         f"{key}: {brief(old.get(key, missing), LONG)} -> {brief(new.get(key, missing), LONG)}"
@@ -266,11 +266,19 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     ]
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by dotted key, as in `agents.0.learning_rate`; empty sections are left out.
+
+    Args:
+        settings: mappings, and sequences that hold some.
+        prefix: the key of all of it.
+    """
+    # ConfigDict is no `Mapping`, so what is needed of one is asked for.
+    if isinstance(settings, list | tuple) and any(hasattr(each, "items") for each in settings):
+        settings = dict(enumerate(settings))
+    if not hasattr(settings, "items"):
+        return {prefix: settings}
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found
