@@ -649,7 +649,7 @@ MISTAKES = [
         lambda: cb.Checkpoint(keep_latest="2"),
         "keep_latest is '2' in Checkpoint: give a whole number, at least 1",
     ),
-    (lambda: cb.Checkpoint(mode="avg"), "mode is 'avg' in Checkpoint: choose max or min"),
+    (lambda: cb.Checkpoint(mode="avg"), "mode is 'avg' in Checkpoint: choose one of max, min"),
     (lambda: cb.Checkpoint(monitor=3), "monitor is 3 in Checkpoint: give text"),
     (lambda: cb.EarlyStop("x", "y"), "threshold is 'y' in EarlyStop: give a number"),
     (lambda: cb.EarlyStop("x", 1.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),

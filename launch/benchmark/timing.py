@@ -127,15 +127,12 @@ def rates(amount: float, seconds: Sequence[float]) -> list[float]:
 
 def compile_spread(
     run: Callable[[jax.Array], jax.Array],
-    num_devices: int | None = None,
-    options: Mapping[str, Any] | None = None,
 ) -> tuple[Callable[[int], jax.Array], float]:
     """Compiles `run(key) -> number` for all devices at once, each with its own key; and its compile time.
 
     The keys are arguments and the numbers results, so that nothing can be computed beforehand or left out.
-    `options` are those of XLA.
     """
-    devices = jax.devices()[:num_devices]
+    devices = jax.devices()
     mesh, part = Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS)
 
     def on_each(keys: jax.Array) -> jax.Array:
@@ -151,7 +148,7 @@ def compile_spread(
         for seed in range(NUM_KEYS)
     ]
     started = time.perf_counter()
-    compiled = spread.lower(keys[0]).compile(compiler_options=dict(options or {}))
+    compiled = spread.lower(keys[0]).compile()
     seconds = time.perf_counter() - started
     return lambda number: compiled(keys[number % NUM_KEYS]), seconds
 

@@ -46,8 +46,7 @@ class Checkpoint(Callback):
         monitor: str = MONITOR,
         mode: Literal["max", "min"] = "max",
     ):
-        if mode not in ("max", "min"):
-            raise ConfigError(f"mode is {mode!r} in Checkpoint: choose max or min")
+        check_choice("mode", mode, ("max", "min"), "Checkpoint")
         check_kind("monitor", monitor, "", "Checkpoint")
         check_number("every", every, COUNT, "Checkpoint")
         check_number("keep_latest", keep_latest, COUNT, "Checkpoint")
@@ -70,33 +69,21 @@ class Checkpoint(Callback):
             raise ConfigError("Checkpoint has nowhere to save: give the trainer a workdir")
         if self.monitor.startswith("evaluation/"):
             name, _, metric = self.monitor.removeprefix("evaluation/").partition("/")
-            check_choice(
-                "the evaluation of monitor",
-                name,
-                trainer.evaluations,
-                f"Checkpoint ({self.monitor})",
-            )
-            check_choice(
-                f"what monitor takes of evaluation {name!r}",
-                metric,
-                trainer.evaluation_metric_names(name),
-                "Checkpoint",
-            )
+            where = f"Checkpoint ({self.monitor})"
+            check_choice("the evaluation of monitor", name, trainer.evaluations, where)
+            known = trainer.evaluation_metric_names(name)
+            check_choice(f"what monitor takes of evaluation {name!r}", metric, known, "Checkpoint")
         # Every game has the default, which is not worth tracing an iteration.
-        if self.monitor != MONITOR and not self.monitor.startswith("evaluation/"):
-            names = trainer.metric_names()
-            if self.monitor not in names:
-                raise ConfigError(
-                    f"monitor is {self.monitor!r} in Checkpoint, which no metric is called: choose one of "
-                    f"{', '.join(names)}, or one of an evaluation"
-                )
+        elif self.monitor != MONITOR:
+            names = (*trainer.metric_names(), "evaluation/<name>/<metric>")
+            check_choice("monitor", self.monitor, names, "Checkpoint")
 
     def setup(self, trainer: MetaTrainer) -> None:
         assert trainer.workdir is not None
         trainer.checkpointer = Checkpointer(
             trainer.workdir / CHECKPOINTS,
             keep_latest=self.keep_latest,
-            keep_every=self.keep_every or None,
+            keep_every=self.keep_every,
             maximise=self.mode == "max",
         )
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pax.callbacks.callback import Callback
-from pax.checks import COUNT, NUMBER, check_kind, check_number
-from pax.errors import ConfigError
+from pax.checks import COUNT, NUMBER, check_choice, check_kind, check_number
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -39,8 +38,7 @@ class EarlyStop(Callback):
     ):
         check_kind("monitor", monitor, "", "EarlyStop")
         check_number("threshold", threshold, NUMBER, "EarlyStop")
-        if mode not in ("max", "min"):
-            raise ConfigError(f"mode is {mode!r} in EarlyStop: choose max or min")
+        check_choice("mode", mode, ("max", "min"), "EarlyStop")
         check_number("patience", patience, COUNT, "EarlyStop")
         self.monitor = monitor
         self.threshold = threshold
@@ -51,12 +49,7 @@ class EarlyStop(Callback):
         self._asked_at = 0
 
     def check(self, trainer: MetaTrainer) -> None:
-        names = trainer.metric_names()
-        if self.monitor not in names:
-            raise ConfigError(
-                f"monitor is {self.monitor!r} in EarlyStop, which no metric is called: choose one of "
-                f"{', '.join(names)}"
-            )
+        check_choice("monitor", self.monitor, trainer.metric_names(), "EarlyStop")
 
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]

@@ -17,6 +17,7 @@ from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
 from pax.checkpoints.policies import deployed
 from pax.envs.environment import Environment
+from pax.envs.figures import HeatMap, heat_map, new_figure
 from pax.envs.spaces import Discrete
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
@@ -55,7 +56,7 @@ class Pictures(Callback):
 
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
         if self.histograms and (trainer.step == 0 or not self._before):
-            self._before = first_leaves(trainer, state)
+            self._before = _leaves(first_policies(trainer, state))
         self._laid_out = self._laid_out and trainer.step > 0
 
     def on_chunk_end(
@@ -97,7 +98,7 @@ class Pictures(Callback):
                 arrays[f"parameters/{name}"] = leaf
                 arrays[f"updates/{name}"] = leaf - old
         trainer.writer.write_histograms(step, arrays)
-        self._before = {role: jax.tree.leaves(params) for role, params in policies.items()}
+        self._before = _leaves(policies)
 
     def state_dict(self) -> dict[str, Any]:
         before = {role: [_encode(leaf) for leaf in leaves] for role, leaves in self._before.items()}
@@ -119,9 +120,8 @@ def _decode(encoded: Sequence[Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
 
 
-def first_leaves(trainer: MetaTrainer, state: Any) -> dict[str, list[np.ndarray]]:
-    """Returns the arrays of `first_policies`."""
-    policies = first_policies(trainer, state)
+def _leaves(policies: Mapping[str, PyTree]) -> dict[str, list[np.ndarray]]:
+    """Returns the arrays of each role's parameters."""
     return {role: jax.tree.leaves(params) for role, params in policies.items()}
 
 
@@ -150,34 +150,23 @@ def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
     return np.exp(np.asarray(log_probs)).T
 
 
-def new_figure(width: float, height: float) -> tuple[Any, Any]:
-    """Returns a figure without a screen, and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
 def plot_policy(role: str, table: np.ndarray, env: Environment) -> Any:
     """Draws a heat map of probabilities `[observations, actions]`, named as the game names them."""
-    states = env.state_names or [str(index) for index in range(len(table))]
-    figure, axes = new_figure(1.6 + 0.8 * table.shape[1], 1.0 + 0.32 * len(table))
-    picture = axes.imshow(table, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
-    axes.set_yticks(range(len(states)), states)
-    axes.set_xticks(range(table.shape[1]), env.action_names or None)
-    axes.set_xlabel("action")
-    axes.set_title(f"policy of {role}")
-    if table.size <= 64:
-        for (row, column), value in np.ndenumerate(table):
-            colour = "white" if value < 0.6 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+    num_states, num_actions = table.shape
+    states = env.state_names or list(map(str, range(num_states)))
+    actions = env.action_names or list(map(str, range(num_actions)))
+    figure = new_figure((1.6 + 0.8 * num_actions, 1.0 + 0.32 * num_states))
+    axes = figure.subplots()
+    shown = HeatMap(f"policy of {role}", table, states, actions, "", "action")
+    picture = heat_map(axes, shown, (0.0, 1.0), "{:.2f}" if table.size <= 64 else None)
     figure.colorbar(picture, ax=axes)
     return figure
 
 
 def plot_learning_curves(name: str, rewards: np.ndarray) -> Any:
     """Rewards per step `[K, players]` of the episodes of a trial."""
-    figure, axes = new_figure(5.0, 3.0)
+    figure = new_figure((5.0, 3.0))
+    axes = figure.subplots()
     for player in range(rewards.shape[1]):
         axes.plot(
             np.arange(1, len(rewards) + 1),
@@ -185,9 +174,9 @@ def plot_learning_curves(name: str, rewards: np.ndarray) -> Any:
             marker="o" if len(rewards) < 20 else None,
             label=f"player {player + 1}",
         )
-    axes.set_xlabel("episode of the trial")
-    axes.set_ylabel("reward per step")
-    axes.set_title(f"within a trial: {name}")
+    axes.set(
+        xlabel="episode of the trial", ylabel="reward per step", title=f"within a trial: {name}"
+    )
     axes.legend(fontsize="small")
     return figure
 
@@ -206,7 +195,8 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values = np.array([[row[key] for key in keys] for row in reported], float).T
         iterations = [row["iteration"] for row in reported]
         labels = [key.removeprefix(f"{prefix}/") for key in keys]
-        figure, axes = new_figure(6.0, 1.2 + 0.3 * len(keys))
+        figure = new_figure((6.0, 1.2 + 0.3 * len(keys)))
+        axes = figure.subplots()
         if prefix == "state_probability" and len(keys) <= 10:
             axes.stackplot(iterations, np.nan_to_num(values), labels=labels)
             axes.set_ylim(0.0, 1.0)
@@ -218,7 +208,6 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             )
             axes.set_yticks(range(len(keys)), labels)
             figure.colorbar(picture, ax=axes)
-        axes.set_xlabel("iteration")
-        axes.set_title(title)
+        axes.set(xlabel="iteration", title=title)
         figures[prefix] = figure
     return figures

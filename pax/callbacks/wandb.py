@@ -14,10 +14,8 @@ from pax.metrics.writers import metric_writers
 from pax.run.files import read_regular
 
 if TYPE_CHECKING:
-    from pax.trainer import MetaTrainer
-
-if TYPE_CHECKING:
     from pax.metrics.wandb_writer import WandBWriter
+    from pax.trainer import MetaTrainer
 
 RUN_ID_FILE = "wandb_run_id.txt"
 

@@ -233,20 +233,15 @@ def checksum(path: Path) -> list[int]:
     return [size, crc]
 
 
-class _NoOrbaxInfo(python_logging.Filter):
+def _is_told(record: python_logging.LogRecord) -> bool:
     """Drops what Orbax logs below a warning, some forty lines per save, and errors that it raises as well.
 
     A save that fails is a stack of a hundred lines, once per thread that hears of it.
     """
-
-    def filter(self, record: python_logging.LogRecord) -> bool:
-        is_told = record.levelno >= python_logging.WARNING and not record.exc_info
-        return is_told or "orbax" not in record.pathname
-
-
-_NO_ORBAX_INFO = _NoOrbaxInfo()
+    is_told = record.levelno >= python_logging.WARNING and not record.exc_info
+    return is_told or "orbax" not in record.pathname
 
 
 def _hush_orbax() -> None:
     # Adding the same filter twice is a no-op.
-    logging.get_absl_logger().addFilter(_NO_ORBAX_INFO)
+    logging.get_absl_logger().addFilter(_is_told)

@@ -39,7 +39,8 @@ from pax.checkpoints.reader import (
     checksum,
 )
 from pax.checkpoints.tree import PyTree, describe_leaves, flatten_leaves, is_jax
-from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.checks import COUNT, COUNT_OR_NONE, check_number
+from pax.errors import CheckpointError, PaxError
 from pax.run import distributed
 from pax.run.files import find_irregular
 
@@ -56,7 +57,7 @@ class Checkpointer(CheckpointReader):
     Args:
         directory: Where the checkpoints are; created if need be.
         keep_latest: How many of the newest checkpoints to keep.
-        keep_every: Also keep every checkpoint whose step is a multiple of this.
+        keep_every: Also keep every checkpoint whose step is a multiple of this; 0 for none.
         keep_best: How many of the checkpoints with the best metric to keep as well.
         maximise: Whether a larger metric is better.
 
@@ -70,17 +71,13 @@ class Checkpointer(CheckpointReader):
         directory: str | Path,
         *,
         keep_latest: int = 2,
-        keep_every: int | None = None,
+        keep_every: int = 0,
         keep_best: int = 1,
         maximise: bool = True,
     ) -> None:
-        for key, value, least in (
-            ("keep_latest", keep_latest, 1),
-            ("keep_every", keep_every, 1),
-            ("keep_best", keep_best, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"{key} is {value}: give at least {least}.")
+        check_number("keep_latest", keep_latest, COUNT)
+        check_number("keep_every", keep_every, COUNT_OR_NONE)
+        check_number("keep_best", keep_best, COUNT_OR_NONE)
         super().__init__(directory)
         self._keep_latest = keep_latest
         self._keep_every = keep_every
@@ -289,7 +286,7 @@ class Checkpointer(CheckpointReader):
         intact = sorted(set(steps) - self._damaged)
         kept = {self._saving_step, *intact[-self._keep_latest :]}
         kept.update(self._ranking(intact)[: self._keep_best])
-        if self._keep_every is not None:
+        if self._keep_every:
             kept.update(step for step in intact if step % self._keep_every == 0)
         return [step in kept for step in steps]
 

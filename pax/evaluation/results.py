@@ -15,7 +15,7 @@ from pax.errors import CheckpointError
 from pax.metrics.json_writer import is_iteration
 from pax.metrics.seeds import over_seeds
 from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
-from pax.run.files import read_regular, write_whole
+from pax.run.files import parse_object, read_regular, split_lines, write_whole
 from pax.run.locks import FOLLOWER_LOCK, RECORD_LOCK, FileLock, holding
 
 EVALUATION_FILE = "evaluation.jsonl"
@@ -59,7 +59,7 @@ class Results:
             if seen != self._seen:
                 self._rows = {
                     _key(row): row
-                    for row in map(parse_row, _lines(read_regular(self._path)))
+                    for row in map(parse_row, split_lines(read_regular(self._path)))
                     if row
                 }
                 self._seen = seen
@@ -87,7 +87,7 @@ class Results:
                         f"lock for {SECONDS_TO_RECORD:g} s; end it"
                     )
                 before = read_regular(self._path) if self._path.exists() else b""
-                lines = _lines(before)
+                lines = split_lines(before)
                 rows = [parse_row(line) for line in lines]
                 replaced = {_key(row) for row in new}
                 kept = [
@@ -188,20 +188,9 @@ def _key(row: Row) -> Key:
     return row["iteration"], row["evaluation"]
 
 
-def _lines(text: bytes) -> list[bytes]:
-    lines = text.split(b"\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def parse_row(line: bytes) -> Row | None:
     """Returns the row that a line of `evaluation.jsonl` holds, or None if it holds none."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+    row = parse_object(line)
+    if row is None or not isinstance(row.get("evaluation"), str):
         return None
-    is_row = (
-        isinstance(row, dict)
-        and is_iteration(row.get("iteration"))
-        and isinstance(row.get("evaluation"), str)
-    )
-    return row if is_row else None
+    return row if is_iteration(row.get("iteration")) else None

@@ -104,14 +104,7 @@ def play_all(
         ConfigError: if this is no game of two players, a size is not positive, or a learner cannot learn
             from episodes of this size; before anything compiles.
     """
-    check(
-        env,
-        players,
-        num_envs=num_envs,
-        num_episodes=num_episodes,
-        num_trials=num_trials,
-        learning=learning,
-    )
+    check(env, players, num_envs, num_episodes, num_trials, learning)
     num = len(players)
     rewards = np.full((num, num, 2, num_trials, num_envs), np.nan, np.float32)
     by_episode = np.full((num, num, 2, num_trials, num_episodes), np.nan, np.float32)
@@ -144,7 +137,6 @@ def play_all(
 def check(
     env: Environment,
     players: Sequence[Contestant],
-    *,
     num_envs: int,
     num_episodes: int,
     num_trials: int,

@@ -16,7 +16,7 @@ from pax import checks
 from pax.checks import MAX_INT
 from pax.errors import ConfigError
 from pax.metrics.scalar_writer import ScalarWriter, as_number
-from pax.run.files import read_regular, write_whole
+from pax.run.files import parse_object, read_regular, split_lines, write_whole
 
 STEP_KEY = "iteration"
 METRICS_FILE = "metrics.jsonl"
@@ -42,7 +42,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if path.is_dir():
         path = path / METRICS_FILE
     try:
-        lines = _lines(path)
+        lines = split_lines(read_regular(path))
     except OSError as e:
         raise ConfigError(
             f"metrics {path} cannot be read ({e.strerror}): give the folder of a run, or its {METRICS_FILE}"
@@ -166,7 +166,7 @@ class JsonLinesWriter(ScalarWriter):
 
     def _keep_until(self, step: int) -> None:
         """Drops rows after `step`, and invalid lines, by atomically replacing the file."""
-        rows = [_parse(line) for line in _lines(self._path)]
+        rows = [_parse(line) for line in split_lines(read_regular(self._path))]
         kept = _in_order(self._path, rows, step)
         kept_lines = [_line(row) for row in kept]
         self._end = sum(map(len, kept_lines))
@@ -244,18 +244,10 @@ def _line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
-def _lines(path: str | os.PathLike[str]) -> list[bytes]:
-    lines = read_regular(path).split(b"\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def _parse(line: bytes) -> dict[str, Any] | None:
     """Returns the row that a line holds, or None if it holds none."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) and is_iteration(row.get(STEP_KEY)) else None
+    row = parse_object(line)
+    return row if row is not None and is_iteration(row.get(STEP_KEY)) else None
 
 
 def is_iteration(value: Any) -> bool:

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -81,6 +82,21 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
     """
     with open_regular(path) as file:
         return file.read()
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    """Returns the lines of a file; the last one may have no end, as a killed process leaves it."""
+    lines = data.split(b"\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def parse_object(line: bytes) -> dict[str, Any] | None:
+    """Returns the JSON object that a line holds, or None if it holds none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def find_irregular(folder: pathlib.Path) -> pathlib.Path | None:

@@ -18,14 +18,14 @@ STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
 STOP_NAMES = tuple(number.name for number in STOP_SIGNALS)
 
 
-def heeded(numbers: tuple[signal.Signals, ...] = STOP_SIGNALS) -> tuple[signal.Signals, ...]:
-    """Returns those of the signals that this program may handle.
+def heeded() -> tuple[signal.Signals, ...]:
+    """Returns those of `STOP_SIGNALS` that this program may handle.
 
     One that was ignored when the program started, by nohup or a shell that put it into the background, stays
     ignored; and only Python's own handlers can be put back.
     """
     return tuple(
-        number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)
+        number for number in STOP_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)
     )
 
 

@@ -331,7 +331,7 @@ def test_early_stop_goes_on_counting_when_a_run_is_resumed(tmp_path):
 )
 def test_a_metric_that_does_not_exist_is_named_with_those_that_do(stock, tmp_path):
     with pytest.raises(
-        ConfigError, match=f"monitor is 'train/rewards' in {stock.name}, .*{REWARD}"
+        ConfigError, match=f"monitor is 'train/rewards' in {stock.name}: .*{REWARD}"
     ):
         trainer = make_trainer([stock], tmp_path)
         trainer.fit()
@@ -489,12 +489,15 @@ def test_progress_is_shown_by_one_process(log, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Checkpoint(mode="best"), "mode is 'best' in Checkpoint: choose max or min"),
+        (lambda: Checkpoint(mode="best"), "mode is 'best' in Checkpoint: choose one of max, min"),
         (
             lambda: Checkpoint(every=10, keep_every=15),
             "keep_every is 15 in Checkpoint, which saves every 10 iterations: give a multiple of 10",
         ),
-        (lambda: EarlyStop("x", 0.0, mode="up"), "mode is 'up' in EarlyStop: choose max or min"),
+        (
+            lambda: EarlyStop("x", 0.0, mode="up"),
+            "mode is 'up' in EarlyStop: choose one of max, min",
+        ),
         (lambda: EarlyStop("x", 0.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),
         (
             lambda: Profile(start=0),

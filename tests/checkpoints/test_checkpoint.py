@@ -464,7 +464,7 @@ def test_values_that_are_not_json(open_checkpointer):
     assert checkpointer.steps() == []
 
 
-@pytest.mark.parametrize("setting", [{"keep_latest": 0}, {"keep_every": 0}, {"keep_best": -1}])
+@pytest.mark.parametrize("setting", [{"keep_latest": 0}, {"keep_every": -1}, {"keep_best": -1}])
 def test_settings_out_of_range(tmp_path, setting):
     with pytest.raises(ConfigError, match=f"{next(iter(setting))} is"):
         Checkpointer(tmp_path / "never", **setting)
