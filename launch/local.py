@@ -33,7 +33,7 @@ from pax.config.run_arguments import parse
 from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices
 from pax.run.directory import check_run
-from pax.run.interrupt import STOP_SIGNALS, heeded
+from pax.run.interrupt import STOP_SIGNALS, heeded, how_it_ended
 
 SECONDS_TO_END = 60.0
 """What the others have to end by themselves when one has died, and once more before they are killed."""
@@ -188,8 +188,7 @@ def _explain(index: int, code: int, log: IO[bytes] | None) -> None:
         log.seek(0)
         for line in log.read().decode(errors="replace").splitlines()[-LINES_OF_FAILURE:]:
             print(f"[{index}] {line}", file=sys.stderr)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    print(f"Process {index} {how}, and with it the run.", file=sys.stderr)
+    print(f"Process {index} {how_it_ended(code)}, and with it the run.", file=sys.stderr)
 
 
 if __name__ == "__main__":

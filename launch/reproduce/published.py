@@ -5,25 +5,31 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import math
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.config.build import build_trainer
 from pax.config.files import load_config
 from pax.envs import InfiniteMatrixGame
+from pax.evaluation.round_robin import over_devices
 from pax.loop.rollout import rollout
 from pax.metrics.json_writer import read_metrics
 from pax.roles import Role
 from pax.types import PyTree, Task
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+def as_name(text: str) -> str:
+    """Returns a text as the name of a file."""
+    return re.sub(r"\W", "_", text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Its name in files."""
-        return "".join(c if c.isalnum() else "_" for c in self.label)
+        return as_name(self.label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,34 +107,25 @@ def _play_exact(first: str, second: str, num_envs: int) -> Callable[[jax.Array, 
     return jax.jit(jax.vmap(play, (0, None)))
 
 
-def _exact(game: str, first: str, second: str, num_seeds: int, num_envs: int) -> np.ndarray:
+def _exact(
+    game: str, first: str, second: str, num_seeds: int, num_envs: int, folder: pathlib.Path
+) -> np.ndarray:
+    """Samples `[seeds, 2]` of a pair; there is nothing to keep in the folder."""
     payoff, gamma = GAMES[game]
     env_params = InfiniteMatrixGame().make_params(payoff=payoff, gamma=gamma)
     play = _play_exact(first, second, num_envs)
     keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-    devices = jax.devices()[: math.gcd(num_seeds, jax.device_count())]
-    sharding = NamedSharding(Mesh(np.array(devices), ("seeds",)), PartitionSpec("seeds"))
-    return np.asarray(play(jax.device_put(keys, sharding), env_params))
-
-
-def _exact_cell(
-    label: str,
-    published: tuple[float | None, ...],
-    pair: tuple[str, str, str],
-    sizes: tuple[int, int],
-) -> Cell:
-    return Cell(label, published, lambda folder: _exact(*pair, *sizes))
+    return np.asarray(play(jax.device_put(keys, over_devices(num_seeds)), env_params))
 
 
 def mfos(quick: bool) -> PublishedTable:
     """Describes model-free opponent shaping (Lu et al. 2022): exact learners, and who shapes them."""
     sizes = (2, 64) if quick else (4, 8192)
     cells = [
-        _exact_cell(
+        Cell(
             f"{game}: {first} - {second}",
             MFOS_PUBLISHED.get((game, first, second), ()),
-            (game, first, second),
-            sizes,
+            functools.partial(_exact, game, first, second, *sizes),
         )
         for game in GAMES
         for first, second in itertools.product(("static", "NL", "LOLA (taylor)"), repeat=2)
@@ -176,7 +173,7 @@ def lola(quick: bool) -> PublishedTable:
         ("LOLA (full), 1 step", "LOLA (full)", ()),
     )
     cells = [
-        _exact_cell(f"exact: {label}", published, ("IPD", name, name), sizes)
+        Cell(f"exact: {label}", published, functools.partial(_exact, "IPD", name, name, *sizes))
         for label, name, published in exact
     ]
     sampled = (
@@ -242,17 +239,12 @@ def _coin_game(
     """Rewards per step of a pair, one episode per environment; None is who was trained for the variant."""
     samples = []
     for seed in range(1 if quick else 3):
-        config = load_config(
-            f"{ROOT}/configs/coin_game.py:{variant}{',quicktest' if quick else ''}"
-        )
-        config.seed = seed
+        config = _config(f"configs/coin_game.py:{variant}", seed, quick)
         if not quick:
             config.num_inner_steps, config.num_envs = 50, 128
             for name in config.roles:
                 config[name].sequence_length = 10
-        config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
-        workdir = folder.parent / "".join(c if c.isalnum() else "_" for c in variant)
-        trainer = build_trainer(config, str(workdir / f"seed_{seed}"))
+        trainer = build_trainer(config, str(folder.parent / as_name(variant) / f"seed_{seed}"))
         trainer.fit()
         replaced = {
             name: AGENTS[kind].for_env(trainer.env, seat)
@@ -278,24 +270,23 @@ def _trained(
     """A run of training per seed: mean rewards per step over the last tenth of it."""
 
     def measure(folder: pathlib.Path) -> np.ndarray:
-        return np.array(
-            [
-                train(f"{config}{',quicktest' if quick else ''}", seed, folder)
-                for seed in range(num_seeds)
-            ]
-        )
+        return np.array([train(config, seed, quick, folder) for seed in range(num_seeds)])
 
     return Cell(label, published, measure)
 
 
-def train(config_name: str, seed: int, folder: pathlib.Path) -> list[float]:
-    """Trains, or goes on training, and returns both players' rewards over the last tenth of the run."""
-    config = load_config(str(ROOT / config_name))
+def _config(name: str, seed: int, quick: bool) -> ConfigDict:
+    """A config of the checkout that trains one seed, and reports nothing but metrics."""
+    config = load_config(f"{ROOT}/{name}{',quicktest' if quick else ''}")
     config.seed = seed
-    config.callbacks.evaluation.enabled = False
-    config.callbacks.progress.enabled = False
+    config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
+    return config
+
+
+def train(config_name: str, seed: int, quick: bool, folder: pathlib.Path) -> list[float]:
+    """Trains, or goes on training, and returns both players' rewards over the last tenth of the run."""
     workdir = folder / f"seed_{seed}"
-    trainer = build_trainer(config, str(workdir))
+    trainer = build_trainer(_config(config_name, seed, quick), str(workdir))
     trainer.fit()
     rows = read_metrics(workdir / "metrics.jsonl")
     last = [row for row in rows if row["iteration"] > 0.9 * trainer.num_iters]

@@ -25,6 +25,7 @@ from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.estimates import (
+    WIDE,
     Group,
     by_role,
     matrix_table,
@@ -90,25 +91,25 @@ def crossplay(setup: Setup, options: CrossplayOptions, workdir: str | None) -> M
             + (", learning" if options.learning else "")
         )
         sample = "trials" if options.learning else "environments"
-        tables = [
+        title = (
             f"Cross-play: {what}.\nReward per step, with 95 % confidence intervals over {sample}."
-        ]
-        written = list(tables)
-        for seat in (0, 1):
-            seat_matrix = MeanInterval(matrix.mean[..., seat], matrix.half[..., seat])
-            corner = f"player {seat + 1} gets"
-            tables.append(matrix_table(names, seat_matrix, corner))
-            written.append(matrix_table(names, seat_matrix, corner, wide=sys.maxsize))
-        for tables_of in (tables, written):
-            if groups:
-                tables_of.append(groups_table(groups))
+        )
+        seats = [(f"player {seat + 1} gets", matrix.mean[..., seat], seat) for seat in (0, 1)]
+
+        def page(wide: int) -> str:
+            tables = [
+                matrix_table(names, MeanInterval(mean, matrix.half[..., seat]), corner, wide)
+                for corner, mean, seat in seats
+            ]
+            return "\n\n".join([title, *tables, *([groups_table(groups)] if groups else [])])
+
         write_matrix(folder / "crossplay.csv", names, matrix, num)
         if options.learning:
             write_episodes(folder / "episodes.csv", names, played)
-        write_whole(folder / "crossplay.md", "\n\n".join(written) + "\n")
-        panels = [(f"player {seat + 1} gets", matrix.mean[..., seat]) for seat in (0, 1)]
+        write_whole(folder / "crossplay.md", page(sys.maxsize) + "\n")
+        panels = [seat[:2] for seat in seats]
         plot_matrix(folder / "crossplay.png", "Cross-play: reward per step", names, panels)
-        print("\n\n".join(tables))
+        print(page(WIDE))
         print(f"\n{seconds:.1f} s. Written to {folder / 'crossplay'}.csv, .md and .png")
     return matrix
 

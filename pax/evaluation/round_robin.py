@@ -122,7 +122,7 @@ def play_all(
             ]
             for batch in _batches(pairs, num_envs * env.num_inner_steps * (16 if learning else 1)):
                 at = np.array([(first.places[i], second.places[j], t) for i, j, t in batch])
-                spread = _over_devices(len(batch))
+                spread = over_devices(len(batch))
                 chosen = jax.device_put(np.array(batch, np.int32)[:, :2], spread)
                 keys = jax.device_put(_keys(seed, at), spread)
                 by_env, by_time = play(keys, chosen, first.params, second.params, env_params)
@@ -246,7 +246,8 @@ def _batches(
     return [padded[start : start + size] for start in range(0, len(padded), size)]
 
 
-def _over_devices(size: int) -> NamedSharding:
+def over_devices(size: int) -> NamedSharding:
+    """Returns how an axis of a size is spread over as many devices as it can be."""
     devices = jax.devices()[: math.gcd(size, jax.device_count())]
     return NamedSharding(Mesh(np.array(devices), ("pairs",)), PartitionSpec("pairs"))
 

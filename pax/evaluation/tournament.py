@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from absl import flags
+from scipy.special import softmax
 
 from pax.checks import Limit, check_number
 from pax.config.flags import definer
@@ -112,12 +113,9 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
         conditions = (
             f"{num_episodes} episodes of {env.num_inner_steps} steps in {options.num_envs} environments, "
             f"noise {options.noise:g}"
-            + (
-                f", continuation {options.continuation:g}"
-                if options.continuation is not None
-                else ""
-            )
         )
+        if options.continuation is not None:
+            conditions += f", continuation {options.continuation:g}"
         order = np.argsort(-outcome.scores.mean, kind="stable")
         parts = [
             f"{title}: {conditions}.\nReward per step, with 95 % confidence intervals over environments.",
@@ -203,10 +201,6 @@ def replicator(payoffs: np.ndarray, generations: int) -> tuple[np.ndarray, np.nd
     """
     spread = np.ptp(payoffs)
     scaled = (payoffs - payoffs.min()) / (spread if spread > 0.0 else 1.0)
-
-    def softmax(u: np.ndarray) -> np.ndarray:
-        powers = np.exp(u - u.max())
-        return powers / powers.sum()
 
     def slope(u: np.ndarray) -> np.ndarray:
         return scaled @ softmax(u)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pax.metrics.bootstrap import Estimate
 from pax.report.data import Experiment
 from pax.report.estimates import Evaluated, evaluations, over_all
-from pax.report.html import estimate_cell, labelled, method_cell, plain, table, text
+from pax.report.html import estimate_cell, estimate_cells, labelled, plain, table, text
 
 
 def evaluation_tables(experiments: Sequence[Experiment]) -> str:
@@ -48,15 +47,11 @@ def _evaluation_rows(
             at = sorted(set(evaluated.iterations))
             told = " to ".join(dict.fromkeys(f"{number:,}" for number in (at[0], at[-1])))
             estimates = [evaluated.metrics.get(key) for key in keys]
-            rows.append([label, text(name), told, *_cells(estimates)])
+            rows.append([label, text(name), told, *estimate_cells(estimates)])
         overall = [over_all(results, key) for key in keys]
         if any(overall):
-            rows.append([label, "<i>mean of all evaluations</i>", "", *_cells(overall)])
+            rows.append([label, "<i>mean of all evaluations</i>", "", *estimate_cells(overall)])
     return rows
-
-
-def _cells(estimates: Sequence[Estimate | None]) -> list[str]:
-    return [*map(estimate_cell, estimates), method_cell(estimates)]
 
 
 def _statistics(experiment: Experiment, results: dict[str, Evaluated]) -> str:

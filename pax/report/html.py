@@ -60,6 +60,11 @@ def method_cell(estimates: Iterable[Estimate | None]) -> str:
     return f"<small>{text(', '.join(dict.fromkeys(known)))}</small>"
 
 
+def estimate_cells(estimates: Sequence[Estimate | None]) -> list[str]:
+    """Returns the cells of some estimates, and what they are."""
+    return [*map(estimate_cell, estimates), method_cell(estimates)]
+
+
 def labelled(experiments: Sequence[Experiment], index: int) -> str:
     """Returns an experiment's name with the colour of its lines."""
     colour = f'<span class="swatch c{index % 8}"></span>' if len(experiments) > 1 else ""

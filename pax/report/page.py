@@ -12,7 +12,7 @@ from pax.report.data import NOT_SET, Experiment, differences
 from pax.report.estimates import at_the_end
 from pax.report.evaluations import evaluation_tables
 from pax.report.explanations import explanation
-from pax.report.html import estimate_cell, labelled, long_cell, method_cell, plain, table, text
+from pax.report.html import estimate_cells, labelled, long_cell, plain, table, text
 from pax.report.pictures import pictures
 
 GENERATOR = "pax.launch.report"
@@ -90,7 +90,7 @@ def _results(experiments: Sequence[Experiment]) -> str:
     rows = []
     for index, experiment in enumerate(experiments):
         estimates = [at_the_end(experiment, key) for key in keys]
-        cells = [*map(estimate_cell, estimates), method_cell(estimates)]
+        cells = estimate_cells(estimates)
         rows.append([labelled(experiments, index), _seeds(experiment), *cells])
     note = (
         "<p>Averaged over the last tenth of each run; in brackets, a 95 % interval over seeds.</p>"

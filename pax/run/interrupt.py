@@ -29,6 +29,11 @@ def heeded() -> tuple[signal.Signals, ...]:
     )
 
 
+def how_it_ended(code: int) -> str:
+    """Returns what the exit code of a process says, as in `was killed by SIGKILL`."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Has the first of `STOP_SIGNALS` within the context call `stop`; a SIGINT after it acts as usual.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from pax.run.interrupt import stop_on_signals
+from pax.run.interrupt import how_it_ended, stop_on_signals
 from pax.run.progress_line import ProgressLine
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.sweep import describe
@@ -176,11 +176,7 @@ class Pool:
 
     def _retry(self, run: SweepRun, code: int) -> None:
         died = self._died[run.index] = self._died.get(run.index, 0) + 1
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code < 0
-            else f"failed with exit code {code}"
-        )
+        how = how_it_ended(code)
         # What is wrong with the command line stays wrong.
         if died <= self._retries and code != 2:
             self._tell(

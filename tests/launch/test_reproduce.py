@@ -110,8 +110,8 @@ def test_from_the_shell_an_error_is_one_sentence():
     ("pair", "expected"),
     [(("NL", "NL"), (-1.983, -1.983)), (("static", "NL"), (-2.454, -1.002))],
 )
-def test_exact_learners_score_what_was_published(pair, expected):
-    samples = tables._exact("IPD", *pair, num_seeds=2, num_envs=2048)
+def test_exact_learners_score_what_was_published(pair, expected, tmp_path):
+    samples = tables._exact("IPD", *pair, 2, 2048, tmp_path)
     assert samples.shape == (2, 2)
     np.testing.assert_allclose(samples.mean(axis=0), expected, atol=0.03)
 

@@ -106,8 +106,8 @@ def test_what_died_is_tried_again_but_not_for_ever(tmp_path):
     tries = [len((run.workdir / "tries").read_text()) for run in runs]
     assert tries == [2, 3, 1]
     assert pool.failed == [runs[1]]
-    assert "001 failed with exit code 1: starting it again, try 3 of 3" in said
-    assert said[-1] == f"001 failed with exit code 1, see {runs[1].log}: Error: the disk is full"
+    assert "001 ended with code 1: starting it again, try 3 of 3" in said
+    assert said[-1] == f"001 ended with code 1, see {runs[1].log}: Error: the disk is full"
     # Asked again, it tries again; what is done stays as it is.
     Pool(runs, retries=0, say=said.append).work()
     assert [len((run.workdir / "tries").read_text()) for run in runs] == [2, 4, 1]
