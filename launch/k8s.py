@@ -14,7 +14,7 @@ import json
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -89,12 +89,9 @@ def manifests(hosts: flags.FlagValues, arguments: Sequence[str]) -> list[dict[st
     """
     name = hosts.name
     labels = {"app.kubernetes.io/name": "pax", "app.kubernetes.io/instance": name}
-    metadata: dict[str, Any] = {"name": name, "labels": labels}
-    if hosts.namespace:
-        metadata["namespace"] = hosts.namespace
-    limits: dict[str, Any] = {"nvidia.com/gpu": hosts.gpus} if hosts.gpus else {}
-    requests = {"cpu": hosts.cpus, "memory": hosts.memory}
-    requests = {key: value for key, value in requests.items() if value}
+    metadata = filled({"name": name, "labels": labels, "namespace": hosts.namespace})
+    limits = filled({"nvidia.com/gpu": hosts.gpus})
+    requests = filled({"cpu": hosts.cpus, "memory": hosts.memory})
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     if hosts.claim:
@@ -104,24 +101,21 @@ def manifests(hosts: flags.FlagValues, arguments: Sequence[str]) -> list[dict[st
         # NCCL talks between GPUs of a host through shared memory, of which pods have 64 MB.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})
+    several = hosts.num_hosts > 1
     container = {
         "name": "pax",
         "image": hosts.image,
         "command": ["/bin/sh", "-c", shell_command(hosts, arguments)],
-        **(
-            {"ports": [{"name": "coordinator", "containerPort": PORT}]}
-            if hosts.num_hosts > 1
-            else {}
-        ),
-        **({"resources": {"limits": limits, "requests": requests}} if limits or requests else {}),
-        **({"volumeMounts": mounts} if mounts else {}),
+        "ports": several and [{"name": "coordinator", "containerPort": PORT}],
+        "resources": filled({"limits": limits, "requests": requests}),
+        "volumeMounts": mounts,
     }
     pod = {
-        **({"subdomain": name} if hosts.num_hosts > 1 else {}),
+        "subdomain": several and name,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": hosts.save_seconds,
-        "containers": [container],
-        **({"volumes": volumes} if volumes else {}),
+        "containers": [filled(container)],
+        "volumes": volumes,
     }
     job = {
         "apiVersion": "batch/v1",
@@ -151,10 +145,10 @@ def manifests(hosts: flags.FlagValues, arguments: Sequence[str]) -> list[dict[st
                     },
                 ]
             },
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {"metadata": {"labels": labels}, "spec": filled(pod)},
         },
     }
-    if hosts.num_hosts == 1:
+    if not several:
         return [job]
     service = {
         "apiVersion": "v1",
@@ -169,6 +163,11 @@ def manifests(hosts: flags.FlagValues, arguments: Sequence[str]) -> list[dict[st
         },
     }
     return [service, job]
+
+
+def filled(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entries that are neither empty nor 0."""
+    return {key: value for key, value in entries.items() if value}
 
 
 def shell_command(hosts: flags.FlagValues, arguments: Sequence[str]) -> str:

@@ -6,13 +6,14 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from pax.config.files import load_config
 from pax.errors import ProcessError
+from pax.trainer import MetaTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -24,6 +25,18 @@ def quiet_config(config: str, overrides: Mapping[str, Any]) -> ConfigDict:
     for callback in settings.callbacks.values():
         callback.enabled = False
     return settings
+
+
+def training_call(trainer: MetaTrainer, iterations: int) -> Callable[[int], Any]:
+    """Returns a function that trains for so many iterations more, and returns their metrics."""
+    state = trainer.compiled_loop.initial_state()
+
+    def train(_: int) -> Any:
+        nonlocal state
+        state, metrics = trainer.compiled_loop.run(state, iterations)
+        return metrics
+
+    return train
 
 
 def run_apart(*command: str, environment: Mapping[str, str | None]) -> str:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from launch.benchmark.apart import training_call
 from launch.benchmark.envs import random_play, rollout
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
 from launch.benchmark.training import SETTINGS, make_trainer
@@ -104,15 +105,10 @@ def ppo(sizes: Sizes) -> Row:
     trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
     updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
     trainer.compiled_loop.compile(updates)
-    state = trainer.compiled_loop.initial_state()
+    ours = training_call(trainer, updates)
     init, train = make_train(updates, num_steps=num_steps)
     other = jax.jit(init)(jax.random.key(0))
     compiled = jax.jit(train, donate_argnums=0).lower(other).compile(compiler_options())
-
-    def ours(_: int) -> Any:
-        nonlocal state
-        state, metrics = trainer.compiled_loop.run(state, updates)
-        return metrics
 
     def theirs(_: int) -> Any:
         nonlocal other

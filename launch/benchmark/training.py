@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from launch.benchmark import loop as benchmark_loop
-from launch.benchmark.apart import quiet_config, run_apart
+from launch.benchmark.apart import quiet_config, run_apart, training_call
 from launch.benchmark.machine import count
 from launch.benchmark.timing import Row, Sizes, rates, take_turns
 from pax.config.build import build_trainer
@@ -92,13 +92,7 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     loop = trainer.compiled_loop
     program = loop.compile(iterations)
     memory: Any = program.memory_analysis()
-    state = loop.initial_state()
-
-    def train(_: int) -> Any:
-        nonlocal state
-        state, metrics = loop.run(state, iterations)
-        return metrics
-
+    train = training_call(trainer, iterations)
     calls: dict[str, Callable[[int], Any]] = {"ours": train}
     jax.block_until_ready(train(0))
     # Before anything else asks for memory.

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from launch.benchmark.apart import quiet_config
+from launch.benchmark.apart import quiet_config, training_call
 from launch.benchmark.hlo import collectives
 from pax.config.build import build_trainer
 from pax.loop.xla import enable_compilation_cache, use_all_cores
@@ -28,15 +28,14 @@ def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Costs of each specification; they are timed in turn, so that a busy machine slows all alike."""
     trainers = [build_trainer(quiet_config(**each), None) for each in specifications]
     programs = [trainer.compiled_loop.compile(1) for trainer in trainers]
-    states = [trainer.compiled_loop.initial_state() for trainer in trainers]
+    calls = [training_call(trainer, 1) for trainer in trainers]
     seconds: list[list[float]] = [[] for _ in trainers]
     started = time.monotonic()
     while len(seconds[0]) <= REPEATS or time.monotonic() - started < SECONDS:
-        for index, trainer in enumerate(trainers):
+        for call, own in zip(calls, seconds, strict=True):
             begin = time.perf_counter()
-            states[index], metrics = trainer.compiled_loop.run(states[index], 1)
-            jax.block_until_ready((states[index], metrics))
-            seconds[index].append(time.perf_counter() - begin)
+            jax.block_until_ready(call(1))
+            own.append(time.perf_counter() - begin)
     return [
         {
             "placement": str(trainer.placement),

@@ -26,8 +26,7 @@ from pax.config.recorded import todays
 from pax.config.run_arguments import RunArguments, parse
 from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, default_workdir, make_workdir
-from pax.sweeps.folder import runs_of
-from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
+from pax.sweeps.__main__ import checked_runs, define_common_flags
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -35,14 +34,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define = definer(flag_values)
     define("name", None, "Name of the job. Default: pax-<folder>.")
     define("array", False, "Train the sweep of the config, as an array.")
-    define("max_parallel", 0, "With --array: runs at a time. 0: submitit's default.", low=0)
-    define(
-        "metric",
-        "train/reward_per_timestep/player_1",
-        "With --array: what the table of the sweep shows.",
-    )
-    define("ascending", False, "With --array: sort the smallest first.")
-    define("dry_run", False, "Print the script and the commands only.")
+    define_common_flags(flag_values)
     slurm_job.define_flags(flag_values)
 
 
@@ -83,10 +75,7 @@ def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
         raise ConfigError("--workdir is missing after --: name a folder for the sweep")
     if run.others:
         raise ConfigError(f"{run.others[0]} has no use in a sweep: take it away")
-    sweep = load_sweep(run.config_path)
-    runs = runs_of(folder("--workdir", run.workdir), run.config_path, run.overrides, sweep)
-    check_sweep(run.config, sweep)
-    check_metric(run.config, sweep, given.metric)
+    runs = checked_runs(run.config, run.config_path, run.overrides, run.workdir, given.metric)
     return slurm_job.submit_sweep(runs, given)
 
 

@@ -102,11 +102,7 @@ class SummaryWriter(ScalarWriter):
         Raises:
             ValueError: an image has another shape.
         """
-        values = []
-        for key, value in images.items():
-            batch = as_pixels(key, value, "[N, H, W, C]")
-            values.append(_image_value(key, batch.shape[2], batch.shape[1], map(_png, batch)))
-        self._add(step, values)
+        self._write_pictures(step, images, "[N, H, W, C]", _png)
 
     def write_videos(self, step: int, videos: Mapping[str, ArrayLike]) -> None:
         """Writes videos as animated GIFs, which TensorBoard shows among its images.
@@ -119,10 +115,19 @@ class SummaryWriter(ScalarWriter):
         Raises:
             ValueError: a video has another shape.
         """
+        self._write_pictures(step, videos, "[N, T, H, W, C]", encode_gif)
+
+    def _write_pictures(
+        self, step: int, arrays: Mapping[str, ArrayLike], axes: str, encode: Any
+    ) -> None:
+        """Writes encoded pictures in the form that TensorBoard's image plugin stores them."""
+        metadata = image_metadata.create_summary_metadata(display_name=None, description=None)
         values = []
-        for key, value in videos.items():
-            batch = as_pixels(key, value, "[N, T, H, W, C]")
-            values.append(_image_value(key, batch.shape[3], batch.shape[2], map(encode_gif, batch)))
+        for key, value in arrays.items():
+            batch = as_pixels(key, value, axes)
+            height, width = (str(size).encode() for size in batch.shape[-3:-1])
+            tensor = tensor_util.make_tensor_proto([width, height, *map(encode, batch)])
+            values.append(summary_pb2.Summary.Value(tag=key, metadata=metadata, tensor=tensor))
         self._add(step, values)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
@@ -260,7 +265,7 @@ def as_pixels(key: str, value: ArrayLike, axes: str) -> np.ndarray:
     return np.round(unit * 255).astype(np.uint8)
 
 
-def _picture(frame: np.ndarray) -> Image.Image:
+def picture(frame: np.ndarray) -> Image.Image:
     """Returns a frame [H, W, C] as a picture."""
     return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
 
@@ -268,26 +273,16 @@ def _picture(frame: np.ndarray) -> Image.Image:
 def _png(frame: np.ndarray) -> bytes:
     """Returns a frame [H, W, C] as PNG."""
     buffer = io.BytesIO()
-    _picture(frame).save(buffer, format="PNG")
+    picture(frame).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def encode_gif(frames: np.ndarray) -> bytes:
     """Returns frames [T, H, W, C] as an animated GIF that repeats for ever."""
-    first, *others = map(_picture, frames)
+    first, *others = map(picture, frames)
     buffer = io.BytesIO()
     duration_ms = round(1000 / GIF_FRAMES_PER_SECOND)
     first.save(
         buffer, format="GIF", save_all=True, append_images=others, duration=duration_ms, loop=0
     )
     return buffer.getvalue()
-
-
-def _image_value(
-    tag: str, width: int, height: int, encoded: "map[bytes]"
-) -> summary_pb2.Summary.Value:
-    """Returns encoded pictures in the form that TensorBoard's image plugin stores them."""
-    metadata = image_metadata.create_summary_metadata(display_name=None, description=None)
-    strings = [str(width).encode(), str(height).encode(), *encoded]
-    tensor = tensor_util.make_tensor_proto(strings)
-    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)

@@ -9,12 +9,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import wandb
 from numpy.typing import ArrayLike
 
 from pax.metrics.scalar_writer import ScalarWriter, as_number
-from pax.metrics.tensorboard_writer import as_pixels, encode_gif
+from pax.metrics.tensorboard_writer import as_pixels, encode_gif, picture
 
 
 class WandBWriter(ScalarWriter):
@@ -65,7 +64,7 @@ class WandBWriter(ScalarWriter):
         self._log(
             step,
             {
-                key: [wandb.Image(_picture(image)) for image in batch]
+                key: [wandb.Image(picture(image)) for image in batch]
                 for key, batch in batches.items()
             },
         )
@@ -93,8 +92,3 @@ class WandBWriter(ScalarWriter):
     def _log(self, step: int, row: dict[str, Any]) -> None:
         if row and step >= self._run.step:
             self._run.log(row, step=int(step))
-
-
-def _picture(image: np.ndarray) -> np.ndarray:
-    """Pixels `[H, W, C]`; without C if that is 1."""
-    return image[..., 0] if image.shape[-1] == 1 else image

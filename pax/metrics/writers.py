@@ -19,6 +19,7 @@ from pax.metrics import tensorboard_writer
 from pax.metrics.json_writer import METRICS_FILE, JsonLinesWriter, read_metrics
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.metrics.tensorboard_writer import SummaryWriter
+from pax.run.files import not_writable
 
 # `clu.metric_writers` imports TensorFlow through this one module, for its `SummaryWriter`. With
 # ours in its place, the rest of CLU works as it is.
@@ -119,9 +120,7 @@ def create_writer(
             SummaryWriter(workdir, purge_step=purge_step),
         ]
     except OSError as e:
-        raise ConfigError(
-            f"workdir {workdir} cannot be written ({e.strerror}): give a folder that you may write to"
-        ) from e
+        raise ConfigError(not_writable(workdir, e)) from e
     if log:
         writers.append(ConciseLoggingWriter(min_seconds))
     return metric_writers.MultiWriter(writers)

@@ -18,7 +18,7 @@ from absl import logging
 
 from pax.checks import brief
 from pax.errors import ConfigError
-from pax.run.files import contents, is_full, make_new_folder, read_regular, write_whole
+from pax.run.files import contents, make_new_folder, not_writable, read_regular, write_whole
 
 RUN_FILE = "run.json"
 IMPORTS = "imports"
@@ -104,7 +104,7 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade
                 f"workdir {workdir} is not empty and holds no run of Pax: give another folder"
             )
     except OSError as e:
-        raise _not_writable(workdir, e) from e
+        raise ConfigError(not_writable(workdir, e)) from e
     if workdir.exists() and not os.access(workdir, os.W_OK | os.X_OK):
         raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")
 
@@ -180,7 +180,7 @@ def open_run(
         workdir.mkdir(parents=True, exist_ok=True)
         _write(workdir, run)
     except OSError as e:
-        raise _not_writable(workdir, e) from e
+        raise ConfigError(not_writable(workdir, e)) from e
     return run
 
 
@@ -209,11 +209,6 @@ def has_begun(workdir: pathlib.Path) -> bool:
 def _may_change(difference: str) -> bool:
     key = difference.partition(": ")[0]
     return any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
-
-
-def _not_writable(workdir: pathlib.Path, error: OSError) -> ConfigError:
-    remedy = "make room" if is_full(error) else "give a folder that you may write to"
-    return ConfigError(f"workdir {workdir} cannot be written ({error.strerror}): {remedy}")
 
 
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:

@@ -155,5 +155,11 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+def not_writable(folder: pathlib.Path, error: OSError) -> str:
+    """Returns the sentence about a folder that cannot be written."""
+    remedy = "make room" if is_full(error) else "give a folder that you may write to"
+    return f"workdir {folder} cannot be written ({error.strerror}): {remedy}"
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = tuple(os.strerror(number) for number in _FULL)

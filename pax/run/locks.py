@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from absl import logging
 
 from pax.errors import OutputError
-from pax.run.files import read_regular
+from pax.run.files import not_writable, read_regular
 
 try:
     import fcntl
@@ -149,9 +149,7 @@ def lock_run(workdir: pathlib.Path) -> FileLock:
         if lock.acquire():
             return lock
     except OSError as e:
-        raise OutputError(
-            f"workdir {workdir} cannot be written ({e.strerror}): give a folder that you may write to"
-        ) from e
+        raise OutputError(not_writable(workdir, e)) from e
     raise OutputError(
         f"workdir {workdir} is in use: {lock.holder()} trains in it; wait until that has ended, or give "
         "another workdir"

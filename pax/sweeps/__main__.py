@@ -16,10 +16,12 @@ import shlex
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
+from pax.callbacks.checkpoint import MONITOR
 from pax.checks import folder
 from pax.config.command_line import print_error, run_program
 from pax.config.flags import definer
@@ -44,12 +46,6 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
     )
     define("workdir", None, "The folder of the sweep, with one folder per run.")
     define("executor", "local", "Where runs are trained.", choices=["local", *elsewhere])
-    define(
-        "max_parallel",
-        0,
-        "Runs at a time. 0: as many as there are --gpus, else 1; on a cluster, all.",
-        low=0,
-    )
     define("gpus", [], "GPUs of this machine, as in 0,1: each run gets one of them.")
     define(
         "retries",
@@ -57,13 +53,17 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "How often a run that died is started again; it resumes from its last checkpoint.",
         low=0,
     )
-    define(
-        "metric",
-        "train/reward_per_timestep/player_1",
-        "What the table shows of each run, and is sorted by.",
-    )
-    define("ascending", False, "Sort the smallest first.")
-    define("dry_run", False, "Print the commands only.")
+    define_common_flags(flag_values)
+
+
+def define_common_flags(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of all programs that train a sweep."""
+    define = definer(flag_values)
+    text = "Runs of a sweep at a time. 0: as many as there are --gpus, else 1; on a cluster, all."
+    define("max_parallel", 0, text, low=0)
+    define("metric", MONITOR, "What the table of a sweep shows of each run, and is sorted by.")
+    define("ascending", False, "Sort the table of a sweep by the smallest first.")
+    define("dry_run", False, "Print the commands, and what else would be submitted, only.")
 
 
 def sweep(
@@ -138,10 +138,17 @@ def plan(given: flags.FlagValues) -> list[SweepRun]:
         raise ConfigError("--workdir is missing: name a folder for the sweep")
     name = config_flags.get_config_filename(given["config"])
     common = config_flags.get_override_values(given["config"])
+    return checked_runs(given.config, name, common, given.workdir, given.metric)
+
+
+def checked_runs(
+    config: ConfigDict, name: str, common: Mapping[str, Any], workdir: str, metric: str
+) -> list[SweepRun]:
+    """Returns the runs of a sweep in a folder, each of which can be built, and some report the metric."""
     found = load_sweep(name)
-    runs = runs_of(folder("--workdir", given.workdir), name, common, found)
-    check_sweep(given.config, found)
-    check_metric(given.config, found, given.metric)
+    runs = runs_of(folder("--workdir", workdir), name, common, found)
+    check_sweep(config, found)
+    check_metric(config, found, metric)
     return runs
 
 
