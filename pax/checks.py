@@ -63,7 +63,6 @@ SHARE = Limit(0, 1)
 COUNT = Limit(1, whole=True)
 WHOLE = Limit(whole=True)
 STEPS = Limit(1, whole=True, unit="step per episode")
-WHOLE = Limit(whole=True)
 COUNT_OR_NONE = Limit(0, whole=True)
 
 

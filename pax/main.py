@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import jax
 from absl import flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from pax.callbacks.callback import CallbackError
 from pax.checkpoints.reader import CHECKPOINTS
@@ -44,13 +44,12 @@ from pax.trainer import MetaTrainer
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
     define = definer(flag_values)
-    config_flags.DEFINE_config_file(
+    define(
         "config",
         None,
         "What to run: a config file and, after a colon, a variant, as in configs/ipd.py:ppo. Every "
         "setting can be overridden after it, as in --config.num_envs=50.",
-        lock_config=True,
-        flag_values=flag_values,
+        kind=ConfigDict,
     )
     define(
         "workdir",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ def run_apart(*command: str, environment: Mapping[str, str | None]) -> str:
         environment: variables that are set for it, or taken away (None).
 
     Raises:
-        ProcessError: if it fails, with the end of what it said.
+        ProcessError: if it fails, with the last line of what it said.
     """
     variables = {**os.environ, **environment}
     done = subprocess.run(
@@ -59,5 +60,8 @@ def run_apart(*command: str, environment: Mapping[str, str | None]) -> str:
         check=False,
     )
     if done.returncode:
-        raise ProcessError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ProcessError(
+            f"{command[0]} failed ({last}): see more by python -m {shlex.join(command)}"
+        )
     return done.stdout

@@ -43,7 +43,7 @@ def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
     """Measures the app, with the compilation cache in a folder.
 
     Raises:
-        ProcessError: if the app fails, with what it said.
+        ProcessError: if the app fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         stamp = pathlib.Path(folder) / "stamp"

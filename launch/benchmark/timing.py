@@ -69,23 +69,14 @@ class Row:
     """The same work done by others."""
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    @property
-    def median(self) -> float:
-        """Of the repeats."""
-        return statistics.median(self.values)
-
     def to_json(self) -> dict[str, Any]:
         """Adds the median and the range, which a reader would otherwise compute."""
-        fields = dataclasses.asdict(self) | summary(self.values)
+        median, low, high = statistics.median(self.values), min(self.values), max(self.values)
+        fields = dataclasses.asdict(self) | {"median": median, "low": low, "high": high}
         for name in ("limit", "peer"):
             other = getattr(self, name)
             fields[name] = None if other is None else other.to_json()
         return fields
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-    """Returns median and range."""
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
 def take_turns(

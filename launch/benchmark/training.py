@@ -157,7 +157,7 @@ def measure_apart(
         with_limit: whether its limit is measured too.
 
     Raises:
-        ProcessError: if it fails, with what it said.
+        ProcessError: if it fails.
     """
     own = {
         "JAX_COMPILATION_CACHE_DIR": cache,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from pax.checks import brief, short
 from pax.errors import ConfigError
@@ -22,6 +23,7 @@ _KINDS: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     list: flags.DEFINE_list,
     tuple: flags.DEFINE_multi_string,
+    ConfigDict: config_flags.DEFINE_config_file,
 }
 
 

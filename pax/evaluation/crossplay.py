@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,11 +32,10 @@ from pax.evaluation.estimates import (
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
-from pax.evaluation.round_robin import Matches, check, play_all
+from pax.evaluation.round_robin import Matches, check
 from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows, write_whole
-from pax.run.progress_line import ProgressLine
 
 LEARNING_TRIALS = 5
 
@@ -72,16 +70,7 @@ def crossplay(setup: Setup, options: CrossplayOptions, workdir: str | None) -> M
     }
     check(env, setup.players, **sizes)
     with matches.results_folder(workdir, "crossplay") as folder:
-        started = time.monotonic()
-        played = play_all(
-            env,
-            setup.game.env_params,
-            setup.players,
-            **sizes,
-            seed=options.seed,
-            progress=ProgressLine("matches").count,
-        )
-        seconds = time.monotonic() - started
+        played, seconds = matches.play_pairs(setup, env, sizes, options.seed)
         matrix, num = pair_estimates(played, options.learning)
         names = [player.name for player in setup.players]
         groups = by_role(setup.players, matrix.mean)

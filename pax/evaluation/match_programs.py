@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from pax import checks
 from pax.config.command_line import one_line, print_error, run_program
@@ -19,12 +20,14 @@ from pax.config.imports import leave_path
 from pax.config.recorded import config_of_run
 from pax.config.sections import base_config
 from pax.config.sections import game as game_config
+from pax.envs.environment import Environment
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
-from pax.evaluation.round_robin import Contestant
+from pax.evaluation.round_robin import Contestant, Matches, play_all
 from pax.loop.xla import enable_compilation_cache
 from pax.run.directory import make_workdir, new_name
 from pax.run.files import contents
+from pax.run.progress_line import ProgressLine
 
 Options = TypeVar("Options")
 
@@ -51,12 +54,12 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         config: the game if neither a config nor a run names one.
     """
     define = definer(flag_values)
-    config_flags.DEFINE_config_file(
+    define(
         "config",
         None,
         "The game: a config file and a variant, as in configs/ipd.py:ppo, of which only env and "
         f"num_inner_steps are used. Default: that of the first run{config and f', or {config}'}.",
-        flag_values=flag_values,
+        kind=ConfigDict,
     )
     define(
         "strategies",
@@ -151,6 +154,16 @@ def num_episodes_for(setup: Setup, asked: int, learning: bool = False) -> int:
         agent is not None and agent.remembers_trial for p in setup.players for agent in p.agents
     )
     return asked or (setup.game.config.num_outer_steps if lasting else 1)
+
+
+def play_pairs(
+    setup: Setup, env: Environment, sizes: Mapping[str, Any], seed: int
+) -> tuple[Matches, float]:
+    """Returns what comes of all pairs in a game, with sizes as `play_all` takes them, and the seconds."""
+    started, show = time.monotonic(), ProgressLine("matches").count
+    params = setup.game.env_params
+    played = play_all(env, params, setup.players, **sizes, seed=seed, progress=show)
+    return played, time.monotonic() - started
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,11 +34,10 @@ from pax.evaluation.estimates import (
     write_matrix,
 )
 from pax.evaluation.match_programs import Setup
-from pax.evaluation.round_robin import check, play_all
+from pax.evaluation.round_robin import check
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows, write_whole
-from pax.run.progress_line import ProgressLine
 
 GAME = "the iterated prisoner's dilemma"
 """What is played where neither a config nor a run names a game."""
@@ -98,16 +96,7 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
     }
     check(env, setup.players, **sizes, learning=False)
     with matches.results_folder(workdir, "tournament") as folder:
-        started = time.monotonic()
-        played = play_all(
-            env,
-            setup.game.env_params,
-            setup.players,
-            **sizes,
-            seed=options.seed,
-            progress=ProgressLine("matches").count,
-        )
-        seconds = time.monotonic() - started
+        played, seconds = matches.play_pairs(setup, env, sizes, options.seed)
         outcome = evaluate(played.rewards[:, :, :, 0], options.generations)
         title = f"Tournament of {len(names)} in {type(setup.game.env).__name__}"
         conditions = (

@@ -38,12 +38,8 @@ Submit = Callable[[Sequence[SweepRun], flags.FlagValues], int]
 def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -> None:
     """Defines the flags of this program."""
     define = definer(flag_values)
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "The sweep: a config file with a get_sweep(), and a variant, as in configs/ipd.py:ppo.",
-        flag_values=flag_values,
-    )
+    text = "The sweep: a config file with a get_sweep(), and a variant, as in configs/ipd.py:ppo."
+    define("config", None, text, kind=ConfigDict)
     define("workdir", None, "The folder of the sweep, with one folder per run.")
     define("executor", "local", "Where runs are trained.", choices=["local", *elsewhere])
     define("gpus", [], "GPUs of this machine, as in 0,1: each run gets one of them.")
