@@ -6,10 +6,10 @@ A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,oppon
 each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 """
 
-from configs import _climate as climate
+from configs.rice import VARIANTS, climate_game
 
-VARIANTS = climate.variants("ClubRice")
+__all__ = ["VARIANTS", "get_config"]
 
 
 def get_config(argument: str = "ppo"):
-    return climate.get_config(argument, "ClubRice")
+    return climate_game(argument, "ClubRice")

@@ -7,8 +7,8 @@ learning lifetimes, `<shaper>[,opponent=ppo|ppo_memory|tabular][,context=avg|att
 pax.main --list` shows them all.
 """
 
-from configs import _games as games
-from pax.config import game, parse_variant, role
+from configs import _helper as helper
+from pax.config import game
 
 STRATEGIES = {
     "good_greedy": "GoodGreedy",
@@ -18,124 +18,91 @@ STRATEGIES = {
     "always_cooperate": "AlwaysCooperate",
     "stay": "Stay",
 }
-INDEPENDENT = {
-    "self": "both take most of the coins that they can reach, some 10 each per episode",
-    "shared": "one policy for both: takes whatever coin is near",
-    "evil_greedy": "takes whatever coin is near",
-    "good_greedy": "takes whatever coin is near, and earns more than the other",
-    "own_coins": "takes whatever coin is near, and earns more than the other",
-    "stay": "takes every coin, 1 per coin",
-}
-META = {
-    "shaper": "not run (expected: earns more than its opponents, which learn to leave coins to it)",
-    "shaper,context=avg": "the same, with the memory mixed over environments: not run (expected: the same)",
-    "shaper,context=att": "the same, with attention over environments: not run (expected: the same)",
-    "gs": "not run (expected: earns more than its opponents)",
-    "mfos_es": "not run (expected: earns more than its opponents)",
-    "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
-    "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
-    "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
-}
-ALIGNED = {
-    "advantage_alignment": "one coin at a time, against itself: each takes its own, .3 per step",
-    "loqa": "one coin at a time, against itself: each takes its own, .3 per step",
-}
-# What changes the game, and how.
-OPTIONS = {
-    "absolute": {"egocentric": False},
-    "cnn": {"cnn": True},
-    "one_coin": {"one_coin": True},
-}
-
-
-def _family(env_settings) -> games.Family:
-    env = game("CoinGame", **{"egocentric": True, **env_settings})
-    cnn = {"conv_channels": (16, 16)} if env_settings.get("cnn") else {}
-    return games.Family(
-        env=env,
-        num_players=2,
-        steps=16,
-        network={"hidden_size": 16, "head_init": "orthogonal", **cnn},
-        feed_forward={"num_layers": 1},
-        recurrent={"embed": True, "sequence_length": 4},
-        ppo={
-            "learning_rate": 0.005,
-            "entropy_coeff": 0.02,
-            "num_epochs": 2,
-            "num_minibatches": 8,
-        },
-        strategies=STRATEGIES,
-        independent={"num_envs": 100, "num_iters": 500},
-        meta={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
-        small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},
-        evolution={"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05},
-    )
-
-
-VARIANTS = games.variants(_family({}), INDEPENDENT, META) | {
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "both take most of the coins that they can reach, some 10 each per episode",
+        "shared": "one policy for both: takes whatever coin is near",
+        "evil_greedy": "takes whatever coin is near",
+        "good_greedy": "takes whatever coin is near, and earns more than the other",
+        "own_coins": "takes whatever coin is near, and earns more than the other",
+        "stay": "takes every coin, 1 per coin",
+    },
+    {
+        "shaper": "not run (expected: earns more than its opponents, which learn to leave coins to it)",
+        "shaper,context=avg": "the same, with the memory mixed over environments: "
+        "not run (expected: the same)",
+        "shaper,context=att": "the same, with attention over environments: not run (expected: the same)",
+        "gs": "not run (expected: earns more than its opponents)",
+        "mfos_es": "not run (expected: earns more than its opponents)",
+        "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
+        "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
+        "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
+    },
+) | {
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
     "shaper,opponent=tabular": "Shaper by evolution against Tabular: "
     "not run (expected: earns more than its opponents)",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
-    **{name: f"PPO_memory by {name}, {outcome}" for name, outcome in ALIGNED.items()},
+    "advantage_alignment": "PPO_memory by advantage_alignment, one coin at a time, against itself: "
+    "each takes its own, .3 per step",
+    "loqa": "PPO_memory by loqa, one coin at a time, against itself: each takes its own, .3 per step",
 }
+
+# What changes the game.
+OPTIONS = {"absolute": None, "cnn": None, "one_coin": None}
+PPO = {"learning_rate": 0.005, "entropy_coeff": 0.02, "num_epochs": 2, "num_minibatches": 8}
+PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
+# Players that take each other's advantages into account play the published game of 50 steps.
+# LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
+ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
+ALIGNED = {"hidden_size": 32, "sequence_length": 10, "discount": 0.96, "entropy_coeff": 0.1}
+# Longer estimates make them cooperate with everybody, defectors as well.
+ALIGNED |= {"gae_lambda": 0.5}
 
 
 def get_config(argument: str = "ppo"):
-    """Takes a variant: `absolute`, `cnn` and `one_coin` change the game; `tabular` is also a learner."""
-    parts = argument.split(",")
-    settings = {}
-    for name in set(parts[1:]) & set(OPTIONS):
-        settings |= OPTIONS[name]
-    rest = [parts[0], *(part for part in parts[1:] if part not in OPTIONS)]
-    if rest[0] in ALIGNED:
-        return _aligned(",".join(rest), _family({**settings, "one_coin": True}))
-    if rest[0] != "tabular":
-        if rest[0] in games.SHAPERS and "opponent=tabular" in rest:
-            # A shaper sees planes, and those whom it shapes the number of the situation.
-            settings |= {"tabular": True, "tabular_players": (1,)}
-            rest = ["opponent=ppo" if part == "opponent=tabular" else part for part in rest]
-            return _with_tables(games.get_config(",".join(rest), _family(settings)), ["agent2"])
-        return games.get_config(",".join(rest), _family(settings))
-    parse_variant(
-        ",".join(rest), ["tabular"], {"opponent": ["self", *STRATEGIES], "quicktest": None}
+    variant, *rest = argument.split(",")
+    given = helper.take_options(argument, OPTIONS)
+    is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
+    # A shaper sees planes, and tables that it shapes the number of the situation.
+    shapes_tables = "opponent=tabular" in rest and not is_tabular
+    network = {**PPO, **({"conv_channels": (16, 16)} if "cnn" in given else {})}
+    one_layer = {**network, "num_layers": 1}
+    memory = {**network, "embed": True, "sequence_length": 4}
+    table = {"agent": "Tabular", **one_layer, "learning_rate": 0.1}
+    learners = helper.learners(one_layer, memory)
+    if is_tabular:
+        learners = {"tabular": table}
+    for name, weight in ALIGNED_WEIGHTS.items() if is_aligned else ():
+        by = {"learner": {"type": name, "weight": weight}}
+        learners[name] = {"agent": "PPO_memory", **memory, **ALIGNED, **by}
+    experiment = helper.Experiment(
+        env=game(
+            "CoinGame",
+            egocentric="absolute" not in given,
+            cnn="cnn" in given,
+            one_coin=is_aligned or "one_coin" in given,
+            tabular=is_tabular or shapes_tables,
+            **({"tabular_players": (1,)} if shapes_tables else {}),
+        ),
+        are_equal=not shapes_tables,
+        options=OPTIONS,
+        num_inner_steps=50 if is_aligned else 16,
+        learners=learners,
+        sizes={"num_envs": 128, "num_iters": 1500}
+        if is_aligned
+        else {"num_envs": 100, "num_iters": 500},
+        strategies=STRATEGIES,
+        evaluate_against=("always_cooperate", "evil_greedy") if is_aligned else (),
+        shapers=helper.shapers(
+            one_layer, memory, {"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05}
+        ),
+        co_players={**learners, "tabular": table},
+        mixed_lr={"low": 5e-05, "high": 0.05},
+        trials={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
+        small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},
     )
-    rest[0] = "ppo"
-    config = games.get_config(",".join(rest), _family({**settings, "tabular": True}))
-    return _with_tables(config, config.roles)
-
-
-def _aligned(argument, family):
-    """Players that take each other's advantages into account, in the published game of 50 steps."""
-    learner, given = parse_variant(argument, ALIGNED, {"quicktest": None})
-    config = games.get_config("ppo_memory", family)
-    config.num_inner_steps, config.num_envs, config.num_iters = 50, 128, 1500
-    for seat in range(2):
-        config[f"agent{seat + 1}"] = family.agent(
-            "PPO_memory",
-            seat,
-            # LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
-            learner={"type": learner, "weight": 20.0 if learner == "loqa" else 5.0},
-            hidden_size=32,
-            sequence_length=10,
-            discount=0.96,
-            # Longer estimates make them cooperate with everybody, defectors as well.
-            gae_lambda=0.5,
-            entropy_coeff=0.1,
-        )
-    for name in ("always_cooperate", "evil_greedy"):
-        config.evaluation[name] = {"agent2": role(STRATEGIES[name], 1)}
-    if "quicktest" in given:
-        games.make_quick(config)
-    return config
-
-
-def _with_tables(config, names):
-    """The PPO learners among these roles keep a table."""
-    for name in names:
-        if config[name].type == "PPO":
-            config[name].type, config[name].network = "Tabular", "table"
-            config[name].learning_rate = 0.1
-    return config
+    return helper.get_config(argument, experiment)

@@ -6,49 +6,42 @@ A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,oppone
 `python -m pax.main --list` shows them all.
 """
 
-from configs import _games as games
+from configs import _helper as helper
 from pax.config import game
 
-INDEPENDENT = {
-    "self": "the Nash equilibrium, 60 in all at a price of 40",
-    "shared": "one policy for both, each for itself: the Nash equilibrium",
-}
-META = {
-    "shaper": "not run (expected: sells more than its opponents, which learn to sell less)",
-    "gs": "not run (expected: sells more than its opponents, which learn to sell less)",
-    "mfos_es": "not run (expected: sells more than its opponents, which learn to sell less)",
-    "mfos_rl": "not run (expected: about the Nash equilibrium)",
-    "shaper,small": "the same for two cores and a few minutes",
-}
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "the Nash equilibrium, 60 in all at a price of 40",
+        "shared": "one policy for both, each for itself: the Nash equilibrium",
+    },
+    {
+        "shaper": "not run (expected: sells more than its opponents, which learn to sell less)",
+        "gs": "not run (expected: sells more than its opponents, which learn to sell less)",
+        "mfos_es": "not run (expected: sells more than its opponents, which learn to sell less)",
+        "mfos_rl": "not run (expected: about the Nash equilibrium)",
+        "shaper,small": "the same for two cores and a few minutes",
+    },
+) | {"planner": "one firm in place of both: the monopoly's 45"}
 
-
-def _family(num_players: int = 2) -> games.Family:
-    return games.Family(
-        env=game("Cournot", num_players=num_players),
-        num_players=num_players,
-        steps=1,
-        network={"head_init": "orthogonal", "symlog": True, "action_scale": 10.0},
-        recurrent={"sequence_length": 1},
-        ppo={
-            "learning_rate": 0.003,
-            "entropy_coeff": 0.0,
-            "num_epochs": 4,
-            "num_minibatches": 4,
-        },
-        independent={"num_envs": 1000, "num_iters": 1000},
-        meta={"num_outer_steps": 300, "num_envs": 100, "num_opps": 2, "num_iters": 500},
-        small={"num_envs": 20, "num_iters": 100, "popsize": 32},
-        evolution={"popsize": 128, "sigma": 0.1, "learning_rate": 0.05},
-    )
-
-
-VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
-    "planner": "one firm in place of both: the monopoly's 45"
-}
+PPO = {"learning_rate": 0.003, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 4}
+PPO |= {"head_init": "orthogonal", "symlog": True, "action_scale": 10.0}
+MEMORY = {**PPO, "sequence_length": 1}
 
 
 def get_config(argument: str = "ppo"):
-    variant, *rest = argument.split(",")
-    if variant == "planner":
-        return games.get_config(",".join(["ppo", *rest]), _family(num_players=1))
-    return games.get_config(argument, _family())
+    # The planner is PPO on the only seat.
+    seats = ((0,),) if argument.startswith("planner") else ((0,), (1,))
+    learners = helper.learners(PPO, MEMORY)
+    experiment = helper.Experiment(
+        env=game("Cournot", num_players=len(seats)),
+        seats=seats,
+        num_inner_steps=1,
+        learners={**learners, "planner": learners["ppo"]},
+        sizes={"num_envs": 1000, "num_iters": 1000},
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
+        mixed_lr={"low": 3e-05, "high": 0.03},
+        trials={"num_outer_steps": 300, "num_envs": 100, "num_opps": 2, "num_iters": 500},
+        small={"num_envs": 20, "num_iters": 100, "popsize": 32},
+    )
+    return helper.get_config(argument, experiment)

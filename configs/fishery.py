@@ -6,45 +6,38 @@ A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,oppone
 `python -m pax.main --list` shows them all.
 """
 
-from configs import _games as games
+from configs import _helper as helper
 from pax.config import game
 
-INDEPENDENT = {
-    "self": "they overfish: total effort some 6.4 where one owner would spend 4.2",
-    "shared": "one policy for both, each for itself: they overfish as well",
-}
-META = {
-    "shaper": "not run (expected: earns more than its opponents)",
-    "gs": "not run (expected: earns more than its opponents)",
-    "mfos_es": "not run (expected: earns more than its opponents)",
-    "mfos_rl": "not run (expected: about as much as its opponents)",
-    "shaper,small": "the same for two cores and a few minutes",
-}
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "they overfish: total effort some 6.4 where one owner would spend 4.2",
+        "shared": "one policy for both, each for itself: they overfish as well",
+    },
+    {
+        "shaper": "not run (expected: earns more than its opponents)",
+        "gs": "not run (expected: earns more than its opponents)",
+        "mfos_es": "not run (expected: earns more than its opponents)",
+        "mfos_rl": "not run (expected: about as much as its opponents)",
+        "shaper,small": "the same for two cores and a few minutes",
+    },
+)
 
-
-def _family() -> games.Family:
-    return games.Family(
-        env=game("Fishery", num_players=2),
-        num_players=2,
-        steps=300,
-        network={"head_init": "orthogonal"},
-        recurrent={"sequence_length": 20},
-        ppo={
-            "discount": 0.99,
-            "learning_rate": 0.003,
-            "entropy_coeff": 0.0,
-            "num_epochs": 2,
-            "num_minibatches": 10,
-        },
-        independent={"num_envs": 60, "num_iters": 300},
-        meta={"num_outer_steps": 50, "num_envs": 10, "num_opps": 2, "num_iters": 500},
-        small={"num_outer_steps": 20, "num_iters": 50, "popsize": 32},
-        evolution={"popsize": 128, "sigma": 0.1, "learning_rate": 0.05},
-    )
-
-
-VARIANTS = games.variants(_family(), INDEPENDENT, META)
+PPO = {"learning_rate": 0.003, "entropy_coeff": 0.0, "num_epochs": 2, "num_minibatches": 10}
+PPO |= {"head_init": "orthogonal", "discount": 0.99}
+MEMORY = {**PPO, "sequence_length": 20}
 
 
 def get_config(argument: str = "ppo"):
-    return games.get_config(argument, _family())
+    experiment = helper.Experiment(
+        env=game("Fishery", num_players=2),
+        num_inner_steps=300,
+        learners=helper.learners(PPO, MEMORY),
+        sizes={"num_envs": 60, "num_iters": 300},
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
+        mixed_lr={"low": 3e-05, "high": 0.03},
+        trials={"num_outer_steps": 50, "num_envs": 10, "num_opps": 2, "num_iters": 500},
+        small={"num_outer_steps": 20, "num_iters": 50, "popsize": 32},
+    )
+    return helper.get_config(argument, experiment)

@@ -6,15 +6,27 @@ A variant is `<learner>[,opponent=...][,quicktest]` or
 `<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
 """
 
-from configs import _games as games
-from configs import _in_the_matrix as in_the_matrix
+from configs import _helper as helper
+from configs.ipditm import in_the_matrix
 
-VARIANTS = in_the_matrix.variants(
-    "neither wins for long: 0 per step over time",
-    "wins more than 0 per step",
-    "wins 0 per step after 25 generations",
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "neither wins for long: 0 per step over time",
+        "shared": "one policy for both: neither wins for long: 0 per step over time",
+    },
+    {
+        "shaper": "not run (expected: wins more than 0 per step)",
+        "shaper,context=avg": "not run (expected: wins more than 0 per step)",
+        "shaper,context=att": "not run (expected: wins more than 0 per step)",
+        "gs": "not run (expected: wins more than 0 per step)",
+        "mfos_es": "not run (expected: wins more than 0 per step)",
+        "mfos_rl": "not run (expected: about as much as its opponents)",
+        "marl2": "not run (expected: about as much as its opponents)",
+        "shaper,small": "for two cores, to see that it works: wins 0 per step after 25 generations",
+    },
 )
 
 
 def get_config(argument: str = "ppo_memory"):
-    return games.get_config(argument, in_the_matrix.family("imp"))
+    return in_the_matrix(argument, "imp")

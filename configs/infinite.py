@@ -7,15 +7,10 @@ A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]
 Exact learners learn within an episode, one learner per environment, and start afresh in the next.
 """
 
-from ml_collections import ConfigDict
-
-from configs import _games as games
-from configs._trials import learn_from_trials
-from pax.config import base_config, parse_variant, role
-from pax.config import game as game_config
+from configs import _helper as helper
+from pax.config import game
 from pax.envs.iterated_matrix_game import PAYOFFS
 
-GAMES = ("ipd", "imp", "chicken")
 EXACT = {
     "naive_exact": "NaiveExact",
     "lola_exact": "LOLAExact",
@@ -31,44 +26,21 @@ STRATEGIES = {
     "memory_one": "MemoryOne",
     **EXACT,
 }
-INDEPENDENT = {
-    "self": "both defect, -2 per step each",
-    "tit_for_tat": "cooperates, -1 per step",
-    "defect": "defects, -2 per step",
-    "altruistic": "defects, 0 per step; the opponent gets -3",
-}
-META = {
-    "shaper": "not run (expected: better than -1 per step)",
-    "mfos_es": "not run (expected: better than -1 per step)",
-    "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
-}
-
-
-def _family(game: str = "ipd") -> games.Family:
-    env = game_config("InfiniteMatrixGame", payoff=PAYOFFS[game])
-    return games.Family(
-        env=env,
-        num_players=2,
-        steps=10,
-        network={"head_init": "orthogonal"},
-        recurrent={"sequence_length": 10},
-        # Moves do not follow one another: each is a whole game.
-        ppo={
-            "discount": 0.0,
-            "learning_rate": 0.01,
-            "entropy_coeff": 0.0,
-            "num_epochs": 4,
-            "num_minibatches": 5,
-        },
-        strategies=STRATEGIES,
-        independent={"num_envs": 100, "num_iters": 500},
-        meta={"num_outer_steps": 100, "num_envs": 10, "num_opps": 2, "num_iters": 500},
-        small={"num_iters": 100, "popsize": 32},
-        evolution={"popsize": 128, "sigma": 0.1, "learning_rate": 0.05},
-    )
-
-
-VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
+EXACT_LEARNERS = {name: {"agent": agent} for name, agent in EXACT.items()}
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "both defect, -2 per step each",
+        "tit_for_tat": "cooperates, -1 per step",
+        "defect": "defects, -2 per step",
+        "altruistic": "defects, 0 per step; the opponent gets -3",
+    },
+    {
+        "shaper": "not run (expected: better than -1 per step)",
+        "mfos_es": "not run (expected: better than -1 per step)",
+        "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
+    },
+) | {
     "naive_exact": "Naive by exact gradients against itself: -1.98 per step over 100 updates",
     "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
     "lola_exact": "LOLA by exact gradients against itself: -1.09 per step over 100 updates",
@@ -80,39 +52,43 @@ VARIANTS = games.variants(_family(), INDEPENDENT, META) | {
 }
 
 
+# Here players see policies, so that there is no place for what is played for.
+TASKS = {name: task for name, task in helper.PAYOFF_TASKS.items() if name != "mixed_payoff_input"}
+OPTIONS = {"game": ("ipd", "imp", "chicken")}
+PPO = {"learning_rate": 0.01, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 5}
+# Moves do not follow one another: each is a whole game.
+PPO |= {"head_init": "orthogonal", "discount": 0.0}
+MEMORY = {**PPO, "sequence_length": 10}
+SIZES = {"num_envs": 100, "num_iters": 500}
+TRIALS = {"num_outer_steps": 100, "num_envs": 10, "num_opps": 2, "num_iters": 500}
+# Nobody learns across trials: an iteration is 100 updates of each, and the first step shows what was drawn.
+EXACT_SIZES = {
+    "num_envs": 4096,
+    "num_iters": 4,
+    "chunk": 1,
+    **helper.every(scalars=1, evaluation=1),
+}
+EXACT_QUICK = {"num_inner_steps": 5, "num_envs": 8, "num_iters": 2}
+
+
 def get_config(argument: str = "ppo"):
-    parts = argument.split(",")
-    chosen = [part for part in parts if part in {f"game={game}" for game in GAMES}]
-    rest = ",".join(part for part in parts if part not in chosen)
-    family = _family(chosen[0].partition("=")[2] if chosen else "ipd")
-    if parts[0] in EXACT:
-        return _exact(rest, family)
-    config = games.get_config(rest, family)
-    if any(config[name].type in EXACT.values() for name in config.roles):
-        # A trial is one episode, a whole life of those who learn within it.
-        config.num_inner_steps, config.num_outer_steps = 100, 1
-        if "quicktest" in parts:
-            config.num_inner_steps = 8
-        learn_from_trials(config)
-    return config
-
-
-def _exact(argument, family):
-    """Nobody learns across trials: an iteration is 100 updates of each."""
-    options = {"opponent": [*STRATEGIES, "self"], "quicktest": None}
-    learner, given = parse_variant(argument, EXACT, options)
-    opponent = given.get("opponent", "self")
-    config = base_config()
-    config.env = family.env
-    # The first of them shows what was drawn.
-    config.num_inner_steps = 101
-    config.num_envs, config.num_iters, config.chunk = 4096, 4, 1
-    if "quicktest" in given:
-        config.num_envs, config.num_inner_steps, config.num_iters = 8, 5, 2
-    config.agent1 = role(EXACT[learner], 0)
-    config.agent2 = role(STRATEGIES[learner if opponent == "self" else opponent], 1)
-    config.roles = ("agent1", "agent2")
-    config.evaluation.as_trained = ConfigDict()
-    for name in ("scalars", "evaluation"):
-        config.callbacks[name].every = 1
-    return config
+    payoff = PAYOFFS[helper.take_options(argument, OPTIONS).get("game", "ipd")]
+    variant, *rest = argument.split(",")
+    is_exact = variant in EXACT
+    # A trial is then one episode, a whole life of those who learn within it.
+    meets_exact = any(f"opponent={name}" in rest for name in EXACT)
+    experiment = helper.Experiment(
+        env=game("InfiniteMatrixGame", payoff=payoff),
+        options=OPTIONS,
+        num_inner_steps=101 if is_exact else 100 if meets_exact else 10,
+        learners=EXACT_LEARNERS if is_exact else helper.learners(PPO, MEMORY),
+        sizes=EXACT_SIZES if is_exact else SIZES,
+        quick=EXACT_QUICK if is_exact else helper.QUICK,
+        strategies=STRATEGIES,
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
+        tasks=TASKS,
+        mixed_lr={"low": 0.0001, "high": 0.1},
+        trials={**TRIALS, "num_outer_steps": 1} if meets_exact else TRIALS,
+        small={"num_iters": 100, "popsize": 32},
+    )
+    return helper.get_config(argument, experiment)

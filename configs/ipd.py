@@ -2,24 +2,19 @@
 
     python -m pax.main --config=configs/ipd.py:ppo
 
-A variant is `<learner>[,opponent=<opponent>][,quicktest]`; `python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=<opponent>]`, or, for whole learning lifetimes, `<shaper>[,opponent=...]`
+with the options of shapers (docs/environments.md); `python -m pax.main --list` shows them all.
 
     python -m launch.sweep --config=configs/ipd.py:ppo --workdir=exp/rates
 
 trains each of the learning rates of `get_sweep` with each seed.
 """
 
-from configs import _matrix_games as matrix_games
-from configs import _meta_games as meta_games
+from configs import _helper as helper
+from pax.config import game
+from pax.envs.iterated_matrix_game import PAYOFFS
 from pax.sweeps import product
 
-EXPECTED = {
-    "tit_for_tat": "both always cooperate, -1 per step each",
-    "defect": "both always defect, -2 per step each",
-    "altruistic": "always defects, 0 per step; the opponent gets -3",
-    "self": "both always defect, -2 per step each",
-    "shared": "one policy for both seats: both always defect, -2 per step each",
-}
 STRATEGIES = {
     "tit_for_tat": "TitForTat",
     "defect": "Defect",
@@ -30,48 +25,141 @@ STRATEGIES = {
     "zero_determinant": "ZeroDeterminant",
     "memory_one": "MemoryOne",
 }
-# As measured at the small size: see docs/experiments.md.
-META_EXPECTED = {
-    "shaper": "extorts them: better than -1 per step, they get less than -1.5",
-    "avg": "extorts them: better than -1 per step, they get less than -1.5",
-    "att": "two environments tell it little: still near mutual defection after 100 generations",
-    "gs": "they get less, -1.1 / -1.3, but it no more than cooperation pays",
-    "mfos_es": "extorts them: better than -1 per step, they get less than -1.5",
-    "mfos_rl": "leaves mutual defection within 100 updates: about -1.2 per step, they get -1.3",
-    "marl2": "leaves mutual defection slowly: about -1.7 per step after 300 updates, they get -1.8",
-    "hardstop": "opponents stop learning at a random episode: still better than mutual defection",
-    "mixed_lr": "opponents learn at random rates: gets more than they do, -1.4 / -2.3",
-    "mixed_payoff": "a random game per opponent: -4.4 per step, where random play gets -4.5",
-    "mixed_payoff_per_generation": "a random game per generation: better than playing at random",
-    "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
-    "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
-    "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
-    "opponent=self": "against another that evolves as well, paired by candidate: both defect",
-    "opponent=shared": "on both seats, judged by the mean of both: mutual cooperation",
-    "shuffled": "on a seat drawn for every opponent: extorts them",
-    "self_play": "at first against itself, later against learners: cooperates, and is exploited",
-    "persistent": "against learners that live for ten trials: both defect",
-    "eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
-    "eval_blinded": "also judged while blind in half of its environments: worse there",
-}
-LOLA = {
+# Outcomes of shapers as measured at the small size: see docs/experiments.md.
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory", "tabular", "naive"),
+    {
+        "tit_for_tat": "both always cooperate, -1 per step each",
+        "defect": "both always defect, -2 per step each",
+        "altruistic": "always defects, 0 per step; the opponent gets -3",
+        "self": "both always defect, -2 per step each",
+        "shared": "one policy for both seats: both always defect, -2 per step each",
+    },
+    {
+        "shaper": "extorts tabular PPO: better than -1 per step, they get less than -1.5",
+        "gs": "tabular PPO gets less, -1.1 / -1.3, but it no more than cooperation pays",
+        "mfos_es": "extorts tabular PPO: better than -1 per step, they get less than -1.5",
+        "mfos_rl": "leaves mutual defection within 100 updates: about -1.2 per step, they get -1.3",
+        "marl2": "leaves mutual defection slowly: about -1.7 per step after 300 updates, they get -1.8",
+        "shaper,context=avg": "extorts them: better than -1 per step, they get less than -1.5",
+        "shaper,context=att": "two environments tell it little: still near mutual defection after 100 "
+        "generations",
+        "hardstop": "opponents stop learning at a random episode: still better than mutual defection",
+        "mixed_lr": "opponents learn at random rates: gets more than they do, -1.4 / -2.3",
+        "mixed_payoff": "a random game per opponent: -4.4 per step, where random play gets -4.5",
+        "mixed_payoff_per_generation": "a random game per generation: better than playing at random",
+        "mixed_payoff_input": "a random game per opponent, shown to the shaper: better than unseen",
+        "mixed_payoff_only_opponent": "noise on the opponents' payoffs: extorts them",
+        "mixed_ipd_payoff": "a random prisoner's dilemma per opponent: gets more than they do",
+        "shaper,opponent=self": "against another that evolves as well, paired by candidate: both defect",
+        "shaper,opponent=shared": "on both seats, judged by the mean of both: mutual cooperation",
+        "shaper,shuffled": "on a seat drawn for every opponent: extorts them",
+        "shaper,self_play": "at first against itself, later against learners: cooperates, and is exploited",
+        "shaper,persistent": "against learners that live for ten trials: both defect",
+        "shaper,eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
+        "shaper,eval_blinded": "also judged while blind in half of its environments: worse there",
+        "shaper,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
+        "gs,small": "two cores, a few minutes: -1.1 / -1.3",
+        "mfos_es,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
+    },
+) | {
+    "tabular,opponent=shared": "Tabular, one policy for both seats: both cooperate, -1 per step each",
     "lola_dice": "LOLA-DiCE against itself, one large step ahead: -1.1 per step, cooperation",
-    "lola_dice,look_ahead=0": "LOLA-DiCE that does not look ahead, against itself: -2 per step",
-    "lola_dice,look_ahead=2": "LOLA-DiCE against itself, two steps ahead: -1.1 per step, cooperation",
-    "lola_dice,look_ahead=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
-}
-ALIGNED = {
+    "lola_dice,look_ahead_steps=0": "LOLA-DiCE that does not look ahead, against itself: -2 per step",
+    "lola_dice,look_ahead_steps=2": "LOLA-DiCE against itself, two steps ahead: -1.1 per step, cooperation",
+    "lola_dice,look_ahead_steps=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
     "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
 }
-VARIANTS = matrix_games.variants(EXPECTED) | LOLA | ALIGNED | meta_games.describe(META_EXPECTED)
-VARIANTS["tabular,opponent=shared"] = (
-    "Tabular, one policy for both seats: both cooperate, -1 per step each"
-)
+
+# Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
+# ahead is worth three smaller ones.
+LOLA_RATES = {"0": 0.0, "1": 0.15, "2": 0.05, "3": 0.05}
+ALIGNED = {
+    "agent": "Tabular",
+    "learning_rate": 0.05,
+    "entropy_coeff": 0.1,
+    "gae_lambda": 0.0,
+    "num_epochs": 2,
+    "num_minibatches": 4,
+}
+LEARNERS = {
+    "ppo": {"agent": "PPO", "learning_rate": 0.01},
+    "ppo_memory": {"agent": "PPO_memory", "learning_rate": 0.01},
+    # Faster ones make self-play settle wherever it happens to be.
+    "tabular": {"agent": "Tabular", "learning_rate": 0.1},
+    "naive": {"agent": "Naive", "learning_rate": 0.1},
+    "lola_dice": {
+        "agent": "Naive",
+        "learner": {"type": "lola_dice"},
+        "network": "table",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "max_gradient_norm": 1e9,
+    },
+    "advantage_alignment": {**ALIGNED, "learner": {"type": "advantage_alignment", "weight": 10.0}},
+    "loqa": {**ALIGNED, "learner": {"type": "loqa", "weight": 10.0}},
+}
+SIZES = {
+    "ppo": {"num_iters": 1000},
+    "ppo_memory": {"num_iters": 150},
+    "tabular": {"num_iters": 1000},
+    "naive": {"num_iters": 500},
+    "lola_dice": {"num_iters": 200, "num_inner_steps": 150, "num_envs": 64},
+    "advantage_alignment": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
+    "loqa": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
+}
+# Less sigma, or z-scores, and some seeds never leave mutual defection.
+EVOLUTION = {"popsize": 1000, "sigma": 0.2, "sigma_decay": 0.999, "learning_rate_decay": 0.9999}
+QUICK = {"num_inner_steps": 20, "num_envs": 10, "num_iters": 4, "chunk": 2}
+QUICK |= helper.every(scalars=2, evaluation=2, checkpoint=2)
+QUICK_TRIALS = {"num_inner_steps": 10, "num_outer_steps": 3, "num_opps": 2, "num_iters": 2}
+QUICK_TRIALS |= {"popsize": 8} | helper.every(scalars=1, evaluation=1, checkpoint=1)
 
 
 def get_config(argument: str = "ppo"):
-    return matrix_games.get_config(argument, "ipd", "tit_for_tat", STRATEGIES)
+    return matrix_game(argument, "ipd", STRATEGIES)
+
+
+def matrix_game(argument: str, payoff: str, strategies):
+    """Returns a variant of the game with this payoff: all games of two players and two actions are alike."""
+    # The earlier name of this option.
+    argument = argument.replace(",look_ahead=", ",look_ahead_steps=")
+    variant, *rest = argument.split(",")
+    options = {"look_ahead_steps": tuple(LOLA_RATES)} if variant == "lola_dice" else {}
+    steps = helper.take_options(argument, options).get("look_ahead_steps", "1")
+    ahead = {"look_ahead_steps": int(steps), "look_ahead_rate": LOLA_RATES[steps]}
+    lola = {**LEARNERS["lola_dice"], "learner": {"type": "lola_dice", **ahead}}
+    shapes = variant not in LEARNERS
+    # Opponents that learn within a trial.
+    table = {"learning_rate": 1.0, "num_epochs": 2, "num_minibatches": 4}
+    if "quicktest" in rest:
+        table["sequence_length"] = 5
+    experiment = helper.Experiment(
+        # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
+        env=game("IteratedMatrixGame", payoff=PAYOFFS[payoff]),
+        num_inner_steps=100 if shapes else 150,
+        learners={**LEARNERS, "lola_dice": lola},
+        sizes=SIZES.get(variant, {}),
+        strategies=strategies,
+        opponent="self" if "learner" in LEARNERS.get(variant, ()) else "tit_for_tat",
+        evaluate_against=[n for n in strategies if n in ("tit_for_tat", "defect", "tails")],
+        quick=QUICK_TRIALS if shapes else QUICK,
+        shapers=helper.shapers({}, {}, EVOLUTION, {"learning_rate": 3e-3, "num_minibatches": 4}),
+        co_players={
+            "tabular": {"agent": "Tabular", **table},
+            "ppo": {"agent": "PPO", **table},
+            "ppo_memory": {"agent": "PPO_memory", **table},
+            "naive": {"agent": "Naive", "learning_rate": 1.0},
+        },
+        co_player="tabular",
+        tasks=helper.PAYOFF_TASKS,
+        trials={"num_outer_steps": 100, "num_envs": 2, "num_opps": 10, "num_iters": 1000},
+        # mfos_es is slower to leave mutual defection.
+        small={"num_opps": 4, "num_iters": 120 if variant == "mfos_es" else 100, "popsize": 128},
+        options=options,
+    )
+    return helper.get_config(argument, experiment)
 
 
 def get_sweep():

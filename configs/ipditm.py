@@ -6,15 +6,51 @@ A variant is `<learner>[,opponent=...][,quicktest]` or
 `<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
 """
 
-from configs import _games as games
-from configs import _in_the_matrix as in_the_matrix
+from configs import _helper as helper
+from pax.config import game
+from pax.envs.in_the_matrix import PAYOFFS
 
-VARIANTS = in_the_matrix.variants(
-    "both learn to defect: interactions pay 1",
-    "earns more than its opponents",
-    "earns as much as its opponents, 0.007 per step, after 8 generations",
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "both learn to defect: interactions pay 1",
+        "shared": "one policy for both: both learn to defect: interactions pay 1",
+    },
+    {
+        "shaper": "not run (expected: earns more than its opponents)",
+        "shaper,context=avg": "not run (expected: earns more than its opponents)",
+        "shaper,context=att": "not run (expected: earns more than its opponents)",
+        "gs": "not run (expected: earns more than its opponents)",
+        "mfos_es": "not run (expected: earns more than its opponents)",
+        "mfos_rl": "not run (expected: about as much as its opponents)",
+        "marl2": "not run (expected: about as much as its opponents)",
+        "shaper,small": "for two cores, to see that it works: earns as much as its opponents, "
+        "0.007 per step, after 8 generations",
+    },
 )
+
+PPO = {"learning_rate": 0.005, "entropy_coeff": 0.1, "num_epochs": 2, "num_minibatches": 8}
+PPO |= {"hidden_size": 16, "head_init": "orthogonal", "conv_channels": (16,)}
+ONE_LAYER = {**PPO, "num_layers": 1}
+MEMORY = {**PPO, "sequence_length": 19}
 
 
 def get_config(argument: str = "ppo_memory"):
-    return games.get_config(argument, in_the_matrix.family("ipd"))
+    return in_the_matrix(argument, "ipd")
+
+
+def in_the_matrix(argument: str, payoff: str):
+    """Returns a variant of the game with this payoff, by its name in `pax.envs.in_the_matrix`."""
+    experiment = helper.Experiment(
+        env=game("InTheMatrix", payoff=PAYOFFS[payoff]),
+        num_inner_steps=152,
+        learners=helper.learners(ONE_LAYER, MEMORY),
+        sizes={"num_envs": 50, "num_iters": 500},
+        shapers=helper.shapers(
+            ONE_LAYER, MEMORY, {"popsize": 128, "sigma": 0.075, "learning_rate": 0.05}
+        ),
+        mixed_lr={"low": 5e-05, "high": 0.05},
+        trials={"num_outer_steps": 500, "num_envs": 50, "num_iters": 1000},
+        small={"num_outer_steps": 20, "num_envs": 8, "num_iters": 50, "popsize": 16},
+    )
+    return helper.get_config(argument, experiment)

@@ -6,7 +6,7 @@ A variant is `<learner>[,opponent=<opponent>][,quicktest]` or `<shaper>[,shapers
 with that many shapers and the others being shaped; `python -m pax.main --list` shows them all.
 """
 
-from configs import _games as games
+from configs import _helper as helper
 from pax.config import game
 
 STRATEGIES = {
@@ -19,51 +19,51 @@ STRATEGIES = {
     "tit_for_tat_harsh": "TitForTatHarsh",
     "tit_for_tat_soft": "TitForTatSoft",
 }
-INDEPENDENT = {
-    "self": "all defect, 1 per step each",
-    "shared": "one policy for all: all defect, 1 per step each",
-    "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
-    "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
-    "defect": "defects, 1 per step",
-    "altruistic": "defects, 5 per step; the others get 2",
-}
-META = {
-    "shaper": "one shaper and two learners: not run (expected: more than 1 per step)",
-    "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
-    "not run (expected: it is exploited)",
-    "gs": "one shaper without memory and two learners: not run (expected: more than 1 per step)",
-    "mfos_es": "one shaper and two learners: not run (expected: more than 1 per step)",
-    "mfos_rl": "not run (expected: about 1 per step)",
-    "marl2": "not run (expected: about 1 per step)",
-    "shaper,shapers=2,small": "the same for two cores and a few minutes",
-}
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "all defect, 1 per step each",
+        "shared": "one policy for all: all defect, 1 per step each",
+        "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
+        "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
+        "defect": "defects, 1 per step",
+        "altruistic": "defects, 5 per step; the others get 2",
+    },
+    {
+        "shaper": "one shaper and two learners: not run (expected: more than 1 per step)",
+        "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
+        "not run (expected: it is exploited)",
+        "gs": "one shaper without memory and two learners: not run (expected: more than 1 per step)",
+        "mfos_es": "one shaper and two learners: not run (expected: more than 1 per step)",
+        "mfos_rl": "not run (expected: about 1 per step)",
+        "marl2": "not run (expected: about 1 per step)",
+        "shaper,shapers=2,small": "the same for two cores and a few minutes",
+    },
+)
 
-
-def _family() -> games.Family:
-    env = game("IteratedTensorGame", num_players=3)
-    # A row per number of defectors; columns: for those who cooperate, and for those who defect.
-    env.payoff = ((4.0, 0.0), (2.0, 5.0), (0.0, 3.0), (0.0, 1.0))
-    return games.Family(
-        env=env,
-        num_players=3,
-        steps=100,
-        recurrent={"sequence_length": 10},
-        ppo={"learning_rate": 0.01, "num_epochs": 2, "num_minibatches": 4},
-        strategies=STRATEGIES,
-        independent={"num_envs": 100, "num_iters": 300},
-        meta={"num_outer_steps": 100, "num_envs": 2, "num_opps": 10, "num_iters": 1000},
-        small={"num_opps": 4, "num_iters": 100, "popsize": 64},
-        evolution={"popsize": 1000, "sigma": 0.2, "learning_rate": 0.1},
-    )
-
-
-VARIANTS = games.variants(_family(), INDEPENDENT, META)
+PPO = {"learning_rate": 0.01, "num_epochs": 2, "num_minibatches": 4}
+MEMORY = {**PPO, "sequence_length": 10}
+# As in the two-player game, those who learn within a trial keep a fast table.
+TABLE = {**PPO, "agent": "Tabular", "learning_rate": 1.0}
 
 
 def get_config(argument: str = "ppo"):
-    config = games.get_config(argument, _family())
-    for name in config.roles:
-        # Whoever learns within a trial does so as in the two-player game: a fast table.
-        if config[name].learns_in_trial and config[name].type == "PPO":
-            config[name].update({"type": "Tabular", "network": "table", "learning_rate": 1.0})
-    return config
+    learners = helper.learners(PPO, MEMORY)
+    experiment = helper.Experiment(
+        # A row per number of defectors; columns: for those who cooperate, and for those who defect.
+        env=game(
+            "IteratedTensorGame",
+            num_players=3,
+            payoff=((4.0, 0.0), (2.0, 5.0), (0.0, 3.0), (0.0, 1.0)),
+        ),
+        seats=((0,), (1,), (2,)),
+        num_inner_steps=100,
+        learners=learners,
+        sizes={"num_envs": 100, "num_iters": 300},
+        strategies=STRATEGIES,
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 1000, "sigma": 0.2, "learning_rate": 0.1}),
+        co_players={**learners, "ppo": TABLE},
+        trials={"num_outer_steps": 100, "num_envs": 2, "num_opps": 10, "num_iters": 1000},
+        small={"num_opps": 4, "num_iters": 100, "popsize": 64},
+    )
+    return helper.get_config(argument, experiment)

@@ -6,10 +6,56 @@ A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,oppon
 each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 """
 
-from configs import _climate as climate
+from configs import _helper as helper
+from pax.config import game
 
-VARIANTS = climate.variants("Rice")
+VARIANTS = helper.describe(
+    ("ppo", "ppo_memory"),
+    {
+        "self": "every region for itself: they save, emit, and hardly mitigate",
+        "shared": "one policy for all regions, each for itself (weight sharing)",
+    },
+    {
+        "shaper": "not run (expected: one region shapes the others, which learn)",
+        "gs": "not run (expected: one region without memory shapes the others, which learn)",
+        "mfos_es": "not run (expected: one region shapes the others, which learn)",
+        "shaper,small": "the same for two cores and a few minutes",
+    },
+) | {
+    "mediator": "a mediator that wants the utility of all, and regions that share a policy",
+    "ppo,regions=27": "PPO for each of 27 regions",
+}
+
+OPTIONS = {"regions": ("5", "27")}
+PPO = {"learning_rate": 1e-3, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 4}
+PPO |= {"discount": 0.99, "hidden_size": 32, "head_init": "orthogonal", "symlog": True}
+MEMORY = {**PPO, "sequence_length": 20}
 
 
 def get_config(argument: str = "ppo"):
-    return climate.get_config(argument, "Rice")
+    return climate_game(argument, "Rice")
+
+
+def climate_game(argument: str, kind: str):
+    """Returns a variant of Rice-N, or of C-Rice-N, by the name of the game."""
+    number = int(helper.take_options(argument, OPTIONS).get("regions", 5))
+    learners = helper.learners(PPO, MEMORY)
+    seats = tuple((seat,) for seat in range(number))
+    has_mediator = argument.partition(",")[0] == "mediator"
+    if has_mediator:
+        # The first seat is the mediator's.
+        learners["mediator"], seats = learners["ppo"], ((0,), tuple(range(1, number + 1)))
+    experiment = helper.Experiment(
+        env=game(kind, num_regions=number, has_mediator=has_mediator),
+        seats=seats,
+        are_equal=not has_mediator,
+        options=OPTIONS,
+        num_inner_steps=20,
+        learners=learners,
+        sizes={"num_envs": 64, "num_iters": 500},
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.05, "learning_rate": 0.02}),
+        mixed_lr={"low": 1e-05, "high": 0.01},
+        trials={"num_outer_steps": 50, "num_envs": 16, "num_iters": 300},
+        small={"num_outer_steps": 10, "num_envs": 4, "num_iters": 30, "popsize": 16},
+    )
+    return helper.get_config(argument, experiment)

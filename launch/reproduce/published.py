@@ -186,7 +186,7 @@ def lola(quick: bool) -> PublishedTable:
         _trained(
             f"LOLA-DiCE: {label}",
             (published, published),
-            f"configs/ipd.py:lola_dice,look_ahead={steps}",
+            f"configs/ipd.py:lola_dice,look_ahead_steps={steps}",
             1 if quick else 5,
             quick,
         )

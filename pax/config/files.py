@@ -103,7 +103,7 @@ def user_code(file: str | pathlib.Path) -> Iterator[None]:
 def siblings_of(file: str | pathlib.Path) -> Iterator[None]:
     """Makes the folder of a config file the package of that name, while it lasts.
 
-    So `from configs import _games` in `configs/ipd.py` means the file beside it, also where the current
+    So `from configs import _helper` in `configs/ipd.py` means the file beside it, also where the current
     folder has a `configs` of its own. Names of installed modules stay theirs.
     """
     folder = pathlib.Path(file).absolute().parent

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import _games as games
-from configs import _matrix_games as matrix_games
-from configs import _meta_games as meta_games
+from configs import _helper as helper
 from pax.agents import PPO
 from pax.config.build import build_trainer
 from pax.config.files import list_variants, load_config
@@ -248,17 +246,16 @@ def test_every_variant_builds(name, suffix, tmp_path):
 
 def matrix_game_options(strategies):
     """Every value of every option of a two-player matrix game, on top of one variant that takes it."""
-    for learner in matrix_games.LEARNERS:
-        for opponent in [*strategies, "self", "shared", *matrix_games.LEARNERS]:
+    for learner in helper.AGENTS:
+        for opponent in [*strategies, "self", "shared", *helper.AGENTS, "lola_dice"]:
             yield f"{learner},opponent={opponent}"
-    for opponent in [*meta_games.CO_PLAYERS, *strategies, "self", "shared"]:
+    for opponent in [*helper.AGENTS, *strategies, "self", "shared"]:
         yield f"shaper,opponent={opponent}"
-    yield from (f"shaper,context={context}" for context in meta_games.CONTEXTS)
-    yield from (f"shaper,strategy={strategy}" for strategy in meta_games.STRATEGIES)
-    flags = (*meta_games.TASKS, *meta_games.TRAINING, *meta_games.EVALUATIONS)
-    yield from (f"shaper,{flag}" for flag in flags)
-    yield f"marl2,{','.join((*meta_games.TRAINING, *meta_games.EVALUATIONS))}"
-    yield f"shaper,{','.join(meta_games.TASKS)},context=att,small"
+    yield from (f"shaper,context={context}" for context in helper.CONTEXTS)
+    yield from (f"shaper,strategy={strategy}" for strategy in helper.STRATEGIES)
+    yield from (f"shaper,{task}" for task in helper.PAYOFF_TASKS)
+    yield f"marl2,{','.join(helper.TRIAL_OPTIONS)}"
+    yield f"shaper,{','.join((*helper.TASKS, *helper.PAYOFF_TASKS))},context=att,small"
 
 
 @pytest.mark.parametrize("game", ["ipd", "imp"])
@@ -276,14 +273,78 @@ def test_every_option_of_matrix_games_builds(game):
 def test_every_option_of_other_games_builds(game):
     path = ROOT / f"configs/{game}.py"
     strategies = runpy.run_path(str(path)).get("STRATEGIES", {})
-    for opponent in [*strategies, *games.LEARNERS, "self", "shared"]:
+    learners = ["ppo", "ppo_memory"]
+    for opponent in [*strategies, *learners, "self", "shared"]:
         load = f"{path}:ppo_memory,opponent={opponent},quicktest"
         assert build_trainer(load_config(load), None).roles[0].seats[0] == 0
-    for opponent in [*strategies, *games.LEARNERS, "self"]:
+    for opponent in [*strategies, *learners, "self", "shared"]:
         trainer = build_trainer(load_config(f"{path}:gs,opponent={opponent},quicktest"), None)
-        assert len(trainer.roles) == trainer.env.num_players
-    for context in games.CONTEXTS:
+        assert len(trainer.roles) == (1 if opponent == "shared" else trainer.env.num_players)
+    for context in helper.CONTEXTS:
         build_trainer(load_config(f"{path}:marl2,context={context},quicktest"), None)
+
+
+GAMES = [path.stem for path in CONFIGS if path.stem != "sarl"]
+ALIKE = (*helper.TASKS, *helper.TRIAL_OPTIONS)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_tasks_and_evaluations_are_options_of_every_game(game):
+    for suffix in ("", ",quicktest"):
+        config = load_config(f"{ROOT}/configs/{game}.py:shaper,{','.join(ALIKE)}{suffix}")
+        learning = [name for name in config.roles if config[name].learns_in_trial]
+        # One shaper, and everybody else learns within the trial, lives on, and may be played by the shaper.
+        others = build_trainer(config, None).env.num_players - 1
+        assert len(learning) == others
+        assert config.agent1.self_play_seats == tuple(range(1, others + 1))
+        assert {config[name].reset_every for name in learning} == {10}
+        tasks = config.tasks.values()
+        types = {name: task.get("type", name) for name, task in config.tasks.items()}
+        assert sorted(types.values()) == sorted(
+            ["hard_stop", "shuffled_seats", "annealed_self_play"] + ["mixed_learning_rate"] * others
+        )
+        rated = [task for task in tasks if task.get("type") == "mixed_learning_rate"]
+        assert [task.role for task in rated] == learning
+        for task in rated:
+            # The rate that they have is one of those that are drawn.
+            assert task.get("low", 1e-5) < config[task.role].learning_rate <= task.get("high", 1.0)
+        assert config.evaluation.hard_stop.tasks.hard_stop.at == config.num_outer_steps // 2 > 0
+        assert config.evaluation.blinded.tasks.blinded.num_blind == config.num_envs // 2
+        assert config.tasks.annealed_self_play.horizon == config.num_iters // 2
+
+
+def test_what_trials_draw_is_learned_from_in_another_game(tmp_path):
+    # Evaluations compile as much again, each.
+    config = load_config(f"{ROOT}/configs/cournot.py:gs,opponent=ppo,{','.join(ALIKE)},quicktest")
+    config.callbacks.evaluation.enabled = False
+    metrics = build_trainer(config, str(tmp_path)).fit()
+    assert {"reward_after_stop/player_1", "train/fitness/mean"} <= set(metrics)
+    rewards = [value for key, value in metrics.items() if key.startswith("train/reward_per")]
+    assert len(rewards) == 2 and np.isfinite(rewards).all()
+
+
+@pytest.mark.parametrize("task", ["hardstop", "mixed_lr"])
+def test_a_task_is_a_variant_of_the_shaper(task):
+    for game in GAMES:
+        path = f"{ROOT}/configs/{game}.py"
+        assert load_config(f"{path}:{task}") == load_config(f"{path}:shaper,{task}")
+
+
+def test_the_earlier_name_of_look_ahead_steps_is_accepted():
+    path = f"{ROOT}/configs/ipd.py:lola_dice"
+    earlier, later = (
+        load_config(f"{path},{name}=3") for name in ("look_ahead", "look_ahead_steps")
+    )
+    assert earlier == later
+    assert later.agent1.learner.look_ahead_steps == 3
+
+
+def test_what_is_not_described_is_listed_all_the_same():
+    lines = helper.describe((), {}, {"shaper": "wins", "unheard_of,small": "loses"})
+    assert lines == {
+        "shaper": "Shaper by evolution: wins",
+        "unheard_of,small": "Shaper by evolution: loses",
+    }
 
 
 @pytest.mark.parametrize(
@@ -299,7 +360,30 @@ def test_every_option_of_other_games_builds(game):
         ),
         ("ipd.py:shaper,opponent=grim,persistent", "persistent is about who learns in a trial"),
         ("coin_game.py:ppo,small", "option small is one of shaper, gs, .*, and not of ppo"),
-        ("coin_game.py:shaper,opponent=shared", "opponent=shared is one of independent learners"),
+        (
+            "cournot.py:hardstop,opponent=self",
+            "hardstop is about who learns in a trial, and .* ppo, ",
+        ),
+        (
+            "infinite.py:shaper,eval_hard_stop,opponent=lola_exact",
+            "eval_hard_stop is about who learns in a trial",
+        ),
+        (
+            "coin_game.py:shaper,opponent=tabular,shuffled",
+            "shuffled is about players that observe and act alike, and those of this variant do not: choose "
+            "from hardstop, mixed_lr, persistent, eval_hard_stop, eval_blinded",
+        ),
+        ("rice.py:shaper,opponent=shared,self_play", "self_play is about the seats of others"),
+        ("nplayer_ipd.py:shaper,opponent=self,shapers=2", "shapers is 2, and opponent=self makes"),
+        (
+            "coin_game.py:shaper,mixed_payoff",
+            "variant shaper has no option 'mixed_payoff': choose from opponent, .*hardstop, mixed_lr, ",
+        ),
+        (
+            "rice.py:mediator,opponent=shared",
+            "opponent is 'shared': choose one of ppo, ppo_memory, ",
+        ),
+        ("fishery.py:ppo,hardstop", "option hardstop is one of shaper, .*, and not of ppo"),
         ("nplayer_ipd.py:shaper,shapers=3", "shapers is '3': choose one of 1, 2"),
         ("rice.py:ppo,regions=6", "regions is '6': choose one of 5, 27"),
         ("sarl.py:cartpol", "there is no variant 'cartpol': did you mean cartpole?"),
