@@ -243,16 +243,9 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
 
 def _add_learners(config: ConfigDict, own: Experiment, variant: str, opponent: str) -> None:
     config.update(own.sizes)
-    _seat(config, own, 0, own.learners[variant])
-    opponent = variant if opponent == "self" else opponent
-    if opponent == "shared":
-        # One policy on all seats, updated from all of them as one batch.
-        _share(config, own)
-        return
-    for index in range(1, len(own.seats)):
-        _seat(config, own, index, own.learners.get(opponent) or {"agent": own.strategies[opponent]})
+    _add_roles(config, own, own.learners[variant], 1, opponent, own.learners)
     for name in own.evaluate_against:
-        if name != opponent:
+        if opponent not in (name, "shared"):
             config.evaluation[name] = {"agent2": role(own.strategies[name], 1)}
 
 
@@ -269,29 +262,31 @@ def _add_shapers(
         theirs = {"strategy": strategy, "fitness_shaping": "default"}
         theirs |= {} if strategy == "PGPE" else {"optimizer": "default"}
         shaper["learner"] = {**shaper["learner"], **theirs}
+    learns = {"learner": "none", "learns_in_trial": True}
+    others = {name: {**player, **learns} for name, player in own.co_players.items()}
     opponent = given.get("opponent", own.co_player)
-    for index in range(len(own.seats)):
-        if index < int(given.get("shapers", 1)) or opponent == "self":
-            _seat(config, own, index, shaper)
-        elif opponent == "shared":
-            _share(config, own)
-            return
-        elif opponent in own.co_players:
-            learns = {"learner": "none", "learns_in_trial": True}
-            _seat(config, own, index, {**own.co_players[opponent], **learns})
-        else:
-            _seat(config, own, index, {"agent": own.strategies[opponent]})
+    _add_roles(config, own, shaper, int(given.get("shapers", 1)), opponent, others)
 
 
-def _seat(config: ConfigDict, own: Experiment, index: int, player: Settings) -> None:
-    name = f"agent{index + 1}"
-    config[name] = role(seat=own.seats[index][0], **player)
-    config[name].seats = own.seats[index]
-    config.roles = (*config.roles, name)
-
-
-def _share(config: ConfigDict, own: Experiment) -> None:
-    config.agent1.seats = tuple(seat for seats in own.seats for seat in seats)
+def _add_roles(
+    config: ConfigDict,
+    own: Experiment,
+    player: Settings,
+    number: int,
+    opponent: str,
+    others: Mapping[str, Settings],
+) -> None:
+    """Adds `number` roles of a player, and gives the remaining seats to the opponent."""
+    everybody = tuple(seat for seats in own.seats for seat in seats)
+    # One policy on all seats is updated from all of them as one batch.
+    for index, seats in enumerate([everybody] if opponent == "shared" else own.seats):
+        each = player
+        if index >= number and opponent != "self":
+            each = others.get(opponent) or {"agent": own.strategies[opponent]}
+        name = f"agent{index + 1}"
+        config[name] = role(seat=seats[0], **each)
+        config[name].seats = seats
+        config.roles = (*config.roles, name)
 
 
 def _check_options(
@@ -304,10 +299,9 @@ def _check_options(
             f"option context is one of Shaper, and {variant} plays {agent}: leave it out"
         )
     opponent = given.get("opponent", own.co_player)
-    if "shapers" in given and opponent in ("self", "shared"):
+    if "shapers" in given and opponent == "shared":
         raise ConfigError(
-            f"shapers is {given['shapers']}, and opponent={opponent} makes one of every player: leave "
-            "out one of them"
+            f"shapers is {given['shapers']}, and opponent=shared has one play all seats: leave one out"
         )
     for name in (variant, *given):
         if name in ABOUT_LEARNERS and opponent not in own.co_players:

@@ -374,7 +374,10 @@ def test_what_is_not_described_is_listed_all_the_same():
             "from hardstop, mixed_lr, persistent, eval_hard_stop, eval_blinded",
         ),
         ("rice.py:shaper,opponent=shared,self_play", "self_play is about the seats of others"),
-        ("nplayer_ipd.py:shaper,opponent=self,shapers=2", "shapers is 2, and opponent=self makes"),
+        (
+            "nplayer_ipd.py:shaper,opponent=shared,shapers=2",
+            "shapers is 2, and opponent=shared has",
+        ),
         (
             "coin_game.py:shaper,mixed_payoff",
             "variant shaper has no option 'mixed_payoff': choose from opponent, .*hardstop, mixed_lr, ",
