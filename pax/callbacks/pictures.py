@@ -17,7 +17,7 @@ from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
 from pax.checkpoints.policies import deployed
 from pax.envs.environment import Environment
-from pax.envs.figures import HeatMap, heat_map, new_figure
+from pax.envs.figures import HeatMap, new_figure, plot_heat_map
 from pax.envs.spaces import Discrete
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
@@ -158,7 +158,7 @@ def plot_policy(role: str, table: np.ndarray, env: Environment) -> Any:
     figure = new_figure((1.6 + 0.8 * num_actions, 1.0 + 0.32 * num_states))
     axes = figure.subplots()
     shown = HeatMap(f"policy of {role}", table, states, actions, "", "action")
-    picture = heat_map(axes, shown, (0.0, 1.0), "{:.2f}" if table.size <= 64 else None)
+    picture = plot_heat_map(axes, shown, (0.0, 1.0), "{:.2f}" if table.size <= 64 else None)
     figure.colorbar(picture, ax=axes)
     return figure
 
