@@ -71,7 +71,9 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     markdown = given.markdown or (
         given.output and str(pathlib.Path(given.output).with_suffix(".md"))
     )
-    sizes = make_sizes(given)
+    sizes = Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
+    if given.quick:
+        sizes = Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
     calls = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
     if not calls:
         raise ConfigError(
@@ -121,13 +123,6 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if results["failed"]:
         raise PaxError(f"{len(results['failed'])} could not be measured, see above")
     return results
-
-
-def make_sizes(given: flags.FlagValues) -> Sizes:
-    """Returns what the flags say, or a small part of it."""
-    if given.quick:
-        return Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
-    return Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
 
 
 def plan(suites: Iterable[str], sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:

@@ -23,7 +23,7 @@ from pax.checks import folder
 from pax.config.command_line import run_program
 from pax.config.flags import definer
 from pax.config.recorded import todays
-from pax.config.run_arguments import RunArguments, parse
+from pax.config.run_arguments import parse
 from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, default_workdir, make_workdir
 from pax.sweeps.__main__ import checked_runs, define_common_flags
@@ -46,7 +46,12 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
     """
     run = parse(arguments)
     if given.array:
-        return _launch_sweep(run, given)
+        if not run.workdir:
+            raise ConfigError("--workdir is missing after --: name a folder for the sweep")
+        if run.others:
+            raise ConfigError(f"{run.others[0]} has no use in a sweep: take it away")
+        runs = checked_runs(run.config, run.config_path, run.overrides, run.workdir, given.metric)
+        return slurm_job.submit_sweep(runs, given)
     if given.name == "":
         raise ConfigError("--name is empty: give one, or leave it out")
     workdir = folder("--workdir", run.workdir or default_workdir(run.config_path))
@@ -68,15 +73,6 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> int:
     if ids:
         print(f"Submitted job {ids[0]}: it trains in {workdir}, and what it prints is in {logs}.")
     return 0
-
-
-def _launch_sweep(run: RunArguments, given: flags.FlagValues) -> int:
-    if not run.workdir:
-        raise ConfigError("--workdir is missing after --: name a folder for the sweep")
-    if run.others:
-        raise ConfigError(f"{run.others[0]} has no use in a sweep: take it away")
-    runs = checked_runs(run.config, run.config_path, run.overrides, run.workdir, given.metric)
-    return slurm_job.submit_sweep(runs, given)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class CheckpointReader:
         # Imported late: Orbax is slow to import, and most imports of this module never use it.
         import orbax.checkpoint as ocp
 
-        _hush_orbax()
+        # Adding the same filter twice is a no-op.
+        logging.get_absl_logger().addFilter(_is_told)
         self._ocp: Any = ocp
         self._directory = Path(directory).absolute()
         self._damaged: set[int] = set()
@@ -91,37 +92,36 @@ class CheckpointReader:
               `abstract_state`.
         """
         available = self.steps()
-        if step is not None:
-            if step not in available:
-                raise CheckpointError(
-                    f"no checkpoint of step {step} in {self._directory}: "
-                    f"choose one of {available or 'none'}."
-                )
-            damage = self.find_damage(step)
-            if damage is not None:
-                others = [other for other in available if other != step]
-                raise CheckpointError(
-                    f"checkpoint {step} in {self._directory} is damaged ({damage}): "
-                    f"choose one of {others or 'none'}."
-                )
-            return self._read(step, abstract_state)
+        if step is not None and step not in available:
+            raise CheckpointError(
+                f"no checkpoint of step {step} in {self._directory}: "
+                f"choose one of {available or 'none'}."
+            )
         if not available:
             raise CheckpointError(f"no checkpoint in {self._directory}: nothing was saved there.")
-        damages = []
-        for candidate in reversed(available):
+        damages: dict[int, str] = {}
+        for candidate in reversed(available) if step is None else [step]:
             damage = self.find_damage(candidate)
             if damage is None:
                 return self._read(candidate, abstract_state)
-            self._damaged.add(candidate)
-            damages.append(f"{candidate} ({damage})")
-            logging.warning(
-                "Checkpoint %d in %s is damaged (%s): trying the one before.",
-                candidate,
-                self._directory,
-                damage,
+            damages[candidate] = damage
+            if step is None:
+                self._damaged.add(candidate)
+                logging.warning(
+                    "Checkpoint %d in %s is damaged (%s): trying the one before.",
+                    candidate,
+                    self._directory,
+                    damage,
+                )
+        if step is not None:
+            others = [other for other in available if other != step]
+            raise CheckpointError(
+                f"checkpoint {step} in {self._directory} is damaged ({damages[step]}): "
+                f"choose one of {others or 'none'}."
             )
+        told = ", ".join(f"{candidate} ({damage})" for candidate, damage in damages.items())
         raise CheckpointError(
-            f"all checkpoints in {self._directory} are damaged: {', '.join(damages)}; "
+            f"all checkpoints in {self._directory} are damaged: {told}; "
             "restore them from a copy or start in another directory."
         )
 
@@ -240,8 +240,3 @@ def _is_told(record: python_logging.LogRecord) -> bool:
     """
     is_told = record.levelno >= python_logging.WARNING and not record.exc_info
     return is_told or "orbax" not in record.pathname
-
-
-def _hush_orbax() -> None:
-    # Adding the same filter twice is a no-op.
-    logging.get_absl_logger().addFilter(_is_told)

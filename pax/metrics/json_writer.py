@@ -112,7 +112,7 @@ class JsonLinesWriter(ScalarWriter):
         step = int(step)
         if STEP_KEY in scalars:
             raise ValueError(f"{STEP_KEY!r} is the key of the step: give the scalar another name")
-        numbers = {key: _strict(as_number(key, value)) for key, value in scalars.items()}
+        numbers = {key: as_number(key, value) for key, value in scalars.items()}
         last = self._row.get(STEP_KEY, step)
         if step < last:
             raise ValueError(
@@ -124,7 +124,8 @@ class JsonLinesWriter(ScalarWriter):
         if step > last or not self._row:
             self._row = {STEP_KEY: step}
             self._offset = self._end
-        self._row |= numbers
+        # JSON has no number for those that are not finite.
+        self._row |= {k: n if math.isfinite(n) else None for k, n in numbers.items()}
         self._dirty = True
 
     def flush(self) -> None:
@@ -233,11 +234,6 @@ def find_gaps(iterations: list[int], last: int) -> list[tuple[int, int]]:
     if last - ends[-1] > usual:
         gaps.append((ends[-1], last))
     return gaps
-
-
-def _strict(number: int | float) -> int | float | None:
-    """Returns a number, or None in the place of what JSON has no number for."""
-    return number if math.isfinite(number) else None
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -220,14 +220,9 @@ class SummaryWriter(ScalarWriter):
 
 def _newest(logdir: str) -> float:
     """A second after the time in the name of the newest event file of a folder, 0 if there is none."""
-    found = [
-        re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in _event_files(logdir)
-    ]
+    names = [path.name for path in pathlib.Path(logdir).glob("events.out.tfevents.*")]
+    found = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in names]
     return max((int(match[1]) + 1.0 for match in found if match), default=0.0)
-
-
-def _event_files(logdir: str) -> list[pathlib.Path]:
-    return list(pathlib.Path(logdir).glob("events.out.tfevents.*"))
 
 
 def _open_after(logdir: str, now: float) -> EventFileWriter:

@@ -32,9 +32,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str) -> str:
     )
 
 
-def long_cell(value: Any) -> str:
-    """Returns a cell whose text may be broken."""
-    return f'<td class="text">{text(value)}</td>'
+def long_cell(value: str, most: int = 200) -> str:
+    """Returns a cell whose text may be broken, and is cut off where it is very long."""
+    told = value if len(value) <= most else f"{value[:most]} ..."
+    return f'<td class="text">{text(told)}</td>'
 
 
 def decimal(value: float) -> str:
@@ -54,15 +55,11 @@ def estimate_cell(estimate: Estimate | None) -> str:
     return f"{decimal(middle)}{interval}"
 
 
-def method_cell(estimates: Iterable[Estimate | None]) -> str:
-    """Returns what the numbers of a row are; empty if nothing is known."""
-    known = [one.method for one in estimates if one is not None and one.is_known]
-    return f"<small>{text(', '.join(dict.fromkeys(known)))}</small>"
-
-
 def estimate_cells(estimates: Sequence[Estimate | None]) -> list[str]:
-    """Returns the cells of some estimates, and what they are."""
-    return [*map(estimate_cell, estimates), method_cell(estimates)]
+    """Returns the cells of some estimates, and one that says which they are; empty if nothing is known."""
+    known = [one.method for one in estimates if one is not None and one.is_known]
+    method = f"<small>{text(', '.join(dict.fromkeys(known)))}</small>"
+    return [*map(estimate_cell, estimates), method]
 
 
 def labelled(experiments: Sequence[Experiment], index: int) -> str:

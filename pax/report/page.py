@@ -162,7 +162,7 @@ def _settings(experiments: Sequence[Experiment]) -> str:
     head = ["Setting", *(experiment.label for experiment in known)]
     rows: dict[bool, list[list[str]]] = {True: [], False: []}
     for key, values in found.items():
-        row = [f"<code>{text(key)}</code>", *(long_cell(_shortened(value)) for value in values)]
+        row = [f"<code>{text(key)}</code>", *map(long_cell, values)]
         rows[NOT_SET not in values].append(row)
     parts = [table(head, rows[True], "Settings that differ")] if rows[True] else []
     if rows[False]:
@@ -172,10 +172,6 @@ def _settings(experiments: Sequence[Experiment]) -> str:
             f"{table(head, rows[False], 'Settings that not all have')}</details>"
         )
     return "".join(parts)
-
-
-def _shortened(value: str, most: int = 200) -> str:
-    return value if len(value) <= most else f"{value[:most]} ..."
 
 
 def _curves(experiments: Sequence[Experiment]) -> list[str]:

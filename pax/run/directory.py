@@ -93,7 +93,9 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade
         if (workdir / RUN_FILE).exists():
             old = jsonable(upgrade(read_run(workdir)["config"]))
             changes = describe_differences(old, recorded)
-            others = [change for change in changes if not _may_change(change)]
+            others = [
+                each for each in changes if re.split(r"[.:]", each, maxsplit=1)[0] not in MAY_CHANGE
+            ]
             if others and has_begun(workdir):
                 raise ConfigError(
                     f"workdir {workdir} holds a run with another config ({'; '.join(others)}): give "
@@ -204,11 +206,6 @@ def has_begun(workdir: pathlib.Path) -> bool:
     return bool(contents(workdir / "checkpoints")) or (
         metrics.exists() and metrics.stat().st_size > 0
     )
-
-
-def _may_change(difference: str) -> bool:
-    key = difference.partition(": ")[0]
-    return any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
 
 
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:

@@ -76,10 +76,12 @@ class FileLock:
             self._descriptor = descriptor
             self._identity = stat.st_dev, stat.st_ino
             _held.add((os.getpid(), *self._identity))
+        started = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        this = {"host": socket.gethostname(), "pid": os.getpid(), "started": started}
         # On a full disk nobody is told who has it: that is all.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
+            os.pwrite(descriptor, json.dumps(this).encode(), 0)
         return True
 
     def release(self) -> None:
@@ -172,12 +174,3 @@ def _lock(descriptor: int, path: pathlib.Path) -> bool:
             return False
         logging.warning("%s cannot be locked (%s): start one process.", path, e.strerror)
     return True
-
-
-def _this_process() -> dict[str, object]:
-    now = datetime.datetime.now().astimezone()
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": now.isoformat(timespec="seconds"),
-    }

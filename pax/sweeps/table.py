@@ -66,7 +66,9 @@ def final_metrics(run: SweepRun) -> dict[str, float]:
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a table whose columns line up."""
-    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    escaped = [
+        [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [header, *rows]
+    ]
     widths = [max(3, *(len(row[column]) for row in escaped)) for column in range(len(header))]
     lines = [
         "| " + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) + " |"
@@ -74,7 +76,3 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
-
-
-def _one_line(cell: str) -> str:
-    return " ".join(cell.split())
