@@ -199,8 +199,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define("out", None, "A file to write to. Default: print.")
 
 
-def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
-    """Returns the manifests of the run that arguments of `pax.main` describe, as YAML; written if asked for.
+def launch(arguments: Sequence[str], given: flags.FlagValues) -> None:
+    """Prints or writes the manifests of the run that arguments of `pax.main` describe, as YAML.
 
     Raises:
         PaxError: in one sentence.
@@ -233,13 +233,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> str:
         print(text, end="")
     if not given.claim:
         print("Without --claim, results and checkpoints are gone when the pod is.", file=sys.stderr)
-    return text
-
-
-def main(arguments: list[str], given: flags.FlagValues) -> None:
-    """Prints or writes the manifests."""
-    launch(arguments, given)
 
 
 if __name__ == "__main__":
-    run_program(main, define_flags)
+    run_program(launch, define_flags)

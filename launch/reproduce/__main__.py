@@ -70,20 +70,16 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
                 f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or name "
                 "another folder"
             )
-        _measure_and_show(table, name, folder)
+        line, results = ProgressLine("rows"), []
+        for index, cell in enumerate(table.cells):
+            results.append(measure(cell, folder))
+            line.count(index + 1, len(table.cells))
+        print(to_markdown(table, results))
+        write_csv(table, results, folder / f"{name}.csv")
+        plot_table(table, results, folder / f"{name}.png")
+        minutes = sum(result["seconds"] for result in results) / 60
+        print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
     return folder
-
-
-def _measure_and_show(table: PublishedTable, name: str, folder: pathlib.Path) -> None:
-    line, results = ProgressLine("rows"), []
-    for index, cell in enumerate(table.cells):
-        results.append(measure(cell, folder))
-        line.count(index + 1, len(table.cells))
-    print(to_markdown(table, results))
-    write_csv(table, results, folder / f"{name}.csv")
-    plot_table(table, results, folder / f"{name}.png")
-    minutes = sum(result["seconds"] for result in results) / 60
-    print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
 
 
 def _claim(folder: pathlib.Path, what: dict[str, Any]) -> None:

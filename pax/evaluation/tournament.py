@@ -23,7 +23,6 @@ from scipy.special import softmax
 
 from pax.checks import Limit, check_number
 from pax.config.flags import definer
-from pax.envs.environment import Environment
 from pax.envs.figures import new_figure
 from pax.envs.wrappers import Continuation, Noise, steps_for
 from pax.errors import ConfigError
@@ -79,7 +78,11 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
     Raises:
         ConfigError: if a setting does not fit the game, or a player cannot take both seats.
     """
-    env = change(setup.game.env, options.noise, options.continuation)
+    env = setup.game.env
+    if options.noise:
+        env = Noise(env, options.noise)
+    if options.continuation is not None:
+        env = Continuation(env, options.continuation)
     names = [player.name for player in setup.players]
     for player in setup.players:
         if None in player.agents:
@@ -126,13 +129,6 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
             f"\n{seconds:.1f} s. Written to {folder}/tournament.md, .csv and .png files beside it"
         )
     return outcome
-
-
-def change(env: Environment, noise: float, continuation: float | None) -> Environment:
-    """Returns the game with noise, and with a continuation in place of its number of steps."""
-    if noise:
-        env = Noise(env, noise)
-    return env if continuation is None else Continuation(env, continuation)
 
 
 def evaluate(rewards: np.ndarray, generations: int) -> Outcome:

@@ -1,5 +1,7 @@
 """Manifests are what Kubernetes takes, and their commands start what was asked for."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -62,7 +64,9 @@ def launch(argv, arguments):
     given = flags.FlagValues()
     k8s.define_flags(given)
     given(["launch.k8s", *argv])
-    return list(yaml.safe_load_all(k8s.launch(arguments, given)))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        k8s.launch(arguments, given)
+    return list(yaml.safe_load_all(printed.getvalue()))
 
 
 ARGUMENTS = [f"--config={ROOT}/configs/ipd.py:ppo,quicktest", "--config.num_envs=4"]
