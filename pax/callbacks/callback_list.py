@@ -101,17 +101,14 @@ class CallbackList:
                 check_kind(name, getattr(entry.callback, name), like, entry.name)
             every = entry.callback.every
             setting = inspect.signature(type(entry.callback)).parameters.get("every")
-            if every is None and setting is not None and setting.annotation in (int, "int"):
-                raise ConfigError(
-                    f"{entry.name}.every=None must be a whole number of iterations that is a "
-                    f"multiple of chunk={chunk}, for example {chunk}, which is every chunk."
-                )
-            if every is None or not entry.overrides("on_chunk_end"):
+            may_be_none = setting is None or setting.annotation not in (int, "int")
+            is_exempt = may_be_none if every is None else not entry.overrides("on_chunk_end")
+            if is_exempt:
                 continue
             if isinstance(every, bool) or not isinstance(every, int):
                 raise ConfigError(
                     f"{entry.name}.every={every!r} must be a whole number of iterations that is a "
-                    f"multiple of chunk={chunk}, for example {chunk}."
+                    f"multiple of chunk={chunk}, for example {chunk}, which is every chunk."
                 )
             if every > 0 and every % chunk == 0:
                 continue
