@@ -67,11 +67,11 @@ class PPO(ActorCritic):
     bootstrap_on_time_limit: bool = True
     """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
     the next episode of the trial, or else with the value of the last observation. What is done in one episode
-    matters in the next where others learn in between, whether one remembers it or not.
+    matters in the next one where others learn in between, even for agents without memory.
 
-    Games that begin anew within a rollout tell themselves what an end is, so that it does not concern them:
-    nothing follows what they terminated, and what was cut off, by them or by the end of a rollout, is worth
-    the value of what was last seen in it. Only agents that remember whole trials count all that follows."""
+    Games whose episodes restart within a rollout report how each ended, and ignore this setting: nothing
+    follows a terminated episode, and a truncated one, by the game or by the end of a rollout, is worth the
+    value of its last observation. Only agents that remember whole trials count all that follows."""
 
     limits: ClassVar = ActorCritic.limits | {
         "reward_scale": POSITIVE,

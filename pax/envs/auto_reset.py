@@ -89,8 +89,8 @@ class EnvState:
 class Adapter(Environment):
     """A game of another library, by its name.
 
-    Episodes that end before the rollout does begin anew at once; `num_inner_steps` is the length of the
-    rollout.
+    An episode that ends before the rollout is followed by another at once; `num_inner_steps` is the length of
+    the rollout.
     """
 
     auto_resets = True

@@ -24,7 +24,7 @@ SWAP = (0, 2, 1, 3, 4)
 
 @struct.dataclass
 class EnvParams:
-    """What is at stake, and how much the future counts."""
+    """Payoffs and discount."""
 
     payoff_matrix: Any
     """`[4, 2]`, array or nested sequence: rows CC, CD, DC, DD as player 1 sees them, a column per player."""

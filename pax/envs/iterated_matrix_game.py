@@ -47,7 +47,7 @@ class EnvState:
 
 @struct.dataclass
 class EnvParams:
-    """What is at stake."""
+    """Payoffs."""
 
     payoff_matrix: Any
     """`[4, 2]`, array or nested sequence: rows CC, CD, DC, DD as player 1 sees them, a column per player."""

@@ -38,8 +38,8 @@ PAYOFFS: Mapping[str, Payoff] = {
 def social_dilemma(num_players: int) -> Payoff:
     """Returns a dilemma of any size, `PAYOFFS["three_player_ipd"]` if three play.
 
-    All earn 4 if nobody defects and 1 if all do. Whoever defects gains 1, whatever the others do, and takes
-    4 / (n - 1) from each of them.
+    All earn 4 if all cooperate and 1 if all defect. A player that defects gains 1, whatever the others do,
+    and costs each of them 4 / (n - 1).
     """
     harm = 4 / (num_players - 1)
     rows: list[tuple[float | None, float | None]] = []
@@ -52,7 +52,7 @@ def social_dilemma(num_players: int) -> Payoff:
 
 @struct.dataclass
 class EnvParams:
-    """What is at stake."""
+    """Payoffs."""
 
     payoff_table: Any
     """`[n + 1, 2]`, array or nested sequence: what a player earns if 0, ..., n players defect, itself

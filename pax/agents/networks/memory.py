@@ -43,7 +43,7 @@ class Memory(nn.Module):
         Args:
             state: before the first step, `[..., S]`.
             encoded: what `encode` returned, `[L, ..., D]`.
-            dones: `[L, ...]`, whether the memory begins anew after a step.
+            dones: `[L, ...]`, whether the memory is reset after a step.
 
         Returns:
             `[L, ..., H]`.

@@ -146,7 +146,7 @@ class MFOSNetwork(Recurrent):
     """Three memories: actor, critic, and a meta-policy that sets theta once per episode.
 
     logits = W_a (theta * h_actor), value = W_c (theta * h_critic), and at the end of an episode
-    theta <- sigmoid(W_m h_meta) while the three memories begin anew, so that only theta carries information
+    theta <- sigmoid(W_m h_meta) while the three memories are reset, so that only theta carries information
     from one episode to the next. (Lu et al. 2022, Model-Free Opponent Shaping, arxiv.org/abs/2205.01447.)
     The memory is the states of actor, critic and meta-policy, and theta, side by side, `[..., 3 S + H]`;
     without a critic it has two states, and every value is 0.

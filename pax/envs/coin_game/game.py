@@ -22,7 +22,7 @@ RIGHT, LEFT, DOWN, UP, STAY = range(5)
 NUM_PLANES = 4
 NO_COIN = -1
 MAX_SIZE = 255
-"""Cells are told apart by 16 bits."""
+"""Cells are numbered with 16 bits."""
 
 Payoff = tuple[tuple[float, float, float], ...]
 PAYOFF: Payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
@@ -30,7 +30,7 @@ PAYOFF: Payoff = ((1.0, 1.0, -2.0), (1.0, 1.0, -2.0))
 
 @struct.dataclass
 class EnvState:
-    """Who is where. A cell is row * size + column, int32."""
+    """Positions of players and coins. A cell is row * size + column, int32."""
 
     red: jax.Array
     """Cell of the red player, player 1."""
@@ -46,7 +46,7 @@ class EnvState:
 
 @struct.dataclass
 class EnvParams:
-    """What is at stake."""
+    """Payoffs."""
 
     payoff_matrix: Any
     """`[2, 3]`, array or nested sequence, a row per player: what it earns by taking a red coin, by taking a
@@ -56,21 +56,22 @@ class EnvParams:
 class CoinGame(Environment):
     """Red (player 1) and blue (player 2) collect red and blue coins for `num_inner_steps` steps.
 
-    Both move at once: 0 right (column + 1), 1 left, 2 down (row + 1), 3 up, 4 stay. Whoever leaves the grid
-    comes back on the other side, and players may share a cell. A coin is taken by whoever is on its cell
-    after the move; if both are, both take it.
+    Both move at once: 0 right (column + 1), 1 left, 2 down (row + 1), 3 up, 4 stay. A player that leaves the
+    grid enters it on the opposite side, and players may share a cell. A coin is taken by the player on its
+    cell after the move; if both are there, both take it.
 
-    With two coins, one of each colour, a coin that was taken comes back on a cell drawn uniformly, whoever or
-    whatever is there. So all four start. This is the game of M-FOS (Lu et al. 2022,
+    With two coins, one of each colour, a coin that was taken reappears on a cell drawn uniformly, occupied or
+    not, as do all players and coins at the start. This is the game of M-FOS (Lu et al. 2022,
     arxiv.org/abs/2205.01447).
 
-    With `one_coin=True` there is one coin at a time, and nobody may stay. The first has either colour; each
-    following one has the other colour than the one before it, and comes on a cell drawn uniformly among those
-    without a player. Players start on two cells. This is the game of LOLA (Foerster et al. 2018,
-    arxiv.org/abs/1709.04326), POLA (Zhao et al. 2022) and LOQA (Aghajohari et al. 2024).
+    With `one_coin=True` there is one coin at a time, and players cannot stay. The first coin has either
+    colour; each following one has the other colour than the one before it, and appears on a cell drawn
+    uniformly among those without a player. Players start on different cells. This is the game of LOLA
+    (Foerster et al. 2018, arxiv.org/abs/1709.04326), POLA (Zhao et al. 2022) and LOQA (Aghajohari et al.
+    2024).
 
-    Each player sees four planes of the grid, with a 1. where there is: itself, the other, a coin of its own
-    colour, a coin of the other's. float32 `[size, size, 4]` with `cnn=True`, else those flattened,
+    Each player observes four planes of the grid, with a 1. at the cell of: itself, the other, a coin of its
+    own colour, a coin of the other's. float32 `[size, size, 4]` with `cnn=True`, else those flattened,
     `[size * size * 4]`. With `egocentric=True` everything is shifted so that it is itself on the cell
     (size // 2, size // 2). With `tabular=True` the four cells are read as one number instead, so that no two
     situations look alike: an int32 of `size ** 8` with two coins, 2 * `size ** 6` with one. Then players that

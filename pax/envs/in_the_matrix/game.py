@@ -44,7 +44,7 @@ class EnvState:
 
 @struct.dataclass
 class EnvParams:
-    """What is at stake."""
+    """Payoffs and the penalty of interactions."""
 
     payoff_matrix: Any
     """`[2, 2, 2]`, array or nested sequence: by player, type of the first's coin, type of the second's."""
@@ -59,7 +59,7 @@ class InTheMatrix(Environment):
     (0, +1), 1: (+1, 0), 2: (0, -1) or 3: (-1, 0). Actions: 0 turn left (direction + 1), 1 turn right, 2
     forward, 3 fire the interaction beam, 4 stay. In each step:
 
-    1. Whoever is frozen stays, whatever its action.
+    1. A frozen player stays, whatever its action.
     2. All others turn or move. A player that would leave the grid stays, and so do two that would swap
        cells. If several want one cell, a player already there keeps it; else one of them is drawn.
     3. A player on a coin's cell takes the coin.

@@ -19,7 +19,7 @@ DOMESTIC_PREFERENCE = 0.5
 CREDIT_PER_CAPITAL = 0.1
 """A region imports nothing when its debt is this share of its initial capital."""
 MIN_TRADE = 1e-5
-"""Added to the divisor where goods are rationed, so that no demand does not give NaN."""
+"""Added to the divisor where goods are rationed, so that a demand of 0 does not give NaN."""
 MAX_NUMBER = 1e12
 """Productivity and balances grow exponentially; here they stop, long after any horizon of interest."""
 

@@ -62,7 +62,7 @@ def plot(state: EnvState, params: EnvParams) -> Figure:
 
 
 def figure_colours(num: int) -> np.ndarray:
-    """Returns so many colours that can be told apart, `[num, 4]`."""
+    """Returns `num` distinguishable colours, `[num, 4]`."""
     from matplotlib import colormaps
 
     return colormaps["turbo"](np.linspace(0.05, 0.95, num))
