@@ -62,7 +62,7 @@ def check_numbers(
     numbers = np.empty((), dtype=object)
     if cells.shape == shape:
         numbers = np.array([cells[at] for at in np.ndindex(shape) if at not in unread])
-    if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
         raise ConfigError(f"{name} is {value}: {remedy}")
     with np.errstate(over="ignore"):
         finite = np.isfinite(numbers.astype(np.float32))

@@ -172,11 +172,10 @@ def window_walls(player: Player) -> jax.Array:
     return beyond | to_the_left | to_the_right
 
 
-def coins_at(player: Player) -> Int:
-    """Returns the set of the coin whose cell the player is in; empty if it is no coin's cell."""
+def members_at(player: Player, cells: Iterable[tuple[Int, Int]]) -> Int:
+    """Returns the set of the coin or spawn whose cell the player is in, given the cells of all, or none."""
     return union(
-        where((player.x == x) & (player.y == y), 1 << coin)
-        for coin, (x, y) in enumerate(COIN_CELLS)
+        where((player.x == x) & (player.y == y), 1 << member) for member, (x, y) in enumerate(cells)
     )
 
 
@@ -193,12 +192,7 @@ def spawn_cell(spawn: Int) -> tuple[Int, Int]:
     return x + flip_x * (far - 2 * x), y + flip_y * (far - 2 * y)
 
 
-def spawn_at(player: Player) -> Int:
-    """Returns the set of the spawn whose cell the player is in; empty if it is no spawn's cell."""
-    cells = (spawn_cell(spawn) for spawn in range(NUM_SPAWNS))
-    return union(
-        where((player.x == x) & (player.y == y), 1 << spawn) for spawn, (x, y) in enumerate(cells)
-    )
+SPAWN_CELLS = tuple(spawn_cell(spawn) for spawn in range(NUM_SPAWNS))
 
 
 def first_free(spawn: Int, taken: Int) -> jax.Array:

@@ -48,7 +48,8 @@ def advance(
             direction=(player.direction + turn) & 3,
             fires=where(action == INTERACT, 1),
         )
-        moved.append(replace(player, coins=player.coins | (grid.coins_at(player) & ~carried)))
+        found = grid.members_at(player, grid.COIN_CELLS)
+        moved.append(replace(player, coins=player.coins | (found & ~carried)))
     return _respawn(word, players, _freeze(moved, penalty))
 
 
@@ -125,7 +126,7 @@ def _respawn(word: jax.Array, before: list[Player], players: list[Player]) -> li
     # Two players always start again together.
     if len(players) > 2:
         taken = grid.union(
-            where(thaws, 0, grid.spawn_at(player))
+            where(thaws, 0, grid.members_at(player, grid.SPAWN_CELLS))
             for thaws, player in zip(again, players, strict=True)
         )
         for player, thaws in enumerate(again):

@@ -11,7 +11,7 @@ from flax import struct
 
 from pax.envs.rice.calibration import EnvParams
 from pax.envs.rice.dynamics import Decisions, EnvState, Outcome
-from pax.envs.rice.game import MITIGATION, TARIFFS, ClimateGame, regional_decisions
+from pax.envs.rice.game import MITIGATION, TARIFFS, ClimateGame, observe, regional_decisions
 
 JOIN = 0.5
 """Above this, a region's last number makes it a member."""
@@ -84,19 +84,10 @@ class ClubRice(ClimateGame):
     def _observations(
         self, state: EnvState, outcome: Outcome, actions: jax.Array, params: ClubParams
     ) -> tuple[jax.Array, ...]:
-        shared = jnp.concatenate(
-            [
-                state.inner_t.astype(actions.dtype)[None],
-                self._club_rates(actions, params),
-                state.temperature,
-                state.carbon,
-                outcome.gross_output,
-                outcome.investment,
-                outcome.abatement_cost,
-                outcome.tariff_revenue,
-                state.club_membership,
-            ]
-        )
+        of_regions = ("gross_output", "investment", "abatement_cost", "tariff_revenue")
+        names = ("temperature", "carbon", *of_regions, "club_membership")
+        world, rates = observe(state, outcome, *names), self._club_rates(actions, params)
+        shared = jnp.concatenate([world[:1], rates, world[1:]])
         index = jnp.arange(self.num_regions, dtype=actions.dtype)
         observations = tuple(jnp.concatenate([own[None], shared]) for own in index)
         return (observations[0], *observations) if self.has_mediator else observations

@@ -100,8 +100,8 @@ class ClimateGame(Environment):
         after, outcome = advance(state, decisions, params)
         observations = self._observations(after, outcome, joint, params)
         rewards = self._rewards(state, after, outcome, params)
-        info = {"temperature": after.temperature, "carbon": after.carbon}
-        info |= {name: _look_up(name, after, outcome) for name in OF_REGIONS}
+        reported = ("temperature", "carbon", *OF_REGIONS)
+        info = {name: _look_up(name, after, outcome) for name in reported}
         return observations, after, rewards, after.inner_t >= self.num_inner_steps, info
 
     def observation_space(self, player: int) -> Space:
