@@ -27,7 +27,7 @@ from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState, take
 
 MAX_TABULATED = 64
-"""Distinct observations up to which a network is evaluated for all of them rather than for each sample."""
+"""Number of distinct observations up to which a network is evaluated once for each, not per sample."""
 
 
 @dataclasses.dataclass
@@ -44,11 +44,11 @@ class ActorCritic(Agent):
     num_layers: int = 2
     """Layers of an `mlp`."""
     separate_critic: bool = False
-    """Whether the value of an `mlp` has layers of its own."""
+    """Whether the value of an `mlp` has separate layers."""
     embed: bool = False
     """Whether a tanh layer comes before a memory."""
     symlog: bool = False
-    """Whether observations x are seen as sign(x) log(1 + |x|), for those that are large numbers."""
+    """Whether observations x are transformed to sign(x) log(1 + |x|), for large numbers."""
     conv_channels: tuple[int, ...] = ()
     """Channels of the 3x3 convolutions that images go through first."""
     head_init: HeadInit = "constant"
@@ -160,7 +160,7 @@ class ActorCritic(Agent):
         if new_trial:
             fresh = jnp.broadcast_to(self._module.initial_hidden(), memory.hidden.shape)
             return self.initial_memory(fresh)
-        # Some networks have weights for it.
+        # Some networks have parameters for it.
         params = {} if state is None else state.params
         hidden = self._apply(params, memory.hidden, method="between_episodes")
         return self.initial_memory(hidden)

@@ -30,17 +30,17 @@ class Agent:
     action_space: Space
 
     limits: ClassVar[Mapping[str, Limit]] = {}
-    """By hyper-parameter that is a number, those that it may be."""
+    """The range of each numeric hyper-parameter, by name."""
     learns = False
     """Whether `update` changes anything."""
     hidden_size_in_memory = 0
     """Width H of the recurrent carry."""
     remembers_trial = False
-    """Whether its memory outlives an episode, for which a trial needs several."""
+    """Whether its memory lasts for a trial, which then needs several episodes."""
     learns_between_episodes = False
-    """Whether it learns what to carry from an episode to the next, for which it needs whole trials."""
+    """Whether it learns what to remember between episodes, for which it needs whole trials."""
     learns_within_episode = False
-    """Whether what it remembers is what it learned, so that others can shape it within one episode."""
+    """Whether its memory holds what it learned, so that others can shape it within one episode."""
     groups_environments = False
     """Whether environments that face the same opponent depend on each other: then `update` takes rollouts
     `[T, O, B]` and keeps those of one opponent together."""
@@ -64,7 +64,7 @@ class Agent:
     def for_env(
         cls, env: Environment, seat: int = 0, env_params: Any = None, **hyperparameters: Any
     ) -> Agent:
-        """Returns the agent for one seat (from 0) of a game, and what is played for, which few need to know.
+        """Returns the agent for one seat (from 0) of a game; few agents read `env_params`, its parameters.
 
         Raises:
             ConfigError: if there is no such game, seat or hyper-parameter.
@@ -103,7 +103,7 @@ class Agent:
         return {"agent": type(self).__name__, **spaces, **plain}
 
     def initial_hidden(self, num_envs: int) -> jax.Array:
-        """Returns the memory of an agent that remembers nothing yet, `[num_envs, H]`."""
+        """Returns the initial memory, `[num_envs, H]`."""
         return jnp.zeros((num_envs, self.hidden_size_in_memory))
 
     def make_initial_state(
@@ -152,7 +152,7 @@ class Agent:
     def split_policy(self) -> tuple[Callable[..., PyTree], Callable[..., Any]]:
         """Returns the `draw` and the `act` that the loop calls.
 
-        For a class with a `policy` of its own these are the key and that policy, whatever it is derived from.
+        For a class that defines `policy` these are the key and that policy, whatever its base class.
         """
         if type(self).policy is Agent.policy:
             return self.draw, self.act
@@ -170,10 +170,10 @@ class Agent:
 
         Args:
             rollout: `[T, B, ...]`.
-            last_observations: what followed the last step, `[B, ...]`.
+            last_observations: those after the last step, `[B, ...]`.
             state: the state to improve.
             memory: the memory after the last step.
-            key: for whatever the update draws.
+            key: of the random numbers of the update.
 
         Returns:
             The new state, the memory, and named scalars.
@@ -186,7 +186,7 @@ class Agent:
     ) -> MemoryState:
         """Returns the memory at the start of the next episode, or of the next trial if `new_trial`.
 
-        `state` is needed by agents that compute what they remember (M-FOS), and by no others.
+        Only agents whose memory between episodes has parameters (M-FOS) need `state`.
         """
         del new_trial, state
         return jax.tree.map(jnp.zeros_like, memory)

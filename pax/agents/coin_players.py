@@ -140,7 +140,6 @@ class OwnCoins(Greedy):
         towards, memory = super().act(state, observations, memory, drawn)
         own, own_coin, other_coin = self._cells(observations)
         same_row = own // self.size == other_coin // self.size
-        # It leaves the row of the coin, or stays out of it.
         aside = jnp.where(same_row, DOWN, RIGHT)
         return jnp.where(own_coin == NO_COIN, aside, towards), memory
 

@@ -16,8 +16,7 @@ from pax.errors import ConfigError
 
 MIN_STD = 1e-3
 UNITS = Limit(1e-13, 1e16)
-"""Units of standard deviations: gradients hold the square of what `MIN_STD` and networks make of them, which
-must be a float32 number that is neither 0 nor infinite."""
+"""Units in which squares of standard deviations neither underflow nor overflow float32."""
 HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 ERFCC = (
     -1.26551223,
@@ -54,17 +53,17 @@ class Categorical:
         return self.transform(jax.random.uniform(key, self.log_probs.shape[:-1]))
 
     def transform(self, uniform: jax.Array) -> jax.Array:
-        """Makes actions of numbers `[...]` of `draw` by inversion: one each, however many actions."""
+        """Maps uniform numbers `[...]` of `draw` to actions `[...]`, by inversion of the distribution."""
         cumulative = jnp.cumsum(jnp.exp(self.log_probs[..., :-1]), axis=-1)
         return (uniform[..., None] >= cumulative).sum(axis=-1, dtype=jnp.int32)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
-        # Not indexed: the gradient of that is a scatter, one number after the other.
+        # Not indexed, as the gradient of indexing is a scatter, which is sequential on a CPU.
         chosen = actions[..., None] == jnp.arange(self.log_probs.shape[-1])
         return jnp.where(chosen, self.log_probs, 0.0).sum(axis=-1)
 
     def entropy(self) -> jax.Array:
-        # Actions that are ruled out (logit -inf) add nothing: 0 times -inf would be NaN.
+        # Actions with a logit of -inf contribute 0, where 0 times -inf would be NaN.
         log_probs = jnp.maximum(self.log_probs, -MAX_FLOAT)
         return -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
 
@@ -90,7 +89,7 @@ class Gaussian:
         return self.transform(jax.random.normal(key, self.mean.shape))
 
     def transform(self, normal: jax.Array) -> jax.Array:
-        """Makes actions of numbers `[..., *space.shape]` of `draw`."""
+        """Maps normal numbers `[..., *space.shape]` of `draw` to actions."""
         return self.space.clip(self.mean + self.std * normal)
 
     def log_prob(self, actions: jax.Array) -> jax.Array:
@@ -101,7 +100,7 @@ class Gaussian:
         if np.isfinite([low, high]).any():
             at_low = np.isfinite(low) & (actions <= low)
             at_high = np.isfinite(high) & (actions >= high)
-            # One tail at most, and none where it is not needed: there it would have no finite gradient.
+            # At most one tail is computed, and none inside the bounds, where it has no finite gradient.
             tail = log_normal_cdf(jnp.where(at_low, z, jnp.where(at_high, -z, 0.0)))
             log_probs = jnp.where(at_low | at_high, tail, log_probs)
         return log_probs.sum(axis=self._entries)
@@ -144,7 +143,7 @@ def draw(key: jax.Array, space: Space, batch: tuple[int, ...]) -> jax.Array:
 
 
 def num_outputs(space: Space) -> int:
-    """Returns how many numbers a network has to give to describe a distribution over `space`.
+    """Returns the number of network outputs that describe a distribution over `space`.
 
     Raises:
         ConfigError: if no policy can act in this space.
@@ -199,7 +198,7 @@ def _bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.custom_jvp
 def softplus(x: jax.Array) -> jax.Array:
-    """Computes log(1 + exp(x)) to within 1e-7: short rows of log1p took a quarter of learning in rice."""
+    """Computes log(1 + exp(x)) to 1e-7, faster than by log1p, which took a quarter of learning in Rice."""
     return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(-jnp.abs(x)))
 
 
@@ -211,9 +210,9 @@ softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
 def log_normal_cdf(z: jax.Array) -> jax.Array:
     """Computes log P(x <= z) of a standard normal x; its gradient is right however far z is from 0.
 
-    By the Chebyshev fit of erfcc in Press et al. (Numerical Recipes, 1992, section 6.2), whose exponent has
-    the square apart, so that it drops out of the gradient: that of `jax.scipy.special.log_ndtr` is wrong in
-    float32 below -3000, and costs several times as much.
+    By the Chebyshev fit of erfcc in Press et al. (Numerical Recipes, 1992, section 6.2), where z^2 is a
+    separate term of the exponent, which cancels in the gradient: that of `jax.scipy.special.log_ndtr` is
+    wrong in float32 below -3000, and costs several times as much.
     """
     return _log_normal_cdf(z)[0]
 

@@ -23,7 +23,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 # Players observe probabilities in float32, from which larger logits cannot be recovered.
 MAX_LOGIT = 16.0
 LOLA_FORMS = ("stop_gradient", "taylor", "full")
-# In the memory, after the logits: nothing learned yet, an episode begins, or the last step was seen.
+# The phase, in the memory after the logits: no logits yet, start of an episode, or within one.
 NEW, BEGINS, GOES_ON = 0.0, 1.0, 2.0
 
 
@@ -55,7 +55,7 @@ class ExactLearner(Agent):
     hidden_size_in_memory = NUM_STATES + 1
     seat: int = dataclasses.field(default=0, init=False)
     env_params: Any = dataclasses.field(default=None, init=False)
-    """The game's; they are not settings of the agent."""
+    """Parameters of the game; no setting of the agent."""
     learns_within_episode = True
 
     @classmethod
@@ -74,7 +74,7 @@ class ExactLearner(Agent):
         return agent
 
     def slopes(self, own: jax.Array, other: jax.Array) -> Slopes:
-        """Returns how both values change with the own and the other's logits `[5]`."""
+        """Returns the gradients of both values with respect to the own and the other's logits `[5]`."""
         game = (jnp.asarray(self.env_params.payoff_matrix, jnp.float32), self.env_params.gamma)
         if self.seat == 0:
             _, by_own, by_other = slopes(own, other, *game)
@@ -218,7 +218,7 @@ class SOSExact(ExactLearner):
             return jax.jvp(lambda y: getattr(self.slopes(own, y), of), (other,), (moves,))[1]
 
         plain = jnp.concatenate([here.mine_by_own, here.theirs_by_other])
-        # Of d/dx [dV/dy . dU/dy], the part of dV/dy, which looks ahead, and that of dU/dy, which shapes.
+        # The two terms of d/dx [dV/dy . dU/dy]: LookAhead differentiates dV/dy, and shaping dU/dy.
         looks = (
             turned(here.theirs_by_other, "mine_by_own", by_own=False),
             turned(here.mine_by_own, "theirs_by_other", by_own=True),

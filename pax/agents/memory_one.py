@@ -101,7 +101,7 @@ class ZeroDeterminant(MemoryOne):
     strength: float = 0.5
 
     limits: ClassVar = {"chi": NUMBER, "strength": Limit(0, 1, is_open=True)}
-    """How strongly it reacts, above 0 and up to 1: between the least and most that probabilities allow."""
+    """Where phi lies between the least (0, excluded) and the most (1) that probabilities allow."""
     probabilities: tuple[float, ...] = dataclasses.field(default=(0.5,) * NUM_STATES, init=False)
     """Computed from these settings and the payoffs: see `for_env`."""
 
@@ -139,7 +139,7 @@ class ZeroDeterminant(MemoryOne):
         own, other = (payoff - payoff[0 if start else 3]).T
         tie = own - self.chi * other
         constant = np.array([1.0, 1.0, 0.0, 0.0]) - (1.0 - gamma) * start
-        # 0 <= constant + phi tie <= gamma, where rounding may miss 0 by a little.
+        # Bounds on phi from 0 <= constant + phi tie <= gamma, up to rounding.
         with np.errstate(divide="ignore", invalid="ignore"):
             bounds = np.stack([-constant, gamma - constant]) / tie
         fixed = np.abs(tie) < 1e-9

@@ -1,4 +1,4 @@
-"""The naive learner: policy gradient, as if the world did not learn."""
+"""The naive learner: policy gradient, as if the other players did not learn."""
 
 from __future__ import annotations
 

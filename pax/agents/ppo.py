@@ -50,7 +50,7 @@ class PPO(ActorCritic):
     """
 
     reward_scale: float = 1.0
-    """Factor of the rewards that are learned from, for values of a size that a network learns quickly."""
+    """Factor of the rewards in the loss, so that values have a size that a network learns quickly."""
     gae_lambda: float = 0.95
     clip_epsilon: float = 0.2
     value_coeff: float = 0.5
@@ -65,9 +65,9 @@ class PPO(ActorCritic):
     sequence_length: int = 10
     """Steps per sequence of a recurrent network, 0 for the whole rollout; others learn from single steps."""
     bootstrap_on_time_limit: bool = True
-    """Whether an episode that merely ran out of time counts as going on: with what follows it in the rollout,
-    the next episode of the trial, or else with the value of the last observation. What is done in one episode
-    matters in the next one where others learn in between, even for agents without memory.
+    """Whether an episode that reached its time limit counts as continuing: with its successor in the rollout,
+    the next episode of the trial, or else with the value of the last observation. Actions in one episode
+    matter in the next one where others learn in between, even for agents without memory.
 
     Games whose episodes restart within a rollout report how each ended, and ignore this setting: nothing
     follows a terminated episode, and a truncated one, by the game or by the end of a rollout, is worth the
@@ -103,7 +103,7 @@ class PPO(ActorCritic):
             self._check_trial(num_steps, num_episodes)
         sequences = num_steps // length * batch_size
         samples = sequences * length * (num_envs if self.groups_environments else 1)
-        # One sample in a minibatch is nothing to be compared with.
+        # A minibatch of one sample cannot be standardised.
         numbers = [number for number in _divisors(sequences) if samples // number > 1]
         if sequences % self.num_minibatches:
             what = (
@@ -122,7 +122,7 @@ class PPO(ActorCritic):
             )
 
     def _check_trial(self, num_steps: int, num_episodes: int) -> None:
-        """Checks that what happens between the episodes of a trial is learned, and that it counts."""
+        """Checks that sequences span the episodes of a trial, and that returns do."""
         name, episode = type(self).__name__, num_steps // num_episodes
         if self._length(num_steps) <= episode:
             spans = [steps for steps in _divisors(num_steps) if steps > episode]
@@ -181,8 +181,8 @@ class PPO(ActorCritic):
             return self.apply_gradients(gradients, params, opt_state), metrics
 
         def epoch(carry: tuple[PyTree, PyTree], key: jax.Array) -> Any:
-            # What a scan goes over is in memory. Shuffled before it, the permutation was computed anew for
-            # every leaf, as a part of its gather.
+            # The inputs of a scan are stored. A permutation outside of it would be recomputed for every
+            # leaf, as part of its gather.
             order = random_permutation(key, size)
             return jax.lax.scan(minibatch_step, carry, order.reshape(shape))
 
@@ -197,7 +197,7 @@ class PPO(ActorCritic):
         self, params: PyTree, batch: Sequences, entropy_coeff: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         """Returns the PPO loss of a minibatch of sequences, and its parts."""
-        # Time goes first only here: shuffling and cutting into minibatches want the sequences first.
+        # Time comes first only here: shuffling and minibatches need the sequences first.
         observations, actions, dones, log_probs, values_b, advantages, targets = jax.tree.map(
             lambda leaf: jnp.swapaxes(leaf, 0, 1),
             (
@@ -227,8 +227,8 @@ class PPO(ActorCritic):
         if self.entropy_coeff or (self.entropy_coeff_horizon and self.entropy_coeff_end):
             entropy = distribution.entropy().mean()
         else:
-            # It is only reported: the unbiased estimate from what was done costs nothing, and the entropy of
-            # clipped actions is not cheap.
+            # Only reported: the unbiased estimate from the actions is free, while the entropy of
+            # clipped actions is expensive.
             entropy = -jax.lax.stop_gradient((ratio * new_log_probs).mean())
         total = loss_policy + self.value_coeff * loss_value - entropy_coeff * entropy
         return total, {
@@ -252,7 +252,7 @@ class PPO(ActorCritic):
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
         rewards = self.reward_scale * rollout.rewards
         if rollout.ends is not None and not self.remembers_trial:
-            # What would have followed a cut is worth its value, and joins the last reward.
+            # The value of the final observation of a truncated episode is added to its last reward.
             cut_off = rollout.ends.truncated & ~rollout.ends.terminated
             following = self._value_of_final(rollout, state)
             rewards += self.discount * jnp.where(cut_off, following, 0.0)

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 SMALL = 64
 MIN_ROWS = 8
-# Two elements of one row keep their distance through all rounds with probability
-# rows ** (-NUM_ROUNDS / 2), where 1 / size is due: with 8 rows or more, 10 rounds add less than 1 % to it,
-# and 6 rounds would add up to 50 %.
+# Two elements of one row keep their distance through all rounds with probability rows ** (-NUM_ROUNDS / 2),
+# in excess of 1 / size: with 8 rows or more, 10 rounds add less than 1 % to it, and 6 rounds up to 50 %.
 NUM_ROUNDS = 10
 
 

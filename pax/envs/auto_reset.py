@@ -1,4 +1,4 @@
-"""What adapters of other libraries' environments share: episodes within a rollout, spaces, types."""
+"""The base of adapters of other libraries' environments: episodes within a rollout, spaces, types."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from pax.errors import ConfigError
 
 UNBOUNDED = 1e30
 MAX_DRAWN = 64
-"""Numbers in the observations and the state of a start, up to which starts are drawn ahead: a rollout's are
-kept, one for every step."""
+"""Size of observations and state up to which starts are drawn ahead, one for every step of a rollout."""
 
 
 @struct.dataclass
 class StepDraw:
-    """What a step draws."""
+    """Random numbers of a step."""
 
     key: jax.Array
     """For the step itself."""
     reset_key: jax.Array
     """For the episode that begins if this one is over."""
     start: tuple[tuple[Any, ...], Any] | None
-    """That episode, as `reset` gives it; None: too large to be drawn ahead."""
+    """That episode, as returned by `reset`; None if it is too large to be drawn ahead."""
 
     def unless(
         self,
@@ -49,7 +48,7 @@ class StepDraw:
 
 @struct.dataclass
 class EpisodeTotals:
-    """The episode so far."""
+    """Sums over the current episode."""
 
     returns: jax.Array
     """By player, `[num_players]`."""
@@ -58,13 +57,13 @@ class EpisodeTotals:
 
     @classmethod
     def zeros(cls, num_players: int) -> EpisodeTotals:
-        """Returns an episode that has not begun."""
+        """Returns the totals of an episode before its first step."""
         return cls(jnp.zeros(num_players), jnp.int32(0))
 
     def add(
         self, rewards: tuple[jax.Array, ...], over: jax.Array
     ) -> tuple[EpisodeTotals, dict[str, jax.Array]]:
-        """Adds one step: returns the totals, zero again if the episode is `over`, and what ended with it."""
+        """Adds one step; returns the totals, reset if the episode is `over`, and those that ended with it."""
         returns, length = self.returns + jnp.stack(rewards), self.length + 1
         ended = {
             "episodes": over.astype(jnp.int32),
@@ -77,7 +76,7 @@ class EpisodeTotals:
 
 @struct.dataclass
 class EnvState:
-    """Where the rollout is, and the episode within it."""
+    """State of the other environment, and progress of rollout and episode."""
 
     inner: Any
     """The state of the other library."""
@@ -109,14 +108,14 @@ class Adapter(Environment):
         ends: tuple[jax.Array, jax.Array],
         final: tuple[Any, ...],
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        """Returns what a step returns.
+        """Returns the outputs of `transition`.
 
         Args:
             state: before the step.
             seen: observations and the other library's state from which the next step is played.
             rewards: by player, float32.
             ends: whether the episode has terminated, and whether it was truncated, bool.
-            final: what was seen after the step, before another episode began.
+            final: observations after the step, before a reset.
         """
         observations, inner = seen
         terminated, truncated = ends
@@ -153,7 +152,7 @@ class Adapter(Environment):
 
 
 def to_space(space: Any, name: str) -> Discrete | Box:
-    """Returns a space of another library, which calls its own Discrete and Box too.
+    """Converts a space of another library, whose classes are also called Discrete and Box.
 
     Raises:
         ConfigError: if it is neither.

@@ -1,4 +1,4 @@
-"""What several games share: checks of settings, quantities as actions, and names of metrics."""
+"""Helpers of several games: checks of settings, quantities as actions, and names of metrics."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class MarketTotals:
 class Cournot(Environment):
     """`num_players` firms simultaneously choose a quantity each, in each of `num_inner_steps` steps.
 
-    Actions are float32 `[1]` (scalars will do): quantities, of which negative ones count as 0. The price is
+    Actions are float32 `[1]` (or scalars): quantities, of which negative ones count as 0. The price is
     a - b (sum of all quantities), and may be negative; a firm earns (price - marginal_cost) x its quantity.
     Everybody observes float32 `[num_players + 1]`: the last quantities by player, and the last price.
     """

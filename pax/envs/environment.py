@@ -26,15 +26,15 @@ class Environment:
     num_players: int
     num_inner_steps: int
     auto_resets = False
-    """Whether episodes may be over before `num_inner_steps` are, and the next one begins at once. Then every
-    info has `terminated` and `truncated`, bool, and `final_observations`, one per player: what was seen at
+    """Whether episodes may end before `num_inner_steps` steps, and the next one begins at once. Then every
+    info has `terminated` and `truncated`, bool, and `final_observations`, one per player: those at
     the end of the episode, where one ended."""
     state_names: Sequence[str] = ()
-    """What users call the observations of a game in which these are Discrete; () if they are just numbers."""
+    """Names of Discrete observations; () if they have none."""
     action_names: Sequence[str] = ()
-    """What they call the actions."""
+    """Names of Discrete actions."""
     render_mode = ""
-    """What `render` makes: `rgb_array` of a single state, `figure` of a whole episode, or nothing."""
+    """The output of `render`: `rgb_array` of a single state, `figure` of a whole episode, or "" for none."""
 
     @property
     def default_params(self) -> Any:
@@ -42,9 +42,9 @@ class Environment:
         return () if type(self).make_params is Environment.make_params else self.make_params()
 
     def make_params(self, **settings: Any) -> Any:
-        """Makes the parameters as a config gives them; what is not given keeps its default.
+        """Makes the parameters from the settings of a config; others keep their defaults.
 
-        A game that does not say otherwise has its `default_params`, and no settings.
+        By default a game has its `default_params`, and no settings.
 
         Raises:
             ConfigError: if there is no such setting, or it does not make a valid game.
@@ -98,7 +98,7 @@ class Environment:
     def split_step(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Returns the `draw` and the `transition` that the loop calls.
 
-        For a class with a `step` of its own these are the key and that step, whatever it is derived from.
+        For a class that defines `step` these are the key and that step, whatever its base class.
         """
         if type(self).step is Environment.step:
             return self.draw, self.transition
@@ -151,7 +151,7 @@ class Environment:
 
         Args:
             states: before each step, every leaf `[T, ...]`.
-            actions: by player, `[T, ...]`, for games whose states do not tell what was played.
+            actions: by player, `[T, ...]`, for games whose states do not hold the actions.
             params: of the game.
         """
         del actions
@@ -165,6 +165,6 @@ class Environment:
             of what a whole episode's `state` holds, every leaf of it with a leading time axis.
 
         Raises:
-            NotImplementedError: if there is nothing to draw.
+            NotImplementedError: if the game has no picture.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn")

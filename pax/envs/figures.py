@@ -30,7 +30,7 @@ class HeatMap:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """What changes over the steps of an episode, and constants to compare it with."""
+    """Quantities over the steps of an episode, and constants to compare them with."""
 
     title: str
     lines: Mapping[str, Any]
@@ -103,7 +103,7 @@ def plot_curves(panels: Sequence[Curves]) -> Figure:
 
 
 def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray) -> Figure:
-    """Plots what players of a matrix game chose over the steps of an episode, and what they got.
+    """Plots actions and rewards of the players of a matrix game over the steps of an episode.
 
     Args:
         actions: `[T, players]`, each an index into `names`.
@@ -136,7 +136,7 @@ def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray)
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Returns an empty figure of a size in inches, which no window and no global state knows of.
+    """Returns an empty figure of a size in inches, outside of the global state of pyplot.
 
     Raises:
         ConfigError: if matplotlib is not installed.

@@ -64,7 +64,7 @@ class FisheryStatistics:
 class Fishery(Environment):
     """`num_players` fishers simultaneously choose an effort each, in each of `num_inner_steps` steps.
 
-    Actions are float32 `[1]` (scalars will do): efforts, of which negative ones count as 0. With their sum E
+    Actions are float32 `[1]` (or scalars): efforts, of which negative ones count as 0. With their sum E
     and the stock s, the growth is G = g s (1 - s / s_max), the harvest H = min(e E s, s + G), and the stock
     becomes s + G - H; a fisher with effort x earns P (x / E) H - w x. Perman et al., Natural Resource and
     Environmental Economics (3rd edition, 2003), chapter 17.
@@ -160,7 +160,7 @@ class Fishery(Environment):
         )
 
     def statistics_metrics(self, statistics: FisheryStatistics) -> dict[str, jax.Array]:
-        """Returns mean and standard deviation over all steps, of the stock as a step leaves it."""
+        """Returns mean and standard deviation over all steps, with the stock at the end of each step."""
         metrics = {"fishery/final_stock": statistics.final_stock / statistics.stock.episodes}
         for name in ("stock", "harvest", "total_effort"):
             mean, std = mean_and_std(getattr(statistics, name))

@@ -31,7 +31,7 @@ class Gymnax(Adapter):
     num_players = 1
 
     def __init__(self, name: str = "CartPole-v1", num_inner_steps: int = 500):
-        # Imported late: it takes a second, which only its users should wait for.
+        # Imported late, as it takes a second.
         import gymnax
 
         check_steps(num_inner_steps)

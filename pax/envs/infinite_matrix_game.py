@@ -208,7 +208,7 @@ def _chain(
 ) -> tuple[Sequence[jax.Array], Sequence[Sequence[jax.Array]]]:
     """Returns the distribution of the first round's outcome, and the transition probabilities."""
     second = jnp.stack([second[state] for state in SWAP])
-    # Not 1 - P(C), which would round the rare defection of a determined cooperator to zero.
+    # Not 1 - P(C), which would round small probabilities of D to zero.
     own_c, own_d = jax.nn.sigmoid(first), jax.nn.sigmoid(-first)
     other_c, other_d = jax.nn.sigmoid(second), jax.nn.sigmoid(-second)
     joint = [own_c * other_c, own_c * other_d, own_d * other_c, own_d * other_d]

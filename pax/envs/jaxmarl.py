@@ -25,13 +25,13 @@ from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError, nearest
 
 PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
-"""Environments that show arrays of all players, and the axis which counts these, from their source."""
+"""Environments whose observations are arrays of all players, and the axis of players, from their source."""
 
 
 class JaxMARL(Adapter):
     """Any environment of JaxMARL, by name; players in the order of its `agents`.
 
-    JaxMARL does not tell a time limit from another end, so that every end counts as terminal.
+    JaxMARL does not distinguish time limits from other ends, so that every end counts as terminal.
     It has no parameters that may differ between environments; `settings` go to its constructor.
     """
 
@@ -60,7 +60,7 @@ class JaxMARL(Adapter):
         try:
             self._env = jaxmarl.make(name, **settings)
         except TypeError as e:
-            # Some cannot be made without settings either.
+            # Some environments cannot be made without settings.
             with contextlib.suppress(TypeError):
                 _check_settings(jaxmarl.make(name), name, settings)
             raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings)}: {e}") from e

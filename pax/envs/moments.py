@@ -11,9 +11,9 @@ from flax import struct
 class Moments:
     """Sums over episodes of equal length, float32, of any one shape.
 
-    What a quantity does within an episode is kept apart from what it does between episodes: a variance made
-    of plain sums of squares over all steps is a difference of two large numbers, of which rounding leaves
-    little. This way a standard deviation is right to about 4e-4 of the mean, and never NaN.
+    Variances within and between episodes are kept apart: a variance from plain sums of squares over all steps
+    is a difference of two large numbers, which loses most digits. This way a standard deviation is right to
+    about 4e-4 of the mean, and never NaN.
     """
 
     episodes: jax.Array
@@ -27,7 +27,7 @@ class Moments:
 
 
 def episode_moments(values: jax.Array) -> Moments:
-    """Returns the moments of `[T, E, ...]`, T steps of E episodes; what they hold is `[...]`."""
+    """Returns the moments of `[T, E, ...]`, T steps of E episodes; its fields are `[...]`."""
     means = values.mean(axis=0)
     return Moments(
         episodes=jnp.full(means.shape[1:], values.shape[1], jnp.float32),
@@ -38,7 +38,7 @@ def episode_moments(values: jax.Array) -> Moments:
 
 
 def mean_and_std(moments: Moments) -> tuple[jax.Array, jax.Array]:
-    """Returns both over all steps of all episodes. The standard deviation is that of a population."""
+    """Returns mean and standard deviation (of a population) over all steps of all episodes."""
     mean = moments.means / moments.episodes
     between = moments.squared_means / moments.episodes - jnp.square(mean)
     variance = moments.variances / moments.episodes + jnp.maximum(between, 0.0)

@@ -15,7 +15,7 @@ from pax.envs.spaces import Discrete, Space
 from pax.errors import ConfigError
 
 TAIL = 1e-4
-"""The weight of the steps that `steps_for` leaves out."""
+"""Weight of the steps beyond those of `steps_for`."""
 
 
 class Wrapper(Environment):
@@ -104,7 +104,7 @@ class Noise(Wrapper):
 
 @struct.dataclass
 class Counted:
-    """A game's state, and how far the match is."""
+    """State of a game, and the steps of the match."""
 
     state: Any
     time: jax.Array

@@ -22,7 +22,7 @@ Context = Literal["none", "avg", "att"]
 class Recurrent(Network):
     """A network with a memory: `decode(step(hidden, encode(observations)))`.
 
-    Only `step` needs the step before: over a sequence, the others are evaluated once, for all of it.
+    Only `step` is sequential: over a sequence, the others are evaluated once for all steps.
     """
 
     torso: Torso
@@ -85,7 +85,7 @@ class Recurrent(Network):
 
 
 class MemoryNetwork(Recurrent):
-    """One memory, for an episode or a trial; policy and value are linear in what is read of it.
+    """One memory, for an episode or a trial; policy and value are linear in the reading of it.
 
     With a context, the memory is mixed with those of the other environments before every step. All
     environments along the last batch axis face the same opponent, so that each holds information about it.

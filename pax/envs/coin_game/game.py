@@ -274,8 +274,8 @@ class CoinGame(Environment):
             if self.one_coin:
                 coins = jnp.where(own_coin == NO_COIN, num_cells + other_coin, own_coin)
             return self._num_coin_cells * (num_cells * own + other) + coins
-        # Two cells to a word: every entry picks one of two words, and then one half of it, which is cheaper
-        # than one of four cells. A half that stands for no coin is 2^16 - 1, which is no cell.
+        # Two cells are packed into a word: every entry selects one of two words and then a half of it,
+        # which is cheaper than selecting one of four cells. No coin is 2^16 - 1, which is no cell.
         players, coins = own | other << 16, own_coin & 0xFFFF | other_coin << 16
         index = jnp.arange(num_cells * NUM_PLANES)
         cell, plane = index // NUM_PLANES, index % NUM_PLANES

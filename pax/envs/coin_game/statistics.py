@@ -9,7 +9,7 @@ from flax import struct
 from pax.envs.common import per_part, per_player
 
 CONVENTIONS = "SCD"
-"""What a player did with its last coin: S none taken yet, C it was of its own colour, D of the other's."""
+"""The last coin that a player took: S none yet, C of its own colour, D of the other's."""
 STATES = tuple(red + blue for red in CONVENTIONS for blue in CONVENTIONS)
 """The conventions of both players before a step, red's first: SS, SC, SD, CS, ..., DD."""
 COLOURS = ("red", "blue")

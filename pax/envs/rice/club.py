@@ -21,16 +21,16 @@ UTILITY_SCALE = 10
 
 @struct.dataclass
 class ClubParams(EnvParams):
-    """The world, the club, and what its mediator wants."""
+    """Parameters of the world, the club, and the reward of its mediator."""
 
     club_mitigation_rate: Any
-    """At which members mitigate, unless a mediator chooses."""
+    """Rate at which members mitigate, unless a mediator chooses it."""
     club_tariff_rate: Any
-    """The least that members ask of others, unless a mediator chooses."""
+    """Least tariff of members on others, unless a mediator chooses it."""
     mediator_climate_weight: Any
-    """w_c."""
+    """w_c: weight of the rise in temperature."""
     mediator_utility_weight: Any
-    """w_u."""
+    """w_u: weight of the mean utility."""
 
 
 class ClubRice(ClimateGame):

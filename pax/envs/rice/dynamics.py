@@ -21,7 +21,7 @@ CREDIT_PER_CAPITAL = 0.1
 MIN_TRADE = 1e-5
 """Added to the divisor where goods are rationed, so that a demand of 0 does not give NaN."""
 MAX_NUMBER = 1e12
-"""Productivity and balances grow exponentially; here they stop, long after any horizon of interest."""
+"""Limit of productivity and balances, which grow exponentially, reached long after any relevant horizon."""
 
 
 @struct.dataclass
@@ -43,7 +43,7 @@ class EnvState:
     intensity: jax.Array
     """sigma, `[N]`."""
     balance: jax.Array
-    """B, `[N]`: what the others owe this region."""
+    """B, `[N]`: debt of the others to this region."""
     tariffs: jax.Array
     """tau, `[N importer, N exporter]`, in force in the next step."""
     gross_output: jax.Array
@@ -60,7 +60,7 @@ class EnvState:
 
 @struct.dataclass
 class Decisions:
-    """What the regions do in a step, all within [0, 1]."""
+    """Decisions of the regions in a step, all within [0, 1]."""
 
     savings_rate: jax.Array
     """s, `[N]`: share of output that is invested."""
@@ -69,16 +69,16 @@ class Decisions:
     export_limit: jax.Array
     """x, `[N]`: share of output that others may buy."""
     tariffs: jax.Array
-    """`[N importer, N exporter]`, for the next step; the diagonal counts for nothing."""
+    """`[N importer, N exporter]`, for the next step; the diagonal is ignored."""
     imports: jax.Array
-    """W, `[N importer, N exporter]`: desired; the diagonal counts for nothing."""
+    """W, `[N importer, N exporter]`: desired; the diagonal is ignored."""
     club_membership: jax.Array
     """`[N]`, 0. or 1.: recorded only, its consequences are in the other decisions."""
 
 
 @struct.dataclass
 class Outcome:
-    """What a step brought besides the next state; all `[N]` but for the first two."""
+    """Results of a step besides the next state; all `[N]` but for the first two."""
 
     forcing: jax.Array
     """F_ex, `[]`."""
@@ -144,12 +144,12 @@ def float_type(params: EnvParams) -> Any:
 
 
 def advance(state: EnvState, decisions: Decisions, params: EnvParams) -> tuple[EnvState, Outcome]:
-    """Plays one step; returns the next state and what else the step brought."""
+    """Plays one step; returns the next state and the other results."""
     p, years = params, params.years_per_step
     elapsed = state.inner_t.astype(float_type(params))
     mitigation = decisions.mitigation_rate
 
-    # Production, what mitigation and the climate take of it, and investment.
+    # Production, its losses to mitigation and climate, and investment.
     mitigation_cost = (
         p.backstop_price
         / (1000 * p.abatement_exponent)
@@ -195,7 +195,7 @@ def advance(state: EnvState, decisions: Decisions, params: EnvParams) -> tuple[E
     land = p.initial_land_emissions * power(1 - p.land_emissions_decline, elapsed)
     emissions = (state.intensity * (1 - mitigation) * production).sum() + land
 
-    # What carries over.
+    # The next state.
     slowdown = power(1 - p.intensity_decline_slowdown, years * elapsed)
     intensity = state.intensity * jnp.exp(-p.intensity_decline * years * slowdown)
     own_growth = p.productivity_growth * jnp.exp(-p.productivity_growth_decline * years * elapsed)
@@ -254,8 +254,8 @@ def trade(decisions: Decisions, output: jax.Array, debt: jax.Array) -> tuple[jax
     available = jnp.minimum(limit, left) * output
     sold = jnp.minimum(total, available)
     shipped = wanted * (sold / (total + MIN_TRADE))
-    # Output less investment and exports, as a sum of what keeps goods at home: the limit, want of buyers, and
-    # the small addition to the divisor. A difference would lose most digits where nearly all is sold.
+    # Output less investment and exports, as a sum of the goods not sold: by the limit, for lack of demand,
+    # and by the small addition to the divisor. A difference would lose most digits where nearly all is sold.
     kept = jnp.maximum(left - limit, 0) * output
     domestic = kept + (available - sold) + sold * (MIN_TRADE / (total + MIN_TRADE))
     return shipped, domestic
@@ -267,7 +267,7 @@ def off_diagonal(matrix: jax.Array) -> jax.Array:
 
 
 def apply(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-    """Multiplies a matrix and a vector, exactly to the float type on every device, without a matrix unit."""
+    """Multiplies a matrix and a vector at the full precision of the float type, without a matrix unit."""
     return (matrix * vector).sum(axis=1)
 
 

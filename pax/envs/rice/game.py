@@ -1,4 +1,4 @@
-"""What the climate-economy games share: parameters, the frame of a step, statistics, pictures."""
+"""The base of the climate-economy games: parameters, steps, statistics, pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pax.envs.spaces import Box, Space
 from pax.errors import ConfigError
 
 SAVINGS, MITIGATION, EXPORT_LIMIT, TARIFFS = range(4)
-"""Where an action holds what; desired imports follow the tariffs, one per region."""
+"""Entries of an action; desired imports follow the tariffs, one per region."""
 
 WORLD = (
     *("temperature", "carbon", "forcing", "land_emissions", "labor", "capital"),

@@ -46,7 +46,7 @@ def plot(state: EnvState, params: EnvParams) -> Figure:
             panel.plot(years, line, marker=".", label=part)
         panel.set_title(title)
         panel.legend(fontsize="small")
-    # What regions did: nothing yet in the state of a reset.
+    # States of a reset hold no decisions.
     acted = played > 0
     for panel, (name, title) in zip(axes[len(CLIMATE) :], OF_REGIONS, strict=True):
         values = np.reshape(getattr(state, name), (-1, num_regions))[acted]

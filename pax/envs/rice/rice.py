@@ -1,4 +1,4 @@
-"""Rice-N: regions negotiate nothing and share one climate."""
+"""Rice-N: regions that trade and share one climate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SarlRice-N: one planner rules all regions of Rice-N."""
+"""SarlRice-N: one planner acts for all regions of Rice-N."""
 
 from __future__ import annotations
 
