@@ -2,8 +2,8 @@
 
     python -m pax.main --config=configs/coin_game.py:ppo_memory
 
-A variant is `<learner>[,opponent=<opponent>][,quicktest]`, or `advantage_alignment`, or `loqa`, or, for whole
-learning lifetimes, `<shaper>[,opponent=ppo|ppo_memory|tabular][,context=avg|att][,small]`; `python -m
+A variant is `<learner>[,opponent=...]`, or, for whole learning lifetimes, `<shaper>[,opponent=...]` with
+the options of shapers (docs/environments.md); `absolute`, `cnn` and `one_coin` change the game. `python -m
 pax.main --list` shows them all.
 """
 
@@ -58,7 +58,7 @@ PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
 # Players that take each other's advantages into account play the published game of 50 steps.
 # LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
 ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
-ALIGNED = {"hidden_size": 32, "sequence_length": 10, "discount": 0.96, "entropy_coeff": 0.1}
+ALIGNED = {"hidden_size": 32, "discount": 0.96, "entropy_coeff": 0.1}
 # Longer estimates make them cooperate with everybody, defectors as well.
 ALIGNED |= {"gae_lambda": 0.5}
 
@@ -67,40 +67,45 @@ def get_config(argument: str = "ppo"):
     variant, *rest = argument.split(",")
     given = helper.take_options(argument, OPTIONS)
     is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
-    # A shaper sees planes, and tables that it shapes the number of the situation.
-    shapes_tables = "opponent=tabular" in rest and not is_tabular
+    # Others see planes, and a table that they play sees the number of the situation.
+    meets_table = "opponent=tabular" in rest and not is_tabular
     network = {**PPO, **({"conv_channels": (16, 16)} if "cnn" in given else {})}
     one_layer = {**network, "num_layers": 1}
-    memory = {**network, "embed": True, "sequence_length": 4}
+    memory = {**network, "embed": True, "sequence_length": 10 if is_aligned else 4}
     table = {"agent": "Tabular", **one_layer, "learning_rate": 0.1}
-    learners = helper.learners(one_layer, memory)
-    if is_tabular:
-        learners = {"tabular": table}
-    for name, weight in ALIGNED_WEIGHTS.items() if is_aligned else ():
-        by = {"learner": {"type": name, "weight": weight}}
-        learners[name] = {"agent": "PPO_memory", **memory, **ALIGNED, **by}
+    learners = {**helper.learners(one_layer, memory), "tabular": table}
+    aligned = {
+        name: {
+            "agent": "PPO_memory",
+            **memory,
+            **ALIGNED,
+            "learner": {"type": name, "weight": weight},
+        }
+        for name, weight in ALIGNED_WEIGHTS.items()
+    }
+    sizes = (
+        {"num_envs": 128, "num_iters": 1500} if is_aligned else {"num_envs": 100, "num_iters": 500}
+    )
     experiment = helper.Experiment(
         env=game(
             "CoinGame",
             egocentric="absolute" not in given,
             cnn="cnn" in given,
             one_coin=is_aligned or "one_coin" in given,
-            tabular=is_tabular or shapes_tables,
-            **({"tabular_players": (1,)} if shapes_tables else {}),
+            tabular=is_tabular or meets_table,
+            **({"tabular_players": (1,)} if meets_table else {}),
         ),
-        are_equal=not shapes_tables,
+        are_equal=not meets_table,
         options=OPTIONS,
         num_inner_steps=50 if is_aligned else 16,
-        learners=learners,
-        sizes={"num_envs": 128, "num_iters": 1500}
-        if is_aligned
-        else {"num_envs": 100, "num_iters": 500},
+        learners=learners if variant in learners else {**learners, **aligned},
+        sizes=sizes,
         strategies=STRATEGIES,
         evaluate_against=("always_cooperate", "evil_greedy") if is_aligned else (),
         shapers=helper.shapers(
             one_layer, memory, {"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05}
         ),
-        co_players={**learners, "tabular": table},
+        co_players=learners,
         mixed_lr={"low": 5e-05, "high": 0.05},
         trials={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
         small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},

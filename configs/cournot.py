@@ -2,8 +2,8 @@
 
     python -m pax.main --config=configs/cournot.py:ppo
 
-A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,opponent=ppo][,small]`;
-`python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
+(docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
 from configs import _helper as helper
@@ -16,9 +16,10 @@ VARIANTS = helper.describe(
         "shared": "one policy for both, each for itself: the Nash equilibrium",
     },
     {
-        "shaper": "not run (expected: sells more than its opponents, which learn to sell less)",
-        "gs": "not run (expected: sells more than its opponents, which learn to sell less)",
-        "mfos_es": "not run (expected: sells more than its opponents, which learn to sell less)",
+        **dict.fromkeys(
+            ("shaper", "gs", "mfos_es"),
+            "not run (expected: sells more than its opponents, which learn to sell less)",
+        ),
         "mfos_rl": "not run (expected: about the Nash equilibrium)",
         "shaper,small": "the same for two cores and a few minutes",
     },

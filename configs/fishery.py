@@ -2,8 +2,8 @@
 
     python -m pax.main --config=configs/fishery.py:ppo
 
-A variant is `<learner>[,opponent=self|shared][,quicktest]` or `<shaper>[,opponent=ppo|ppo_memory][,small]`;
-`python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
+(docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
 from configs import _helper as helper
@@ -16,9 +16,9 @@ VARIANTS = helper.describe(
         "shared": "one policy for both, each for itself: they overfish as well",
     },
     {
-        "shaper": "not run (expected: earns more than its opponents)",
-        "gs": "not run (expected: earns more than its opponents)",
-        "mfos_es": "not run (expected: earns more than its opponents)",
+        **dict.fromkeys(
+            ("shaper", "gs", "mfos_es"), "not run (expected: earns more than its opponents)"
+        ),
         "mfos_rl": "not run (expected: about as much as its opponents)",
         "shaper,small": "the same for two cores and a few minutes",
     },

@@ -2,8 +2,8 @@
 
     python -m pax.main --config=configs/impitm.py:ppo_memory
 
-A variant is `<learner>[,opponent=...][,quicktest]` or
-`<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
+(docs/environments.md); `python -m pax.main --list` shows them all. Numbers are those of `ipditm.py`.
 """
 
 from configs import _helper as helper
@@ -16,11 +16,10 @@ VARIANTS = helper.describe(
         "shared": "one policy for both: neither wins for long: 0 per step over time",
     },
     {
-        "shaper": "not run (expected: wins more than 0 per step)",
-        "shaper,context=avg": "not run (expected: wins more than 0 per step)",
-        "shaper,context=att": "not run (expected: wins more than 0 per step)",
-        "gs": "not run (expected: wins more than 0 per step)",
-        "mfos_es": "not run (expected: wins more than 0 per step)",
+        **dict.fromkeys(
+            ("shaper", "shaper,context=avg", "shaper,context=att", "gs", "mfos_es"),
+            "not run (expected: wins more than 0 per step)",
+        ),
         "mfos_rl": "not run (expected: about as much as its opponents)",
         "marl2": "not run (expected: about as much as its opponents)",
         "shaper,small": "for two cores, to see that it works: wins 0 per step after 25 generations",

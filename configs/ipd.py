@@ -75,28 +75,16 @@ VARIANTS = helper.describe(
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
 # ahead is worth three smaller ones.
 LOLA_RATES = {"0": 0.0, "1": 0.15, "2": 0.05, "3": 0.05}
-ALIGNED = {
-    "agent": "Tabular",
-    "learning_rate": 0.05,
-    "entropy_coeff": 0.1,
-    "gae_lambda": 0.0,
-    "num_epochs": 2,
-    "num_minibatches": 4,
-}
+LOLA = {"optimizer": "sgd", "learning_rate": 0.1, "max_gradient_norm": 1e9}
+ALIGNED = {"learning_rate": 0.05, "entropy_coeff": 0.1, "gae_lambda": 0.0}
+ALIGNED |= {"agent": "Tabular", "num_epochs": 2, "num_minibatches": 4}
 LEARNERS = {
     "ppo": {"agent": "PPO", "learning_rate": 0.01},
     "ppo_memory": {"agent": "PPO_memory", "learning_rate": 0.01},
     # Faster ones make self-play settle wherever it happens to be.
     "tabular": {"agent": "Tabular", "learning_rate": 0.1},
     "naive": {"agent": "Naive", "learning_rate": 0.1},
-    "lola_dice": {
-        "agent": "Naive",
-        "learner": {"type": "lola_dice"},
-        "network": "table",
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "max_gradient_norm": 1e9,
-    },
+    "lola_dice": {"agent": "Naive", "network": "table", **LOLA, "learner": {"type": "lola_dice"}},
     "advantage_alignment": {**ALIGNED, "learner": {"type": "advantage_alignment", "weight": 10.0}},
     "loqa": {**ALIGNED, "learner": {"type": "loqa", "weight": 10.0}},
 }

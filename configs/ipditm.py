@@ -2,8 +2,8 @@
 
     python -m pax.main --config=configs/ipditm.py:ppo_memory
 
-A variant is `<learner>[,opponent=...][,quicktest]` or
-`<shaper>[,opponent=ppo|ppo_memory][,context=avg|att][,small]`; `python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
+(docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
 from configs import _helper as helper
@@ -17,11 +17,10 @@ VARIANTS = helper.describe(
         "shared": "one policy for both: both learn to defect: interactions pay 1",
     },
     {
-        "shaper": "not run (expected: earns more than its opponents)",
-        "shaper,context=avg": "not run (expected: earns more than its opponents)",
-        "shaper,context=att": "not run (expected: earns more than its opponents)",
-        "gs": "not run (expected: earns more than its opponents)",
-        "mfos_es": "not run (expected: earns more than its opponents)",
+        **dict.fromkeys(
+            ("shaper", "shaper,context=avg", "shaper,context=att", "gs", "mfos_es"),
+            "not run (expected: earns more than its opponents)",
+        ),
         "mfos_rl": "not run (expected: about as much as its opponents)",
         "marl2": "not run (expected: about as much as its opponents)",
         "shaper,small": "for two cores, to see that it works: earns as much as its opponents, "

@@ -140,7 +140,7 @@ def run(argument, **settings):
 def test_it_cooperates_by_looking_ahead_and_not_without():
     rewards = {}
     for steps in (0, 3):
-        metrics = run(f"look_ahead={steps}", num_iters=60)
+        metrics = run(f"look_ahead_steps={steps}", num_iters=60)
         rewards[steps] = metrics["train/reward_per_timestep/player_1"]
     assert rewards[0] < -1.9 and rewards[3] > -1.4, rewards
 
