@@ -54,7 +54,7 @@ VARIANTS = helper.describe(
         "mfos_es,small": "two cores, a few minutes: 0.0 per step after 20 generations",
     },
 ) | {
-    "naive,opponent=self": "Naive against itself: whoever wins first wins for good, +1 and -1 per step",
+    "naive,opponent=self": "Naive against itself: the one that wins first wins for good, +1 and -1 per step",
     "naive,opponent=shared": "Naive, one policy for both seats: tells them apart by what they saw, +1 and -1 "
     "per step",
 }

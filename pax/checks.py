@@ -237,7 +237,7 @@ def folder(name: str, path: Any) -> pathlib.Path:
 
 
 def brief(value: Any, width: int = 80) -> str:
-    """A setting as it is told within a sentence: text without quotes, anything else as `short` has it."""
+    """Returns a setting as a sentence has it: text without quotes, anything else as `short` does."""
     if not isinstance(value, str):
         return short(value, width)
     text = " ".join(value.split())

@@ -267,7 +267,7 @@ def check_sampler(
 
 
 def _is_array(value: Any, shape: tuple[int, ...], *kinds: Any) -> bool:
-    """Whether a value is a number or an array of this shape and one of these kinds of numbers."""
+    """Returns whether a value is a number or an array of this shape and one of these kinds of numbers."""
     try:
         found, dtype = _type(value)
     except (TypeError, ValueError):
@@ -338,7 +338,7 @@ def _type(value: Any) -> tuple[Any, Any]:
 
 
 def _describe(value: Any) -> str:
-    """A value by its type and shape."""
+    """Returns a value by its type and shape."""
     if isinstance(value, dict):
         return "a dict of " + (
             ", ".join(f"{k}: {_describe(v)}" for k, v in value.items()) or "nothing"

@@ -309,7 +309,7 @@ def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
 
 
 def _payoff_of(task: Task) -> jax.Array:
-    """The payoff matrix of a game of two players with two actions, `[4, 2]`.
+    """Returns the payoff matrix of a game of two players with two actions, `[4, 2]`.
 
     Raises:
         ConfigError: if the game has none.

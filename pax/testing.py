@@ -1,4 +1,4 @@
-"""Checks of a game or an agent of one's own: that it does what the loop, and whoever resumes a run, rely on.
+"""Checks of a game or an agent of one's own: that it does what the loop, and resuming a run, rely on.
 
 Each returns nothing if all is well: silence is success. If not, it raises AssertionError with one sentence;
 what tracing alone tells is a ConfigError, as in training.

@@ -420,7 +420,7 @@ class MetaTrainer:
         return export_policies(directory, self.roles, state)
 
     def _trained_state(self) -> RunState:
-        """What was learned so far, here or in the newest checkpoint."""
+        """Returns what was learned so far, here or in the newest checkpoint."""
         if self.state is None:
             self.restore()
         if self.state is None:
@@ -450,7 +450,7 @@ class MetaTrainer:
             self.writer = metric_writers.MultiWriter([])
 
     def _explain(self, error: BaseException) -> BaseException:
-        """The error that says what to do about another one, or that one."""
+        """Returns the error that says what to do about another one, or that one."""
         if distributed.is_lost(error):
             return distributed.lost(error)
         if self.workdir is not None and not isinstance(error, OutputError):
@@ -537,7 +537,7 @@ class MetaTrainer:
         return {name: float(value) for name, value in self._metrics.at(-1).items()}
 
     def _now(self) -> SavePoint:
-        """What a checkpoint of this moment says besides the state."""
+        """Returns what a checkpoint of this moment says besides the state."""
         ended = None
         if self.stop_reason is not None and not self.is_interrupted:
             by = self._asked_by

@@ -95,7 +95,7 @@ class Task:
 class Trial:
     """What came of a trial: K episodes of T steps in E environments against one set of opponents.
 
-    A part that nobody reads is never computed, let alone stored. Outside one trial every leaf has the axes
+    A part that is not read is neither computed nor stored. Outside one trial every leaf has the axes
     `[C, O]` (candidates, opponents) in front.
     """
 

@@ -1,4 +1,4 @@
-"""How fast it is: stepping, training, starting, others beside it, and what the machine could do.
+"""Measures speed: of games, training and starting, beside other libraries and the bounds of the machine.
 
     python -m launch.benchmark --suite=all --output=bench.json
     python -m launch.benchmark --suite=training --only="coin game" --compare=bench.json

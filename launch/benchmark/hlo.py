@@ -56,7 +56,7 @@ def instructions(hlo: str, rounds: int) -> int:
 
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    """The lines of each computation, and the name of the one that is the program."""
+    """Returns the lines of each computation, and the name of the one that is the program."""
     bodies: dict[str, list[str]] = {}
     name = entry = ""
     for line in hlo.splitlines():
@@ -72,7 +72,7 @@ def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
 def _lines(
     bodies: dict[str, list[str]], name: str, around: tuple[int, ...]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """All lines that run when a computation does, with the rounds of the loops around them."""
+    """Returns all lines that run when a computation does, with the rounds of the loops around them."""
     for line in bodies.get(name, []):
         yield line, around
         within = around
@@ -89,7 +89,7 @@ def _lines(
 
 
 def _num_bytes(shapes: str) -> int:
-    """Size of one array or a tuple of them, as in `(f32[8,2]{1,0}, s32[])`."""
+    """Returns the size of one array or a tuple of them, as in `(f32[8,2]{1,0}, s32[])`."""
     total = 0
     for dtype, sizes in _SHAPE.findall(shapes):
         bits = _BITS.search(dtype)

@@ -113,7 +113,7 @@ def _count(jaxpr: Any) -> dict[str, float]:
 
 
 def _inner(params: Mapping[str, Any]) -> Iterator[Any]:
-    """The programs that an operation runs."""
+    """Returns the programs that an operation runs."""
     for name, value in params.items():
         if name in ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd"):
             continue

@@ -86,7 +86,7 @@ UPDATES = 100
 
 @functools.cache
 def _play_exact(first: str, second: str, num_envs: int) -> Callable[[jax.Array, PyTree], jax.Array]:
-    """Both players' mean rewards `[S, 2]` over 100 updates, from keys `[S]` and the game's parameters."""
+    """Returns a program: keys `[S]` and parameters of the game to mean rewards `[S, 2]` over 100 updates."""
     # Before the first update nobody has learned: what is earned then does not count.
     env = InfiniteMatrixGame(num_inner_steps=UPDATES + 1)
 
@@ -267,7 +267,7 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
 def _trained(
     label: str, published: tuple[float | None, ...], config: str, num_seeds: int, quick: bool
 ) -> Cell:
-    """A run of training per seed: mean rewards per step over the last tenth of it."""
+    """Trains once per seed: mean rewards per step over the last tenth of it."""
 
     def measure(folder: pathlib.Path) -> np.ndarray:
         return np.array([train(config, seed, quick, folder) for seed in range(num_seeds)])

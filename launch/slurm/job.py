@@ -230,7 +230,7 @@ def submit_sweep(runs: Sequence[SweepRun], given: flags.FlagValues) -> int:
 
 
 def _read_jobs(path: pathlib.Path) -> dict[str, str]:
-    """The ids of jobs by the name of their run, as they were recorded."""
+    """Returns the ids of jobs by the name of their run, as they were recorded."""
     try:
         jobs = json.loads(read_regular(path))
         if isinstance(jobs, dict) and all(isinstance(job, str) for job in jobs.values()):

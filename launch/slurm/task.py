@@ -81,7 +81,7 @@ class Training:
 
 
 def _is_running() -> bool:
-    """Whether Slurm takes the job for one that runs, and has neither cancelled nor requeued it."""
+    """Returns whether Slurm takes the job for one that runs, and has neither cancelled nor requeued it."""
     command = ["scontrol", "show", "job", os.environ["SLURM_JOB_ID"]]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

@@ -210,7 +210,7 @@ class CallbackList:
 
     @staticmethod
     def _is_due(entry: _Entry, trainer: MetaTrainer, step: int, is_end: bool) -> bool:
-        """Whether a callback is to be called at a step, if that was not done yet."""
+        """Returns whether a callback is to be called at a step, if that was not done yet."""
         every = entry.callback.every
         # A fit may start at a step that is not a multiple of the chunk: then the chunk that passes a
         # multiple of `every` counts.

@@ -111,7 +111,7 @@ class Pictures(Callback):
 
 
 def _encode(leaf: np.ndarray) -> list[Any]:
-    """An array as JSON values: its type, shape and bytes."""
+    """Returns an array as JSON values: its type, shape and bytes."""
     return [str(leaf.dtype), list(leaf.shape), base64.b64encode(leaf.tobytes()).decode()]
 
 

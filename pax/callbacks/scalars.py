@@ -41,7 +41,7 @@ class Scalars(Callback):
     def on_fit_start(self, trainer: MetaTrainer, state: Any) -> None:
         settings = dict(trainer.hyperparameters)
         text = "    " + json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
-        # Once, and again if the run goes on with other settings.
+        # Once, and again if the run is resumed with other settings.
         if trainer.step == 0 or text != self._written:
             trainer.writer.write_hparams(settings)
             trainer.writer.write_texts(trainer.step, {"config": text})

@@ -224,7 +224,7 @@ class Checkpointer(CheckpointReader):
                 self._descriptor = None
 
     def is_replaced(self) -> bool:
-        """Whether the directory was deleted or moved away; Pax runs on several processes leave that alone."""
+        """Returns whether the directory was deleted or moved away; with several processes, False."""
         if self._descriptor is None or jax.process_count() > 1:
             return False
         try:

@@ -123,7 +123,7 @@ def read_flags(argv: list[str], defined: flags.FlagValues, known_only: bool = Fa
 
 
 def _as_whole_number(argument: str, config: ConfigDict) -> str:
-    """`--config.num_iters=1000` for `--config.num_iters=1e3`, if that setting is a whole number."""
+    """Returns `--config.num_iters=1000` for `--config.num_iters=1e3`, if that setting is a whole number."""
     found = re.fullmatch(r"(--?config\.([\w.]+)=)([\d.]+[eE]\+?\d+)", argument)
     if not found:
         return argument
@@ -140,7 +140,7 @@ def _as_whole_number(argument: str, config: ConfigDict) -> str:
 def _unknown_flag(
     error: flags.UnrecognizedFlagError, config: ConfigDict | None, defined: flags.FlagValues
 ) -> Exception:
-    """The same error, with what may have been meant."""
+    """Returns the same error, with what may have been meant."""
     if "Did you mean" in str(error):
         return error
     name = error.flagname
@@ -164,7 +164,7 @@ def flag_values(argv: list[str], name: str) -> list[str]:
 
 
 def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
-    """The config that `--config` names, and its file, once it is clear that it has the settings to override.
+    """Returns the config that `--config` names, and its file; checks that it has the settings to override.
 
     `config_flags` loads it again: its own errors are tracebacks in a string, or single words.
     """

@@ -72,7 +72,7 @@ def find_class(
 
 
 def _stock_callback(module: str, name: str) -> str:
-    """`pax.callbacks` for a class of it that is called `callbacks.<name>`, unless users have their own."""
+    """Returns `pax.callbacks` for a class of it named `callbacks.<name>`, unless users have their own."""
     if module != "callbacks" or name not in importlib.import_module(STOCK).__all__:
         return module
     if not _is_users(module):
@@ -85,7 +85,7 @@ def _stock_callback(module: str, name: str) -> str:
 
 
 def _is_users(top: str) -> bool:
-    """Whether the top-level module `top` that Python would import is neither missing nor of Pax."""
+    """Returns whether the top-level module `top` that Python would import is neither missing nor of Pax."""
     if top in ("pax", ""):
         return False
     folder = _folder_of(top)
@@ -93,7 +93,7 @@ def _is_users(top: str) -> bool:
 
 
 def _folder_of(top: str) -> pathlib.Path | None:
-    """The folder in which Python finds a top-level module; nothing is imported."""
+    """Returns the folder in which Python finds a top-level module; nothing is imported."""
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):

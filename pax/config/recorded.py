@@ -56,7 +56,7 @@ def todays(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _roles(sections: Any) -> Any:
-    """Those of the sections that are roles, in today's layout, and the others."""
+    """Returns the sections that are roles, in today's layout, and the others."""
     if not isinstance(sections, Mapping):
         return sections
     return {

@@ -73,7 +73,7 @@ def by_role(players: Sequence[Contestant], mean: np.ndarray) -> list[Group]:
 
 
 def _unrelated(x: np.ndarray) -> np.ndarray:
-    """Half widths `[2]` of the mean of `x` `[S, S', 2]`, seeds of two runs."""
+    """Returns half widths `[2]` of the mean of `x` `[S, S', 2]`, seeds of two runs."""
     sizes = x.shape[:2]
     if min(sizes) < 2:
         return np.full(2, np.nan)

@@ -187,7 +187,7 @@ class Follower:
             )
 
     def _eta(self, status: Status) -> str:
-        """When training will be done, at its speed so far."""
+        """Returns when training will be done, at its speed so far."""
         rows = self._results.rows().values()
         last = max(rows, key=lambda row: row["iteration"], default={"iteration": 0})
         if not last["iteration"] or "wall_time" not in last:

@@ -168,7 +168,7 @@ def play_pairs(
 
 @contextlib.contextmanager
 def results_folder(workdir: str | None, program: str) -> Iterator[pathlib.Path]:
-    """The folder for results; one that is made for it is taken away again if nothing is written.
+    """Yields the folder for results; one that is made for it is removed again if nothing is written.
 
     Raises:
         ConfigError: if it cannot be written.

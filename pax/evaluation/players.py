@@ -104,7 +104,7 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _in_order(path: pathlib.Path) -> list[Any]:
-    """Seed 10 comes after seed 9."""
+    """Returns the key by which policies are sorted: seed 10 comes after seed 9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
 
@@ -170,7 +170,7 @@ def _load(file: PolicyFile, game: Game, name: str) -> Contestant:
 
 
 def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int) -> Agent | None:
-    """The agent that a policy file describes, or None where the spaces of this seat are not its own."""
+    """Returns the agent that a policy file describes, or None if this seat has other spaces."""
     spaces = [str(space) for space in game.env.spaces(seat)]
     if spaces != [described.get(key) for key in ("observation_space", "action_space")]:
         return None

@@ -175,7 +175,7 @@ class _Architecture:
 
 
 def _architectures(players: Sequence[Contestant], seat: int) -> list[_Architecture]:
-    """Who can sit there, by what they compute: all agents without parameters or memory are one."""
+    """Returns who can sit there, by what they compute: all agents without parameters or memory are one."""
     groups: dict[str, list[tuple[int, Contestant, Agent]]] = {}
     for place, player in enumerate(players):
         agent = player.agents[seat]
@@ -209,7 +209,7 @@ def _compiled(
     num_episodes: int,
     learning: bool,
 ) -> Callable[..., tuple[Any, Any]]:
-    """One program for all pairs `[P]`: rewards `[P, 2, E]` per step, and by episode `[P, 2, K]`."""
+    """Compiles one program for all pairs `[P]`: rewards `[P, 2, E]` per step, and by episode `[P, 2, K]`."""
     roles = [
         Role(str(seat), agent, (seat,), learns_in_trial=learning and agent.learns)
         for seat, agent in zip(SEATS, (first, second), strict=True)
@@ -236,7 +236,7 @@ def _compiled(
 def _batches(
     pairs: Sequence[tuple[int, int, int]], steps_each: int
 ) -> list[list[tuple[int, int, int]]]:
-    """The pairs in lists of one length, so that one program does for all; the first fill up the last."""
+    """Returns the pairs in lists of one length, for one program; the first pairs fill up the last list."""
     size = max(1, min(len(pairs), STEPS_AT_ONCE // steps_each))
     size = math.ceil(len(pairs) / math.ceil(len(pairs) / size))
     devices = jax.device_count()

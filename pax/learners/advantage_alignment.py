@@ -1,4 +1,4 @@
-"""Advantage alignment and LOQA: PPO that prefers what is good for whoever was good to it."""
+"""Advantage alignment and LOQA: PPO that prefers actions that benefit co-players who benefited it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Evolution(Learner):
     """Any strategy of evosax, maximising the mean reward per step of whole trials.
 
     A candidate's fitness is its mean reward per step over episodes, steps, opponents, environments and
-    seats. All candidates of a generation meet the same opponents with the same luck.
+    seats. All candidates of a generation meet the same opponents with the same random numbers.
 
     Raises:
         ConfigError: if there is no such strategy or option, or the strategy cannot use it.
@@ -272,7 +272,7 @@ class Evolution(Learner):
 
 
 def _z_score(population: PyTree, fitness: jax.Array, state: PyTree, params: PyTree) -> jax.Array:
-    """The fitness, standardised; evosax adds 1e-8 to the variance, whatever the size of the fitness."""
+    """Standardises the fitness; evosax adds 1e-8 to the variance, whatever the size of the fitness."""
     del population, state, params
     return standardise(fitness, jnp.abs(fitness).mean())
 
@@ -320,7 +320,7 @@ def strategy_numbers(params: Any) -> dict[str, float]:
 
 
 def _decay(start: float, factor: float, limit: float) -> optax.Schedule:
-    """`start * factor ** generation`, never beyond `limit`; constant if the factor is 1."""
+    """Returns `start * factor ** generation`, never beyond `limit`; constant if the factor is 1."""
     if factor == 1.0:
         return optax.constant_schedule(start)
     return optax.exponential_decay(start, 1, factor, end_value=limit)

@@ -16,7 +16,7 @@ class Frozen(Learner):
     """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these."""
 
     def __init__(self, num_candidates: int = 1, initial: TrainingState | None = None):
-        """`initial`: the policies `[K, ...]`, unless whoever runs the loop puts them into its state."""
+        """Takes the policies `[K, ...]` as `initial`, unless they are put into the state of the loop."""
         self.num_candidates = num_candidates
         self.initial = initial
 

@@ -24,7 +24,7 @@ class Gradient(Learner):
     reads_rollouts = True
 
     def __init__(self, agent: Agent, initial: TrainingState | None = None):
-        """`initial`: where to start, instead of fresh parameters."""
+        """Takes as `initial` the state to start from, instead of fresh parameters."""
         remedy = "an agent, such as Tabular.for_env(env)"
         check_instance(f"the agent of {type(self).__name__}", agent, Agent, remedy)
         self.agent = agent

@@ -193,5 +193,5 @@ def dice_objective(
 
 
 def _box(x: jax.Array) -> jax.Array:
-    """1, with the derivative of x."""
+    """Returns 1, with the derivative of x."""
     return jnp.exp(x - jax.lax.stop_gradient(x))

@@ -1,4 +1,4 @@
-"""The compiled computation: iterations of trials, and one update of whoever learns across them.
+"""The compiled computation: iterations of trials, and one update of the roles that learn across them.
 
 Batch axes, outermost first: seeds S, candidates C, opponents O, environments E. The first three are `vmap`s
 of code that is written for one trial; environments are a plain axis that agents see.

@@ -21,7 +21,7 @@ Memories = dict[str, MemoryState]
 
 
 class Episode(NamedTuple):
-    """What one episode leaves behind. The compiler removes whatever computes a part that nobody reads."""
+    """What one episode leaves behind. The compiler removes the computation of parts that are not read."""
 
     rollouts: dict[str, Sample]
     """By role, `[T, B, ...]` with B = seats x E."""

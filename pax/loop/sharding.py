@@ -61,7 +61,7 @@ class Placement:
         self.mesh = Mesh(_choose(self.num_devices, processes), (AXIS,), axis_types=(AxisType.Auto,))
 
     def __str__(self) -> str:
-        """The choice in one line, as in `candidates (50) over 2 of 2 devices`."""
+        """Returns the choice in one line, as in `candidates (50) over 2 of 2 devices`."""
         axis = f"{self.axis} ({self._sizes[self.axis]})" if self.axis else "everything"
         several = f" of {self._processes} processes" if self._processes > 1 else ""
         devices = "device" if self._available == 1 else "devices"
@@ -126,13 +126,13 @@ def _identity(tree: PyTree) -> PyTree:
 
 
 def _most(size: int, processes: int, available: int) -> int:
-    """As many of the available devices as `size` can be divided by, equally many of each process; else 1."""
+    """Returns how many of the available devices divide `size`, equally many of each process; else 1."""
     numbers = range(processes, available + 1, processes)
     return max((number for number in numbers if size % number == 0), default=1)
 
 
 def _choose(number: int, processes: int) -> np.ndarray:
-    """`number` devices, equally many of each process."""
+    """Returns `number` devices, equally many of each process."""
     if processes == 1:
         return np.array(jax.devices()[:number])
     by_process: dict[int, list[jax.Device]] = {}

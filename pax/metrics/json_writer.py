@@ -189,7 +189,7 @@ def _identity(folder: pathlib.Path) -> tuple[int, int] | None:
 def _in_order(
     path: pathlib.Path, rows: list[dict[str, Any] | None], step: int
 ) -> list[dict[str, Any]]:
-    """One row per iteration up to `step`, in order; a warning says what was wrong or is missing."""
+    """Returns one row per iteration up to `step`, in order; a warning says what was wrong or is missing."""
     broken = rows[:-1].count(None)
     if broken:
         logging.warning("%s: dropping %d lines that are not rows.", path, broken)
@@ -247,5 +247,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def is_iteration(value: Any) -> bool:
-    """Whether a value is one that a run can have written for its iteration."""
+    """Returns whether a value is one that a run can have written for its iteration."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT

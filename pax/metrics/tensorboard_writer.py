@@ -206,7 +206,7 @@ class SummaryWriter(ScalarWriter):
         self._writer.close()
 
     def _now(self) -> float:
-        """The time, which never runs backwards, even if somebody sets the clock back."""
+        """Returns the time, which never runs backwards, even if somebody sets the clock back."""
         self._last_time = max(time.time(), self._last_time)
         return self._last_time
 
@@ -219,14 +219,14 @@ class SummaryWriter(ScalarWriter):
 
 
 def _newest(logdir: str) -> float:
-    """A second after the time in the name of the newest event file of a folder, 0 if there is none."""
+    """Returns a second after the time in the name of a folder's newest event file, 0 if there is none."""
     names = [path.name for path in pathlib.Path(logdir).glob("events.out.tfevents.*")]
     found = [re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in names]
     return max((int(match[1]) + 1.0 for match in found if match), default=0.0)
 
 
 def _open_after(logdir: str, now: float) -> EventFileWriter:
-    """A writer whose file comes after those of the folder by its name, in which TensorBoard reads them."""
+    """Opens a writer whose file comes after the others by name, the order in which TensorBoard reads."""
     clock = event_file_writer.time
     event_file_writer.time = types.SimpleNamespace(time=lambda: now)
     try:

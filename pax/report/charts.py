@@ -33,13 +33,13 @@ class Line:
     colour: int = 0
 
     def where_x_is_known(self) -> Line:
-        """The same without points whose x is not finite."""
+        """Returns the same without points whose x is not finite."""
         known = np.isfinite(self.x)
         parts = {key: getattr(self, key)[known] for key in ("x", "y", "low", "high")}
         return dataclasses.replace(self, **parts)
 
     def in_units(self, unit: float) -> Line:
-        """The same with y, low and high divided by a unit."""
+        """Returns the same with y, low and high divided by a unit."""
         parts = {key: getattr(self, key) / unit for key in ("y", "low", "high")}
         return dataclasses.replace(self, **parts)
 
@@ -106,7 +106,7 @@ def _unit(lines: Sequence[Line]) -> float:
 
 
 def _limits(lines: Sequence[Line]) -> tuple[float, float]:
-    """Those of the lines, and of their bands as far as these are not much wider."""
+    """Returns the limits of the lines, and of their bands as far as these are not much wider."""
     ys = np.concatenate([line.y for line in lines])
     ys = ys[np.isfinite(ys)]
     if not len(ys):
@@ -122,7 +122,7 @@ def _limits(lines: Sequence[Line]) -> tuple[float, float]:
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:
-    """A range with room at either end, and never empty."""
+    """Returns a range with room at either end, and never empty."""
     if high - low <= max(1e-9 * max(abs(low), abs(high)), SMALLEST):
         room = 0.5 * abs(high) if abs(high) > SMALLEST else 0.5
         return low - room, high + room
@@ -157,7 +157,7 @@ def _axes(
 
 
 def _draw(line: Line, x_range: tuple[float, float], y_range: tuple[float, float]) -> str:
-    """Band, line and marks, in the coordinates of the frame."""
+    """Draws band, line and marks, in the coordinates of the frame."""
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     xs = [_place(x, x_range, width) for x in line.x]
 
@@ -186,7 +186,7 @@ def _draw(line: Line, x_range: tuple[float, float], y_range: tuple[float, float]
 
 
 def _stretches(is_known: np.ndarray) -> list[range]:
-    """The longest ranges of indices that are known throughout."""
+    """Returns the longest ranges of indices that are known throughout."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], is_known.astype(int), [0]])))
     return [range(*pair) for pair in edges.reshape(-1, 2)]
 

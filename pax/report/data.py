@@ -168,7 +168,7 @@ def read_evaluations(
 
 
 def _per_seed(value: Any) -> tuple[float, ...] | None:
-    """A metric of each seed; None if it is no metric."""
+    """Returns a metric of each seed; None if it is no metric."""
     values = value if isinstance(value, list) else [value]
     return tuple(map(as_float, values)) if all(map(is_number, values)) else None
 
@@ -210,7 +210,7 @@ def group(runs: Sequence[RecordedRun]) -> list[Experiment]:
 
 
 def overlap(one: range, other: range) -> bool:
-    """Whether two ranges have a number in common."""
+    """Returns whether two ranges have a number in common."""
     return max(one.start, other.start) < min(one.stop, other.stop)
 
 

@@ -103,7 +103,7 @@ def at_the_end(experiment: Experiment, key: str) -> Estimate:
 
 
 def _mean(run: RecordedRun, iterations: Sequence[int] | np.ndarray, key: str) -> float:
-    """Of what is defined; NaN if nothing is."""
+    """Returns the mean of what is defined; NaN if nothing is."""
     values = [run.rows[at].get(key, math.nan) for at in iterations if at in run.rows]
     known = [value for value in values if not math.isnan(value)]
     if not known:
@@ -178,7 +178,7 @@ def _evaluated(runs: Sequence[RecordedRun], name: str) -> Evaluated:
 
 
 def _result(run: RecordedRun, name: str) -> _Result | None:
-    """The newer one of what training and `--mode=evaluate` found."""
+    """Returns the newer one of what training and `--mode=evaluate` found."""
     prefix = f"{EVALUATION}{name}/"
     trained_at = max(
         (at for at, row in run.rows.items() if any(key.startswith(prefix) for key in row)),

@@ -55,7 +55,7 @@ def _evaluation_rows(
 
 
 def _statistics(experiment: Experiment, results: dict[str, Evaluated]) -> str:
-    """A table of one experiment, with a column per evaluation: there are many statistics."""
+    """Returns a table of one experiment, with a column per evaluation: there are many statistics."""
     keys = dict.fromkeys(key for evaluated in results.values() for key in evaluated.metrics)
     shown = [key for key in keys if _is_statistic(key)]
     rows = [

@@ -65,7 +65,7 @@ def _problems(problems: Sequence[str]) -> str:
 
 
 def _seeds(experiment: Experiment) -> str:
-    """How many there are, and which."""
+    """Says how many there are, and which."""
     if not experiment.runs[0].record:
         return "?"
     parts: list[range] = []
@@ -130,7 +130,7 @@ def _runs(experiments: Sequence[Experiment]) -> str:
 
 
 def _versions(experiments: Sequence[Experiment]) -> str:
-    """One sentence for each set of versions."""
+    """Returns one sentence for each set of versions."""
     found: dict[str, list[str]] = {}
     for experiment in experiments:
         for run in experiment.runs:

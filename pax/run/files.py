@@ -105,7 +105,7 @@ def find_irregular(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def is_irregular(path: pathlib.Path) -> bool:
-    """Whether there is something at a path that is neither a folder nor a regular file."""
+    """Returns whether there is something at a path that is neither a folder nor a regular file."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

@@ -44,7 +44,7 @@ _held: set[tuple[int, int, int]] = set()
 class FileLock:
     """The lock of a file, which is made if it is missing, and stays.
 
-    Where locks are not to be had, a warning says so, and the lock counts as taken.
+    On file systems without locks, a warning says so, and the lock counts as taken.
 
     Args:
         path: the file; its folder exists.

@@ -6,7 +6,7 @@ import sys
 import time
 
 CLEAR = "\r\033[K"
-"""Takes away the line that a terminal is at."""
+"""Erases the current line of a terminal."""
 
 
 class ProgressLine:

@@ -221,7 +221,7 @@ class SweepProgress:
         return self._line.eta(sum(now.values()) - before, len(now) - before)
 
     def __str__(self) -> str:
-        """`3/12 runs done, 1 running, ETA 40 s`."""
+        """Returns a line such as `3/12 runs done, 1 running, ETA 40 s`."""
         parts = [f"{len(self._finished)}/{self._total} runs done"]
         if self._running:
             parts.append(f"{len(self._running)} running")
@@ -251,7 +251,7 @@ def last_line(run: SweepRun) -> str:
 
 @contextlib.contextmanager
 def _claimed(run: SweepRun) -> Iterator[int | None]:
-    """A descriptor of the lock of a run, None if a process that trains it holds it.
+    """Returns a descriptor of the lock of a run, None if a process that trains it holds it.
 
     The lock is that of the open file: whoever inherits the descriptor holds it too.
     """

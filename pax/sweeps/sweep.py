@@ -174,7 +174,7 @@ def describe(overrides: Overrides) -> str:
 
 
 def _runs(sweep: Any) -> list[dict[str, Any]]:
-    """The runs of a sweep that is given as an argument."""
+    """Returns the runs of a sweep that is given as an argument."""
     is_list = isinstance(sweep, Iterable) and not isinstance(sweep, str | Mapping)
     runs = list(sweep) if is_list else []
     if not runs:
@@ -207,7 +207,7 @@ def _values(key: str, values: Iterable[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Without numpy, whose numbers say their type when they are printed."""
+    """Returns a value without types of numpy, whose numbers say their type when they are printed."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
