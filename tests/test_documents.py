@@ -1,5 +1,6 @@
 """What documents tell to run, runs: their commands are accepted, and README's code does what it says."""
 
+import importlib.util
 import math
 import pathlib
 import re
@@ -90,6 +91,12 @@ CONFIGS = (
     "nplayer_ipd",
     "ipditm",
 )
+
+
+def test_scripts_of_documents_hide_no_module_that_they_may_import():
+    """Python looks in the folder of a script first."""
+    for script in (ROOT / "docs" / "images").glob("*.py"):
+        assert importlib.util.find_spec(script.stem) is None, script
 
 
 @pytest.mark.parametrize("name", CONFIGS)

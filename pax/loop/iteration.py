@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pax.envs.common import per_player
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.learners.learner import Experience
@@ -243,7 +244,7 @@ class Loop:
 
     def _metrics(self, trial: Trial, tasks: Task, probed: Metrics) -> Metrics:
         """Returns the scalars of an iteration by name: means over candidates and opponents `[C, O]`."""
-        metrics = {}
+        metrics: Metrics = {}
         rewards = {"train/reward_per_timestep": trial.reward_per_timestep.mean(axis=(0, 1))}
         if tasks.stop is not None:
             episodes = jnp.arange(trial.episode_rewards.shape[-2])
@@ -251,8 +252,7 @@ class Loop:
             # Undefined (nan) if everybody learns to the end.
             rewards["reward_after_stop"] = trial.episode_rewards.mean((0, 1, 2), where=after)
         for name, by_player in rewards.items():
-            for player in range(self.env.num_players):
-                metrics[f"{name}/player_{player + 1}"] = by_player[player]
+            metrics |= per_player(name, by_player)
         statistics = jax.tree.map(lambda leaf: leaf.sum(axis=(0, 1)), trial.statistics)
         metrics |= self.env.statistics_metrics(statistics)
         for name, learned in trial.learning_metrics.items():
