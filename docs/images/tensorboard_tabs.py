@@ -1,4 +1,4 @@
-"""Screens of TensorBoard, as a browser shows them: `python docs/images/tensorboard_tabs.py LOGDIR OUT [TAB ...]`.
+"""Screens of TensorBoard in a browser: `python docs/images/tensorboard_tabs.py LOGDIR OUT [TAB ...]`.
 
 Starts TensorBoard on LOGDIR and has a headless Chromium (on PATH as `chromium`, or `$CHROMIUM`) save one
 picture per tab, OUT/<tab>.png. Exits with 1 if a tab logs an error to the console.
