@@ -1,4 +1,4 @@
-"""Runs many command lines of `pax.main`, each as a process of its own, and imports Pax once.
+"""Runs many command lines of Pax's programs, each as a process of its own, and imports Pax once.
 
 Importing takes longer than many a test: one process imports, and a fork of it runs each command line. It
 reads a line of JSON with one, and answers with what came of it.
@@ -17,11 +17,11 @@ from typing import NamedTuple
 ROOT = pathlib.Path(__file__).parents[1]
 
 SERVER = """
-    import json, os, pathlib, signal, sys, time, traceback, warnings
+    import json, os, pathlib, runpy, signal, sys, time, traceback, warnings
 
     import callbacks
     import orbax.checkpoint
-    from pax import main
+    import pax.main
     from pax.loop.iteration import Loop
 
     warnings.simplefilter("ignore")  # JAX warns about forks.
@@ -31,15 +31,16 @@ SERVER = """
         wrapped = Loop.run
         Loop.run = lambda *args: traced.append(1) or wrapped(*args)
         try:
-            main.run()
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         finally:
             pathlib.Path(request["traced"]).write_text(str(len(traced)))
 
     for line in sys.stdin:
         request = json.loads(line)
-        sys.argv = ["main.py", *request["argv"]]
+        sys.argv = ["program", *request["argv"]]
         pid = os.fork()
         if not pid:
+            os.chdir(request["cwd"])
             for stream, name in ((1, "stdout"), (2, "stderr")):
                 os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT), stream)
             code = 1
@@ -77,9 +78,9 @@ class Answer(NamedTuple):
 
 @contextlib.contextmanager
 def app_server(folder, **environment):
-    """Gives a function that runs a command line in `folder`, and returns an `Answer`.
+    """Gives a function that runs a command line, and returns an `Answer`.
 
-    Its `seconds` are those after which the process gets SIGKILL.
+    It runs `python -m module` in the folder `cwd`, by default `folder`, and kills it after `seconds`.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SERVER)],
@@ -92,10 +93,11 @@ def app_server(folder, **environment):
     )
     paths = {name: folder / name for name in ("stdout", "stderr", "traced")}
 
-    def run(*argv, seconds=300):
+    def run(*argv, module="pax.main", cwd=folder, seconds=300):
         for path in paths.values():
             path.unlink(missing_ok=True)
-        request = {"argv": argv, "seconds": seconds, **{k: str(v) for k, v in paths.items()}}
+        request = {"module": module, "argv": argv, "cwd": str(cwd), "seconds": seconds}
+        request |= {name: str(path) for name, path in paths.items()}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         with ending(process, seconds + 60):

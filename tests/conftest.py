@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from pax.run.interrupt import STOP_SIGNALS
+from tests.app_server import app_server
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name.upper()] = str(value)
     # Each process compiles on one core, as there is a process for each.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory):
+    """Runs programs as processes that need not import Pax first: see `app_server`."""
+    with app_server(tmp_path_factory.mktemp("app")) as run:
+        yield run
 
 
 @pytest.fixture

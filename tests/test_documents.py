@@ -1,11 +1,11 @@
 """What documents tell to run, runs: their commands are accepted, and README's code does what it says."""
 
+import functools
 import importlib.util
 import math
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 import types
 from unittest import mock
@@ -24,7 +24,6 @@ from pax.config.build import build_env, build_trainer
 from pax.config.command_line import read_flags
 from pax.envs import ENVS
 from pax.errors import ConfigError
-from tests.app_server import app_server
 
 ROOT = pathlib.Path(main.__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -240,7 +239,7 @@ SMALL = {
 }
 
 
-def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(tmp_path):
+def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(app, tmp_path):
     """The files that README has users write, and its commands as they stand, but for their sizes."""
     (game_code, config), (agent, _), (callback,) = map(python_blocks, OWN)
     (tmp_path / "my_module.py").write_text("\n\n".join([game_code, agent, callback]))
@@ -252,34 +251,26 @@ def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(tm
     apps = [argv[3:] for argv in commands if argv[:3] == ["python", "-m", "pax.main"]]
     trained, evaluated, bandit, called = apps
     small = [f"--config.{key}={value}" for key, value in SMALL.items()]
-    with app_server(tmp_path) as app:
-        for argv in (trained, bandit):
-            answer = app(*argv, *small)
-            assert answer.code == 0, answer.stderr
-        answer = app(*evaluated)
+    app = functools.partial(app, cwd=tmp_path)
+    for argv in (trained, bandit):
+        answer = app(*argv, *small)
         assert answer.code == 0, answer.stderr
-        assert answer.stdout.startswith("evaluation/as_trained at iteration 4\n")
-        answer = app(*[arg for arg in evaluated if "allow_imports" not in arg])
-        assert (answer.code, answer.stdout) == (1, "")
-        assert "--allow_imports=my_module" in answer.stderr
-        # Every inequality is above -1; 6 is no multiple of 4, but the last iteration.
-        called = [
-            arg.replace("'threshold': 0.2", "'threshold': -1.0, 'every': 4") for arg in called
-        ]
-        answer = app(*called, *small, "--config.num_iters=6")
-        assert answer.code == 0, answer.stderr
-        said = re.findall(r"^iteration (\d): player 1 gets ", answer.stdout, re.MULTILINE)
-        assert said == ["4", "6"]
+    answer = app(*evaluated)
+    assert answer.code == 0, answer.stderr
+    assert answer.stdout.startswith("evaluation/as_trained at iteration 4\n")
+    answer = app(*[arg for arg in evaluated if "allow_imports" not in arg])
+    assert (answer.code, answer.stdout) == (1, "")
+    assert "--allow_imports=my_module" in answer.stderr
+    # Every inequality is above -1; 6 is no multiple of 4, but the last iteration.
+    called = [arg.replace("'threshold': 0.2", "'threshold': -1.0, 'every': 4") for arg in called]
+    answer = app(*called, *small, "--config.num_iters=6")
+    assert answer.code == 0, answer.stderr
+    said = re.findall(r"^iteration (\d): player 1 gets ", answer.stdout, re.MULTILINE)
+    assert said == ["4", "6"]
 
     (cross_play,) = [argv for argv in commands if argv[2:3] == ["pax.evaluation.crossplay"]]
     assert len(commands) == len(apps) + 1
-    played = subprocess.run(
-        [sys.executable, *cross_play[1:], "--num_envs=4", f"--workdir={tmp_path}/played"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert played.returncode == 0, played.stderr
+    module = cross_play[2]
+    played = app(*cross_play[3:], "--num_envs=4", f"--workdir={tmp_path}/played", module=module)
+    assert played.code == 0, played.stderr
     assert "2 players of RockPaperScissors" in played.stdout

@@ -1,6 +1,7 @@
 """The command line, from outside: what is typed, what is shown, and what is left on disk."""
 
 import datetime
+import functools
 import json
 import math
 import os
@@ -27,6 +28,7 @@ from tensorboard.plugins.hparams import backend_context
 from pax import main
 from pax.checkpoints.policies import load_policy
 from pax.errors import ConfigError
+from tests.app_server import Answer
 from tests.run.files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -55,42 +57,46 @@ class Recorder(Callback):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where commands are typed; compiled programs are kept for the next command."""
+    """Where commands are typed."""
     folder = tmp_path_factory.mktemp("somewhere")
     (folder / "my_module.py").write_text(CALLBACKS)
     return folder
 
 
 @pytest.fixture(scope="module")
-def pax(folder):
+def pax(app, folder):
+    """Runs a command line in a process of its own, which need not import Pax first."""
+    return functools.partial(app, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def typed(folder):
+    """Runs a command line as a shell does: a new interpreter imports all that it needs."""
+
     def run(*argv, timeout=120):
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "pax.main", *argv],
             cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            },
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+        return Answer(done.returncode, done.stdout, done.stderr, traced=0)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def first_run(pax):
+def first_run(typed):
     """A run without `--workdir`: what it said, and its folder."""
-    return pax(f"{IPD}:ppo,quicktest")
+    return typed(f"{IPD}:ppo,quicktest")
 
 
 @pytest.fixture(scope="module")
 def workdir(folder, first_run):
-    assert first_run.returncode == 0, first_run.stderr
+    assert first_run.code == 0, first_run.stderr
     (path,) = (folder / "exp").iterdir()
     return path
 
@@ -110,22 +116,22 @@ def without_times(rows):
     return [{key: row[key] for key in row if key not in TIMES} for row in rows]
 
 
-def test_help(pax):
-    result = pax("--help")
+def test_help(typed):
+    result = typed("--help")
     assert re.search(
         r"^Train: +python -m pax.main --config=configs/ipd.py:ppo$", result.stdout, re.M
     )
     for flag in ("--config:", "--workdir:", "--mode: <train|evaluate>:", "--[no]list:"):
         assert f"\n  {flag} " in result.stdout
     assert "--config.num_envs=50" in result.stdout
-    assert result.stderr == "" and result.returncode == 0
+    assert result.stderr == "" and result.code == 0
 
 
 def test_list(pax, folder):
     (folder / "configs").symlink_to(ROOT / "configs")
     result = pax("--list")
     (folder / "configs").unlink()
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.code, result.stderr) == (0, "")
     expected = {}
     for path in ROOT.glob("configs/[!_]*.py"):
         for variant, text in runpy.run_path(str(path))["VARIANTS"].items():
@@ -244,7 +250,7 @@ def test_the_same_command_on_a_finished_run(pax, workdir, folder):
     before = (workdir / "metrics.jsonl").read_bytes()
     checkpoints = sorted((workdir / "checkpoints").rglob("*"))
     result = pax(f"{IPD}:ppo,quicktest", f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     assert re.fullmatch(
         r"Done at iteration 4 .*\. Nothing was left to do. Look at it: .*\n", result.stdout
     )
@@ -255,7 +261,7 @@ def test_the_same_command_on_a_finished_run(pax, workdir, folder):
 
 def test_evaluate(pax, workdir):
     result = pax("--mode=evaluate", f"--workdir={workdir}")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     assert "evaluation/as_trained at iteration 4\n" in result.stdout
     assert "evaluation/defect at iteration 4\n" in result.stdout
     lines = [json.loads(line) for line in (workdir / "evaluation.jsonl").read_text().splitlines()]
@@ -285,7 +291,7 @@ def test_evaluate(pax, workdir):
 
 def test_evaluate_a_step(pax, workdir):
     result = pax("--mode=evaluate", f"--workdir={workdir}", "--step=2", "--evaluations=defect")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     assert re.findall(r"^evaluation/.*", result.stdout, re.M) == [
         "evaluation/defect at iteration 2"
     ]
@@ -355,7 +361,7 @@ def test_total_timesteps_and_payoff_from_the_shell(pax, tmp_path):
         "--config.env.payoff=((-2,-2),(0,-3),(-3,0),(-1,-1))",
         f"--workdir={tmp_path}/run",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     assert (
         "total_timesteps=1000000 makes 34 iterations of 30000 environment steps, 1020000 in all."
     ) in result.stderr
@@ -379,7 +385,7 @@ def test_a_frozen_policy_plays_as_it_did(pax, workdir, tmp_path):
         "--config.agent1.learner.type=frozen",
         f"--workdir={tmp_path}/run",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     # An evaluation draws the same in every run of one seed: whoever plays the same gets the same.
     expected = {
         key: value for key, value in rows(workdir)[-1].items() if key.startswith("evaluation/")
@@ -401,7 +407,7 @@ def test_training_goes_on_from_a_policy(pax, workdir, tmp_path):
         "--config.callbacks.evaluation.enabled=False",
         f"--workdir={tmp_path}/run",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     start, end = (
         load_policy(policy).params,
         load_policy(tmp_path / "run/policies/agent1.msgpack").params,
@@ -419,7 +425,7 @@ def test_a_callback_of_ones_own_that_fails(pax, workdir, folder, tmp_path):
     ]
     (tmp_path / "fail").touch()
     result = pax(*command)
-    assert result.returncode == 1
+    assert result.code == 1
     assert result.stdout == ""
     *_, last = result.stderr.splitlines()
     assert last == "Error: Recorder.on_chunk_end failed at step 4: this is a bug of mine"
@@ -434,7 +440,7 @@ def test_a_callback_of_ones_own_that_fails(pax, workdir, folder, tmp_path):
     # With the bug fixed, the same command goes on.
     (tmp_path / "fail").unlink()
     result = pax(*command)
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     assert "Resuming at iteration 2 of 4." in result.stderr
     assert steps.read_text() == "2\n4\n4\n"
     assert without_times(rows(tmp_path / "run")) == expected
@@ -447,13 +453,13 @@ def test_several_seeds(pax, tmp_path):
         "--config.callbacks.progress.enabled=False",
         f"--workdir={tmp_path}/run",
     )
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     last = rows(tmp_path / "run")[-1]
     assert last[f"{REWARD}1/std"] >= 0
     policies = {path.name for path in (tmp_path / "run" / "policies").iterdir()}
     assert policies == {"agent1_seed_0.msgpack", "agent1_seed_1.msgpack"}
     result = pax("--mode=evaluate", f"--workdir={tmp_path}/run")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.stderr
     line = json.loads((tmp_path / "run" / "evaluation.jsonl").read_text().splitlines()[0])
     rewards = line["reward_per_timestep/player_1"]
     assert len(rewards) == 2
@@ -470,7 +476,7 @@ def test_not_a_number_stops_training(pax, tmp_path):
         "--config.callbacks.evaluation.enabled=False",
         f"--workdir={tmp_path}/run",
     )
-    assert result.returncode == 1
+    assert result.code == 1
     assert "Traceback" not in result.stderr
     assert re.search(
         r"\nError: train/agent1/\w+ is \S+ in iteration [12], so training stopped: there is no "

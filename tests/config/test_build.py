@@ -31,7 +31,6 @@ from pax.run.directory import (
     read_run,
 )
 from pax.run.locks import lock_run
-from tests.app_server import app_server
 
 ROOT = pathlib.Path(__file__).parents[2]
 IPD = f"--config={ROOT}/configs/ipd.py"
@@ -39,17 +38,10 @@ TABULAR = f"{IPD}:tabular,quicktest"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Runs command lines, and gives what came of each as an `Answer`."""
-    with app_server(tmp_path_factory.mktemp("server")) as run:
-        yield run
-
-
-@pytest.fixture(scope="module")
-def finished_run(server, tmp_path_factory):
+def finished_run(app, tmp_path_factory):
     """The folder of a run that a wrong command line must not touch."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    code, stdout, stderr, _ = server(TABULAR, "--config.num_iters=2", f"--workdir={workdir}")
+    code, stdout, stderr, _ = app(TABULAR, "--config.num_iters=2", f"--workdir={workdir}")
     assert (code, stdout.startswith("Done at iteration 2")) == (0, True), stderr
     return workdir
 
@@ -202,9 +194,9 @@ WRONG_COMMANDS = {
 
 
 @pytest.mark.parametrize("argument", WRONG_COMMANDS)
-def test_wrong_command_lines(server, finished_run, argument):
+def test_wrong_command_lines(app, finished_run, argument):
     before = snapshot(finished_run)
-    answer = server(TABULAR, f"--workdir={finished_run}", argument)
+    answer = app(TABULAR, f"--workdir={finished_run}", argument)
     assert_refused(answer, WRONG_COMMANDS[argument])
     assert snapshot(finished_run) == before
 
@@ -256,8 +248,8 @@ def test_wrong_command_lines(server, finished_run, argument):
     ],
     ids=lambda value: " ".join(value).replace(str(ROOT), "") if isinstance(value, list) else "",
 )
-def test_wrong_command_lines_without_a_run(server, argv, sentence):
-    assert_refused(server(*argv), sentence)
+def test_wrong_command_lines_without_a_run(app, argv, sentence):
+    assert_refused(app(*argv), sentence)
 
 
 @pytest.mark.parametrize(
@@ -268,19 +260,19 @@ def test_wrong_command_lines_without_a_run(server, argv, sentence):
         ('{"name": 3}', "workdir .* holds a run.json that is not of Pax: give another folder"),
     ],
 )
-def test_a_run_file_of_something_else(server, tmp_path, content, sentence):
+def test_a_run_file_of_something_else(app, tmp_path, content, sentence):
     (tmp_path / "run.json").write_text(content)
     before = snapshot(tmp_path)
-    assert_refused(server(TABULAR, f"--workdir={tmp_path}"), sentence)
-    assert_refused(server("--mode=evaluate", f"--workdir={tmp_path}"), sentence)
+    assert_refused(app(TABULAR, f"--workdir={tmp_path}"), sentence)
+    assert_refused(app("--mode=evaluate", f"--workdir={tmp_path}"), sentence)
     assert snapshot(tmp_path) == before
 
 
-def test_another_config_is_refused_with_the_difference(server, finished_run):
+def test_another_config_is_refused_with_the_difference(app, finished_run):
     before = snapshot(finished_run)
     # What may change is not what is wrong.
     arguments = ("--config.seed=3", "--config.num_iters=4")
-    answer = server(TABULAR, f"--workdir={finished_run}", *arguments)
+    answer = app(TABULAR, f"--workdir={finished_run}", *arguments)
     assert_refused(
         answer,
         f"workdir {finished_run} holds a run with another config \\(seed: 0 -> 3\\): give another "
@@ -301,19 +293,19 @@ def test_another_config_is_refused_with_the_difference(server, finished_run):
     ],
     ids=["checkpoint", "early_stop", "video"],
 )
-def test_a_mistake_in_a_callback_is_found_before_the_folder_is_touched(server, tmp_path, arguments):
+def test_a_mistake_in_a_callback_is_found_before_the_folder_is_touched(app, tmp_path, arguments):
     workdir = tmp_path / "run"
-    code, stdout, stderr, _ = server(*arguments, f"--workdir={workdir}")
+    code, stdout, stderr, _ = app(*arguments, f"--workdir={workdir}")
     assert (code, stdout) == (1, "")
     assert re.fullmatch(r"Error: .*\n", stderr), stderr
     assert not workdir.exists()
 
 
-def test_a_run_is_trained_for_longer(server, finished_run, tmp_path):
+def test_a_run_is_trained_for_longer(app, finished_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     argv = (TABULAR, "--config.num_iters=4", "--config.callbacks.scalars.every=4")
-    code, stdout, stderr, _ = server(*argv, f"--workdir={run}")
+    code, stdout, stderr, _ = app(*argv, f"--workdir={run}")
     assert code == 0, stderr
     assert (
         "The run goes on with other settings: callbacks.scalars.every: 2 -> 4; num_iters" in stderr
@@ -322,7 +314,7 @@ def test_a_run_is_trained_for_longer(server, finished_run, tmp_path):
     assert stdout.startswith("Done at iteration 4 ")
     # Once more, and there is nothing to do; the numbers are those of the last iteration.
     before = snapshot(run / "checkpoints"), (run / "metrics.jsonl").read_bytes()
-    code, again, stderr, compiled = server(*argv, f"--workdir={run}")
+    code, again, stderr, compiled = app(*argv, f"--workdir={run}")
     assert (code, int(compiled)) == (0, 0), stderr
     rewards = r"(Reward per step: player_1 -\d\.\d{3}, player_2 -\d\.\d{3}\. )"
     found = re.search(rewards, stdout)
@@ -330,12 +322,12 @@ def test_a_run_is_trained_for_longer(server, finished_run, tmp_path):
     assert (snapshot(run / "checkpoints"), (run / "metrics.jsonl").read_bytes()) == before
 
 
-def test_a_run_in_use_is_not_touched(server, finished_run, tmp_path):
+def test_a_run_in_use_is_not_touched(app, finished_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     lock = lock_run(run)
     before = snapshot(run)
-    answer = server(TABULAR, "--config.num_iters=4", f"--workdir={run}")
+    answer = app(TABULAR, "--config.num_iters=4", f"--workdir={run}")
     assert_refused(
         answer,
         rf"workdir {run} is in use: process {os.getpid()} on \S+, since \S+ trains in it; wait until "
@@ -345,15 +337,15 @@ def test_a_run_in_use_is_not_touched(server, finished_run, tmp_path):
     lock.release()
 
 
-def test_evaluating_without_a_checkpoint(server, finished_run, tmp_path):
+def test_evaluating_without_a_checkpoint(app, finished_run, tmp_path):
     (tmp_path / "run.json").write_bytes((finished_run / "run.json").read_bytes())
     before = snapshot(tmp_path)
-    answer = server("--mode=evaluate", f"--workdir={tmp_path}")
+    answer = app("--mode=evaluate", f"--workdir={tmp_path}")
     assert_refused(answer, f"there is no checkpoint in {tmp_path}: train there first")
     assert snapshot(tmp_path) == before
 
 
-def test_policies_that_cannot_be_loaded(server, finished_run, tmp_path, no_loop):
+def test_policies_that_cannot_be_loaded(app, finished_run, tmp_path, no_loop):
     policy = finished_run / "policies" / "agent1.msgpack"
     damaged = tmp_path / "damaged.msgpack"
     damaged.write_bytes(policy.read_bytes()[:-1])
@@ -369,14 +361,14 @@ def test_policies_that_cannot_be_loaded(server, finished_run, tmp_path, no_loop)
             config.agent1.path, config.agent1.learner.type = str(path), learner
             with pytest.raises(CheckpointError, match=f"^agent1.path: {message}$"):
                 build_trainer(config, None)
-    answer = server(TABULAR, f"--config.agent1.path={damaged}", f"--workdir={tmp_path}/run")
+    answer = app(TABULAR, f"--config.agent1.path={damaged}", f"--workdir={tmp_path}/run")
     assert_refused(answer, "agent1.path: policy .* is truncated: .*")
     assert not (tmp_path / "run").exists()
 
 
-def test_minibatches_that_do_not_divide(server, finished_run):
+def test_minibatches_that_do_not_divide(app, finished_run):
     before = snapshot(finished_run)
-    answer = server(
+    answer = app(
         f"{IPD}:ppo,quicktest", "--config.agent1.num_minibatches=7", f"--workdir={finished_run}"
     )
     assert_refused(answer, "num_minibatches is 7 in PPO and does not divide the 200 steps .*")
@@ -386,9 +378,9 @@ def test_minibatches_that_do_not_divide(server, finished_run):
 @pytest.mark.parametrize(
     "content", ["import sys\nsys.exit()", "import sys\n\n\ndef get_config():\n    sys.exit(0)"]
 )
-def test_a_config_that_ends_the_program(server, tmp_path, content):
+def test_a_config_that_ends_the_program(app, tmp_path, content):
     (tmp_path / "mine.py").write_text(content)
-    answer = server(f"--config={tmp_path}/mine.py")
+    answer = app(f"--config={tmp_path}/mine.py")
     assert_refused(
         answer, "config file '.*mine.py' fails in line [25] with SystemExit .*: correct it"
     )
@@ -427,7 +419,7 @@ def read_flags_of(*argv):
     return own.config
 
 
-def test_a_callback_that_does_not_compile(server, tmp_path):
+def test_a_callback_that_does_not_compile(app, tmp_path):
     # A module beside the configs is found, from wherever Pax is started.
     (tmp_path / "broken_module.py").write_text("class Mine(:")
     config = tmp_path / "configs" / "mine.py"
@@ -436,7 +428,7 @@ def test_a_callback_that_does_not_compile(server, tmp_path):
         "from pax.config.files import load_config\n"
         f"def get_config():\n  return load_config('{ROOT}/configs/ipd.py:tabular,quicktest')\n"
     )
-    answer = server(f"--config={config}", "--config.extra_callbacks=broken_module.Mine")
+    answer = app(f"--config={config}", "--config.extra_callbacks=broken_module.Mine")
     assert_refused(
         answer, "extra_callbacks\\[0\\] is 'broken_module.Mine', .*\\(SyntaxError: .*\\): give .*"
     )

@@ -3,8 +3,6 @@
 import csv
 import dataclasses
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -112,7 +110,7 @@ def test_policies_and_strategies_earn_what_the_closed_form_says(run, tmp_path, c
     assert "| agent1 | agent1 | other seeds |" in (tmp_path / "crossplay.md").read_text()
 
 
-def test_who_cannot_play_is_named_and_the_others_go_on(run, tmp_path):
+def test_who_cannot_play_is_named_and_the_others_go_on(app, run, tmp_path):
     whole = run / "policies" / "agent1_seed_0.msgpack"
     damaged, strange, other_shape = (tmp_path / f"{name}.msgpack" for name in "abc")
     data = bytearray(whole.read_bytes())
@@ -128,19 +126,13 @@ def test_who_cannot_play_is_named_and_the_others_go_on(run, tmp_path):
     empty = tmp_path / "empty"
     open_run(empty, load_config(CONFIG).to_dict(), CONFIG)
     named = [damaged, strange, other_shape, other_game, pennies, empty, tmp_path / "none", run]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "launch.crossplay", *map(str, named), f"--config={CONFIG}"),
-            *("--strategies=defekt", "--num_envs=4", "--num_steps=5"),
-            f"--workdir={tmp_path / 'out'}",
-        ],
+    done = app(
+        *(*map(str, named), f"--config={CONFIG}", f"--workdir={tmp_path / 'out'}"),
+        *("--strategies=defekt", "--num_envs=4", "--num_steps=5"),
+        module="launch.crossplay",
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
     )
-    assert done.returncode == 1
+    assert done.code == 1
     lines = done.stderr.splitlines()
     for what in (
         f"policy {damaged} is damaged: export it again",
@@ -162,15 +154,9 @@ def test_who_cannot_play_is_named_and_the_others_go_on(run, tmp_path):
     assert names == {f"tabular/agent1_seed_{seed}" for seed in POLICIES}
 
 
-def test_from_the_shell_a_whole_mistake_is_one_sentence(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.crossplay", "--strategies=all"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
+def test_from_the_shell_a_whole_mistake_is_one_sentence(app):
+    done = app("--strategies=all", module="launch.crossplay", cwd=ROOT)
+    assert (done.code, done.stdout) == (1, "")
     assert done.stderr == (
         "Error: no run tells which game to play: give --config=<file>:<variant>\n"
     )

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import pytest
 import yaml
@@ -196,18 +195,17 @@ def test_what_is_wrong_is_told(argv, arguments, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_from_the_shell(tmp_path):
+def test_from_the_shell(app, tmp_path):
     def run(*argv):
-        command = [sys.executable, "-m", "launch.k8s", *NAMED, *argv]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return app(*NAMED, *argv, module="launch.k8s", cwd=ROOT)
 
     out = tmp_path / "mine.yaml"
     done = run("--claim=results", f"--out={out}", "--", *ARGUMENTS)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     assert done.stdout == f"Written to {out}: kubectl apply -f {out}\n"
     check(yaml.safe_load(out.read_text()), SCHEMA["Job"])
     done = run("--", *ARGUMENTS, "--config.num_env=3")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "Error: num_env is no setting: the config has no 'num_env', did you"
     )

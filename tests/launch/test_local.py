@@ -67,10 +67,9 @@ def test_what_cannot_be_started(arguments, processes, devices, message):
         (["--num_processes=a", "--", "--config=configs/ipd.py:ppo"], 2, "flag --num_processes=a: "),
     ],
 )
-def test_a_dry_run_says_what_the_processes_would(argv, code, message):
-    command = [sys.executable, "-m", "launch.local", "--dry_run", *argv]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (code, "")
+def test_a_dry_run_says_what_the_processes_would(app, argv, code, message):
+    done = app("--dry_run", *argv, module="launch.local", cwd=ROOT)
+    assert (done.code, done.stdout) == (code, "")
     assert done.stderr.startswith(f"Error: {message}") and done.stderr.count("\n") == 1
 
 

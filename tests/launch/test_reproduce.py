@@ -3,8 +3,6 @@
 import csv
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -94,15 +92,9 @@ def test_a_folder_keeps_one_table(table, tmp_path):
         program.reproduce(["fake"], str(tmp_path), False)
 
 
-def test_from_the_shell_an_error_is_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.reproduce", "mofs"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
+def test_from_the_shell_an_error_is_one_sentence(app):
+    done = app("mofs", module="launch.reproduce", cwd=ROOT)
+    assert (done.code, done.stdout) == (1, "")
     assert done.stderr == "Error: there is no table 'mofs': did you mean mfos?\n"
 
 

@@ -6,8 +6,6 @@ import os
 import pathlib
 import re
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -159,14 +157,14 @@ def test_means_over_seeds_are_said_to_be_means(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(app, tmp_path_factory):
     """The folder of a run of two seeds, trained and evaluated from the shell."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     config = "--config=configs/ipd.py:ppo,quicktest"
     sizes = ["--config.num_seeds=2", "--config.callbacks.checkpoint.enabled=True"]
     for arguments in ([config, *sizes], ["--mode=evaluate"]):
-        command = [sys.executable, "-m", "pax.main", *arguments, f"--workdir={folder}"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        done = app(*arguments, f"--workdir={folder}", cwd=ROOT)
+        assert done.code == 0, done.stderr
     return folder
 
 
@@ -350,21 +348,20 @@ def test_nothing_is_lost(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.html", "run"]
 
 
-def test_from_the_shell(tmp_path):
+def test_from_the_shell(app, tmp_path):
     run = make_run(tmp_path / "run", [1.0])
 
     def call(*arguments):
-        command = [sys.executable, "-m", "launch.report", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return app(*map(str, arguments), module="launch.report", cwd=ROOT)
 
     done = call(run, tmp_path / "missing", f"--out={tmp_path / 'page.html'}")
-    assert done.returncode == 1
+    assert done.code == 1
     assert (
         done.stderr == f"Error: {tmp_path / 'missing'} does not exist: give the folder of a run\n"
     )
     assert done.stdout == f"Written to {tmp_path / 'page.html'}\n"
     done = call(run, "--uot=x")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.code == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("Error: Unknown command line flag 'uot'")
 
 

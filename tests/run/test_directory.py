@@ -4,8 +4,6 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -199,18 +197,15 @@ class Delete(Callback):
 """
 
 
-def test_a_record_that_is_deleted_while_the_run_goes_on_is_written_anew(tmp_path):
+def test_a_record_that_is_deleted_while_the_run_goes_on_is_written_anew(app, tmp_path):
     (tmp_path / "deleter.py").write_text(CALLBACK)
     command = [
-        *(sys.executable, "-m", "pax.main", "--config=configs/ipd.py:tabular,quicktest"),
+        f"--config={ROOT}/configs/ipd.py:tabular,quicktest",
         *("--config.num_iters=2", "--config.chunk=2", f"--workdir={tmp_path / 'run'}"),
         "--config.extra_callbacks=('deleter.Delete',)",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for _ in range(2):
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        done = app(*command, cwd=tmp_path)
+        assert done.code == 0, done.stderr
         assert "run.json in" in done.stderr or "Nothing was left to do" in done.stdout
         assert read_run(tmp_path / "run")["config"]["num_iters"] == 2
