@@ -9,6 +9,13 @@ import pytest
 from pax.run.interrupt import STOP_SIGNALS
 from tests.app_server import app_server
 
+# Programs of tests run for milliseconds: they are compiled with the least effort, which takes a third of the
+# time. Each process compiles on one core, as there is a process for each.
+XLA_FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs, for the next test, the other process, what tests start, and the next run.
@@ -19,12 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
         "jax_compilation_cache_dir": str(config.cache.mkdir("programs")),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        # The only such cache is of GPUs, and its path would be part of what names a program.
+        "jax_persistent_cache_enable_xla_caches": "none",
     }
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
-    # Each process compiles on one core, as there is a process for each.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
 
 
 @pytest.fixture(scope="session")

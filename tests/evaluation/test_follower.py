@@ -50,8 +50,6 @@ def start(tmp_path):
                 env={
                     **os.environ,
                     "PYTHONPATH": str(ROOT),
-                    "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                     **environment,
                 },
                 stdout=subprocess.PIPE,

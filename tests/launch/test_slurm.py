@@ -200,8 +200,6 @@ def test_a_preempted_run_saves_is_requeued_and_goes_on(cluster):
         "SLURM_NODEID": "0",
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
-        "JAX_COMPILATION_CACHE_DIR": str(cluster / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
     def start():

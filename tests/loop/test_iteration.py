@@ -26,6 +26,13 @@ T, E, K, O = 5, 4, 3, 2  # noqa: E741
 PAYOFF = np.array(((0.1, -0.2), (-0.7, 0.5), (0.3, -0.6), (-0.4, 0.8)), np.float32)
 SWAPPED = np.array((0, 2, 1, 3, 4))  # A state as the other player sees it.
 RATE = 0.05
+# How users' programs are compiled, where bits are compared; other tests compile with less effort.
+AS_USERS_DO = {
+    "xla_backend_optimization_level": 2,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_prefer_vector_width": 512,
+}
 
 
 class OptState(NamedTuple):
@@ -96,9 +103,9 @@ def make_loop(roles, samplers=(), probes=(), num_opps=O, num_outer_steps=K):
     )
 
 
-def run_one_by_one(loop, num_iters, seeds=(0,)):
+def run_one_by_one(loop, num_iters, seeds=(0,), compiler_options=None):
     """Returns the states before and after each iteration, and the metrics of the first seed."""
-    step = jax.jit(lambda state: loop.run(state, 1))
+    step = jax.jit(lambda state: loop.run(state, 1), compiler_options=compiler_options)
     states, metrics = [loop.init(keys(seeds))], []
     for _ in range(num_iters):
         state, on_device = step(states[-1])
@@ -387,12 +394,13 @@ def learning_loop():
 def six_iterations(learning_loop):
     """The start of two seeds, their state after six iterations, and the metrics of these."""
     start = jax.jit(learning_loop.init)(keys((0, 1)))
-    return start, *jax.jit(lambda state: learning_loop.run(state, 6))(start)
+    six = jax.jit(lambda state: learning_loop.run(state, 6), compiler_options=AS_USERS_DO)
+    return start, *six(start)
 
 
 def test_a_scan_of_six_equals_two_of_three_bit_for_bit(learning_loop, six_iterations):
     start, whole, metrics = six_iterations
-    three = jax.jit(lambda state: learning_loop.run(state, 3))
+    three = jax.jit(lambda state: learning_loop.run(state, 3), compiler_options=AS_USERS_DO)
 
     half, first = three(start)
     again, second = three(half)
@@ -561,7 +569,8 @@ def test_candidates_have_the_same_luck_and_co_players_of_their_own():
         Role("frozen", COIN, (0,), Reporting(3, policies)),
         Role("inner", COIN, (1,), learns_in_trial=True, reset_every=0),
     ]
-    states, metrics = run_one_by_one(make_loop(roles, samplers=[draw_stop]), 3)
+    loop = make_loop(roles, samplers=[draw_stop])
+    states, metrics = run_one_by_one(loop, 3, compiler_options=AS_USERS_DO)
 
     for reported in metrics:
         first, other, twin = reported["train/frozen/fitness"]

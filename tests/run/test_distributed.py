@@ -21,8 +21,6 @@ from pax.run import distributed
 from tests.run.files import TIMES
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Compiling takes a third of the time, and what is compared is not speed.
-FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.mark.parametrize(
@@ -99,14 +97,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def environment(folder):
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": FAST_TO_COMPILE,
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def finish(process, seconds=240):

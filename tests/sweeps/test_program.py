@@ -309,8 +309,6 @@ def start(config, num_runs, workdir, *argv):
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "JAX_COMPILATION_CACHE_DIR": str(config.parent / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
