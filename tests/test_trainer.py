@@ -26,6 +26,7 @@ from pax.errors import CheckpointError, ConfigError, TrainingError
 from pax.learners import Frozen, Gradient
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.types import TrainingState
+from tests.programs import sharing
 
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
@@ -101,7 +102,13 @@ def coin_trainer(*, num_iters=8, opponent="Random", **options):
         ENV, **{k: options.pop(k) for k in ("nan_at", "learning_rate") if k in options}
     )
     settings = {"num_envs": 4, "chunk": 2, **options}
-    return MetaTrainer(ENV, [coin, agent(opponent, 1)], num_iters=num_iters, **settings)
+    trainer = MetaTrainer(ENV, [coin, agent(opponent, 1)], num_iters=num_iters, **settings)
+    if any(
+        type(callback).probe is not Callback.probe for callback in settings.get("callbacks", ())
+    ):
+        return trainer
+    sizes = {k: v for k, v in settings.items() if k not in ("callbacks", "workdir")}
+    return sharing(trainer, opponent, repr(coin), *sorted(sizes.items()))
 
 
 def as_numpy(tree):
@@ -178,7 +185,7 @@ def learning_trainer(workdir, *callbacks):
         tabular,
         Role("inner", Coin.for_env(ENV, 1), (1,), learns_in_trial=True, reset_every=0),
     ]
-    return MetaTrainer(
+    trainer = MetaTrainer(
         ENV,
         roles,
         num_envs=4,
@@ -198,6 +205,7 @@ def learning_trainer(workdir, *callbacks):
         ],
         workdir=workdir,
     )
+    return sharing(trainer, "learning")
 
 
 @pytest.fixture(scope="module")
@@ -396,7 +404,8 @@ def test_each_size_of_chunk_is_compiled_once():
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger = logging.getLogger("jax")
-    trainer = coin_trainer(num_iters=10, chunk=4)
+    # Sizes of its own, so that nothing is compiled already.
+    trainer = coin_trainer(num_iters=10, chunk=4, num_envs=3)
     logger.addHandler(handler)
     try:
         with jax.log_compiles():

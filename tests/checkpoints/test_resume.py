@@ -23,6 +23,7 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.roles import Role
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
+from tests.programs import sharing
 from tests.run.files import events, policies, rows
 
 pytestmark = pytest.mark.usefixtures("signals_received")
@@ -48,7 +49,7 @@ class Signal(Callback):
 
 def make_trainer(workdir, *more, num_iters=14, patience=5, every=4):
     learner = AGENTS["Tabular"].for_env(ENV, 0, num_epochs=1, num_minibatches=2)
-    return MetaTrainer(
+    trainer = MetaTrainer(
         ENV,
         [learner, AGENTS["TitForTat"].for_env(ENV, 1)],
         num_envs=4,
@@ -66,6 +67,7 @@ def make_trainer(workdir, *more, num_iters=14, patience=5, every=4):
         ],
         workdir=workdir,
     )
+    return sharing(trainer, "test_resume")
 
 
 def assert_same(workdir, other):
