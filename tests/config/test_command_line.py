@@ -77,11 +77,13 @@ def start(arguments, cwd):
         for name in PROGRAMS
     ],
 )
-def test_help_shows_text_and_flags_from_any_folder(name, tmp_path):
+def test_help_shows_text_and_flags_from_any_folder(name, app, tmp_path):
     flag, text = PROGRAMS[name]
-    for argument in ("--help", "--helpfull"):
-        told = start(["-m", name, argument], tmp_path)
-        assert told.returncode == 0 and told.stderr == ""
+    typed = start(["-m", name, "--help"], tmp_path)
+    assert (typed.returncode, typed.stderr) == (0, "")
+    full = app("--helpfull", module=name, cwd=tmp_path)
+    assert (full.code, full.stderr) == (0, "")
+    for told in (typed, full):
         assert told.stdout.startswith(text) or f"\n{text}\n" in told.stdout
         assert f"--{flag}:" in told.stdout or f"--[no]{flag}:" in told.stdout
 

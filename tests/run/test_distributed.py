@@ -138,7 +138,7 @@ def assert_close(found, expected):
 def test_two_processes_of_four_devices_are_one_of_eight(tmp_path, environment, both_ways):
     folder = tmp_path
     variant = [
-        f"--config={ROOT}/configs/ipd.py:ppo,quicktest",
+        f"--config={ROOT}/configs/ipd.py:tabular,quicktest",
         # A gradient learner against opponents everywhere: every update needs all devices.
         "--config.num_opps=8",
         "--config.num_iters=4",
@@ -220,7 +220,7 @@ def test_one_of_two_processes_is_killed_then_both_resume_then_one_is_asked_to_st
             start(
                 "pax.main",
                 f"--distributed=127.0.0.1:{port},2,{index}",
-                f"--config={ROOT}/configs/ipd.py:ppo,quicktest",
+                f"--config={ROOT}/configs/ipd.py:tabular,quicktest",
                 "--config.num_iters=1000000",
                 "--config.num_seeds=2",
                 "--config.callbacks.evaluation.enabled=False",
