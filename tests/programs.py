@@ -1,8 +1,16 @@
-"""Trainers of tests that share compiled programs: tracing one takes longer than running it."""
+"""How tests compile programs, and trainers that share them: tracing one takes longer than running it."""
 
 from collections.abc import Hashable
 
 from pax import MetaTrainer
+
+AS_USERS_DO = {
+    "xla_backend_optimization_level": 2,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_prefer_vector_width": 512,
+}
+"""Options of the compiler for what depends on rounding: other programs are compiled with less effort."""
 
 _FIRST: dict[Hashable, MetaTrainer] = {}
 

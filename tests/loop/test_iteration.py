@@ -20,19 +20,13 @@ from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.tasks import compose
 from pax.types import MemoryState, Sample, Task, TrainingState, Trial
+from tests.programs import AS_USERS_DO
 
 T, E, K, O = 5, 4, 3, 2  # noqa: E741
 # No two numbers are alike, so that no mix-up of rows or columns goes unnoticed.
 PAYOFF = np.array(((0.1, -0.2), (-0.7, 0.5), (0.3, -0.6), (-0.4, 0.8)), np.float32)
 SWAPPED = np.array((0, 2, 1, 3, 4))  # A state as the other player sees it.
 RATE = 0.05
-# How users' programs are compiled, where bits are compared; other tests compile with less effort.
-AS_USERS_DO = {
-    "xla_backend_optimization_level": 2,
-    "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_prefer_vector_width": 512,
-}
 
 
 class OptState(NamedTuple):
