@@ -48,6 +48,7 @@ class Game:
         self.step = jax.jit(self.env.step)
         self.scan = jax.jit(self._scan)
         self.scan_batch = jax.jit(jax.vmap(self._scan, (0, 0, 0, None)))
+        self.random_actions = jax.jit(self._random_actions, static_argnums=1)
 
     def _scan(self, keys, state, actions, params):
         """As many steps as there are keys; returns (state, (observations, rewards, done, info))."""
@@ -58,7 +59,7 @@ class Game:
 
         return jax.lax.scan(step, state, (keys, actions))
 
-    def random_actions(self, key, num_steps=STEPS):
+    def _random_actions(self, key, num_steps=STEPS):
         """One array `[num_steps, ...]` per player, uniform where the space is bounded."""
         return tuple(
             random_values(jax.random.fold_in(key, player), self.env.action_space(player), num_steps)
@@ -212,8 +213,8 @@ def test_parameters_may_differ_between_environments(plain_game):
     keys = jax.random.split(jax.random.key(7), NUM_ENVS)
     step_keys = jax.random.split(jax.random.key(8), (NUM_ENVS, STEPS))
     actions = stack([plain_game.random_actions(key) for key in keys])
-    starts = jax.vmap(plain_game.env.reset)(keys, params)
-    batch = jax.vmap(plain_game._scan)(step_keys, starts[1], actions, params)
+    starts = jax.jit(jax.vmap(plain_game.env.reset))(keys, params)
+    batch = jax.jit(jax.vmap(plain_game._scan))(step_keys, starts[1], actions, params)
     shared = plain_game.scan_batch(step_keys, starts[1], actions, plain_game.params)
     assert_same(batch, shared, plain_game.tolerance)
 
@@ -231,7 +232,7 @@ def test_six_steps_are_three_and_three(plain_game):
     middle, early = plain_game.scan(first[0], start, first[1], plain_game.params)
     end, late = plain_game.scan(second[0], middle, second[1], plain_game.params)
     assert_same(end, whole, plain_game.tolerance)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), early, late)
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), early, late)
     assert_same(joined, outputs, plain_game.tolerance)
 
 
@@ -252,16 +253,21 @@ def test_statistics_of_two_batches_add_up_to_those_of_both(game):
         step_keys = jax.random.split(key, (NUM_ENVS, STEPS))
         _, (later, _, _, infos) = game.scan_batch(step_keys, starts[1], actions, game.params)
         seen = jax.tree.map(
-            lambda first, rest: jnp.concatenate([first[:, None], rest[:, :-1]], axis=1),
+            lambda first, rest: np.concatenate(
+                [np.asarray(first)[:, None], np.asarray(rest)[:, :-1]], axis=1
+            ),
             starts[0],
             later,
         )
-        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, actions, infos))
+        return jax.tree.map(
+            lambda leaf: np.swapaxes(np.asarray(leaf), 0, 1), (seen, actions, infos)
+        )
 
     batches = [episodes(jax.random.key(seed)) for seed in (12, 13)]
-    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *batches)
-    parts = [game.env.episode_statistics(*batch) for batch in batches]
-    assert_same(jax.tree.map(jnp.add, *parts), game.env.episode_statistics(*both))
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *batches)
+    statistics = jax.jit(game.env.episode_statistics)
+    parts = [statistics(*batch) for batch in batches]
+    assert_same(jax.tree.map(np.add, *parts), statistics(*both))
     metrics = game.env.statistics_metrics(parts[0])
     for name, value in metrics.items():
         assert isinstance(name, str)
