@@ -4,17 +4,23 @@ import os
 import signal
 
 import jax
+import jaxlib.version
 import pytest
 
 from pax.run.interrupt import STOP_SIGNALS
 from tests.app_server import app_server
 
-# Programs of tests run for milliseconds: they are compiled with the least effort, which takes a third of the
-# time. Each process compiles on one core, as there is a process for each.
-XLA_FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+# Each process compiles on one core, as there is a process for each.
+XLA_FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
+# Programs of quick tests run for milliseconds: they are compiled with the least effort, in a third of the time.
+# What XLA does not know ends the process, and these are flags of one version.
+if jaxlib.version.__version__.startswith("0.10."):
+    XLA_FLAGS_OF_QUICK_TESTS = (
+        f"{XLA_FLAGS} --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        "--xla_cpu_use_fusion_emitters=false"
+    )
+else:
+    XLA_FLAGS_OF_QUICK_TESTS = XLA_FLAGS
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
-    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
+    is_quick = config.option.markexpr == "not slow"
+    os.environ.setdefault("XLA_FLAGS", XLA_FLAGS_OF_QUICK_TESTS if is_quick else XLA_FLAGS)
 
 
 @pytest.fixture(scope="session")
