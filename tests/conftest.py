@@ -12,8 +12,8 @@ from tests.app_server import app_server
 
 # Each process compiles on one core, as there is a process for each.
 XLA_FLAGS = "--xla_cpu_parallel_codegen_split_count=1"
-# Programs of quick tests run for milliseconds: they are compiled with the least effort, in a third of the time.
-# What XLA does not know ends the process, and these are flags of one version.
+# Programs of quick tests run for milliseconds: compiled with the least effort, they take a third of the time.
+# A flag that XLA does not know ends the process, and these are flags of one version.
 if jaxlib.version.__version__.startswith("0.10."):
     XLA_FLAGS_OF_QUICK_TESTS = (
         f"{XLA_FLAGS} --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
