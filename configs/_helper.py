@@ -2,7 +2,7 @@
 
 A game's own file says what the players and the sizes of its runs are (`Experiment`). Its variants are
 `<learner>[,opponent=...]`, who learn from one iteration to the next, and `<shaper>[,opponent=...]`, who play
-whole trials, in which their opponents learn. `TRIAL_OPTIONS` and `TASKS` are options of every shaper.
+whole trials, in which their opponents learn. `TRIAL_OPTIONS` and `TASK_OPTIONS` are options of every shaper.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHAPERS = {
     "marl2": "Shaper by PPO across trials",
 }
 # What is drawn per opponent and trial. Each is an option of a shaper, and by itself a variant, of `shaper`.
-TASKS: Mapping[str, Settings] = {
+TASK_OPTIONS: Mapping[str, Settings] = {
     "hardstop": {"type": "hard_stop"},
     "mixed_lr": {"type": "mixed_learning_rate"},
 }
@@ -42,6 +42,7 @@ PAYOFF_TASKS: Mapping[str, Settings] = {
 }
 # Other ways to train (who else plays, and for how long), and to be judged, beside playing on as trained.
 TRIAL_OPTIONS = ("shuffled", "self_play", "persistent", "eval_hard_stop", "eval_blinded")
+# Of all these, what needs opponents who learn in a trial, and what needs players who observe and act alike.
 ABOUT_LEARNERS = ("hardstop", "mixed_lr", "persistent", "eval_hard_stop")
 ABOUT_EQUALS = ("shuffled", "self_play")
 CONTEXTS = ("none", "avg", "att")
@@ -102,7 +103,7 @@ class Experiment:
     mixed_lr: Settings = dataclasses.field(default_factory=dict)
     """The range of the learning rates of the task `mixed_lr`, `low` and `high`."""
     tasks: Mapping[str, Settings] = dataclasses.field(default_factory=dict)
-    """What trials of this game draw, besides `TASKS`."""
+    """What trials of this game draw, besides `TASK_OPTIONS`."""
     trials: Settings = dataclasses.field(default_factory=dict)
     """Sizes of a run of shapers."""
     small: Settings = dataclasses.field(default_factory=dict)
@@ -192,7 +193,7 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
         ConfigError: that tells what there is, if the argument says something else.
     """
     own = experiment
-    tasks = {**TASKS, **own.tasks} if own.shapers else {}
+    tasks = {**TASK_OPTIONS, **own.tasks} if own.shapers else {}
     variant, *rest = argument.split(",")
     shapes = variant in {**own.shapers, **tasks}
     opponents = (
@@ -383,7 +384,8 @@ def _resize(config: ConfigDict, sizes: Settings, at_most: bool = False) -> None:
 DISCOUNT = 0.995
 # Discounted sums over hundreds of steps become numbers that a network of this size learns quickly.
 REWARD_SCALE = 0.05
-# Sequences of several episodes learn nearly as much as those of a long trial, and side by side.
+# A long trial is cut into sequences of this many episodes: they teach nearly as much, and are processed side
+# by side.
 EPISODES = 5
 # Steps up to which a sequence is the whole trial.
 SHORT_TRIAL = 1000

@@ -56,10 +56,10 @@ OPTIONS = {"absolute": None, "cnn": None, "one_coin": None}
 PPO = {"learning_rate": 0.005, "entropy_coeff": 0.02, "num_epochs": 2, "num_minibatches": 8}
 PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
 # Players that take each other's advantages into account play the published game of 50 steps.
-# LOQA counts steps by how unlikely the other's action was, seldom more than a tenth.
+# LOQA weights a step by one minus the probability of the other's action, which is seldom above .1.
 ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
 ALIGNED = {"hidden_size": 32, "discount": 0.96, "entropy_coeff": 0.1}
-# Longer estimates make them cooperate with everybody, defectors as well.
+# With a larger gae_lambda they cooperate with everybody, defectors as well.
 ALIGNED |= {"gae_lambda": 0.5}
 
 

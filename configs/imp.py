@@ -61,4 +61,4 @@ VARIANTS = helper.describe(
 
 
 def get_config(argument: str = "ppo"):
-    return matrix_game(argument, "imp", STRATEGIES)
+    return matrix_game(argument, "imp", STRATEGIES, evaluate_against=("tit_for_tat", "tails"))

@@ -106,11 +106,19 @@ QUICK_TRIALS |= {"popsize": 8} | helper.every(scalars=1, evaluation=1, checkpoin
 
 
 def get_config(argument: str = "ppo"):
-    return matrix_game(argument, "ipd", STRATEGIES)
+    return matrix_game(argument, "ipd", STRATEGIES, evaluate_against=("tit_for_tat", "defect"))
 
 
-def matrix_game(argument: str, payoff: str, strategies):
-    """Returns a variant of the game with this payoff: all games of two players and two actions are alike."""
+def matrix_game(argument: str, payoff: str, strategies, evaluate_against):
+    """Returns a variant of a game of two players and two actions.
+
+    Args:
+        argument: what follows the colon on the command line.
+        payoff: the game, one of `PAYOFFS`.
+        strategies: agents that never learn, by the name they have in this game; learners play the first one
+            if no opponent is named.
+        evaluate_against: those of them that learners are evaluated against.
+    """
     # The earlier name of this option.
     argument = argument.replace(",look_ahead=", ",look_ahead_steps=")
     variant, *rest = argument.split(",")
@@ -130,8 +138,8 @@ def matrix_game(argument: str, payoff: str, strategies):
         learners={**LEARNERS, "lola_dice": lola},
         sizes=SIZES.get(variant, {}),
         strategies=strategies,
-        opponent="self" if "learner" in LEARNERS.get(variant, ()) else "tit_for_tat",
-        evaluate_against=[n for n in strategies if n in ("tit_for_tat", "defect", "tails")],
+        opponent="self" if "learner" in LEARNERS.get(variant, ()) else next(iter(strategies)),
+        evaluate_against=evaluate_against,
         quick=QUICK_TRIALS if shapes else QUICK,
         shapers=helper.shapers({}, {}, EVOLUTION, {"learning_rate": 3e-3, "num_minibatches": 4}),
         co_players={

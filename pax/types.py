@@ -83,8 +83,8 @@ class Task:
     hyperparameters: dict[str, dict[str, jax.Array]] = struct.field(default_factory=dict)
     """Optimiser hyper-parameters by role that replace the configured ones, such as `learning_rate`."""
     seats: jax.Array | None = None
-    """The seat of the game that whoever sits on each seat plays, a permutation `[num_players]`; None: its
-    own."""
+    """The player of the game that each seat plays in this trial, a permutation `[num_players]`; None: its
+    own. Observations and rewards go from players to seats, and actions back."""
     self_play: jax.Array | None = None
     """Whether roles take over their `self_play_seats`, bool; None: they do not."""
     blind: dict[str, jax.Array] = struct.field(default_factory=dict)
@@ -141,8 +141,8 @@ class RunState:
 class LineUp:
     """Who meets whom in an iteration: every role's state before its trials, by role.
 
-    A state has the axis C in front if every candidate meets another one, and then the axis O if every
-    opponent does.
+    In front, a state has the axis C if every candidate has one of its own, and then the axis O if every set
+    of opponents has one of its own.
     """
 
     states: dict[str, TrainingState]

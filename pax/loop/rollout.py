@@ -28,7 +28,7 @@ class Episode(NamedTuple):
     last_observations: dict[str, PyTree]
     """By role, `[B, ...]`."""
     last_memories: Memories
-    """By role, of all seats that it may play."""
+    """By role, of all seats that it may play; rows of seats that it takes over come last."""
     rewards: jax.Array
     """By player, summed over steps and environments, `[num_players]`."""
     statistics: PyTree
@@ -81,13 +81,14 @@ def rollout(
         task: what is played for, and who sits where.
     """
     reset_key, step_key, act_key = jax.random.split(key, 3)
-    # Functions of their own in the program: a game is the largest part of it, and transformed once then,
-    # instead of whenever a scan around it is.
+    # A nested jit keeps the game one function of the traced program, the largest part of which it is: what is
+    # mapped or differentiated around the scan transforms it once.
     reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
     env_draw, transition = env.split_step()
     env_step = jax.jit(jax.vmap(transition, in_axes=(0, 0, 0, None)))
     role_draws, acts = zip(*(role.agent.split_policy() for role in roles), strict=True)
     observations, env_state = reset(jax.random.split(reset_key, num_envs), task.env_params)
+    # What roles keep seeing where they are blind.
     first = reseat(task.seats, observations)
     inverse = None if task.seats is None else jnp.argsort(task.seats)
 
@@ -114,7 +115,7 @@ def rollout(
         outputs = (rollouts, seen, actions, outcome.rewards, info, env_state)
         return (reseat(task.seats, observations), next_state, memories), outputs
 
-    # All of it before the scan: what a step draws, it would draw in a loop of many small operations.
+    # All steps' draws at once: drawing one number takes nearly as many operations as drawing thousands.
     env_draw = jax.vmap(jax.vmap(env_draw, in_axes=(0, None)), in_axes=(0, None))
     step_keys = jax.random.split(step_key, (env.num_inner_steps, num_envs))
     act_keys = jax.random.split(act_key, (env.num_inner_steps, len(roles)))
@@ -229,11 +230,11 @@ def _remember(
     states: States,
     task: Task,
 ) -> MemoryState:
-    """Returns the memory after a step: in games that begin anew, what outlives the episode that is over."""
+    """Returns the memory after a step; where an episode ended within the rollout, what outlives it."""
     if not env.auto_resets:
         return memory
     over = outcome.info["terminated"] | outcome.info["truncated"]
-    forgotten = role.agent.reset_memory(memory, False, states[role.name])
+    forgotten = role.agent.reset_memory(memory, new_trial=False, state=states[role.name])
     return select_rows(jnp.tile(over, len(playable_seats(role, task))), forgotten, memory)
 
 

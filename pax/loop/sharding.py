@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -88,9 +90,8 @@ class Placement:
         """Returns where every part of the train state is: seeds and co-players that live on are spread."""
 
         def seeds_first(tree: PyTree) -> PyTree:
-            return jax.tree.map(
-                lambda leaf: self._sharding(AXIS if self.axis == "seeds" else None), tree
-            )
+            spread = self._sharding(AXIS if self.axis == "seeds" else None)
+            return jax.tree.map(lambda leaf: spread if leaf.ndim else self.whole, tree)
 
         def inner(tree: PyTree) -> PyTree:
             position = {"seeds": 0, "candidates": 1, "opponents": 2}.get(self.axis or "")
@@ -99,12 +100,7 @@ class Placement:
                 spec[position] = AXIS  # type: ignore[call-overload]
             return jax.tree.map(lambda leaf: self._sharding(*spec), tree)
 
-        return RunState(
-            step=self.whole,  # type: ignore[arg-type]
-            keys=seeds_first(shapes.keys),
-            learners=seeds_first(shapes.learners),
-            inner=inner(shapes.inner),
-        )
+        return dataclasses.replace(seeds_first(shapes), inner=inner(shapes.inner))
 
     @property
     def of_metrics(self) -> NamedSharding:

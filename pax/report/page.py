@@ -15,6 +15,7 @@ from pax.report.explanations import explanation
 from pax.report.html import estimate_cells, labelled, long_cell, plain, table, text
 from pax.report.pictures import pictures
 
+# Marks a page as a report, which may be replaced by a newer one, also if an earlier version wrote it.
 GENERATOR = "pax.launch.report"
 STYLE = pathlib.Path(__file__).with_name("report.css")
 SPEED = "env_steps_per_second"

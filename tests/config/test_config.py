@@ -255,7 +255,7 @@ def matrix_game_options(strategies):
     yield from (f"shaper,strategy={strategy}" for strategy in helper.STRATEGIES)
     yield from (f"shaper,{task}" for task in helper.PAYOFF_TASKS)
     yield f"marl2,{','.join(helper.TRIAL_OPTIONS)}"
-    yield f"shaper,{','.join((*helper.TASKS, *helper.PAYOFF_TASKS))},context=att,small"
+    yield f"shaper,{','.join((*helper.TASK_OPTIONS, *helper.PAYOFF_TASKS))},context=att,small"
 
 
 @pytest.mark.parametrize("game", ["ipd", "imp"])
@@ -285,7 +285,7 @@ def test_every_option_of_other_games_builds(game):
 
 
 GAMES = [path.stem for path in CONFIGS if path.stem != "sarl"]
-ALIKE = (*helper.TASKS, *helper.TRIAL_OPTIONS)
+ALIKE = (*helper.TASK_OPTIONS, *helper.TRIAL_OPTIONS)
 
 
 @pytest.mark.parametrize("game", GAMES)
