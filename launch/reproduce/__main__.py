@@ -74,6 +74,8 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
         for index, cell in enumerate(table.cells):
             results.append(measure(cell, folder))
             line.count(index + 1, len(table.cells))
+        if quick:
+            print("A small part of the work (--quick): these numbers are not those of the table.\n")
         print(to_markdown(table, results))
         write_csv(table, results, folder / f"{name}.csv")
         plot_table(table, results, folder / f"{name}.png")
