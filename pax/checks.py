@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pax.errors import ConfigError
+from pax.errors import ConfigError, nearest
 
 MAX_INT = 2**31 - 1
 """The largest number that arrays of int32 hold: of sizes, counters and seeds."""
@@ -149,6 +149,10 @@ def check_name(what: str, name: Any) -> None:
         )
 
 
+MANY = 12
+"""Choices above which a message names the one that may have been meant, if there is one."""
+
+
 def check_choice(name: str, value: Any, known: Iterable[Any], where: str = "") -> None:
     """Raises ConfigError unless a value is one of those that are known."""
     known = tuple(known)
@@ -156,6 +160,8 @@ def check_choice(name: str, value: Any, known: Iterable[Any], where: str = "") -
         told = f"{name} is {short(value)}{f' in {where}' if where else ''}"
         choices = ", ".join(map(str, known))
         remedy = f"choose one of {choices}" if known else "there is none to choose from"
+        if len(known) > MANY:
+            remedy = nearest(value, map(str, known))
         raise ConfigError(f"{told}: {remedy}")
 
 

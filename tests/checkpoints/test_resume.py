@@ -440,7 +440,7 @@ def test_nothing_is_written_before_callbacks_have_checked_their_settings(tmp_pat
     trainer = make_trainer(
         tmp_path / "run", EarlyStop("train/reward_per_timestp", threshold=0.0, every=2)
     )
-    with pytest.raises(ConfigError, match="which no metric is called"):
+    with pytest.raises(ConfigError, match="did you mean train.reward_per_timestep.player"):
         trainer.fit()
     assert not (tmp_path / "run").exists()
 
