@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -41,7 +40,8 @@ class PPO(ActorCritic):
     """PPO with a clipped ratio and a clipped value loss (Schulman et al. 2017, arxiv.org/abs/1707.06347).
 
     total = L_policy + value_coeff L_value - entropy_coeff H, where with ratio = pi / pi_behaviour
-    L_policy = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A), A standardised within the minibatch, and
+    L_policy = -mean min(ratio A, clip(ratio, 1 - eps, 1 + eps) A), A standardised within the minibatch unless
+    `standardise_advantages` says otherwise, and
     L_value = mean max((target - V)^2, (target - V_b - clip(V - V_b, -eps, eps))^2).
 
     A recurrent network learns by back-propagation through time, truncated to `sequence_length` steps, from
@@ -60,6 +60,8 @@ class PPO(ActorCritic):
     entropy_coeff_horizon: int = 0
     """Environment steps of this agent over which the entropy coefficient moves linearly from `entropy_coeff`
     to `entropy_coeff_end`; 0 keeps the first."""
+    standardise_advantages: bool = True
+    """Whether advantages are centred and divided by their standard deviation, minibatch by minibatch."""
     num_epochs: int = 4
     num_minibatches: int = 10
     sequence_length: int = 10
@@ -158,9 +160,9 @@ class PPO(ActorCritic):
         state: TrainingState,
         memory: MemoryState,
         key: jax.Array,
-        shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
+        advantages: tuple[jax.Array, jax.Array] | None = None,
     ) -> tuple[TrainingState, MemoryState, Metrics]:
-        """Runs one round of PPO; `shape_advantages` changes the advantages `[T, B]` of the policy."""
+        """Runs one round of PPO, on other advantages and targets `[T, B]` than its own if they are given."""
         if self.groups_environments and rollout.rewards.ndim == 2:
             rollout = jax.tree.map(lambda leaf: leaf[:, None], rollout)
             last_observations, memory_before = jax.tree.map(
@@ -168,7 +170,7 @@ class PPO(ActorCritic):
             )
         else:
             memory_before = memory
-        batch = self._prepare(rollout, last_observations, state, memory_before, shape_advantages)
+        batch = self._prepare(rollout, last_observations, state, memory_before, advantages)
         entropy_coeff = self._entropy_coeff(state.updates, rollout.rewards.size)
         size = batch.actions.shape[0]
         shape = (self.num_minibatches, size // self.num_minibatches)
@@ -214,7 +216,8 @@ class PPO(ActorCritic):
         new_log_probs = distribution.log_prob(actions)
         log_ratio = new_log_probs - log_probs
         ratio = jnp.exp(log_ratio)
-        advantages = standardise(advantages, jnp.abs(targets).mean() + jnp.abs(values_b).mean())
+        if self.standardise_advantages:
+            advantages = standardise(advantages, jnp.abs(targets).mean() + jnp.abs(values_b).mean())
         clipped = jnp.clip(ratio, 1.0 - self.clip_epsilon, 1.0 + self.clip_epsilon)
         loss_policy = -jnp.minimum(ratio * advantages, clipped * advantages).mean()
 
@@ -267,12 +270,12 @@ class PPO(ActorCritic):
         last_observations: PyTree,
         state: TrainingState,
         memory: MemoryState,
-        shape_advantages: Callable[[jax.Array], jax.Array] | None = None,
+        advantages: tuple[jax.Array, jax.Array] | None = None,
     ) -> Sequences:
         """Returns the rollout `[T, B]` cut into sequences `[T / L * B, L]`, with advantages and targets."""
-        advantages, targets = self.advantages(rollout, last_observations, state, memory)
-        if shape_advantages is not None:
-            advantages = shape_advantages(advantages)
+        if advantages is None:
+            advantages = self.advantages(rollout, last_observations, state, memory)
+        found, targets = advantages
 
         def cut(leaf: jax.Array) -> jax.Array:
             steps, envs = leaf.shape[:2]
@@ -286,7 +289,7 @@ class PPO(ActorCritic):
             dones=cut(rollout.dones),
             log_probs=cut(rollout.log_probs),
             values=cut(rollout.values),
-            advantages=cut(advantages),
+            advantages=cut(found),
             targets=cut(targets),
             hidden=cut(rollout.hiddens)[:, 0],
         )

@@ -1,6 +1,7 @@
 """Learners: what improves a role across trials."""
 
 from pax.learners.advantage_alignment import LOQA, AdvantageAlignment
+from pax.learners.coala import COALA
 from pax.learners.evolution import Evolution
 from pax.learners.frozen import Frozen
 from pax.learners.gradient import Gradient
@@ -8,6 +9,7 @@ from pax.learners.learner import Experience, Learner
 from pax.learners.lola_dice import LOLADiCE
 
 __all__ = [
+    "COALA",
     "LEARNERS",
     "LOQA",
     "AdvantageAlignment",
@@ -21,6 +23,7 @@ __all__ = [
 LEARNERS: dict[str, type[Learner]] = {
     "gradient": Gradient,
     "evolution": Evolution,
+    "coala": COALA,
     "lola_dice": LOLADiCE,
     "advantage_alignment": AdvantageAlignment,
     "loqa": LOQA,

@@ -87,8 +87,9 @@ class AdvantageAlignment(Gradient):
                 shaped.append(total)
             return by_row(jnp.stack(shaped, axis=-1), rollout)
 
+        advantages, targets = self.agent.advantages(rollout, last_observations, state, memory)
         state, _, metrics = self.agent.update(
-            rollout, last_observations, state, memory, experience.key, shape_advantages=shape
+            rollout, last_observations, state, memory, experience.key, (shape(advantages), targets)
         )
         return state, metrics
 

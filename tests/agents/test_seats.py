@@ -119,9 +119,9 @@ def test_rows_of_the_loop_are_paired_as_they_played():
 class Shows(Tabular):
     """Learns nothing, and tells which advantages it was to learn from."""
 
-    def update(self, rollout, last_observations, state, memory, key, shape_advantages=None):
-        advantages, _ = self.advantages(rollout, last_observations, state, memory)
-        return state, memory, {"before": advantages, "after": shape_advantages(advantages)}
+    def update(self, rollout, last_observations, state, memory, key, advantages=None):
+        before, _ = self.advantages(rollout, last_observations, state, memory)
+        return state, memory, {"before": before, "after": advantages[0]}
 
 
 @pytest.mark.parametrize("cls", (AdvantageAlignment, LOQA))

@@ -1,0 +1,170 @@
+"""COALA-PG against a derivative by enumeration, and against the recursion of the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax import Role
+from pax.agents import Agent, Tabular
+from pax.envs import IteratedMatrixGame
+from pax.errors import ConfigError
+from pax.learners import COALA
+from pax.learners.coala import learning_aware
+from pax.loop.counts import Counts
+from pax.loop.iteration import Loop
+from pax.tasks import compose
+from pax.types import TrainingState
+
+B, K, RATE = 2, 2, 4.0
+PAYOFF = np.array([[1.0, -1.0], [2.0, 0.0]])
+"""What a player gets for its own action (row) and the other's; 0 is C."""
+
+
+@dataclasses.dataclass
+class Reinforced(Agent):
+    """One logit of cooperating, moved by what paid off in all environments."""
+
+    learns = True
+    rate: float = RATE
+
+    def init(self, key):
+        return TrainingState(jnp.float32(0.3), (), jnp.int32(0))
+
+    def policy(self, state, observations, memory, key):
+        cooperates = jax.random.bernoulli(key, jax.nn.sigmoid(state.params), observations.shape)
+        return 1 - cooperates.astype(jnp.int32), memory
+
+    def update(self, rollout, last_observations, state, memory, key):
+        # As if C paid what the other's cooperation adds: it answers cooperation with cooperation.
+        seen = rollout.rewards.mean()
+        return dataclasses.replace(state, params=state.params + self.rate * seen), memory, {}
+
+
+def exact_gradient(logit, rate):
+    """d/d logit of the mean reward per step, by all that can happen in two environments and episodes."""
+
+    def value(logit):
+        chance = jax.nn.sigmoid(logit)
+        total = 0.0
+        for actions in itertools.product(*[range(2)] * 8):
+            own, other = np.reshape(actions, (2, K, B))
+            theta, probability = jnp.float32(0.3), 1.0
+            rewards = PAYOFF[own, other]
+            for k in range(K):
+                cooperating = jax.nn.sigmoid(theta)
+                for b in range(B):
+                    probability *= chance if own[k, b] == 0 else 1 - chance
+                    probability *= cooperating if other[k, b] == 0 else 1 - cooperating
+                theta = theta + rate * PAYOFF[other[k], own[k]].mean()
+            total += probability * rewards.mean()
+        return total
+
+    return float(jax.grad(value)(jnp.float32(logit)))
+
+
+def estimates(form, rate, num_opps=2000, repeats=40, logit=-0.4):
+    """Derivatives of the mean reward per step that one update estimates, `[repeats]`."""
+    env = IteratedMatrixGame(num_inner_steps=1)
+    params = env.make_params(payoff=((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0)))
+    agent = Tabular.for_env(
+        env, 0, learning_rate=1.0, optimizer="sgd", max_gradient_norm=1e9, num_epochs=1,
+        num_minibatches=1, discount=1.0, gae_lambda=1.0, entropy_coeff=0.0, value_coeff=0.0,
+        standardise_advantages=False,
+    )  # fmt: skip
+    learner = COALA(agent, form=form)
+    roles = [
+        Role("meta", agent, (0,), learner=learner),
+        Role("naive", Reinforced.for_env(env, 1, rate=rate), (1,), learns_in_trial=True),
+    ]
+    counts = Counts(num_envs=B, num_opps=num_opps, num_outer_steps=K)
+    loop = Loop(env, roles, compose(params, ()), counts)
+
+    def once(key):
+        # The value 0.7 of every state is a baseline as good as any: it is far from the truth.
+        table = jnp.zeros((5, 3)).at[:, 0].set(logit).at[:, 2].set(0.7)
+        start = dataclasses.replace(agent.init(key), params={"table": table})
+        state = loop.init(key[None])
+        learners = {"meta": jax.tree.map(lambda leaf: leaf[None], start)}
+        after, _ = loop.run(dataclasses.replace(state, learners=learners), 1)
+        # A softmax over (logit, 0): one step down the loss at rate 1 is the derivative.
+        return (after.learners["meta"].params["table"][0] - table)[:, 0].sum()
+
+    return np.asarray(jax.lax.map(once, jax.random.split(jax.random.key(1), repeats)))
+
+
+def deviation(form, rate, **sizes):
+    """How many standard errors the estimate is away from the exact derivative."""
+    found = estimates(form, rate, **sizes)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    return abs(found.mean() - exact_gradient(-0.4, rate)) / error
+
+
+def test_of_the_forms_only_coala_estimates_the_exact_derivative_against_a_learner():
+    assert deviation("coala", RATE) < 3
+    assert deviation("mfos", RATE) > 6
+    assert deviation("batch_unaware", RATE) > 6
+
+
+def test_against_a_frozen_co_player_coala_and_the_batch_unaware_form_are_right():
+    assert deviation("coala", 0.0) < 3
+    assert deviation("batch_unaware", 0.0) < 3
+
+
+def recursion(deltas, weight, divided, decay):
+    """The advantages of the paper times B, by its backward recursion over steps; deltas `[K, T, B]`."""
+    num_episodes, num_steps, num_envs = deltas.shape
+    own = np.zeros(num_envs)
+    undivided = np.zeros(num_envs)
+    found = np.zeros_like(deltas)
+    for k in reversed(range(num_episodes)):
+        # On entering an earlier episode, everybody's takes the place of the own.
+        own = np.full(num_envs, undivided.mean())
+        for t in reversed(range(num_steps)):
+            own = (deltas[k, t] / num_envs if divided else deltas[k, t]) + decay * own
+            undivided = deltas[k, t] + decay * undivided
+            found[k, t] = own
+    return found * (num_envs if divided else weight)
+
+
+@pytest.mark.parametrize(("form", "divided"), [("coala", True), ("mfos", False)])
+def test_advantages_are_those_of_the_papers_recursion(form, divided):
+    decay = 0.9
+    deltas = np.random.default_rng(0).normal(size=(4, 3, 5))
+    plain, following = np.zeros_like(deltas), np.zeros(5)
+    for k, t in reversed(list(np.ndindex(4, 3))):
+        plain[k, t] = following = deltas[k, t] + decay * following
+    expected = recursion(deltas, 1, divided, decay)
+    found = learning_aware(jnp.array(plain)[:, :, None], 5 if divided else 1, decay)[:, :, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_all_forms_are_one_with_a_single_environment():
+    plain = jax.random.normal(jax.random.key(0), (3, 4, 2, 1))
+    for weight in (1, None):
+        np.testing.assert_allclose(learning_aware(plain, weight, 0.9), plain, rtol=1e-6)
+
+
+def test_what_is_learned_later_counts_by_everybodys_rewards():
+    """One reward in the second episode of one environment of four, none else; no discount."""
+    plain = np.zeros((2, 3, 1, 4))
+    plain[0, :, 0, 2] = plain[1, 0, 0, 2] = 1.0
+    found = np.asarray(learning_aware(jnp.array(plain), 4, 1.0))
+    # Every step of the first episode, of each environment, may have taught it.
+    np.testing.assert_allclose(found[0], np.ones((3, 1, 4)))
+    np.testing.assert_allclose(found[1], plain[1])
+
+
+def test_coala_wants_an_agent_that_learns_by_ppo():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    with pytest.raises(ConfigError, match="Reinforced does not learn by PPO"):
+        COALA(Reinforced.for_env(env))
+    with pytest.raises(ConfigError, match="form"):
+        COALA(Tabular.for_env(env), form="koala")
+    with pytest.raises(ConfigError, match="td_lambda"):
+        COALA(Tabular.for_env(env), td_lambda=1.5)
