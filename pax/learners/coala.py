@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 
 from pax.agents.agent import Agent
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.ppo import PPO
-from pax.checks import SHARE, check_choice, check_number
+from pax.checks import COUNT, SHARE, check_choice, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import Experience
-from pax.types import Metrics, TrainingState
+from pax.types import Metrics, TrainingState, Trial, take
 
 if TYPE_CHECKING:
     pass
+
+if TYPE_CHECKING:
+    from pax.roles import Role
 
 Form = Literal["coala", "mfos", "batch_unaware"]
 
@@ -52,6 +57,7 @@ class COALA(Gradient):
         agent: Agent,
         form: Form = "coala",
         td_lambda: float = 1.0,
+        num_agents: int = 1,
         initial: TrainingState | None = None,
     ):
         """Teaches an agent that learns by PPO and remembers the trial.
@@ -60,6 +66,8 @@ class COALA(Gradient):
             agent: who acts; of its settings count `discount`, `gae_lambda` and `reward_scale` as in PPO.
             form: of the estimator: `coala`, `mfos` or `batch_unaware`.
             td_lambda: of the targets of the value function, as `gae_lambda` is of the advantages.
+            num_agents: agents that learn side by side, each from O trials of its own: the candidates of the
+                loop. In mixed pools they also meet each other.
             initial: where to start, instead of fresh parameters.
 
         Raises:
@@ -74,27 +82,61 @@ class COALA(Gradient):
         name = type(self).__name__
         check_choice("form", form, get_args(Form), name)
         check_number("td_lambda", td_lambda, SHARE, name)
+        check_number("num_agents", num_agents, COUNT, name)
         self.form = form
         self.td_lambda = td_lambda
+        self.num_candidates = num_agents
+
+    def init(self, key: jax.Array) -> TrainingState:
+        """Returns the agents' states, `[C, ...]`."""
+        return jax.vmap(super().init)(jax.random.split(key, self.num_candidates))
+
+    def propose(self, state: TrainingState, key: jax.Array) -> tuple[TrainingState, TrainingState]:
+        del key
+        return state, state
+
+    def deploy(self, state: TrainingState) -> TrainingState:
+        return take(state, 0)
+
+    def exports(self, state: TrainingState) -> dict[str, TrainingState]:
+        if self.num_candidates == 1:
+            return super().exports(state)
+        return {f"_{index + 1}": take(state, index) for index in range(self.num_candidates)}
 
     def update(self, state: TrainingState, experience: Experience) -> tuple[TrainingState, Metrics]:
-        role, trial = experience.role, experience.trial
-        assert isinstance(self.agent, PPO)
-        agent = self.agent
+        if self.num_candidates == 1:
+            # Beside candidates of another role, each of them is one more set of opponents.
+            state, metrics = self._update(
+                take(state, 0), experience.trial, experience, experience.key
+            )
+            return jax.tree.map(lambda leaf: leaf[None], state), metrics
+
+        def update_one(state: TrainingState, trial: Trial, key: jax.Array) -> Any:
+            trial = jax.tree.map(lambda leaf: leaf[None], trial)
+            return self._update(state, trial, experience, key)
+
+        keys = jax.random.split(experience.key, self.num_candidates)
+        state, metrics = jax.vmap(update_one)(state, experience.trial, keys)
+        return state, {name: values.mean() for name, values in metrics.items()}
+
+    def _update(
+        self, state: TrainingState, trial: Trial, experience: Experience, key: jax.Array
+    ) -> tuple[TrainingState, Metrics]:
+        """Improves one agent by its trials `[C, O, ...]`."""
+        role, agent = experience.role, self.agent
+        assert isinstance(agent, PPO)
         rollout, last_observations, memory = join_trials(trial, role, agent)
         num_episodes = trial.rollouts[role].rewards.shape[2]
         rows = rollout.num_seats * rollout.num_envs
 
         def by_episode(values: jax.Array) -> jax.Array:
-            """`[K T, O B]`, or `[K T, O, B]`, as `[K, T, O, B]`."""
+            """Returns `[K T, O B]`, or `[K T, O, B]`, as `[K, T, O, B]`."""
             return values.reshape(num_episodes, -1, values[0].size // rows, rows)
 
-        rewards = agent.reward_scale * rollout.rewards
-
         def estimate(gae_lambda: float) -> tuple[jax.Array, jax.Array]:
-            # The end of the trial is one: whatever is last seen is worth nothing.
+            # Nothing follows the end of the trial.
             return generalised_advantage_estimation(
-                rewards,
+                agent.reward_scale * rollout.rewards,
                 rollout.values,
                 jnp.zeros_like(rollout.dones),
                 jnp.zeros_like(rollout.values[0]),
@@ -105,30 +147,65 @@ class COALA(Gradient):
         advantages, targets = estimate(agent.gae_lambda)
         if self.td_lambda != agent.gae_lambda:
             _, targets = estimate(self.td_lambda)
+        own = by_episode(advantages)
+        decay = agent.discount * agent.gae_lambda
         weight = {"coala": rows, "mfos": 1, "batch_unaware": None}[self.form]
-        shaped = learning_aware(by_episode(advantages), weight, agent.discount * agent.gae_lambda)
-        shaped -= shaped.mean()
+        shaped = own if weight is None else learning_aware(own, weight, decay)
+        apart = experience.tasks.self_play
+        if apart is None:
+            shaped -= shaped.mean()
+        else:
+            # A trial against somebody who does not learn in it: `[O]`, once more for each candidate.
+            apart = jnp.tile(apart, own.shape[2] // apart.size)[:, None]
+            shaped = jnp.where(apart, own, shaped)
+            for kind in (apart, ~apart):
+                mean = jnp.where(kind, shaped, 0.0).sum() / jnp.maximum(
+                    jnp.broadcast_to(kind, shaped.shape).sum(), 1
+                )
+                shaped = jnp.where(kind, shaped - mean, shaped)
         state, _, metrics = agent.update(
             rollout,
             last_observations,
             state,
             memory,
-            experience.key,
+            key,
             advantages=(shaped.reshape(advantages.shape), targets),
         )
         return state, metrics
 
+    def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
+        name = type(self.agent).__name__
+        if not self.agent.remembers_trial:
+            raise ConfigError(
+                f"{name} does not remember the trial, and coala teaches it to respond to what others learn "
+                "there: choose Shaper, or the learner gradient"
+            )
+        if num_outer_steps == 1:
+            raise ConfigError(
+                "num_outer_steps is 1, and coala is about what others learn between the episodes of a trial: "
+                "use 2 or more, or the learner gradient"
+            )
+        super().check(num_opps, num_outer_steps, num_steps, num_envs)
 
-def learning_aware(advantages: jax.Array, weight: float | None, decay: float) -> jax.Array:
+    def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
+        del num_outer_steps
+        if not any(other.learns_in_trial for other in others):
+            logging.warning(
+                "Nobody learns in the trials of role %s, so that %s estimates the same as plain PPO over whole "
+                "trials, with more noise.",
+                role.name,
+                self.form,
+            )
+
+
+def learning_aware(advantages: jax.Array, weight: float, decay: float) -> jax.Array:
     """Returns advantages in which later episodes count by everybody's rewards instead of the own.
 
     Args:
         advantages: `[K, T, O, B]`, of the own return to the end of the trial, for K episodes of T steps.
-        weight: of the mean over the B environments; None leaves the own later rewards in place.
+        weight: of the mean over the B environments.
         decay: discount times lambda, per step.
     """
-    if weight is None:
-        return advantages
     # [K, O, B]: those of the next episode's first step; after the last one, nothing.
     following = jnp.concatenate([advantages[1:, 0], jnp.zeros_like(advantages[:1, 0])])
     everybody = weight * following.mean(axis=-1, keepdims=True)
