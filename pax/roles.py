@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+
 from pax.agents.agent import Agent
 from pax.checks import (
     WHOLE,
@@ -38,6 +40,12 @@ class Role:
     """For a role without a learner: the trials after which it starts afresh; 0 = it lives for ever."""
     self_play_seats: tuple[int, ...] = ()
     """Seats of other roles that it takes over in trials that a task declares self-play."""
+    member_of: str = ""
+    """The name of a role with several candidates: this role begins every trial with the parameters of another
+    of them than the one in the trial, drawn for every opponent. It may have no seats but those that it takes
+    over."""
+    num_initial_states: int = 0
+    """From how many states, the same in all trials, one that starts afresh in a trial draws; 0: a new one."""
 
     def __post_init__(self) -> None:
         """Checks the kinds of all this; `check_roles` checks how it fits a game."""
@@ -55,6 +63,8 @@ class Role:
                 check_number(field, seat, WHOLE, where)
             object.__setattr__(self, field, tuple(seats))
         check_kind("learns_in_trial", self.learns_in_trial, False, where)
+        check_kind("member_of", self.member_of, "", where)
+        check_number("num_initial_states", self.num_initial_states, WHOLE, where)
         check_number("reset_every", self.reset_every, WHOLE, where)
 
     @property
@@ -83,7 +93,9 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             raise ConfigError(
                 f"reset_every is {role.reset_every} in role {role.name}: give trials, or 0 for never"
             )
-        if not role.seats:
+        if role.member_of:
+            _check_member(role, roles)
+        if not role.seats and not (role.member_of and role.self_play_seats):
             raise ConfigError(
                 f"role {role.name} has no seat: name the players that it plays, such as (0,)"
             )
@@ -129,6 +141,35 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
     for seat in range(env.num_players):
         if seat not in owner:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")
+
+
+def _check_member(role: Role, roles: Sequence[Role]) -> None:
+    """Raises ConfigError unless a role can play other candidates of the one that it is a member of."""
+    pool = next((other for other in roles if other.name == role.member_of), None)
+    if pool is None or pool is role:
+        raise ConfigError(
+            f"member_of is {role.member_of!r} in role {role.name}, which no other role is called: there is "
+            f"{', '.join(other.name for other in roles if other is not role)}"
+        )
+    number = pool.learner.num_candidates if pool.learner else 1
+    if number < 2:
+        raise ConfigError(
+            f"role {role.name} plays other members of {pool.name}, which has {number}: let it have several, "
+            "such as num_agents=4 of the learner coala"
+        )
+    if role.learner or role.reset_every != 1 or role.num_initial_states:
+        raise ConfigError(
+            f"role {role.name} begins every trial as a member of {pool.name}: give it no learner, and no "
+            "reset_every or num_initial_states"
+        )
+    own, theirs = (
+        jax.eval_shape(each.agent.init, jax.random.key(0)).params for each in (role, pool)
+    )
+    if own != theirs:
+        raise ConfigError(
+            f"role {role.name} begins with parameters of {pool.name}, whose agent has others: give both the "
+            "same network"
+        )
 
 
 def check_candidates(roles: Sequence[Role]) -> int:

@@ -15,6 +15,7 @@ from flax import struct
 from pax.checks import (
     COUNT,
     NUMBER,
+    SHARE,
     WHOLE,
     check_items,
     check_kind,
@@ -161,6 +162,12 @@ def check_task(sample_task: SampleTask, roles: Sequence[Role], env: Environment)
                 f"a task draws the {setting} of role {name}",
                 f"its optimiser has {', '.join(known) or 'nothing to draw'}",
             )
+    for role in roles:
+        _check(
+            bool(role.seats) or task.self_play is not None,
+            f"role {role.name} plays only in trials of self-play, and no task declares any",
+            "add mixed_pool",
+        )
     _check(
         task.self_play is None or any(role.self_play_seats for role in roles),
         "a task declares self-play, and no role has self_play_seats",
@@ -294,6 +301,20 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
     return sampler
 
 
+def mixed_pool(naive: float = 0.75) -> Sampler:
+    """Roles take over their `self_play_seats` in a share of 1 - `naive` of the trials.
+
+    With a role that is a `member_of` a pool, these trials are among its members, and the others against
+    whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636).
+    """
+    check_number("naive", naive, SHARE)
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        return dataclasses.replace(task, self_play=~jax.random.bernoulli(draw.key, naive))
+
+    return sampler
+
+
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
     """Shows `role` only the first observation of an episode in `num_blind` environments of each opponent."""
     check_name("the role of a task", role)
@@ -339,6 +360,7 @@ TASKS: dict[str, Callable[..., Sampler]] = {
         noisy_opponent_payoff,
         shuffled_seats,
         annealed_self_play,
+        mixed_pool,
         blinded,
     )
 }

@@ -191,8 +191,8 @@ class COALA(Gradient):
         del num_outer_steps
         if not any(other.learns_in_trial for other in others):
             logging.warning(
-                "Nobody learns in the trials of role %s, so that %s estimates the same as plain PPO over whole "
-                "trials, with more noise.",
+                "Nobody learns in the trials of role %s, so that %s estimates what plain PPO does, and adds "
+                "noise.",
                 role.name,
                 self.form,
             )

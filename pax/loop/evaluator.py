@@ -110,7 +110,7 @@ class Evaluator:
             else replacements.get(role.name, role)
             for role in roles
         ]
-        playing = [dataclasses.replace(role, self_play_seats=()) for role in playing]
+        playing = [dataclasses.replace(role, self_play_seats=()) for role in playing if role.seats]
         check_roles(playing, env)
         self._loop = Loop(
             env,

@@ -209,6 +209,8 @@ class Loop:
                 if role.learner.num_candidates < self.num_candidates:
                     states[name] = take(states[name], 0)
                     candidate_axes[name] = None
+            elif role.member_of:
+                candidate_axes[name], opponent_axes[name] = 0, 0
             elif role.carried:
                 states[name] = inner[name]
                 if role.reset_every:
@@ -219,6 +221,10 @@ class Loop:
                 # Every candidate meets the same fresh opponents.
                 states[name] = self._fresh(role, role_key)
                 candidate_axes[name], opponent_axes[name] = None, 0
+        for index, role in enumerate(self.roles):
+            if role.member_of:
+                role_key = jax.random.fold_in(key, index)
+                states[role.name] = self._members(role, role_key, states[role.member_of].params)
         return LineUp(states, candidate_axes, opponent_axes), learners
 
     def _spread_over_devices(self, line_up: LineUp) -> LineUp:
@@ -234,7 +240,25 @@ class Loop:
 
     def _fresh(self, role: Role, key: jax.Array) -> TrainingState:
         """Returns a new co-player for each opponent, `[O, ...]`."""
-        return jax.vmap(role.agent.init)(jax.random.split(key, self.num_opps))
+        keys = jax.random.split(key, self.num_opps)
+        if role.num_initial_states:
+            few = jax.random.split(jax.random.key(self.roles.index(role)), role.num_initial_states)
+            keys = few[jax.random.randint(key, (self.num_opps,), 0, role.num_initial_states)]
+        return jax.vmap(role.agent.init)(keys)
+
+    def _members(self, role: Role, key: jax.Array, pool: PyTree) -> TrainingState:
+        """Returns, for each candidate and opponent, a co-player with the parameters of another candidate.
+
+        Args:
+            role: the co-player.
+            key: of this iteration.
+            pool: parameters of the candidates, `[C, ...]`.
+        """
+        fresh_key, key = jax.random.split(key)
+        further = jax.random.randint(key, (self.num_opps,), 1, self.num_candidates)
+        others = (jnp.arange(self.num_candidates)[:, None] + further) % self.num_candidates
+        fresh = self._for_each_candidate(self._fresh(role, fresh_key))
+        return dataclasses.replace(fresh, params=take(pool, others))
 
     def _for_each_candidate(self, state: TrainingState) -> TrainingState:
         """Returns the same for every candidate, `[C, ...]`."""
@@ -251,6 +275,12 @@ class Loop:
             after = (episodes >= tasks.stop[:, None])[None, ..., None]
             # Undefined (nan) if everybody learns to the end.
             rewards["reward_after_stop"] = trial.episode_rewards.mean((0, 1, 2), where=after)
+        if tasks.self_play is not None:
+            kinds = {"in_self_play": tasks.self_play, "against_others": ~tasks.self_play}
+            for name, kind in kinds.items():
+                # Undefined (nan) if there was no such trial.
+                own = trial.reward_per_timestep.mean((0, 1), where=kind[None, :, None])
+                rewards[f"reward_{name}"] = own
         for name, by_player in rewards.items():
             metrics |= per_player(name, by_player)
         statistics = jax.tree.map(lambda leaf: leaf.sum(axis=(0, 1)), trial.statistics)

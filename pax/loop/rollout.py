@@ -106,7 +106,9 @@ def rollout(
         )
         outcome = Outcome(reseat(task.seats, rewards), done, info)
         rollouts = {
-            role.name: _sample(env, role, choices[role.name], outcome, task) for role in roles
+            role.name: _sample(env, role, choices[role.name], outcome, task)
+            for role in roles
+            if role.seats
         }
         memories = {
             role.name: _remember(env, role, choices[role.name].after, outcome, states, task)
@@ -129,7 +131,9 @@ def rollout(
     rollouts, seen, actions, rewards, infos, env_states = outputs
     return Episode(
         rollouts=rollouts,
-        last_observations={role.name: _seen(role, role.seats, last, first, task) for role in roles},
+        last_observations={
+            role.name: _seen(role, role.seats, last, first, task) for role in roles if role.seats
+        },
         last_memories=memories,
         rewards=jnp.stack([reward.sum() for reward in rewards]),
         statistics=env.episode_statistics(seen, actions, infos),

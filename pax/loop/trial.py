@@ -99,7 +99,9 @@ class TrialRunner:
                 for role in self.roles
             },
             rewards={
-                role.name: _role_reward(role, reward_per_timestep, task) for role in self.roles
+                role.name: _role_reward(role, reward_per_timestep, task)
+                for role in self.roles
+                if role.seats
             },
             reward_per_timestep=reward_per_timestep,
             episode_rewards=episodes.rewards / (self.env.num_inner_steps * self.num_envs),
