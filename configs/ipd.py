@@ -10,9 +10,12 @@ with the options of shapers (docs/environments.md); `python -m pax.main --list` 
 trains each of the learning rates of `get_sweep` with each seed.
 """
 
+from ml_collections import ConfigDict
+
 from configs import _helper as helper
-from pax.config import game
+from pax.config import base_config, game, parse_variant, role
 from pax.envs.iterated_matrix_game import PAYOFFS
+from pax.errors import ConfigError
 from pax.sweeps import product
 
 STRATEGIES = {
@@ -70,6 +73,14 @@ VARIANTS = helper.describe(
     "lola_dice,look_ahead_steps=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
     "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
+    "coala": "COALA-PG against learners with a GRU, the published size: not run (expected: earns more than they do)",
+    "coala,mfos": "the same by M-FOS's estimator: not run (expected: less than COALA-PG)",
+    "coala,batch_unaware": "the same by plain PPO over whole trials: not run (expected: what always defecting earns)",
+    "coala,mixed": "four agents by COALA-PG, a quarter of the trials among each other: not run (expected: they cooperate)",
+    "coala,small": "COALA-PG against tables, where mutual cooperation pays 1: not run (expected: more than .9, they get less than 0)",
+    "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
+    "coala,batch_unaware,small": "the same by plain PPO over whole trials: not run (expected: about .15)",
+    "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
 }
 
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
@@ -105,7 +116,64 @@ QUICK_TRIALS = {"num_inner_steps": 10, "num_outer_steps": 3, "num_opps": 2, "num
 QUICK_TRIALS |= {"popsize": 8} | helper.every(scalars=1, evaluation=1, checkpoint=1)
 
 
+# COALA-PG (Meulemans et al. 2025): mutual cooperation pays 1, mutual defection nothing.
+COALA_PAYOFF = ((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0))
+COALA_FORMS = ("mfos", "batch_unaware")
+# Returns of the whole trial, of 200 steps, become numbers that a network learns quickly.
+COALA = {"hidden_size": 32, "embed": True, "learning_rate": 3e-4, "reward_scale": 0.05}
+COALA |= {"discount": 1.0, "gae_lambda": 1.0, "num_epochs": 4, "num_minibatches": 2}
+COALA |= {"sequence_length": 0, "max_gradient_norm": 1.0, "entropy_coeff": 0.0}
+COALA_SMALL = {"hidden_size": 16, "learning_rate": 5e-4}
+# Advantage actor-critic: PPO of one step from all that happened in an episode, and nothing follows it.
+A2C = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
+A2C |= {"discount": 0.99, "gae_lambda": 1.0, "entropy_coeff": 0.0, "max_gradient_norm": 1.0}
+NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate": 5e-3}
+NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3}
+
+
+def coala(argument: str) -> ConfigDict:
+    """Returns a variant `coala[,mixed][,mfos|batch_unaware][,small][,quicktest]`."""
+    options = dict.fromkeys((*COALA_FORMS, "mixed", "small", "quicktest"))
+    _, given = parse_variant(argument, ["coala"], options)
+    small, mixed = "small" in given, "mixed" in given
+    forms = [form for form in COALA_FORMS if form in given]
+    if len(forms) > 1:
+        raise ConfigError(
+            f"mfos and batch_unaware are two forms of one estimator: choose one in {argument}"
+        )
+    config = base_config()
+    config.env = game("IteratedMatrixGame", payoff=COALA_PAYOFF)
+    config.num_inner_steps, config.num_outer_steps = 10, 20
+    config.num_envs, config.num_opps, config.num_iters = 16, 128, 3000
+    config.update({"chunk": 10, **helper.every(scalars=10, checkpoint=100, evaluation=100)})
+    by = {"type": "coala", "form": forms[0] if forms else "coala"}
+    shaper = {"agent": "Shaper", **COALA, **(COALA_SMALL if small else {})}
+    naive = {**(NAIVE_SMALL if small else NAIVE), **A2C}
+    config.roles = ("agent1", "agent2")
+    config.agent2 = role(seat=1, **naive, learner="none", learns_in_trial=True)
+    if mixed:
+        by["num_agents"] = 2 if small else 4
+        config.roles = (*config.roles, "partner")
+        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
+        config.partner = role(seat=1, **shaper, learner="none", **taken_over)
+        config.tasks.mixed_pool = {"naive": 0.75}
+    else:
+        config.agent2.num_initial_states = 10
+    config.agent1 = role(seat=0, **shaper, learner=by)
+    config.evaluation.as_trained = ConfigDict()
+    if small:
+        config.num_opps, config.num_iters = 48, 600
+    if "quicktest" in given:
+        config.update({"num_inner_steps": 4, "num_outer_steps": 3, "num_envs": 4, "num_opps": 4})
+        config.update(
+            {"num_iters": 2, "chunk": 1, **helper.every(scalars=1, checkpoint=1, evaluation=1)}
+        )
+    return config
+
+
 def get_config(argument: str = "ppo"):
+    if argument.split(",")[0] == "coala":
+        return coala(argument)
     return matrix_game(argument, "ipd", STRATEGIES, evaluate_against=("tit_for_tat", "defect"))
 
 

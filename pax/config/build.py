@@ -200,9 +200,12 @@ def build_role(
             raise ConfigError(
                 f"{where}.seats is {seats}: this game has seats 0 to {env.num_players - 1}"
             )
-    if not seats:
+    taken_over = tuple(options["self_play_seats"])
+    if not seats and not (options["member_of"] and taken_over):
         raise ConfigError(f"{where}.seats is empty: name the seats that it plays, such as (0,)")
-    agent = build_agent(options["type"], settings, env, seats[0], where, env_params)
+    # An agent for a seat of another role is checked with the roles.
+    seat = (*seats, *taken_over)[0]
+    agent = build_agent(options["type"], settings, env, seat, where, env_params)
     learner = build_learner(agent, options["learner"], options["path"], where)
     return Role(
         name,
@@ -211,7 +214,9 @@ def build_role(
         learner,
         options["learns_in_trial"],
         options["reset_every"],
-        tuple(options["self_play_seats"]),
+        taken_over,
+        options["member_of"],
+        options["num_initial_states"],
     )
 
 

@@ -28,8 +28,12 @@ ROLE = {
     "learns_in_trial": False,
     # Trials until a co-player without a learner starts afresh; 0 = never.
     "reset_every": 1,
-    # Seats of others that it takes over in trials of self-play (the task annealed_self_play).
+    # Seats of others that it takes over in trials of self-play (the tasks annealed_self_play and mixed_pool).
     "self_play_seats": (),
+    # A role with several candidates: begins every trial with the parameters of another of them.
+    "member_of": "",
+    # From how many states, the same in all trials, one that starts afresh in each draws; 0 = a new one.
+    "num_initial_states": 0,
     # An exported policy to start from.
     "path": "",
 }
