@@ -73,13 +73,13 @@ VARIANTS = helper.describe(
     "lola_dice,look_ahead_steps=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
     "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
-    "coala": "COALA-PG against learners with a GRU, the published size: not run (expected: earns more than they do)",
+    "coala": "COALA-PG against learners with a GRU: not run (expected: earns more than they do)",
     "coala,mfos": "the same by M-FOS's estimator: not run (expected: less than COALA-PG)",
-    "coala,batch_unaware": "the same by plain PPO over whole trials: not run (expected: what always defecting earns)",
-    "coala,mixed": "four agents by COALA-PG, a quarter of the trials among each other: not run (expected: they cooperate)",
-    "coala,small": "COALA-PG against tables, where mutual cooperation pays 1: not run (expected: more than .9, they get less than 0)",
+    "coala,batch_unaware": "the same by plain PPO: not run (expected: what always defecting earns)",
+    "coala,mixed": "four agents by COALA-PG and learners: not run (expected: the four cooperate)",
+    "coala,small": "COALA-PG against tables: not run (expected: above .9, they get less than 0)",
     "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
-    "coala,batch_unaware,small": "the same by plain PPO over whole trials: not run (expected: about .15)",
+    "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
     "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
 }
 
