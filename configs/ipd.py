@@ -128,6 +128,7 @@ COALA_SMALL = {"hidden_size": 16, "learning_rate": 5e-4}
 A2C = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
 A2C |= {"discount": 0.99, "gae_lambda": 1.0, "entropy_coeff": 0.0, "max_gradient_norm": 1.0}
 NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate": 5e-3}
+NAIVE |= {"sequence_length": 0}
 NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3}
 
 

@@ -16,6 +16,10 @@ class ConfigError(PaxError, ValueError):
     """A setting is unknown, has a wrong value or contradicts another one."""
 
 
+class MissingLibraryError(ConfigError):
+    """A library that an option needs is not installed."""
+
+
 class CheckpointError(PaxError):
     """A checkpoint or an exported policy is missing, damaged, misfit or cannot be written."""
 

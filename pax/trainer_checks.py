@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_agent, check_game
 from pax.learners.gradient import Gradient
+from pax.learners.learner import Learner
 from pax.loop.counts import Counts
 from pax.loop.evaluator import Evaluation
 from pax.roles import Role, check_candidates, check_roles
@@ -85,6 +87,7 @@ def _check_learning(
     if role.learns_in_trial:
         role.agent.check_rollout(num_steps, batch)
     if role.learner:
+        _check_update(role.learner)
         role.learner.check(num_opps, counts.num_outer_steps, num_steps, batch)
         others = [other for other in roles if other is not role]
         role.learner.check_others(role, others, counts.num_outer_steps)
@@ -94,3 +97,15 @@ def _check_learning(
     if isinstance(role.learner, Gradient):
         learned, batch = counts.num_outer_steps * num_steps, num_opps * batch
     check_agent(role.agent, num_envs=batch, num_steps=learned, auto_resets=env.auto_resets)
+
+
+def _check_update(learner: Learner) -> None:
+    """Raises ConfigError unless a learner can be called as the loop calls it."""
+    signature = inspect.signature(learner.update)
+    try:
+        signature.bind("state", "experience")
+    except TypeError as e:
+        raise ConfigError(
+            f"update of {type(learner).__name__} takes ({', '.join(signature.parameters)}), and is called as "
+            "update(state, experience): see pax.learners.Experience"
+        ) from e

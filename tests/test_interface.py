@@ -12,6 +12,7 @@ from pax.agents import PPO, Agent
 from pax.envs import Environment
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError, TrainingError
+from pax.learners import Gradient
 from pax.testing import check_agent, check_environment
 from pax.types import TrainingState
 
@@ -257,3 +258,32 @@ def test_spaces_in_which_bounds_differ_are_checked_number_by_number():
 
     with pytest.raises(AssertionError, match="outside its space Box"):
         check_environment(Pairs())
+
+
+def test_a_learner_that_takes_other_arguments_than_the_loop_gives_is_told():
+    class Earlier(Gradient):
+        def update(self, state, candidates, trial, world, role, key):
+            return state, {}
+
+    env = Pennies()
+    agent = PPO.for_env(env)
+    roles = [Role("agent1", agent, (0,), learner=Earlier(agent)), PPO.for_env(env, 1)]
+    told = r"update of Earlier takes \(state, candidates, .*\), and is called as update\(state, experience\)"
+    with pytest.raises(ConfigError, match=told):
+        MetaTrainer(env, roles)
+
+
+def test_parameters_of_a_game_that_adds_to_what_all_take():
+    class Adds(Environment):
+        num_players, num_inner_steps = 2, NUM_STEPS
+
+        def make_params(self, **settings):
+            return super().make_params(**settings)
+
+    class Asks(Adds):
+        def make_params(self, stake):
+            return (stake,)
+
+    assert Adds().default_params == () == Adds().make_params()
+    with pytest.raises(ConfigError, match="make_params of Asks takes stake without a default"):
+        Asks().default_params  # noqa: B018

@@ -25,7 +25,7 @@ from launch.benchmark import envs, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
 from pax.config.command_line import print_error, run_program
 from pax.config.flags import definer
-from pax.errors import ConfigError, PaxError, ProcessError, nearest
+from pax.errors import ConfigError, MissingLibraryError, PaxError, ProcessError, nearest
 from pax.run.files import is_irregular, write_whole
 from pax.run.progress_line import ProgressLine
 
@@ -98,8 +98,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         line.count(index, len(calls), name)
         try:
             results["rows"].append(call().to_json())
-        except ConfigError as e:
-            # Its library is not installed.
+        except MissingLibraryError as e:
             results["skipped"].append(f"{name} is left out: {e}")
         except (RuntimeError, ProcessError) as e:
             # The others are worth having.

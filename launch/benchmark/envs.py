@@ -51,7 +51,7 @@ def measure(name: str, case: Case, sizes: Sizes) -> Row:
     """Steps per second of a game, in turns with its limit: the random numbers alone.
 
     Raises:
-        ConfigError: if the game cannot be made, as when its library is not installed.
+        MissingLibraryError: if that of the game is not installed.
     """
     env = ENVS[case.env](**case.settings)
     num_envs = sizes.multiple(max(1, round(sizes.num_envs * case.share)))

@@ -18,7 +18,7 @@ from launch.benchmark.training import SETTINGS, make_trainer
 from pax.agents.agent import Agent
 from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
 from pax.envs.spaces import Discrete
-from pax.errors import ConfigError
+from pax.errors import MissingLibraryError
 from pax.learners import Evolution
 from pax.loop.xla import compiler_options
 from pax.types import LineUp, TrainingState
@@ -64,12 +64,12 @@ def jaxmarl_stepping(name: str, env: Environment, sizes: Sizes) -> Row:
     """Compares with the environment of JaxMARL by that name.
 
     Raises:
-        ConfigError: if it is not installed.
+        MissingLibraryError: if it is not installed.
     """
     try:
         import jaxmarl
     except ImportError as e:
-        raise ConfigError('install it by pip install -e ".[benchmark]"') from e
+        raise MissingLibraryError('install it by pip install -e ".[benchmark]"') from e
     other = jaxmarl.make(name, num_inner_steps=env.num_inner_steps, num_outer_steps=1)
 
     def step(key: jax.Array, state: Any, actions: Any) -> Any:

@@ -279,6 +279,8 @@ def parse_variant(
         if option not in options:
             remedy = f"choose from {', '.join(options)}" if options else "it has none"
             raise ConfigError(f"variant {name} has no option {short(option)}: {remedy}")
+        if option in given:
+            raise ConfigError(f"option {option} of variant {name} is given twice: give it once")
         values = options[option]
         if values is None:
             if value:

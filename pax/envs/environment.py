@@ -12,6 +12,8 @@ import jax
 from pax.envs.spaces import Space
 from pax.errors import ConfigError
 
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 class Environment:
     """One game between `num_players` players, without any batch axis.
@@ -39,7 +41,19 @@ class Environment:
     @property
     def default_params(self) -> Any:
         """Returns what `make_params` makes of no settings; `()` for a game without any."""
-        return () if type(self).make_params is Environment.make_params else self.make_params()
+        if type(self).make_params is Environment.make_params:
+            return ()
+        parameters = inspect.signature(self.make_params).parameters.values()
+        required = [
+            p.name for p in parameters if p.default is p.empty and p.kind not in _COLLECTING
+        ]
+        if required:
+            name = type(self).__name__
+            raise ConfigError(
+                f"make_params of {name} takes {', '.join(required)} without a default, and {name} has no "
+                "default_params of its own: give a default, or the class default_params"
+            )
+        return self.make_params()
 
     def make_params(self, **settings: Any) -> Any:
         """Makes the parameters from the settings of a config; others keep their defaults.
@@ -54,7 +68,9 @@ class Environment:
                 f"{name} is no setting of {type(self).__name__}, which has no make_params of its own: leave "
                 "it out, or write one"
             )
-        return self.default_params
+        # Of a game that has some, and no `make_params`: of others, those that it adds to.
+        own = type(self).default_params
+        return () if own is Environment.default_params else self.default_params
 
     def param_settings(self) -> dict[str, Any]:
         """Returns what `make_params` takes, with its defaults, as values that a config can hold."""

@@ -22,7 +22,7 @@ from pax.envs.auto_reset import (
 )
 from pax.envs.common import check_steps
 from pax.envs.spaces import Box, Dict, Space
-from pax.errors import ConfigError, nearest
+from pax.errors import ConfigError, MissingLibraryError, nearest
 
 PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
 """Environments whose observations are arrays of all players, and the axis of players, from their source."""
@@ -44,7 +44,7 @@ class JaxMARL(Adapter):
         try:
             import jaxmarl
         except ImportError as e:
-            raise ConfigError(
+            raise MissingLibraryError(
                 f'JaxMARL cannot be imported ({e}): pip install -e ".[jaxmarl]"'
             ) from e
         check_steps(num_inner_steps)

@@ -164,7 +164,7 @@ class SummaryWriter(ScalarWriter):
                 to dotted names (`agents.0.learning_rate`); values that are no string, number or
                 bool are written as `str(value)`.
         """
-        leaves = {key: _plain(value) for key, value in flat(hparams).items()}
+        leaves = {key: _plain(value) for key, value in flat(hparams).items() if value != {}}
         # What the row of this run is called.
         summary = hparams_summary.hparams_pb(leaves, trial_id=self._logdir)
         self._add(0, summary.value)

@@ -250,6 +250,8 @@ LONG = 400
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns `key: old -> new` for every setting in which two recorded configs differ."""
     old, new = flat(old), flat(new)
+    # A section that is filled on one side differs by what is in it.
+    old, new = _unless_filled(old, new), _unless_filled(new, old)
     missing = "not set"
     return [
         f"{key}: {brief(old.get(key, missing), LONG)} -> {brief(new.get(key, missing), LONG)}"
@@ -258,8 +260,17 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list
     ]
 
 
+def _unless_filled(own: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Returns flat settings without those empty sections that hold something in the other ones."""
+    return {
+        key: value
+        for key, value in own.items()
+        if value != {} or not any(name.startswith(f"{key}.") for name in other)
+    }
+
+
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings by dotted key, as in `agents.0.learning_rate`; empty sections are left out.
+    """Returns nested settings by dotted key, as in `agents.0.learning_rate`; an empty section is `{}`.
 
     Args:
         settings: mappings, and sequences that hold some.
@@ -270,6 +281,8 @@ def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
         settings = dict(enumerate(settings))
     if not hasattr(settings, "items"):
         return {prefix: settings}
+    if prefix and not settings:
+        return {prefix: {}}
     found: dict[str, Any] = {}
     for key, value in settings.items():
         found |= flat(value, f"{prefix}.{key}" if prefix else str(key))

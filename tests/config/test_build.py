@@ -121,7 +121,7 @@ WRONG_COMMANDS = {
     "--config.callbacks.checkpoint.every=3": "Checkpoint.every=3 .* chunk=2, .*: use 2 or 4.",
     "--config.callbacks.scalars.every=0": "Scalars.every=0 must be a positive multiple of .*",
     "--config.callbacks.scalars.every=-2": "Scalars.every=-2 must be a positive multiple of .*",
-    "--config.callbacks.checkpoint.mode=best": "callbacks.checkpoint: mode is 'best' .*choose one of max, min",
+    "--config.callbacks.checkpoint.mode=best": "callbacks.checkpoint: mode is 'best' .* one of max, min",
     # Roles.
     "--config.roles=('agent1','nobody')": "roles names 'nobody', and the config has no role .*",
     "--config.roles=('agent1','env')": "roles names 'env', and the config has no role .*",

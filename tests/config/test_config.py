@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import _helper as helper
+from configs import ipd
 from pax.agents import PPO
 from pax.config.build import build_trainer
 from pax.config.files import list_variants, load_config
@@ -100,6 +101,11 @@ def test_parse_variant(argument, name, given):
         ("ppo,opponent=nope", "opponent is 'nope': choose one of defect, self"),
         ("ppo,opponent", "opponent is '': choose one of defect, self"),
         ("ppo,quicktest=yes", "option quicktest takes no value, and got 'yes'"),
+        (
+            "ppo,opponent=self,opponent=defect",
+            "option opponent of variant ppo is given twice: give it once",
+        ),
+        ("ppo,quicktest,quicktest", "option quicktest of variant ppo is given twice: give it once"),
     ],
 )
 def test_parse_variant_lists_what_is_known(argument, message):
@@ -439,3 +445,11 @@ def test_learners_run(name, tmp_path):
 @pytest.mark.parametrize("name", VARIANTS, ids=short)
 def test_every_variant_runs(name, tmp_path):
     check_quicktest(short(name), tmp_path, with_evaluation=True)
+
+
+def test_other_strategies_rank_and_move_candidates_as_is_their_own():
+    config = ipd.get_config("shaper,strategy=CMA_ES,quicktest")
+    learner = config.agent1.learner
+    assert learner.strategy == "CMA_ES"
+    assert learner.fitness_shaping == learner.optimizer == "default"
+    assert ipd.get_config("shaper,strategy=PGPE,quicktest").agent1.learner.optimizer == "adam"

@@ -708,3 +708,17 @@ def test_a_probe_does_not_take_the_name_of_a_metric(name):
         ConfigError, match=f"a probe reports '{name}', which is a metric of the run"
     ):
         trainer.metric_names()
+
+
+def test_every_learner_learns_with_a_key_of_its_own():
+    class Telling(Frozen):
+        def update(self, state, experience):
+            return state, {"key": jax.random.key_data(experience.key)}
+
+    roles = []
+    for seat in (0, 1):
+        agent = Coin.for_env(ENV, seat)
+        learner = Telling.of(agent.init(jax.random.key(seat)))
+        roles.append(Role(f"agent{seat + 1}", agent, (seat,), learner=learner))
+    _, (metrics,) = run_one_by_one(make_loop(roles), 1)
+    assert (metrics["train/agent1/key"] != metrics["train/agent2/key"]).any()

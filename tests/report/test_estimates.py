@@ -37,6 +37,15 @@ def test_runs_that_differ_in_their_seed_only_are_one_experiment(tmp_path):
     assert differences([first.runs[0], second.runs[0]]) == {"agent1.learning_rate": ["0.1", "0.01"]}
 
 
+def test_runs_that_differ_in_an_empty_section_are_two_experiments(tmp_path):
+    """A task without settings of its own is a section without anything in it."""
+    plain = make_run(tmp_path / "plain", [0.0], seed=0, tasks={})
+    shuffled = make_run(tmp_path / "shuffled", [1.0], seed=1, tasks={"shuffled_seats": {}})
+    first, second = group(read(plain, shuffled))
+    assert first.num_seeds == second.num_seeds == 1
+    assert "tasks.shuffled_seats" in differences([first.runs[0], second.runs[0]])
+
+
 def test_a_seed_counts_once(tmp_path):
     again = [make_run(tmp_path / name, [1.0], num_seeds=3, seed=0) for name in "ab"]
     overlapping = make_run(tmp_path / "c", [1.0], num_seeds=3, seed=2)

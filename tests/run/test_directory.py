@@ -11,7 +11,7 @@ import pytest
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluation.results import Results
 from pax.run import files
-from pax.run.directory import check_run, make_workdir, open_run, read_run
+from pax.run.directory import check_run, describe_differences, make_workdir, open_run, read_run
 from pax.run.files import contents, make_new_folder, write_whole
 from pax.run.locks import TRAINING_LOCK
 from pax.run.status import read_status
@@ -209,3 +209,16 @@ def test_a_record_that_is_deleted_while_the_run_goes_on_is_written_anew(app, tmp
         assert done.code == 0, done.stderr
         assert "run.json in" in done.stderr or "Nothing was left to do" in done.stdout
         assert read_run(tmp_path / "run")["config"]["num_iters"] == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differences"),
+    [
+        ({}, {"shuffled_seats": {}}, ["tasks.shuffled_seats: not set -> {}"]),
+        ({"shuffled_seats": {}}, {}, ["tasks.shuffled_seats: {} -> not set"]),
+        ({}, {"hard_stop": {"at": 2}}, ["tasks.hard_stop.at: not set -> 2"]),
+        ({"hard_stop": {}}, {"hard_stop": {}}, []),
+    ],
+)
+def test_a_task_without_settings_is_a_difference_too(old, new, differences):
+    assert describe_differences({"tasks": old}, {"tasks": new}) == differences
