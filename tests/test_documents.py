@@ -265,7 +265,9 @@ def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(ap
     called = [arg.replace("'threshold': 0.2", "'threshold': -1.0, 'every': 4") for arg in called]
     answer = app(*called, *small, "--config.num_iters=6")
     assert answer.code == 0, answer.stderr
-    said = re.findall(r"^iteration (\d): rewards are unequal, player 1 gets ", answer.stdout, re.MULTILINE)
+    said = re.findall(
+        r"^iteration (\d): rewards are unequal, player 1 gets ", answer.stdout, re.MULTILINE
+    )
     assert said == ["4", "6"]
 
     (cross_play,) = [argv for argv in commands if argv[2:3] == ["pax.evaluation.crossplay"]]
