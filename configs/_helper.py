@@ -1,4 +1,4 @@
-"""What the configs of all games share: who plays whom, what trials draw, how players are judged, short forms.
+"""Builds the variants of every game from its `Experiment`: roles, tasks, evaluations and smaller sizes.
 
 A game's own file says what the players and the sizes of its runs are (`Experiment`). Its variants are
 `<learner>[,opponent=...]`, who learn from one iteration to the next, and `<shaper>[,opponent=...]`, who play
@@ -84,7 +84,7 @@ class Experiment:
     learners: Mapping[str, Settings]
     """Who learns from one iteration to the next."""
     sizes: Settings
-    """Of a run of these."""
+    """Settings of a run of `learners`, such as `num_envs`."""
     strategies: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Agents that never learn, by the name they have in this game."""
     opponent: str = "self"
@@ -103,7 +103,7 @@ class Experiment:
     mixed_lr: Settings = dataclasses.field(default_factory=dict)
     """The range of the learning rates of the task `mixed_lr`, `low` and `high`."""
     tasks: Mapping[str, Settings] = dataclasses.field(default_factory=dict)
-    """What trials of this game draw, besides `TASK_OPTIONS`."""
+    """Tasks that this game has besides those of `TASK_OPTIONS`, by the name of the option."""
     trials: Settings = dataclasses.field(default_factory=dict)
     """Sizes of a run of shapers."""
     small: Settings = dataclasses.field(default_factory=dict)
@@ -111,9 +111,9 @@ class Experiment:
     seats: Sequence[tuple[int, ...]] = ((0,), (1,))
     """The seats of each role."""
     are_equal: bool = True
-    """Whether all players observe and act alike, so that each can take the seat of another."""
+    """Whether all players have the same observation and action spaces, so that seats can be exchanged."""
     options: Mapping[str, Sequence[str] | None] = dataclasses.field(default_factory=dict)
-    """What the game's own file reads from the argument (see `take_options`)."""
+    """Options that only this game has, with their values; its own file reads them by `take_options`."""
 
     def __post_init__(self) -> None:
         if not self.co_players:
@@ -160,7 +160,7 @@ def describe(
 
     Args:
         learners: by their names in `AGENTS`.
-        opponents: by opponent, the default one first, what becomes of any of the learners.
+        opponents: by name of the opponent, the default one first, the outcome for each of the learners.
         shaping: by variant, what becomes of those that play whole trials.
     """
     lines = {}
