@@ -4,7 +4,8 @@
     python -m launch.reproduce lola --workdir=DIR
     python -m launch.reproduce shaper --quick
 
-Prints the table, and writes it as CSV and as a figure to the folder. What is done is kept there: the same
+Prints the table, and writes it as CSV and as a figure to the folder, with the learning curves of runs beside
+it where the table has them. What is done is kept there: the same
 command goes on where it was interrupted. `--quick` takes a small part of the work, to see that it runs;
 its numbers are not those of the table.
 """
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from launch.reproduce.published import TABLES, Cell, PublishedTable
+from launch.reproduce.cells import Cell, PublishedTable
+from launch.reproduce.published import TABLES
 from pax import checks
 from pax.checks import short
 from pax.config.command_line import INTERRUPTED, run_program
@@ -28,7 +30,8 @@ from pax.config.flags import definer
 from pax.envs.figures import new_figure
 from pax.errors import ConfigError, OutputError, nearest
 from pax.loop.xla import enable_compilation_cache
-from pax.metrics.bootstrap import standard_error, t_quantile
+from pax.metrics.bootstrap import standard_error, t_interval, t_quantile
+from pax.metrics.json_writer import read_metrics
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import contents, read_regular, write_rows, write_whole
 from pax.run.locks import FileLock, holding
@@ -79,6 +82,7 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
         print(to_markdown(table, results))
         write_csv(table, results, folder / f"{name}.csv")
         plot_table(table, results, folder / f"{name}.png")
+        plot_curves(table, results, folder / "runs", folder / f"{name}_curves.png")
         minutes = sum(result["seconds"] for result in results) / 60
         print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
     return folder
@@ -111,7 +115,7 @@ def measure(cell: Cell, folder: pathlib.Path) -> dict[str, Any]:
         return _read_cell(path)
     path.parent.mkdir(exist_ok=True)
     started = time.monotonic()
-    samples = np.asarray(cell.measure(folder / "runs" / cell.key))
+    samples = np.asarray(cell.measure(cell.folder(folder / "runs")))
     result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}
     write_whole(path, json.dumps(result))
     return result
@@ -188,6 +192,48 @@ def plot_table(
     axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds (crosses: published)")
     axes.set_title(table.title)
     axes.legend(loc="best", fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def plot_curves(
+    table: PublishedTable,
+    results: Sequence[dict[str, Any]],
+    runs: pathlib.Path,
+    path: pathlib.Path,
+) -> None:
+    """Plots learning curves of the rows that have one, means with 95 % t intervals over seeds.
+
+    Args:
+        table: what is shown.
+        results: of its rows.
+        runs: the folder of all runs.
+        path: the figure; none is written of a table without curves.
+    """
+    curves = [
+        (cell, cell.curve, len(result["samples"]))
+        for cell, result in zip(table.cells, results, strict=True)
+        if cell.curve is not None
+    ]
+    panels = list(dict.fromkeys(curve.panel for _, curve, _ in curves))
+    if not panels:
+        return
+    figure = new_figure((6 * len(panels), 4))
+    plots = dict(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True))
+    for cell, curve, num in curves:
+        rows, axes = read_metrics(cell.folder(runs)), plots[curve.panel]
+        iterations = [row["iteration"] for row in rows]
+        mean = np.array([row[curve.metric] for row in rows], float)
+        (line,) = axes.plot(iterations, mean, label=cell.label)
+        if num > 1:
+            std = np.array([row[f"{curve.metric}/std"] for row in rows], float)
+            axes.fill_between(
+                iterations, *t_interval(mean, std, num), color=line.get_color(), alpha=0.2
+            )
+    for panel, axes in plots.items():
+        axes.set_title(panel, fontsize="medium")
+        axes.set_xlabel("iteration")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", fontsize="small")
     figure.savefig(path, dpi=120)
 
 

@@ -1,63 +1,25 @@
-"""What the tables of the literature consist of, how each number is measured, and what was published."""
+"""The tables of the literature: how each number is measured, and what was published."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import pathlib
-import re
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
+from launch.reproduce.cells import Cell, PublishedTable, as_name, config_of, trained
+from launch.reproduce.learning_aware import coala
 from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.config.build import build_trainer
-from pax.config.files import load_config
 from pax.envs import InfiniteMatrixGame
 from pax.evaluation.round_robin import over_devices
 from pax.loop.rollout import rollout
-from pax.metrics.json_writer import read_metrics
 from pax.roles import Role
 from pax.types import PyTree, Task
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def as_name(text: str) -> str:
-    """Returns a text as the name of a file."""
-    return re.sub(r"\W", "_", text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A row of a table: one experiment."""
-
-    label: str
-    published: tuple[float | None, ...]
-    measure: Callable[[pathlib.Path], np.ndarray]
-    """Returns samples `[seeds, columns]`; may keep what it needs to go on in the folder that it is given."""
-
-    @property
-    def key(self) -> str:
-        """Its name in files."""
-        return as_name(self.label)
-
-
-@dataclasses.dataclass(frozen=True)
-class PublishedTable:
-    """What is shown side by side."""
-
-    title: str
-    unit: str
-    first: str
-    """What the rows are."""
-    columns: tuple[str, ...]
-    cells: tuple[Cell, ...]
-
 
 # The M-FOS paper's games: gamma .96 and (1 - gamma) V, but for chicken, which is played once.
 GAMES: Mapping[str, tuple[tuple[tuple[float, float], ...], float]] = {
@@ -136,7 +98,7 @@ def mfos(quick: bool) -> PublishedTable:
         ("IPD: M-FOS - NL", "mfos_es,opponent=naive_exact,small", (-0.56, -2.023)),
         ("IPD: Shaper - LOLA (stop_gradient)", "shaper,opponent=lola_exact,small", ()),
     ):
-        cells.append(_trained(label, published, f"configs/infinite.py:{variant}", seeds, quick))
+        cells.append(trained(label, published, f"configs/infinite.py:{variant}", seeds, quick))
     return PublishedTable(
         "M-FOS: infinite games, exact returns",
         "(1 - gamma) V per step; chicken: V",
@@ -159,7 +121,7 @@ def shaper(quick: bool) -> PublishedTable:
         "reward per step",
         "shaper",
         ("shaper", "learner"),
-        tuple(_trained(label, (), config, seeds, quick) for label, config in rows),
+        tuple(trained(label, (), config, seeds, quick) for label, config in rows),
     )
 
 
@@ -183,7 +145,7 @@ def lola(quick: bool) -> PublishedTable:
         (3, "3 steps", -1.105),
     )
     cells += [
-        _trained(
+        trained(
             f"LOLA-DiCE: {label}",
             (published, published),
             f"configs/ipd.py:lola_dice,look_ahead_steps={steps}",
@@ -236,24 +198,22 @@ def coin_game(quick: bool) -> PublishedTable:
 def _coin_game(
     variant: str, first: str | None, second: str | None, quick: bool, folder: pathlib.Path
 ) -> np.ndarray:
-    """Rewards per step of a pair, one episode per environment; None is who was trained for the variant."""
-    samples = []
-    for seed in range(1 if quick else 3):
-        config = _config(f"configs/coin_game.py:{variant}", seed, quick)
-        if not quick:
-            config.num_inner_steps, config.num_envs = 50, 128
-            for name in config.roles:
-                config[name].sequence_length = 10
-        trainer = build_trainer(config, str(folder.parent / as_name(variant) / f"seed_{seed}"))
-        trainer.fit()
-        replaced = {
-            name: AGENTS[kind].for_env(trainer.env, seat)
-            for seat, (name, kind) in enumerate((("agent1", first), ("agent2", second)))
-            if kind is not None
-        }
-        metrics = trainer.evaluate(replaced)["opponents"]
-        samples.append([metrics[f"reward_per_timestep/player_{player}"] for player in (1, 2)])
-    return np.array(samples)
+    """Measures a pair, one episode per environment; None is who was trained for the variant."""
+    config = config_of(f"configs/coin_game.py:{variant}", 1 if quick else 3, quick)
+    if not quick:
+        config.num_inner_steps, config.num_envs = 50, 128
+        for name in config.roles:
+            config[name].sequence_length = 10
+    trainer = build_trainer(config, str(folder.parent / as_name(variant)))
+    trainer.fit()
+    replaced = {
+        name: AGENTS[kind].for_env(trainer.env, seat)
+        for seat, (name, kind) in enumerate((("agent1", first), ("agent2", second)))
+        if kind is not None
+    }
+    metrics = trainer.evaluate(replaced)["opponents"]
+    rewards = [metrics[f"reward_per_timestep/player_{player}"] for player in (1, 2)]
+    return np.stack([np.atleast_1d(reward) for reward in rewards], axis=-1)
 
 
 TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
@@ -261,36 +221,5 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "lola": lola,
     "shaper": shaper,
     "coin_game": coin_game,
+    "coala": coala,
 }
-
-
-def _trained(
-    label: str, published: tuple[float | None, ...], config: str, num_seeds: int, quick: bool
-) -> Cell:
-    """Trains once per seed: mean rewards per step over the last tenth of it."""
-
-    def measure(folder: pathlib.Path) -> np.ndarray:
-        return np.array([train(config, seed, quick, folder) for seed in range(num_seeds)])
-
-    return Cell(label, published, measure)
-
-
-def _config(name: str, seed: int, quick: bool) -> ConfigDict:
-    """A config of the checkout that trains one seed, and reports nothing but metrics."""
-    config = load_config(f"{ROOT}/{name}{',quicktest' if quick else ''}")
-    config.seed = seed
-    config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
-    return config
-
-
-def train(config_name: str, seed: int, quick: bool, folder: pathlib.Path) -> list[float]:
-    """Trains, or goes on training, and returns both players' rewards over the last tenth of the run."""
-    workdir = folder / f"seed_{seed}"
-    trainer = build_trainer(_config(config_name, seed, quick), str(workdir))
-    trainer.fit()
-    rows = read_metrics(workdir / "metrics.jsonl")
-    last = [row for row in rows if row["iteration"] > 0.9 * trainer.num_iters]
-    return [
-        float(np.mean([row[f"train/reward_per_timestep/player_{player}"] for row in last]))
-        for player in (1, 2)
-    ]

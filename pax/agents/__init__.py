@@ -12,7 +12,7 @@ from pax.agents.coin_players import (
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
 from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
-from pax.agents.memory_one import MemoryOne, WinStayLoseShift, ZeroDeterminant
+from pax.agents.memory_one import MemoryOne, RandomMemoryOne, WinStayLoseShift, ZeroDeterminant
 from pax.agents.naive import Naive
 from pax.agents.nplayer_strategies import (
     TitForTatCooperate,
@@ -38,6 +38,7 @@ AGENTS: dict[str, type[Agent]] = {
     "Random": Random,
     "Grim": Grim,
     "MemoryOne": MemoryOne,
+    "RandomMemoryOne": RandomMemoryOne,
     "WinStayLoseShift": WinStayLoseShift,
     "ZeroDeterminant": ZeroDeterminant,
     "GoodGreedy": GoodGreedy,

@@ -64,18 +64,21 @@ class Reactive(Agent):
     def act(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        del state
         if not isinstance(self.observation_space, Discrete):
             observations = observations.argmax(axis=-1)
-        if len(set(self.cooperation)) == 1:
-            cooperation = jnp.full(observations.shape, self.cooperation[0])
-        else:
-            cooperation = jnp.array(self.cooperation)[observations]
+        cooperation = self.cooperation_after(observations, state)
         if not self._draws:
             actions = 1 - cooperation.astype(jnp.int32)
         else:
             actions = (drawn >= cooperation).astype(jnp.int32)
         return actions, memory
+
+    def cooperation_after(self, observations: jax.Array, state: TrainingState) -> jax.Array:
+        """Returns the probability of C `[B]` after the situations `[B]`, by their numbers."""
+        del state
+        if len(set(self.cooperation)) == 1:
+            return jnp.full(observations.shape, self.cooperation[0])
+        return jnp.array(self.cooperation)[observations]
 
 
 @dataclasses.dataclass

@@ -73,6 +73,22 @@ class MemoryOne(Reactive):
 
 
 @dataclasses.dataclass
+class RandomMemoryOne(Reactive):
+    """Plays a memory-one strategy that is drawn when it starts afresh: five uniform probabilities.
+
+    They are its parameters, `[5]`, in the order of `MemoryOne.probabilities`.
+    """
+
+    def init(self, key: jax.Array) -> TrainingState:
+        """Draws the strategy, uniform in [0, 1]^5."""
+        probabilities = jax.random.uniform(key, (NUM_STATES,))
+        return dataclasses.replace(super().init(key), params=probabilities)
+
+    def cooperation_after(self, observations: jax.Array, state: TrainingState) -> jax.Array:
+        return state.params[observations]
+
+
+@dataclasses.dataclass
 class WinStayLoseShift(MemoryOne):
     """Starts with C, and changes its action whenever the other defected (Pavlov)."""
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax.agents import MemoryOne, WinStayLoseShift, ZeroDeterminant
+from pax.agents import MemoryOne, RandomMemoryOne, WinStayLoseShift, ZeroDeterminant
 from pax.agents.hyper_strategies import HyperTFT
 from pax.envs import CoinGame, InfiniteMatrixGame, IteratedMatrixGame
 from pax.envs.iterated_matrix_game import PAYOFFS
@@ -247,3 +247,25 @@ def test_settings_out_of_range(cls, settings, message):
 def test_they_play_two_player_matrix_games_only(cls):
     with pytest.raises(ConfigError, match="two-player matrix games only"):
         cls.for_env(CoinGame(), 0)
+
+
+def test_random_strategies_are_drawn_when_they_start_afresh():
+    agent = RandomMemoryOne.for_env(IteratedMatrixGame())
+    drawn = np.asarray(jax.vmap(agent.init)(jax.random.split(KEY, 4000)).params)
+    assert drawn.shape == (4000, 5)
+    # Uniform in [0, 1]: mean 1/2, variance 1/12, no correlation; five standard errors.
+    np.testing.assert_allclose(drawn.mean(axis=0), 0.5, atol=5 * (1 / 12 / 4000) ** 0.5)
+    covariance = np.cov(drawn.T)
+    np.testing.assert_allclose(covariance, np.eye(5) / 12, atol=0.008)
+
+
+@pytest.mark.parametrize("one_hot", (False, True))
+def test_random_strategies_play_what_was_drawn(one_hot):
+    agent = RandomMemoryOne.for_env(IteratedMatrixGame(one_hot=one_hot))
+    state = agent.init(KEY)
+    situations = jnp.repeat(jnp.arange(5), 4000)
+    observations = jax.nn.one_hot(situations, 5) if one_hot else situations
+    memory = agent.initial_memory(agent.initial_hidden(len(situations)))
+    actions, _ = agent.policy(state, observations, memory, KEY)
+    cooperation = (actions == 0).reshape(5, 4000).mean(axis=1)
+    np.testing.assert_allclose(cooperation, state.params, atol=5 * (0.25 / 4000) ** 0.5)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from launch.reproduce import __main__ as program
+from launch.reproduce import cells
 from launch.reproduce import published as tables
-from launch.reproduce.published import Cell, PublishedTable
+from launch.reproduce.cells import Cell, PublishedTable
 from pax.errors import ConfigError, OutputError
+from pax.metrics.json_writer import read_metrics
+from pax.metrics.seeds import SeedMetrics
 from pax.run.locks import holding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,11 +33,11 @@ def table(monkeypatch):
 
         return measure
 
-    cells = (
+    rows = (
         Cell("one: a - b", (-1.0, None), cell("one", [[-1.0, 0.0], [-2.0, 1.0]])),
         Cell("two", (), cell("two", [[0.5, 0.25]])),
     )
-    built = PublishedTable("A table", "reward", "pair", ("first", "second"), cells)
+    built = PublishedTable("A table", "reward", "pair", ("first", "second"), rows)
     monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
     return measured, failing
 
@@ -72,7 +75,7 @@ def test_what_is_done_is_not_done_again(table, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "give one table, one of mfos, lola, shaper, coin_game"),
+        ([], "give one table, one of mfos, lola, shaper, coin_game, coala"),
         (["mfos", "lola"], "give one table, .* and not 2"),
         (["mofs"], "there is no table 'mofs': did you mean mfos?"),
     ],
@@ -112,8 +115,8 @@ def test_exact_learners_score_what_was_published(pair, expected, tmp_path):
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_every_table_has_a_quick_form(name, tmp_path):
     folder = program.reproduce([name], str(tmp_path), True)
-    cells = tables.TABLES[name](True).cells
-    assert len(list((folder / "cells").glob("*.json"))) == len(cells)
+    rows = tables.TABLES[name](True).cells
+    assert len(list((folder / "cells").glob("*.json"))) == len(rows)
     for path in (folder / "cells").glob("*.json"):
         assert np.isfinite(json.loads(path.read_text())["samples"]).all()
 
@@ -168,3 +171,41 @@ def test_what_the_folder_is_for_may_be_damaged(table, tmp_path):
         (folder / "table.json").write_text(text)
         with pytest.raises(ConfigError, match="cannot be used|holds the results of None"):
             program.reproduce(["fake"], str(tmp_path / "out"), False)
+
+
+def test_a_row_is_the_last_tenth_of_each_seed(tmp_path):
+    config = cells.config_of("configs/ipd.py:ppo", 2, True, {"num_iters": 20})
+    samples = cells.train(config, tmp_path)
+    assert samples.shape == (2, 2)
+    # Metrics are of even iterations, two by two: 19 and 20 are the last tenth.
+    rows = read_metrics(tmp_path)
+    assert rows[-1]["iteration"] == 20
+    names = cells.REWARDS
+    probed = cells.LastTenth(20)
+    for first in range(1, 21, 2):
+        per_seed = {name: np.array([[first, 1.0], [first + 1, 3.0]]) for name in names}
+        probed.on_chunk_end(None, None, first + 1, SeedMetrics(per_seed))
+    np.testing.assert_allclose(probed.mean(names[0]), [19.5, 2.0])
+    # What is done is not done again, and its numbers are kept.
+    written = (tmp_path / "metrics.jsonl").read_bytes()
+    again = cells.config_of("configs/ipd.py:ppo", 2, True, {"num_iters": 20})
+    np.testing.assert_array_equal(cells.train(again, tmp_path), samples)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == written
+
+
+def test_what_is_undefined_in_an_iteration_is_left_out():
+    last = cells.LastTenth(4)
+    for step, value in ((3, 8.0), (4, np.nan)):
+        last.on_chunk_end(None, None, step, SeedMetrics({"x": np.array([[value]])}))
+    assert np.isnan(last.mean("x")).all()
+    last.on_chunk_end(None, None, 4, SeedMetrics({"x": np.array([[7.0]])}))
+    assert last.mean("x").tolist() == [7.0]
+
+
+def test_learning_curves_are_drawn(monkeypatch, tmp_path):
+    cell = cells.trained("mine", (), "configs/ipd.py:tabular", 2, True, panel="Rewards")
+    built = PublishedTable("A table", "reward", "pair", ("first", "second"), (cell,))
+    monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    assert (folder / "fake_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (folder / "runs").iterdir()] == ["mine"]

@@ -1,0 +1,163 @@
+"""Rows of a table of the literature, and how one that is trained from a config is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pax.callbacks.callback import Callback
+from pax.config.build import build_trainer
+from pax.config.files import load_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+REWARDS = tuple(f"train/reward_per_timestep/player_{player}" for player in (1, 2))
+
+
+def as_name(text: str) -> str:
+    """Returns a text as the name of a file."""
+    return re.sub(r"\W", "_", text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Where the learning curve of a row is drawn."""
+
+    panel: str
+    """The title of a plot, which rows share."""
+    metric: str
+    """Of `metrics.jsonl`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A row of a table: one experiment."""
+
+    label: str
+    published: tuple[float | None, ...]
+    measure: Callable[[pathlib.Path], np.ndarray]
+    """Returns samples `[seeds, columns]`; may keep what it needs to go on in the folder that it is given,
+    one of its own in the folder of all runs."""
+    curve: Curve | None = None
+    """None: none is drawn."""
+    runs: str = ""
+    """The folder of its run within that of all runs; by default its own."""
+
+    @property
+    def key(self) -> str:
+        """Its name in files."""
+        return as_name(self.label)
+
+    def folder(self, runs: pathlib.Path) -> pathlib.Path:
+        """Returns where its run is, given the folder of all."""
+        return runs / (self.runs or self.key)
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedTable:
+    """What is shown side by side."""
+
+    title: str
+    unit: str
+    first: str
+    """What the rows are."""
+    columns: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+def trained(
+    label: str,
+    published: tuple[float | None, ...],
+    config: str,
+    num_seeds: int,
+    quick: bool,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    metrics: Sequence[str] = REWARDS,
+    panel: str = "",
+    runs: str = "",
+) -> Cell:
+    """Returns a row that trains once, all seeds side by side: means over the last tenth of it.
+
+    Args:
+        label: the name of the row.
+        published: what it is compared with.
+        config: of the checkout, such as `configs/ipd.py:ppo`.
+        num_seeds: 0, 1, ...
+        quick: whether to train the `quicktest` of the config.
+        settings: of the config, by their dotted names.
+        metrics: what the columns are, of those in `metrics.jsonl`.
+        panel: the plot of the first of them, if any.
+        runs: where the run is, of several rows of the same one.
+    """
+
+    def measure(folder: pathlib.Path) -> np.ndarray:
+        return train(config_of(config, num_seeds, quick, settings), folder, metrics)
+
+    return Cell(label, published, measure, Curve(panel, metrics[0]) if panel else None, runs)
+
+
+def config_of(
+    name: str, num_seeds: int, quick: bool, settings: Mapping[str, Any] | None = None
+) -> ConfigDict:
+    """Returns a config of the checkout that trains some seeds, and reports nothing but metrics."""
+    config = load_config(f"{ROOT}/{name}{',quicktest' if quick else ''}")
+    config.num_seeds = num_seeds
+    config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
+    config.update_from_flattened_dict(settings or {})
+    return config
+
+
+class LastTenth(Callback):
+    """Averages the metrics over the last tenth of a run, for each seed by itself."""
+
+    # Before the checkpoint of the same step, which keeps the sums.
+    priority = 10
+    when_interrupted = "if_due"
+
+    def __init__(self, num_iters: int):
+        """Takes the iterations of the run."""
+        self.num_iters = num_iters
+        self.sums: dict[str, list[float]] = {}
+        self.counts: dict[str, list[int]] = {}
+
+    def on_chunk_end(self, trainer: Any, state: Any, step: int, metrics: Any) -> None:
+        for name, values in metrics.per_seed.items():
+            first = step - len(values) + 1
+            last = values[np.arange(first, step + 1) > 0.9 * self.num_iters]
+            # Where no trial was of the kind that a metric is about, it is undefined.
+            sums, counts = np.nansum(last, axis=0), (~np.isnan(last)).sum(axis=0)
+            self.sums[name] = (sums + self.sums.get(name, 0)).tolist()
+            self.counts[name] = (counts + self.counts.get(name, 0)).tolist()
+
+    def mean(self, name: str) -> np.ndarray:
+        """Returns that of a metric, `[seeds]`; NaN where it was never defined."""
+        counts = np.array(self.counts[name], float)
+        return self.sums[name] / np.where(counts == 0, np.nan, counts)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.sums, self.counts = state["sums"], state["counts"]
+
+
+def train(
+    config: ConfigDict, workdir: pathlib.Path, metrics: Sequence[str] = REWARDS
+) -> np.ndarray:
+    """Trains, or goes on training, and returns the means of metrics over the last tenth of the run.
+
+    Returns:
+        `[seeds, metrics]`.
+    """
+    settings = {"num_iters": config.num_iters}
+    config.extra_callbacks = ((f"{LastTenth.__module__}.{LastTenth.__name__}", settings),)
+    trainer = build_trainer(config, str(workdir))
+    trainer.fit()
+    last = next(callback for callback in trainer.callbacks if isinstance(callback, LastTenth))
+    return np.stack([last.mean(name) for name in metrics], axis=-1)
