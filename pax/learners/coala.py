@@ -19,9 +19,6 @@ from pax.learners.learner import Experience
 from pax.types import Metrics, TrainingState, Trial, take
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from pax.roles import Role
 
 Form = Literal["coala", "mfos", "batch_unaware"]

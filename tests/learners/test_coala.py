@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pax import Role
-from pax.agents import Agent, Tabular
+from pax.agents import Agent, PPOMemory, Shaper, Tabular
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.learners import COALA
@@ -168,3 +169,20 @@ def test_coala_wants_an_agent_that_learns_by_ppo():
         COALA(Tabular.for_env(env), form="koala")
     with pytest.raises(ConfigError, match="td_lambda"):
         COALA(Tabular.for_env(env), td_lambda=1.5)
+
+
+def test_coala_wants_whole_trials():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    with pytest.raises(ConfigError, match="PPOMemory does not remember the trial"):
+        COALA(PPOMemory.for_env(env)).check(4, 3, 2, 4)
+    with pytest.raises(ConfigError, match="num_outer_steps is 1, and coala is about"):
+        COALA(Shaper.for_env(env)).check(4, 1, 2, 4)
+
+
+@pytest.mark.parametrize(("discount", "warns"), [(0.95, True), (0.96, False)])
+def test_a_next_episode_that_hardly_counts_is_told(discount, warns, caplog):
+    # After 100 steps .95 counts .006, and .96 .017.
+    agent = Shaper.for_env(IteratedMatrixGame(num_inner_steps=100), discount=discount)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        COALA(agent).check(5, 3, 100, 4)
+    assert ["counts 0.006 of one now" in text for text in caplog.messages] == [True] * warns
