@@ -81,6 +81,13 @@ VARIANTS = helper.describe(
     "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
     "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
     "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
+    "in_context": "two agents in one long episode, against each other or random memory-one strategies: not run "
+    "(expected: they cooperate)",
+    "in_context,small": "the same for two cores: not run (expected: they cooperate)",
+    "in_context,without_tables,small": "the same, against each other only: not run (expected: they defect)",
+    "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
+    "in_context,step=best_response,small": "one agent against random memory-one strategies: not run (expected: "
+    "the best response to them)",
 }
 
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
@@ -123,7 +130,8 @@ COALA_FORMS = ("mfos", "batch_unaware")
 COALA = {"hidden_size": 32, "embed": True, "learning_rate": 3e-4, "reward_scale": 0.05}
 COALA |= {"discount": 1.0, "gae_lambda": 1.0, "num_epochs": 4, "num_minibatches": 2}
 COALA |= {"sequence_length": 0, "max_gradient_norm": 1.0, "entropy_coeff": 0.0}
-COALA_SMALL = {"hidden_size": 16, "learning_rate": 5e-4}
+# Smaller values, so that their loss leaves room for the policy's within one clipped gradient.
+COALA_SMALL = {"hidden_size": 16, "learning_rate": 2e-3, "reward_scale": 0.01}
 # Advantage actor-critic: PPO of one step from all that happened in an episode, and nothing follows it.
 A2C = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
 A2C |= {"discount": 0.99, "gae_lambda": 1.0, "entropy_coeff": 0.0, "max_gradient_norm": 1.0}
@@ -163,7 +171,7 @@ def coala(argument: str) -> ConfigDict:
     config.agent1 = role(seat=0, **shaper, learner=by)
     config.evaluation.as_trained = ConfigDict()
     if small:
-        config.num_opps, config.num_iters = 48, 600
+        config.num_opps, config.num_iters = 48, 200
     if "quicktest" in given:
         config.update({"num_inner_steps": 4, "num_outer_steps": 3, "num_envs": 4, "num_opps": 4})
         config.update(
@@ -172,9 +180,85 @@ def coala(argument: str) -> ConfigDict:
     return config
 
 
+# In-context co-player inference (Weis et al. 2026): one long episode, against who is drawn.
+IN_CONTEXT = {"agent": "PPO_memory", "hidden_size": 128, "embed": True, "sequence_length": 0}
+IN_CONTEXT |= {"learning_rate": 1e-3, "reward_scale": 0.02, "discount": 0.99, "gae_lambda": 0.95}
+IN_CONTEXT |= {
+    "num_epochs": 4,
+    "num_minibatches": 2,
+    "entropy_coeff": 0.01,
+    "max_gradient_norm": 1.0,
+}
+# The steps that lead to cooperation one by one, and what becomes of it without one of them.
+STEPS = ("best_response", "extortion", "two_extortioners")
+
+
+def in_context(argument: str) -> ConfigDict:
+    """Returns a variant `in_context[,step=...|without_tables|told][,small][,quicktest]`.
+
+    The steps go from one to the next by policies that were exported: `extortion` needs that of the player who
+    learned the best response, `--config.agent2.path=.../policies/agent1.msgpack`, and `two_extortioners` the
+    extortioner's as the path of both.
+    """
+    options = {
+        "step": STEPS,
+        "without_tables": None,
+        "told": None,
+        "small": None,
+        "quicktest": None,
+    }
+    _, given = parse_variant(argument, ["in_context"], options)
+    ablations = [name for name in ("without_tables", "told") if name in given]
+    step = given.get("step")
+    if len(ablations) + ("step" in given) > 1:
+        raise ConfigError(
+            f"step, without_tables and told are runs of their own: choose one in {argument}"
+        )
+    config = base_config()
+    config.env = game("IteratedMatrixGame", payoff=COALA_PAYOFF)
+    config.num_inner_steps = 100
+    # Environments of one opponent share its table.
+    config.num_envs, config.num_opps, config.num_iters = 4, 1024, 10000
+    config.update({"chunk": 10, **helper.every(scalars=10, checkpoint=100, evaluation=100)})
+    player = dict(IN_CONTEXT)
+    if "small" in given:
+        player |= {"hidden_size": 32}
+        config.num_opps, config.num_iters = 128, 1000
+    if step:
+        player |= {"entropy_coeff": 0.001}
+    config.roles = ("agent1", "agent2")
+    if step == "two_extortioners":
+        # Both begin with what extorted: --config.agent1.path=... --config.agent2.path=...
+        config.agent1, config.agent2 = (role(seat=seat, **player) for seat in range(2))
+    elif step == "extortion":
+        # The policy that responds best: --config.agent2.path=...
+        config.agent1 = role(seat=0, **player)
+        config.agent2 = role(seat=1, **player, learner="frozen")
+    elif step == "best_response":
+        config.agent1 = role(seat=0, **player)
+        config.agent2 = role(agent="RandomMemoryOne", seat=1, learner="none")
+    else:
+        by = {"type": "coala", "form": "batch_unaware", "num_agents": 2}
+        config.roles = ("agent1", "agent2", "partner")
+        config.agent1 = role(seat=0, **player, learner=by)
+        config.agent2 = role(agent="RandomMemoryOne", seat=1, learner="none")
+        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
+        config.partner = role(seat=1, **player, learner="none", **taken_over)
+        naive = 0.0 if "without_tables" in given else 0.5
+        config.tasks.mixed_pool = {"naive": naive, "told": "told" in given}
+    config.evaluation.as_trained = ConfigDict()
+    if "quicktest" in given:
+        config.update({"num_inner_steps": 4, "num_envs": 2, "num_opps": 4})
+        config.update(
+            {"num_iters": 2, "chunk": 1, **helper.every(scalars=1, checkpoint=1, evaluation=1)}
+        )
+    return config
+
+
 def get_config(argument: str = "ppo"):
-    if argument.split(",")[0] == "coala":
-        return coala(argument)
+    special = {"coala": coala, "in_context": in_context}.get(argument.split(",")[0])
+    if special is not None:
+        return special(argument)
     return matrix_game(argument, "ipd", STRATEGIES, evaluate_against=("tit_for_tat", "defect"))
 
 

@@ -234,6 +234,7 @@ def check_sampler(
     for part, shape, kind, words in (
         ("stop", (), jnp.integer, "an int32 scalar, or None"),
         ("self_play", (), jnp.bool_, "a bool scalar, or None"),
+        ("told", (), jnp.float32, "a float32 scalar, or None"),
         ("seats", (num_players,), jnp.integer, f"a permutation of {num_players} players, or None"),
     ):
         value = getattr(made, part)

@@ -301,16 +301,20 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
     return sampler
 
 
-def mixed_pool(naive: float = 0.75) -> Sampler:
+def mixed_pool(naive: float = 0.75, told: bool = False) -> Sampler:
     """Roles take over their `self_play_seats` in a share of 1 - `naive` of the trials.
 
     With a role that is a `member_of` a pool, these trials are among its members, and the others against
-    whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636).
+    whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636). Where agents
+    are `told`, their memory is 1 instead of 0 when a trial among members begins.
     """
     check_number("naive", naive, SHARE)
+    check_kind("told", told, False)
 
     def sampler(draw: Draw, task: Task) -> Task:
-        return dataclasses.replace(task, self_play=~jax.random.bernoulli(draw.key, naive))
+        self_play = ~jax.random.bernoulli(draw.key, naive)
+        message = self_play.astype(jnp.float32) if told else task.told
+        return dataclasses.replace(task, self_play=self_play, told=message)
 
     return sampler
 

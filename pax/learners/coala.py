@@ -172,21 +172,22 @@ class COALA(Gradient):
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         name = type(self.agent).__name__
-        if not self.agent.remembers_trial:
+        # The batch-unaware form is plain PPO, which wants nothing of the kind.
+        if self.form != "batch_unaware" and not self.agent.remembers_trial:
             raise ConfigError(
-                f"{name} does not remember the trial, and coala teaches it to respond to what others learn "
-                "there: choose Shaper, or the learner gradient"
+                f"{name} does not remember the trial, and form {self.form} teaches it to respond to what others "
+                "learn there: choose Shaper, the form batch_unaware, or the learner gradient"
             )
-        if num_outer_steps == 1:
+        if self.form != "batch_unaware" and num_outer_steps == 1:
             raise ConfigError(
-                "num_outer_steps is 1, and coala is about what others learn between the episodes of a trial: "
-                "use 2 or more, or the learner gradient"
+                f"num_outer_steps is 1, and form {self.form} is about what others learn between the episodes of "
+                "a trial: use 2 or more, the form batch_unaware, or the learner gradient"
             )
         super().check(num_opps, num_outer_steps, num_steps, num_envs)
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
         del num_outer_steps
-        if not any(other.learns_in_trial for other in others):
+        if self.form != "batch_unaware" and not any(other.learns_in_trial for other in others):
             logging.warning(
                 "Nobody learns in the trials of role %s, so that %s estimates what plain PPO does, and adds "
                 "noise.",

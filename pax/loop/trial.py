@@ -62,7 +62,10 @@ class TrialRunner:
         memories = {}
         for role in self.roles:
             batch = len(playable_seats(role, task)) * self.num_envs
-            memories[role.name] = role.agent.initial_memory(role.agent.initial_hidden(batch))
+            hidden = role.agent.initial_hidden(batch)
+            if task.told is not None:
+                hidden = hidden + task.told
+            memories[role.name] = role.agent.initial_memory(hidden)
 
         # Traced once, for the shapes and for the scan.
         play_episode = jax.jit(self._episode)

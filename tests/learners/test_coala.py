@@ -175,8 +175,12 @@ def test_coala_wants_whole_trials():
     env = IteratedMatrixGame(num_inner_steps=2)
     with pytest.raises(ConfigError, match="PPOMemory does not remember the trial"):
         COALA(PPOMemory.for_env(env)).check(4, 3, 2, 4)
-    with pytest.raises(ConfigError, match="num_outer_steps is 1, and coala is about"):
-        COALA(Shaper.for_env(env)).check(4, 1, 2, 4)
+    for form in ("coala", "mfos"):
+        with pytest.raises(ConfigError, match=f"num_outer_steps is 1, and form {form} is about"):
+            COALA(Shaper.for_env(env), form=form).check(5, 1, 2, 4)
+    # Plain PPO, of several agents side by side, is for any of its agents and trials.
+    forgets = PPOMemory.for_env(env, num_minibatches=4, sequence_length=2)
+    COALA(forgets, form="batch_unaware").check(5, 1, 2, 4)
 
 
 @pytest.mark.parametrize(("discount", "warns"), [(0.95, True), (0.96, False)])
