@@ -81,13 +81,13 @@ VARIANTS = helper.describe(
     "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
     "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
     "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
-    "in_context": "two agents in one long episode, against each other or random memory-one strategies: not run "
-    "(expected: they cooperate)",
+    "in_context": "two agents in one long episode, against each other or random memory-one strategies: "
+    "not run (expected: they cooperate)",
     "in_context,small": "the same for two cores: not run (expected: they cooperate)",
     "in_context,without_tables,small": "the same, against each other only: not run (expected: they defect)",
     "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
-    "in_context,step=best_response,small": "one agent against random memory-one strategies: not run (expected: "
-    "the best response to them)",
+    "in_context,step=best_response,small": "one agent against random memory-one strategies: "
+    "not run (expected: the best response to them)",
 }
 
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step

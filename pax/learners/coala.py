@@ -175,13 +175,13 @@ class COALA(Gradient):
         # The batch-unaware form is plain PPO, which wants nothing of the kind.
         if self.form != "batch_unaware" and not self.agent.remembers_trial:
             raise ConfigError(
-                f"{name} does not remember the trial, and form {self.form} teaches it to respond to what others "
-                "learn there: choose Shaper, the form batch_unaware, or the learner gradient"
+                f"{name} does not remember the trial, and form {self.form} teaches it to respond to what "
+                "others learn there: choose Shaper, the form batch_unaware, or the learner gradient"
             )
         if self.form != "batch_unaware" and num_outer_steps == 1:
             raise ConfigError(
-                f"num_outer_steps is 1, and form {self.form} is about what others learn between the episodes of "
-                "a trial: use 2 or more, the form batch_unaware, or the learner gradient"
+                f"num_outer_steps is 1, and form {self.form} is about what others learn between the episodes "
+                "of a trial: use 2 or more, the form batch_unaware, or the learner gradient"
             )
         super().check(num_opps, num_outer_steps, num_steps, num_envs)
 
