@@ -52,7 +52,7 @@ class ActorCritic(Agent):
     conv_channels: tuple[int, ...] = ()
     """Channels of the 3x3 convolutions that images go through first."""
     head_init: HeadInit = "constant"
-    """`constant` or `orthogonal`: see `pax.agents.networks.actor_critic.Heads`."""
+    """`constant`, `orthogonal` or `zeros`: see `pax.agents.networks.actor_critic.Heads`."""
     action_scale: float = 1.0
     """Unit of continuous actions without bounds: policies start from a standard deviation of .7 of it."""
     discount: float = 0.96

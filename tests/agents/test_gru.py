@@ -104,7 +104,7 @@ class Traces(Memory):
         return fast - slow
 
 
-@pytest.mark.parametrize("network", ["gru", "traces"])
+@pytest.mark.parametrize("network", ["gru", "linear", "traces"])
 @pytest.mark.parametrize(
     "space", [Discrete(6), pytest.param(Box((2, 3)), marks=pytest.mark.slow)], ids=str
 )

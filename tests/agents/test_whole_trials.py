@@ -164,9 +164,11 @@ NETWORKS = [
     *((cls, {"network": network}) for cls in (PPO, Naive) for network in ("mlp", "table", "gru")),
     (PPO, {"separate_critic": True}),
     (PPOMemory, {"embed": True}),
+    (PPOMemory, {"network": "linear"}),
     *((Shaper, {"context": context}) for context in ("none", "avg", "att")),
     (MFOS, {}),
     (MFOS, {"critic": False}),
+    (MFOS, {"network": "linear"}),
 ]
 
 

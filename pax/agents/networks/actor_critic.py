@@ -13,10 +13,11 @@ from pax.agents.networks.initializers import orthogonal
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree
 
-HeadInit = Literal["constant", "orthogonal"]
+HeadInit = Literal["constant", "orthogonal", "zeros"]
 HEAD_INITS = {
     "constant": (nn.initializers.constant(0.5), nn.initializers.constant(0.5)),
     "orthogonal": (orthogonal(0.01), orthogonal(1.0)),
+    "zeros": (nn.initializers.zeros, nn.initializers.zeros),
 }
 """Initial kernels of the policy's and the value's head."""
 Outputs = tuple[jax.Array, jax.Array]
@@ -104,7 +105,7 @@ class Torso(nn.Module):
 class Heads(nn.Module):
     """Maps features linearly to the outputs of the policy `[..., A]` and a value `[...]`.
 
-    All actions are equally likely at first with `constant`, and nearly so with `orthogonal`.
+    All actions are equally likely at first with `constant` and `zeros`, and nearly so with `orthogonal`.
     """
 
     num_outputs: int

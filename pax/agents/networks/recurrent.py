@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from pax.agents.networks.actor_critic import HEAD_INITS, HeadInit, Heads, Network, Outputs, Torso
 from pax.agents.networks.gru import GRUCell
+from pax.agents.networks.linear_recurrence import LinearRecurrence
 from pax.agents.networks.memory import Memory
 from pax.types import PyTree
 
-MEMORIES: dict[str, type[Memory]] = {"gru": GRUCell}
+MEMORIES: dict[str, type[Memory]] = {"gru": GRUCell, "linear": LinearRecurrence}
 """Kinds of memory, as the setting `network` of agents names them."""
 Context = Literal["none", "avg", "att"]
 
