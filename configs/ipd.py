@@ -12,10 +12,11 @@ trains each of the learning rates of `get_sweep` with each seed.
 
 from ml_collections import ConfigDict
 
+from configs import _coala
 from configs import _helper as helper
-from pax.config import base_config, game, parse_variant, role
+from configs._in_context import in_context
+from pax.config import game
 from pax.envs.iterated_matrix_game import PAYOFFS
-from pax.errors import ConfigError
 from pax.sweeps import product
 
 STRATEGIES = {
@@ -125,140 +126,37 @@ QUICK_TRIALS |= {"popsize": 8} | helper.every(scalars=1, evaluation=1, checkpoin
 
 # COALA-PG (Meulemans et al. 2025): mutual cooperation pays 1, mutual defection nothing.
 COALA_PAYOFF = ((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0))
-COALA_FORMS = ("mfos", "batch_unaware")
+COALA_SIZES = {"num_inner_steps": 10, "num_outer_steps": 20}
+COALA_SIZES |= {"num_envs": 16, "num_opps": 128, "num_iters": 3000}
 # Returns of the whole trial, of 200 steps, become numbers that a network learns quickly.
-COALA = {"hidden_size": 32, "embed": True, "learning_rate": 3e-4, "reward_scale": 0.05}
-COALA |= {"discount": 1.0, "gae_lambda": 1.0, "num_epochs": 4, "num_minibatches": 2}
-COALA |= {"sequence_length": 0, "max_gradient_norm": 1.0, "entropy_coeff": 0.0}
+META = {**_coala.META, "learning_rate": 3e-4, "reward_scale": 0.05}
 # Smaller values, so that their loss leaves room for the policy's within one clipped gradient.
-COALA_SMALL = {"hidden_size": 16, "learning_rate": 2e-3, "reward_scale": 0.01}
-# Advantage actor-critic: PPO of one step from all that happened in an episode, and nothing follows it.
-A2C = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
-A2C |= {"discount": 0.99, "gae_lambda": 1.0, "entropy_coeff": 0.0, "max_gradient_norm": 1.0}
+META_SMALL = {"hidden_size": 16, "learning_rate": 2e-3, "reward_scale": 0.01}
 NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate": 5e-3}
-NAIVE |= {"sequence_length": 0}
-NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3}
+NAIVE |= {"sequence_length": 0, **_coala.A2C}
+NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3, **_coala.A2C}
 
 
 def coala(argument: str) -> ConfigDict:
     """Returns a variant `coala[,mixed][,mfos|batch_unaware][,small][,quicktest]`."""
-    options = dict.fromkeys((*COALA_FORMS, "mixed", "small", "quicktest"))
-    _, given = parse_variant(argument, ["coala"], options)
-    small, mixed = "small" in given, "mixed" in given
-    forms = [form for form in COALA_FORMS if form in given]
-    if len(forms) > 1:
-        raise ConfigError(
-            f"mfos and batch_unaware are two forms of one estimator: choose one in {argument}"
-        )
-    config = base_config()
-    config.env = game("IteratedMatrixGame", payoff=COALA_PAYOFF)
-    config.num_inner_steps, config.num_outer_steps = 10, 20
-    config.num_envs, config.num_opps, config.num_iters = 16, 128, 3000
-    config.update({"chunk": 10, **helper.every(scalars=10, checkpoint=100, evaluation=100)})
-    by = {"type": "coala", "form": forms[0] if forms else "coala"}
-    shaper = {"agent": "Shaper", **COALA, **(COALA_SMALL if small else {})}
-    naive = {**(NAIVE_SMALL if small else NAIVE), **A2C}
-    config.roles = ("agent1", "agent2")
-    config.agent2 = role(seat=1, **naive, learner="none", learns_in_trial=True)
-    if mixed:
-        by["num_agents"] = 2 if small else 4
-        config.roles = (*config.roles, "partner")
-        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
-        config.partner = role(seat=1, **shaper, learner="none", **taken_over)
-        config.tasks.mixed_pool = {"naive": 0.75}
-    else:
-        config.agent2.num_initial_states = 10
-    config.agent1 = role(seat=0, **shaper, learner=by)
-    config.evaluation.as_trained = ConfigDict()
-    if small:
-        config.num_opps, config.num_iters = 48, 200
-    if "quicktest" in given:
-        config.update({"num_inner_steps": 4, "num_outer_steps": 3, "num_envs": 4, "num_opps": 4})
-        config.update(
-            {"num_iters": 2, "chunk": 1, **helper.every(scalars=1, checkpoint=1, evaluation=1)}
-        )
-    return config
-
-
-# In-context co-player inference (Weis et al. 2026): one long episode, against who is drawn.
-IN_CONTEXT = {"agent": "PPO_memory", "hidden_size": 128, "embed": True, "sequence_length": 0}
-IN_CONTEXT |= {"learning_rate": 1e-3, "reward_scale": 0.02, "discount": 0.99, "gae_lambda": 0.95}
-IN_CONTEXT |= {
-    "num_epochs": 4,
-    "num_minibatches": 2,
-    "entropy_coeff": 0.01,
-    "max_gradient_norm": 1.0,
-}
-# The steps that lead to cooperation one by one, and what becomes of it without one of them.
-STEPS = ("best_response", "extortion", "two_extortioners")
-
-
-def in_context(argument: str) -> ConfigDict:
-    """Returns a variant `in_context[,step=...|without_tables|told][,small][,quicktest]`.
-
-    The steps go from one to the next by policies that were exported: `extortion` needs that of the player who
-    learned the best response, `--config.agent2.path=.../policies/agent1.msgpack`, and `two_extortioners` the
-    extortioner's as the path of both.
-    """
-    options = {
-        "step": STEPS,
-        "without_tables": None,
-        "told": None,
-        "small": None,
-        "quicktest": None,
-    }
-    _, given = parse_variant(argument, ["in_context"], options)
-    ablations = [name for name in ("without_tables", "told") if name in given]
-    step = given.get("step")
-    if len(ablations) + ("step" in given) > 1:
-        raise ConfigError(
-            f"step, without_tables and told are runs of their own: choose one in {argument}"
-        )
-    config = base_config()
-    config.env = game("IteratedMatrixGame", payoff=COALA_PAYOFF)
-    config.num_inner_steps = 100
-    # Environments of one opponent share its table.
-    config.num_envs, config.num_opps, config.num_iters = 4, 1024, 10000
-    config.update({"chunk": 10, **helper.every(scalars=10, checkpoint=100, evaluation=100)})
-    player = dict(IN_CONTEXT)
-    if "small" in given:
-        player |= {"hidden_size": 32}
-        config.num_opps, config.num_iters = 128, 1000
-    if step:
-        player |= {"entropy_coeff": 0.001}
-    config.roles = ("agent1", "agent2")
-    if step == "two_extortioners":
-        # Both begin with what extorted: --config.agent1.path=... --config.agent2.path=...
-        config.agent1, config.agent2 = (role(seat=seat, **player) for seat in range(2))
-    elif step == "extortion":
-        # The policy that responds best: --config.agent2.path=...
-        config.agent1 = role(seat=0, **player)
-        config.agent2 = role(seat=1, **player, learner="frozen")
-    elif step == "best_response":
-        config.agent1 = role(seat=0, **player)
-        config.agent2 = role(agent="RandomMemoryOne", seat=1, learner="none")
-    else:
-        by = {"type": "coala", "form": "batch_unaware", "num_agents": 2}
-        config.roles = ("agent1", "agent2", "partner")
-        config.agent1 = role(seat=0, **player, learner=by)
-        config.agent2 = role(agent="RandomMemoryOne", seat=1, learner="none")
-        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
-        config.partner = role(seat=1, **player, learner="none", **taken_over)
-        naive = 0.0 if "without_tables" in given else 0.5
-        config.tasks.mixed_pool = {"naive": naive, "told": "told" in given}
-    config.evaluation.as_trained = ConfigDict()
-    if "quicktest" in given:
-        config.update({"num_inner_steps": 4, "num_envs": 2, "num_opps": 4})
-        config.update(
-            {"num_iters": 2, "chunk": 1, **helper.every(scalars=1, checkpoint=1, evaluation=1)}
-        )
-    return config
+    given = _coala.read_options(argument)
+    small = "small" in given
+    return _coala.build(
+        given,
+        game("IteratedMatrixGame", payoff=COALA_PAYOFF),
+        {**COALA_SIZES, **({"num_opps": 48, "num_iters": 200} if small else {})},
+        {**META, **(META_SMALL if small else {})},
+        NAIVE_SMALL if small else NAIVE,
+        num_agents=2 if small else 4,
+    )
 
 
 def get_config(argument: str = "ppo"):
-    special = {"coala": coala, "in_context": in_context}.get(argument.split(",")[0])
-    if special is not None:
-        return special(argument)
+    variant = argument.split(",")[0]
+    if variant == "coala":
+        return coala(argument)
+    if variant == "in_context":
+        return in_context(argument, game("IteratedMatrixGame", payoff=COALA_PAYOFF))
     return matrix_game(argument, "ipd", STRATEGIES, evaluate_against=("tit_for_tat", "defect"))
 
 

@@ -305,8 +305,8 @@ def mixed_pool(naive: float = 0.75, told: bool = False) -> Sampler:
     """Roles take over their `self_play_seats` in a share of 1 - `naive` of the trials.
 
     With a role that is a `member_of` a pool, these trials are among its members, and the others against
-    whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636). Where agents
-    are `told`, their memory is 1 instead of 0 when a trial among members begins.
+    whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636). Agents that
+    are `told` find ones in their memory when a trial among members begins.
     """
     check_number("naive", naive, SHARE)
     check_kind("told", told, False)

@@ -86,6 +86,7 @@ CONFIGS = (
     "c_rice",
     "ipd",
     "coin_game",
+    "clean_up_lite",
     "infinite",
     "nplayer_ipd",
     "ipditm",

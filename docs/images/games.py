@@ -12,6 +12,7 @@ import numpy as np
 from pax.agents import PPO
 from pax.callbacks.video import figure_to_array
 from pax.envs import (
+    CleanUpLite,
     CoinGame,
     Cournot,
     Fishery,
@@ -24,6 +25,7 @@ from pax.envs import (
 FOLDER = pathlib.Path(__file__).parent
 GAMES = {
     "coin_game": CoinGame(),
+    "clean_up_lite": CleanUpLite(),
     "in_the_matrix": InTheMatrix(),
     "cournot": Cournot(num_inner_steps=20),
     "fishery": Fishery(num_inner_steps=100),

@@ -1,5 +1,6 @@
 """Games: one module each, all with the interface of `pax.envs.environment.Environment`."""
 
+from pax.envs.clean_up_lite.game import CleanUpLite
 from pax.envs.coin_game.game import CoinGame
 from pax.envs.cournot import Cournot
 from pax.envs.environment import Environment
@@ -17,6 +18,7 @@ ENVS: dict[str, type[Environment]] = {
     "IteratedTensorGame": IteratedTensorGame,
     "InfiniteMatrixGame": InfiniteMatrixGame,
     "CoinGame": CoinGame,
+    "CleanUpLite": CleanUpLite,
     "InTheMatrix": InTheMatrix,
     "Fishery": Fishery,
     "Cournot": Cournot,

@@ -66,8 +66,8 @@ class Evaluator:
     """Plays one iteration of the training loop with frozen policies, for every seed.
 
     Roles that learn across trials, and co-players that live on, play what they have learned so far. Those
-    that start afresh in every trial do so here too, and go on learning within it. Self-play is a way to
-    train: here everybody plays only their own seats.
+    that start afresh in every trial do so here too, and go on learning within it; members of a pool start as
+    copies of its deployed policy. Self-play is a way to train: here everybody plays only their own seats.
     """
 
     def __init__(

@@ -249,13 +249,15 @@ class Loop:
     def _members(self, role: Role, key: jax.Array, pool: PyTree) -> TrainingState:
         """Returns, for each candidate and opponent, a co-player with the parameters of another candidate.
 
+        If there is only one, as in an evaluation, they are copies of it.
+
         Args:
             role: the co-player.
             key: of this iteration.
             pool: parameters of the candidates, `[C, ...]`.
         """
         fresh_key, key = jax.random.split(key)
-        further = jax.random.randint(key, (self.num_opps,), 1, self.num_candidates)
+        further = jax.random.randint(key, (self.num_opps,), 1, max(self.num_candidates, 2))
         others = (jnp.arange(self.num_candidates)[:, None] + further) % self.num_candidates
         fresh = self._for_each_candidate(self._fresh(role, fresh_key))
         return dataclasses.replace(fresh, params=take(pool, others))

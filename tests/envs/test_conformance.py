@@ -27,6 +27,7 @@ VARIANTS = {
         {"tabular": True, "size": 2},
         {"one_coin": True, "egocentric": True, "size": 4},
     ),
+    "CleanUpLite": ({}, {"rows": 3, "columns": 2}),
     "InTheMatrix": ({}, {"fixed_coin_location": False, "num_players": 3}),
     "Cournot": ({}, {"num_players": 3}),
     "Fishery": ({}, {"num_players": 3}),
