@@ -66,7 +66,7 @@ def test_every_meta_variant_of_the_matrix_games_is_measured_or_said_not_to_be(ga
         variant.removesuffix(",small"): text
         for (file, variant), text in listed.items()
         if file == game
-        and (" by evolution" in text or " across trials" in text or "context" in variant)
+        and (" by evolution" in text or " across trials" in text or "context=" in variant)
     }
     for variant, text in own.items():
         cell = cells[f"{variant},small"]

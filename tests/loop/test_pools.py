@@ -13,7 +13,7 @@ from pax import Role
 from pax.agents import Agent
 from pax.envs import IteratedTensorGame
 from pax.errors import ConfigError
-from pax.learners import Frozen
+from pax.learners import Frozen, Gradient
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.roles import check_roles
@@ -41,6 +41,19 @@ class Numbered(Agent):
         return dataclasses.replace(state, params=state.params + 1), memory, {"born": state.params}
 
 
+@dataclasses.dataclass
+class Hearing(Numbered):
+    """Always defects if its memory began with ones."""
+
+    hidden_size_in_memory = 2
+
+    def reset_memory(self, memory, new_trial=False, state=None):
+        return memory
+
+    def policy(self, state, observations, memory, key):
+        return (memory.hidden == 1.0).all(axis=-1).astype(jnp.int32), memory
+
+
 class Watching(Frozen):
     """Reports who played whom, and what was done on the second seat, `[C, O]`."""
 
@@ -51,14 +64,15 @@ class Watching(Frozen):
     def update(self, state, experience):
         line_up = experience.line_up.states
         seen = {name: line_up[name].params for name in line_up}
-        seen["defection"] = experience.trial.actions[1].mean((2, 3, 4))
+        for player, name in enumerate(("own_defection", "defection")):
+            seen[name] = experience.trial.actions[player].mean((2, 3, 4))
         if experience.tasks.self_play is not None:
             seen["self_play"] = experience.tasks.self_play
         return state, seen
 
 
-def play(samplers, *others, seed=0):
-    pool = Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL))
+def play(samplers, *others, seed=0, cls=Numbered):
+    pool = Role("pool", cls.for_env(ENV, 0), (0,), learner=Watching(POOL))
     counts = Counts(num_envs=E, num_opps=O, num_outer_steps=2)
     loop = Loop(ENV, [pool, *others], compose(ENV.default_params, samplers), counts)
     _, metrics = jax.jit(lambda state: loop.run(state, 1))(loop.init(jax.random.key(seed)[None]))
@@ -69,8 +83,8 @@ def naive(**settings):
     return Role("naive", Numbered.for_env(ENV, 1), (1,), learns_in_trial=True, **settings)
 
 
-def member(name="partner", seats=(), self_play_seats=(1,), **settings):
-    agent = Numbered.for_env(ENV, 1)
+def member(name="partner", seats=(), self_play_seats=(1,), cls=Numbered, **settings):
+    agent = cls.for_env(ENV, 1)
     return Role(name, agent, seats, self_play_seats=self_play_seats, member_of="pool", **settings)
 
 
@@ -95,6 +109,17 @@ def test_in_a_share_of_the_trials_another_candidate_sits_on_the_seat():
         np.testing.assert_allclose(
             seen[f"reward_{kind}/player_1"], rewards[:, trials].mean(), rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("told", (False, True))
+def test_agents_may_be_told_that_they_meet_each_other(told):
+    seen = play([mixed_pool(0.5, told)], naive(), member(cls=Hearing), cls=Hearing)
+    among = seen["self_play"]
+    assert among.any() and not among.all()
+    expected = np.broadcast_to(among & told, (POOL, O))
+    # The number of who learns there is even.
+    np.testing.assert_array_equal(seen["own_defection"], expected)
+    np.testing.assert_array_equal(seen["defection"], expected)
 
 
 def test_a_co_player_may_begin_as_a_copy_of_another_candidate_and_learn():
@@ -125,7 +150,7 @@ def test_few_initial_states_are_the_same_in_all_trials_and_seeds():
     ],
 )
 def test_pools_that_cannot_be_are_told(roles, message):
-    pools = {"pool": Watching(POOL), "pool of one": Frozen(1)}
+    pools = {"pool": Watching(POOL), "pool of one": Gradient(Numbered.for_env(ENV, 0))}
     built = [
         Role("pool", Numbered.for_env(ENV, 0), (0,), learner=pools[role])
         if isinstance(role, str)
