@@ -156,10 +156,7 @@ class COALA(Gradient):
             apart = jnp.tile(apart, own.shape[2] // apart.size)[:, None]
             shaped = jnp.where(apart, own, shaped)
             for kind in (apart, ~apart):
-                mean = jnp.where(kind, shaped, 0.0).sum() / jnp.maximum(
-                    jnp.broadcast_to(kind, shaped.shape).sum(), 1
-                )
-                shaped = jnp.where(kind, shaped - mean, shaped)
+                shaped = jnp.where(kind, self._centred(shaped, kind), shaped)
         state, _, metrics = agent.update(
             rollout,
             last_observations,
@@ -169,6 +166,20 @@ class COALA(Gradient):
             advantages=(shaped.reshape(advantages.shape), targets),
         )
         return state, metrics
+
+    def _centred(self, advantages: jax.Array, kind: jax.Array) -> jax.Array:
+        """Returns advantages less the mean of a kind of trials, and over their deviation if they are scaled.
+
+        What is learned against learners counts for all environments, so that its advantages have B times the
+        size of others: scaled together, those would be lost in their noise.
+        """
+        assert isinstance(self.agent, PPO)
+        number = jnp.maximum(jnp.broadcast_to(kind, advantages.shape).sum(), 1)
+        advantages = advantages - jnp.where(kind, advantages, 0.0).sum() / number
+        if not self.agent.standardise_advantages:
+            return advantages
+        variance = jnp.where(kind, jnp.square(advantages), 0.0).sum() / number
+        return advantages / jnp.sqrt(variance + 1e-8)
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         name = type(self.agent).__name__
