@@ -49,6 +49,7 @@ SETTINGS: dict[str, Setting] = {
     "ipd tabular": Setting("ipd.py:tabular", iterations=100, aim=10e6, loop=True),
     "ipd shaper": Setting("ipd.py:shaper", META, aim=15e6),
     "ipd m-fos": Setting("ipd.py:mfos_es", META, aim=6e6),
+    "ipd coala": Setting("ipd.py:coala,small", iterations=5, aim=0.2e6),
     "coin game ppo_memory": Setting(
         "coin_game.py:ppo_memory", {"num_envs": 50}, iterations=100, aim=1e6
     ),
