@@ -20,7 +20,6 @@ from pax.checks import (
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.interface import check_spaces
-from pax.learners.frozen import Frozen
 from pax.learners.gradient import Gradient
 from pax.learners.learner import Learner
 
@@ -153,8 +152,7 @@ def _check_member(role: Role, roles: Sequence[Role]) -> None:
             f"{', '.join(other.name for other in roles if other is not role)}"
         )
     number = pool.learner.num_candidates if pool.learner else 1
-    # An evaluation plays one frozen agent of the pool, and its learners start as copies of that one.
-    if number < 2 and not isinstance(pool.learner, Frozen):
+    if number < 2:
         raise ConfigError(
             f"role {role.name} plays other members of {pool.name}, which has {number}: let it have several, "
             "such as num_agents=4 of the learner coala"

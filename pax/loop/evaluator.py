@@ -111,7 +111,8 @@ class Evaluator:
             for role in roles
         ]
         playing = [dataclasses.replace(role, self_play_seats=()) for role in playing if role.seats]
-        check_roles(playing, env)
+        # That members fit their pool was checked with the trained roles; here it is the one deployed policy.
+        check_roles([dataclasses.replace(role, member_of="") for role in playing], env)
         self._loop = Loop(
             env,
             playing,

@@ -15,6 +15,7 @@ from pax.envs import IteratedTensorGame
 from pax.errors import ConfigError
 from pax.learners import Frozen, Gradient
 from pax.loop.counts import Counts
+from pax.loop.evaluator import Evaluator
 from pax.loop.iteration import Loop
 from pax.roles import check_roles
 from pax.tasks import check_task, compose, mixed_pool
@@ -128,6 +129,32 @@ def test_a_co_player_may_begin_as_a_copy_of_another_candidate_and_learn():
     assert (copies != np.arange(POOL)[:, None]).all()
     # One episode as it began, and one after an update, which changes its parity.
     np.testing.assert_array_equal(seen["defection"], np.full((POOL, O), 0.5))
+
+
+def test_copies_learn_in_the_trials_in_which_no_partner_takes_their_seat():
+    copy = member("copy", (1,), (), learns_in_trial=True)
+    seen = play([mixed_pool(0.75)], copy, member())
+    among = seen["self_play"]
+    own = np.arange(POOL)[:, None]
+    assert (seen["copy"] != own).all() and (seen["partner"] != own).all()
+    np.testing.assert_array_equal(seen["defection"][:, among], seen["partner"][:, among] % 2)
+    np.testing.assert_array_equal(seen["defection"][:, ~among], 0.5)
+
+
+def test_in_an_evaluation_learners_of_a_pool_begin_as_copies_of_the_deployed_policy():
+    roles = [
+        Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL)),
+        member("copy", (1,), (), learns_in_trial=True),
+    ]
+    counts = Counts(num_envs=E, num_opps=O, num_outer_steps=2)
+    task = compose(ENV.default_params)
+    loop = Loop(ENV, roles, task, counts)
+    evaluator = Evaluator(ENV, roles, task, {}, counts)
+    # The deployed policy is the first, number 0, and always cooperates; its copy does so for one episode.
+    curve = evaluator.learning_curve(loop.init(jax.random.key(0)[None]), 2)
+    table = np.asarray(ENV.default_params.payoff_table)
+    expected = [[table[0, 0], table[0, 0]], [table[1, 0], table[1, 1]]]
+    np.testing.assert_allclose(curve, expected, rtol=1e-6)
 
 
 def test_few_initial_states_are_the_same_in_all_trials_and_seeds():
