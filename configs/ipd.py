@@ -78,7 +78,7 @@ VARIANTS = helper.describe(
     "coala,mfos": "the same by M-FOS's estimator: not run (expected: less than COALA-PG)",
     "coala,batch_unaware": "the same by plain PPO: not run (expected: what always defecting earns)",
     "coala,mixed": "four agents by COALA-PG and learners: not run (expected: the four cooperate)",
-    "coala,small": "COALA-PG against tables: .8 per step, they get -.1 (one seed)",
+    "coala,small": "COALA-PG against tables: extorts them, 1.5 per step, they get -.5",
     "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
     "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
     "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
