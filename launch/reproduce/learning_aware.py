@@ -27,6 +27,9 @@ FORMS = {
     "batch-unaware": "configs/ipd.py:coala,batch_unaware,small",
 }
 NUM_TABLES = 1000
+# What the forms of the estimator, and M-FOS's own network, have in common.
+SETTINGS = ("hidden_size", "sequence_length", "learning_rate", "reward_scale", "discount")
+SETTINGS += ("gae_lambda", "num_epochs", "num_minibatches", "entropy_coeff", "max_gradient_norm")
 BASELINES = {"always defect": "Defect", "always cooperate": "Altruistic"}
 MIXED = "configs/ipd.py:coala,mixed,small"
 POOLS: Mapping[str, Mapping[str, Any]] = {
@@ -49,6 +52,8 @@ def coala(quick: bool) -> PublishedTable:
         Cell(f"{name} - naive", (), functools.partial(_fixed, agent, quick))
         for name, agent in BASELINES.items()
     ]
+    meta_policy = "M-FOS's network by PPO across trials - naive"
+    cells.append(Cell(meta_policy, (), functools.partial(_meta_policy, quick)))
     best = f"best of {NUM_TABLES} random memory-one strategies - naive"
     cells.append(Cell(best, (), functools.partial(_best_table, quick)))
     panel = "Agents of a pool among themselves: reward per step"
@@ -85,6 +90,13 @@ def _fixed(agent: str, quick: bool, folder: pathlib.Path) -> np.ndarray:
     config = config_of(SHAPING, 1 if quick else 5, quick)
     config.agent1 = role(agent=agent, seat=0, learner="none")
     config.num_iters = config.chunk
+    return train(config, folder)
+
+
+def _meta_policy(quick: bool, folder: pathlib.Path) -> np.ndarray:
+    """Trains M-FOS with its meta-policy by PPO across trials, with the settings of the others."""
+    config = config_of(SHAPING, 1 if quick else 5, quick)
+    config.agent1 = role(agent="MFOS", seat=0, **{name: config.agent1[name] for name in SETTINGS})
     return train(config, folder)
 
 
