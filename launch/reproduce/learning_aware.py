@@ -28,8 +28,15 @@ FORMS = {
 }
 NUM_TABLES = 1000
 # What the forms of the estimator, and M-FOS's own network, have in common.
-SETTINGS = ("hidden_size", "sequence_length", "learning_rate", "reward_scale", "discount")
-SETTINGS += ("gae_lambda", "num_epochs", "num_minibatches", "entropy_coeff", "max_gradient_norm")
+SETTINGS: tuple[str, ...] = ("hidden_size", "sequence_length", "learning_rate", "reward_scale")
+SETTINGS += (
+    "discount",
+    "gae_lambda",
+    "num_epochs",
+    "num_minibatches",
+    "entropy_coeff",
+    "max_gradient_norm",
+)
 BASELINES = {"always defect": "Defect", "always cooperate": "Altruistic"}
 MIXED = "configs/ipd.py:coala,mixed,small"
 POOLS: Mapping[str, Mapping[str, Any]] = {
