@@ -48,9 +48,9 @@ NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate
 NAIVE |= {"sequence_length": 0, "reward_scale": 0.1, **_coala.A2C}
 # For two cores: learners who learn something in twenty episodes.
 SMALL = {"num_inner_steps": 64, "num_outer_steps": 20}
-SMALL |= {"num_envs": 8, "num_opps": 16, "num_iters": 200}
-META_SMALL = {"hidden_size": 16, "learning_rate": 3e-3, "gae_lambda": 0.98}
-META_SMALL |= {"num_epochs": 2, "num_minibatches": 4}
+SMALL |= {"num_envs": 8, "num_opps": 16, "num_iters": 100}
+META_SMALL = {"hidden_size": 16, "learning_rate": 0.01, "gae_lambda": 0.98}
+META_SMALL |= {"num_epochs": 2, "num_minibatches": 8}
 NAIVE_SMALL = {"agent": "PPO", "hidden_size": 16, "learning_rate": 0.02}
 NAIVE_SMALL |= {"num_epochs": 4, "num_minibatches": 4, "discount": 0.99, "entropy_coeff": 0.0}
 # With the network of the meta-agents.
@@ -65,7 +65,7 @@ def coala(argument: str) -> ConfigDict:
     meta = {**META, "learning_rate": rates[form], **(META_MIXED if mixed else {})}
     naive, td_lambda = NAIVE, TD_LAMBDAS[form]
     if small:
-        sizes, meta = SMALL, {**meta, **META_SMALL}
+        sizes, meta = SMALL, {**META, **META_SMALL}
         naive = NAIVE_SMALL_COPIES if mixed else NAIVE_SMALL
     config = _coala.build(
         given,
