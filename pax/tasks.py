@@ -301,18 +301,21 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
     return sampler
 
 
-def mixed_pool(naive: float = 0.75, told: bool = False) -> Sampler:
+def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampler:
     """Roles take over their `self_play_seats` in a share of 1 - `naive` of the trials.
 
     With a role that is a `member_of` a pool, these trials are among its members, and the others against
     whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636). Agents that
-    are `told` find ones in their memory when a trial among members begins.
+    are `told` find ones in their memory when a trial among members begins. There is none in the first `after`
+    iterations.
     """
     check_number("naive", naive, SHARE)
     check_kind("told", told, False)
+    check_number("after", after, WHOLE)
+    _check(after >= 0, f"after is {after}", "give 0 or more iterations")
 
     def sampler(draw: Draw, task: Task) -> Task:
-        self_play = ~jax.random.bernoulli(draw.key, naive)
+        self_play = ~jax.random.bernoulli(draw.key, naive) & (draw.step >= after)
         message = self_play.astype(jnp.float32) if told else task.told
         return dataclasses.replace(task, self_play=self_play, told=message)
 
