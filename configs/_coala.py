@@ -80,7 +80,7 @@ def build(
         config.roles = (*config.roles, "partner")
         taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
         config.partner = role(seat=1, **meta, learner="none", **taken_over)
-        config.tasks.mixed_pool = {"naive": 0.75}
+        config.tasks.mixed_pool = {"naive": 0.75, "after": 0}
         if naive_copies:
             config.agent2.member_of = "agent1"
     else:
