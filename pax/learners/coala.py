@@ -12,7 +12,7 @@ from absl import logging
 from pax.agents.agent import Agent
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.ppo import PPO
-from pax.checks import COUNT, SHARE, check_choice, check_number
+from pax.checks import COUNT, COUNT_OR_NONE, SHARE, check_choice, check_number
 from pax.errors import ConfigError
 from pax.learners.gradient import Gradient, join_trials
 from pax.learners.learner import Experience
@@ -55,6 +55,7 @@ class COALA(Gradient):
         form: Form = "coala",
         td_lambda: float = 1.0,
         num_agents: int = 1,
+        warm_up: int = 0,
         initial: TrainingState | None = None,
     ):
         """Teaches an agent that learns by PPO and remembers the trial.
@@ -65,6 +66,8 @@ class COALA(Gradient):
             td_lambda: of the targets of the value function, as `gae_lambda` is of the advantages.
             num_agents: agents that learn side by side, each from O trials of its own: the candidates of the
                 loop. In mixed pools they also meet each other.
+            warm_up: updates at the start that are batch-unaware, whatever the form: an agent that cannot play
+                yet learns that from its own rewards, which are less noisy than everybody's later ones.
             initial: where to start, instead of fresh parameters.
 
         Raises:
@@ -80,8 +83,10 @@ class COALA(Gradient):
         check_choice("form", form, get_args(Form), name)
         check_number("td_lambda", td_lambda, SHARE, name)
         check_number("num_agents", num_agents, COUNT, name)
+        check_number("warm_up", warm_up, COUNT_OR_NONE, name)
         self.form = form
         self.td_lambda = td_lambda
+        self.warm_up = warm_up
         self.num_candidates = num_agents
 
     def init(self, key: jax.Array) -> TrainingState:
@@ -148,6 +153,8 @@ class COALA(Gradient):
         decay = agent.discount * agent.gae_lambda
         weight = {"coala": rows, "mfos": 1, "batch_unaware": None}[self.form]
         shaped = own if weight is None else learning_aware(own, weight, decay)
+        if self.warm_up:
+            shaped = jnp.where(state.updates < self.warm_up, own, shaped)
         apart = experience.tasks.self_play
         if apart is None:
             shaped -= shaped.mean()

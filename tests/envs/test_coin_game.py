@@ -136,6 +136,45 @@ def test_one_player_may_see_numbers_and_the_other_planes():
         CoinGame(tabular=True, tabular_players=(2,))
 
 
+def test_players_may_see_the_last_coins():
+    plain, env = CoinGame(), CoinGame(last_coin_players=(1,))
+    key, params = jax.random.key(5), env.make_params()
+    none, own, others = np.eye(3)
+    seen, start = env.reset(key, params)
+    np.testing.assert_array_equal(seen[1], [*plain.reset(key, params)[0][1], *none, *none])
+    assert env.observation_space(0).shape == (36,) and env.observation_space(1).shape == (42,)
+
+    last, far = start.last_coins, (2, 0)
+    for red_coin, blue_coin, blues, reds in (
+        ((1, 1), far, others, none),
+        # Nothing is taken: what came before counts.
+        (far, far, others, none),
+        (far, (1, 1), own, none),
+        # Both coins at once count as the other's.
+        ((0, 0), (0, 0), own, others),
+    ):
+        # Red stays at (0, 0), and blue at (1, 1).
+        cells = state_of(3, (0, 0), (1, 1), red_coin, blue_coin)
+        seen, state, _, _, _ = env.step(key, cells.replace(last_coins=last), (STAY, STAY), params)
+        expected = plain.step(key, cells, (STAY, STAY), params)[0]
+        np.testing.assert_array_equal(seen[0], expected[0])
+        np.testing.assert_array_equal(seen[1], [*expected[1], *blues, *reds])
+        last = state.last_coins
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"last_coin_players": (2,)}, r"last_coin_players is \(2,\): name players, 0 and 1"),
+        ({"last_coin_players": (0,), "cnn": True}, "leave out cnn"),
+        ({"last_coin_players": (0,), "tabular": True}, "let tabular_players name other players"),
+    ],
+)
+def test_last_coins_join_vectors_only(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        CoinGame(**settings)
+
+
 def test_oracle_each_takes_the_coin_of_its_own_colour():
     env = CoinGame()
     state = state_of(3, (0, 0), (1, 0), (0, 2), (1, 2))

@@ -69,7 +69,7 @@ def exact_gradient(logit, rate):
     return float(jax.grad(value)(jnp.float32(logit)))
 
 
-def estimates(form, rate, num_opps=1000, repeats=25, logit=-0.4):
+def estimates(form, rate, num_opps=1000, repeats=25, logit=-0.4, **settings):
     """Derivatives of the mean reward per step that one update estimates, `[repeats]`."""
     env = IteratedMatrixGame(num_inner_steps=1)
     params = env.make_params(payoff=((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0)))
@@ -78,7 +78,7 @@ def estimates(form, rate, num_opps=1000, repeats=25, logit=-0.4):
         num_minibatches=1, discount=1.0, gae_lambda=1.0, entropy_coeff=0.0, value_coeff=0.0,
         standardise_advantages=False,
     )  # fmt: skip
-    learner = COALA(agent, form=form)
+    learner = COALA(agent, form=form, **settings)
     roles = [
         Role("meta", agent, (0,), learner=learner),
         Role("naive", Reinforced.for_env(env, 1, rate=rate), (1,), learns_in_trial=True),
@@ -134,6 +134,14 @@ def recursion(deltas, weight, divided, decay):
     return found * (num_envs if divided else weight)
 
 
+def test_the_first_updates_may_be_batch_unaware():
+    """The estimate is of the first update."""
+    few = {"rate": RATE, "num_opps": 4, "repeats": 1}
+    np.testing.assert_array_equal(
+        estimates("coala", warm_up=1, **few), estimates("batch_unaware", **few)
+    )
+
+
 @pytest.mark.parametrize(("form", "divided"), [("coala", True), ("mfos", False)])
 def test_advantages_are_those_of_the_papers_recursion(form, divided):
     decay = 0.9
@@ -169,6 +177,8 @@ def test_coala_wants_an_agent_that_learns_by_ppo():
         COALA(Tabular.for_env(env), form="koala")
     with pytest.raises(ConfigError, match="td_lambda"):
         COALA(Tabular.for_env(env), td_lambda=1.5)
+    with pytest.raises(ConfigError, match="warm_up"):
+        COALA(Tabular.for_env(env), warm_up=-1)
 
 
 def test_coala_wants_whole_trials():

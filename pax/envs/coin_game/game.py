@@ -12,13 +12,14 @@ from flax import struct
 
 from pax.checks import WHOLE, check_kind, check_number, short
 from pax.envs.coin_game.picture import render
-from pax.envs.coin_game.statistics import CoinCounts, coin_metrics, count_coins
+from pax.envs.coin_game.statistics import CONVENTIONS, CoinCounts, coin_metrics, count_coins
 from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError
 
 RIGHT, LEFT, DOWN, UP, STAY = range(5)
+S, C, D = range(len(CONVENTIONS))
 NUM_PLANES = 4
 NO_COIN = -1
 MAX_SIZE = 255
@@ -42,6 +43,8 @@ class EnvState:
     """Cell of the blue coin; `NO_COIN` (-1) if there is none."""
     inner_t: jax.Array
     """Steps played in this episode, int32."""
+    last_coins: Any = ()
+    """With `last_coin_players`: red's last coin and blue's, indices into `CONVENTIONS`, int32 `[2]`."""
 
 
 @struct.dataclass
@@ -76,6 +79,10 @@ class CoinGame(Environment):
     (size // 2, size // 2). With `tabular=True` the four cells are read as one number instead, so that no two
     situations look alike: an int32 of `size ** 8` with two coins, 2 * `size ** 6` with one. Then players that
     are not among `tabular_players` see planes nevertheless.
+
+    `last_coin_players` are told what players of a matrix game observe, the last action of both: six numbers
+    follow their planes, the last coin that it took itself in this episode and then the other's, one-hot:
+    none so far, one of the taker's own colour, or one of the other's (or both at once).
     """
 
     num_players = 2
@@ -90,6 +97,7 @@ class CoinGame(Environment):
         one_coin: bool = False,
         tabular: bool = False,
         tabular_players: tuple[int, ...] = (0, 1),
+        last_coin_players: tuple[int, ...] = (),
     ):
         check_steps(num_inner_steps)
         check_number("size", size, WHOLE)
@@ -113,9 +121,19 @@ class CoinGame(Environment):
         self.egocentric = egocentric
         self.size = size
         self.one_coin = one_coin
-        if not set(tabular_players) <= {0, 1}:
-            raise ConfigError(f"tabular_players is {short(tabular_players)}: name players, 0 and 1")
+        for name, players in {
+            "tabular_players": tabular_players,
+            "last_coin_players": last_coin_players,
+        }.items():
+            if not set(players) <= {0, 1}:
+                raise ConfigError(f"{name} is {short(players)}: name players, 0 and 1")
         self.tabular_players = tuple(tabular_players) if tabular else ()
+        if last_coin_players and (cnn or set(last_coin_players) & set(self.tabular_players)):
+            raise ConfigError(
+                f"last_coin_players is {short(last_coin_players)}, and the last coins join observations "
+                "that are a vector of planes: leave out cnn, and let tabular_players name other players"
+            )
+        self.last_coin_players = tuple(last_coin_players)
         self.num_cells = size * size
         self._num_coin_cells = 2 * self.num_cells if one_coin else self.num_cells**2
         self._num_positions = self.num_cells**2 * self._num_coin_cells
@@ -150,7 +168,8 @@ class CoinGame(Environment):
             blue_coin = jnp.where(is_red, NO_COIN, coin)
         else:
             red, blue, red_coin, blue_coin = (_below(num_cells, word) for word in words)
-        state = EnvState(red, blue, red_coin, blue_coin, jnp.int32(0))
+        none_yet = jnp.zeros(2, jnp.int32) if self.last_coin_players else ()
+        state = EnvState(red, blue, red_coin, blue_coin, jnp.int32(0), none_yet)
         return self._observations(state), state
 
     def draw(self, key: jax.Array, params: EnvParams) -> Any:
@@ -161,9 +180,7 @@ class CoinGame(Environment):
     def transition(
         self, drawn: Any, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        red, blue = self._move(state.red, actions[0]), self._move(state.blue, actions[1])
-        red_red, red_blue = red == state.red_coin, red == state.blue_coin
-        blue_red, blue_blue = blue == state.red_coin, blue == state.blue_coin
+        (red, blue), ((red_red, red_blue), (blue_red, blue_blue)) = self.move(state, actions)
         payoff = jnp.asarray(params.payoff_matrix, jnp.float32)
         rewards = (
             _pay(payoff[0], red_red, red_blue, blue_red),
@@ -183,6 +200,9 @@ class CoinGame(Environment):
             red_coin=jnp.where(red_gone, next_red, state.red_coin),
             blue_coin=jnp.where(blue_gone, next_blue, state.blue_coin),
             inner_t=state.inner_t + 1,
+            last_coins=self._last_coins(
+                state.last_coins, own=(red_red, blue_blue), others=(red_blue, blue_red)
+            ),
         )
         info = {
             "red_takes_red": red_red.astype(jnp.int32),
@@ -197,6 +217,8 @@ class CoinGame(Environment):
         if player in self.tabular_players:
             return Discrete(self._num_positions)
         shape = (self.size, self.size, NUM_PLANES)
+        if player in self.last_coin_players:
+            return Box((self.num_cells * NUM_PLANES + 2 * len(CONVENTIONS),), 0.0, 1.0)
         return Box(shape if self.cnn else (self.num_cells * NUM_PLANES,), 0.0, 1.0)
 
     def action_space(self, player: int) -> Space:
@@ -223,6 +245,17 @@ class CoinGame(Environment):
         del params
         cells = np.array([state.red, state.blue, state.red_coin, state.blue_coin])
         return render(cells, self.size)
+
+    def move(
+        self, state: EnvState, actions: tuple[Any, ...]
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[tuple[jax.Array, jax.Array], ...]]:
+        """Returns the cells of red and blue after a joint action, and what each of them takes there.
+
+        Returns:
+            The two cells, and by player whether it takes the red coin and whether the blue one, bool.
+        """
+        cells = self._move(state.red, actions[0]), self._move(state.blue, actions[1])
+        return cells, tuple((cell == state.red_coin, cell == state.blue_coin) for cell in cells)
 
     def _move(self, cell: jax.Array, action: Any) -> jax.Array:
         """Returns the cell that `action` leads to from `cell`."""
@@ -258,10 +291,24 @@ class CoinGame(Environment):
         return cell + (apart & (cell >= jnp.maximum(red, blue)))
 
     def _observations(self, state: EnvState) -> tuple[jax.Array, ...]:
-        return (
+        seen = [
             self._observe(0, state.red, state.blue, state.red_coin, state.blue_coin),
             self._observe(1, state.blue, state.red, state.blue_coin, state.red_coin),
-        )
+        ]
+        for player in self.last_coin_players:
+            own_first = state.last_coins if player == 0 else state.last_coins[::-1]
+            coins = jax.nn.one_hot(own_first, len(CONVENTIONS)).ravel()
+            seen[player] = jnp.concatenate([seen[player], coins])
+        return tuple(seen)
+
+    def _last_coins(
+        self, before: Any, own: tuple[jax.Array, jax.Array], others: tuple[jax.Array, jax.Array]
+    ) -> Any:
+        """Returns `EnvState.last_coins` after a step in which red and blue took coins."""
+        if not self.last_coin_players:
+            return ()
+        took = jnp.where(jnp.stack(others), D, jnp.where(jnp.stack(own), C, S))
+        return jnp.where(took == S, before, took).astype(jnp.int32)
 
     def _observe(self, player: int, *cells: jax.Array) -> jax.Array:
         """Returns an observation; cells are the player's, the other's, its coin's and the other's coin's."""
