@@ -5,11 +5,13 @@
 A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]` or
 `<shaper>[,opponent=ppo|naive_exact|...][,game=...][,small]`; `python -m pax.main --list` shows them all.
 Exact learners learn within an episode, one learner per environment, and start afresh in the next.
+`lola_exact,look_ahead_steps=1|2|3|10|20[,mixed]` differentiates through that many steps of the other.
 """
 
 from configs import _helper as helper
 from pax.config import game
 from pax.envs.iterated_matrix_game import PAYOFFS
+from pax.errors import ConfigError
 
 EXACT = {
     "naive_exact": "NaiveExact",
@@ -68,21 +70,54 @@ EXACT_SIZES = {
     "chunk": 1,
     **helper.every(scalars=1, evaluation=1),
 }
+# LOLA with exact gradients (Meulemans et al. 2025): mutual cooperation pays 1, mutual defection nothing.
+# By the number of steps ahead, the share of the gradient that looks ahead in `mixed`.
+LOOK_AHEAD_SHARES = {"1": 1.0, "2": 1.0, "3": 0.75, "10": 0.6, "20": 0.4}
+LOOK_AHEAD_GAME = {"payoff": ((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0)), "gamma": 0.95}
+LOOK_AHEAD = {"form": "full", "optimizer": "adamw", "learning_rate": 0.005}
+NUM_UPDATES = 5000
+LOOK_AHEAD_SIZES = {**EXACT_SIZES, "num_envs": 64, "num_iters": 1}
 EXACT_QUICK = {"num_inner_steps": 5, "num_envs": 8, "num_iters": 2}
 
 
+def look_ahead(given) -> dict:
+    """Returns the settings of `LOLAExact` of `lola_exact,look_ahead_steps=...[,mixed]`, none without it."""
+    if "look_ahead_steps" not in given:
+        if "mixed" in given:
+            raise ConfigError(
+                "mixed is about looking many steps ahead: add look_ahead_steps=20, say"
+            )
+        return {}
+    steps = given["look_ahead_steps"]
+    # Rates of 10 and 5 for the mean reward: values here are sums, 1 / (1 - gamma) = 20 times as large.
+    rate = 0.5 if steps == "1" else 0.25
+    share = LOOK_AHEAD_SHARES[steps] if "mixed" in given else 1.0
+    ahead = {"look_ahead_steps": int(steps), "look_ahead_rate": rate, "look_ahead_share": share}
+    return {**LOOK_AHEAD, **ahead}
+
+
 def get_config(argument: str = "ppo"):
-    payoff = PAYOFFS[helper.take_options(argument, OPTIONS).get("game", "ipd")]
     variant, *rest = argument.split(",")
     is_exact = variant in EXACT
+    options = dict(OPTIONS)
+    if variant == "lola_exact":
+        options |= {"look_ahead_steps": tuple(LOOK_AHEAD_SHARES), "mixed": None}
+    given = helper.take_options(argument, options)
+    settings = look_ahead(given)
+    stakes = LOOK_AHEAD_GAME if settings else {}
+    if "game" in given or not settings:
+        stakes = {**stakes, "payoff": PAYOFFS[given.get("game", "ipd")]}
+    sizes = LOOK_AHEAD_SIZES if settings else EXACT_SIZES if is_exact else SIZES
+    num_updates = NUM_UPDATES if settings else 100
     # A trial is then one episode, a whole life of those who learn within it.
     meets_exact = any(f"opponent={name}" in rest for name in EXACT)
+    exact = {**EXACT_LEARNERS, "lola_exact": {**EXACT_LEARNERS["lola_exact"], **settings}}
     experiment = helper.Experiment(
-        env=game("InfiniteMatrixGame", payoff=payoff),
-        options=OPTIONS,
-        num_inner_steps=101 if is_exact else 100 if meets_exact else 10,
-        learners=EXACT_LEARNERS if is_exact else helper.learners(PPO, MEMORY),
-        sizes=EXACT_SIZES if is_exact else SIZES,
+        env=game("InfiniteMatrixGame", **stakes),
+        options=options,
+        num_inner_steps=num_updates + 1 if is_exact else 100 if meets_exact else 10,
+        learners=exact if is_exact else helper.learners(PPO, MEMORY),
+        sizes=sizes,
         quick=EXACT_QUICK if is_exact else helper.QUICK,
         strategies=STRATEGIES,
         shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),

@@ -10,7 +10,9 @@ import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
+import optax
 
 from pax.agents.agent import Agent
 from pax.checks import COUNT, NOT_NEGATIVE, SHARE, check_choice
@@ -22,6 +24,7 @@ from pax.types import MemoryState, PyTree, TrainingState
 
 # Players observe probabilities in float32, from which larger logits cannot be recovered.
 MAX_LOGIT = 16.0
+OPTIMIZERS = ("sgd", "adamw")
 LOLA_FORMS = ("stop_gradient", "taylor", "full")
 # The phase, in the memory after the logits: no logits yet, start of an episode, or within one.
 NEW, BEGINS, GOES_ON = 0.0, 1.0, 2.0
@@ -40,23 +43,40 @@ class Slopes(NamedTuple):
 class ExactLearner(Agent):
     """Moves its logits of P(C | CC, CD, DC, DD, START) by `learning_rate` times `direction` after each step.
 
+    With `adamw`, the direction goes through Adam first, and the logits decay (Loshchilov and Hutter 2019,
+    arxiv.org/abs/1711.05101; optax's settings). Adam's moments are remembered after the logits and the phase.
+
     Values are sums of rewards, V = sum_t gamma^t r_t, not means, so that rates are those of the literature.
     Logits start from N(0, 1), drawn for every environment and trial; an agent of one trial keeps them from
     episode to episode.
 
     Raises:
-        ConfigError: if the game is not `InfiniteMatrixGame`, or the rate is negative.
+        ConfigError: if the game is not `InfiniteMatrixGame`, the rate is negative, or the optimizer unknown.
     """
 
     learning_rate: float = 1.0
+    optimizer: str = "sgd"
+    """`sgd` or `adamw`."""
 
     limits: ClassVar = {"learning_rate": NOT_NEGATIVE}
 
-    hidden_size_in_memory = NUM_STATES + 1
     seat: int = dataclasses.field(default=0, init=False)
     env_params: Any = dataclasses.field(default=None, init=False)
     """Parameters of the game; no setting of the agent."""
     learns_within_episode = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("optimizer", self.optimizer, OPTIMIZERS, type(self).__name__)
+        # By hand rather than optax.sgd: without moments nothing is remembered.
+        self._adamw = optax.adamw(self.learning_rate) if self.optimizer == "adamw" else None
+        moments = self._adamw.init(jnp.zeros(NUM_STATES)) if self._adamw else ()
+        flat, self._unravel = jax.flatten_util.ravel_pytree(moments)
+        self._num_moments = flat.size
+
+    @property
+    def hidden_size_in_memory(self) -> int:  # type: ignore[override]
+        return NUM_STATES + 1 + self._num_moments
 
     @classmethod
     def for_env(
@@ -95,14 +115,33 @@ class ExactLearner(Agent):
         self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
         del state
-        own, phase = memory.hidden[..., :NUM_STATES], memory.hidden[..., NUM_STATES:]
+        own, phase, moments = self._split(memory.hidden)
         seen = observations[..., NUM_STATES:]
         other = jnp.clip(jnp.log(seen) - jnp.log1p(-seen), -MAX_LOGIT, MAX_LOGIT)
         direction = jnp.vectorize(self.direction, signature="(n),(n)->(n)")(own, other)
-        learned = own + self.learning_rate * direction
+        if self._adamw is None:
+            learned, moved = own + self.learning_rate * direction, moments
+        else:
+            signature = "(n),(n),(m)->(n),(m)"
+            learned, moved = jnp.vectorize(self._step, signature=signature)(own, direction, moments)
         own = jnp.where(phase == GOES_ON, learned, jnp.where(phase == NEW, drawn, own))
-        hidden = jnp.concatenate([own, jnp.full_like(phase, GOES_ON)], axis=-1)
+        moments = jnp.where(phase == GOES_ON, moved, moments)
+        hidden = jnp.concatenate([own, jnp.full_like(phase, GOES_ON), moments], axis=-1)
         return own, MemoryState(hidden, memory.extras)
+
+    def _step(
+        self, own: jax.Array, direction: jax.Array, moments: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Takes a step of AdamW; returns the logits `[5]` and the moments."""
+        assert self._adamw is not None
+        # It descends.
+        updates, state = self._adamw.update(-direction, self._unravel(moments), own)
+        return optax.apply_updates(own, updates), jax.flatten_util.ravel_pytree(state)[0]
+
+    def _split(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns logits, phase and moments."""
+        own, phase, moments = jnp.split(hidden, (NUM_STATES, NUM_STATES + 1), axis=-1)
+        return own, phase, moments
 
     def reset_memory(
         self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None
@@ -111,8 +150,9 @@ class ExactLearner(Agent):
         hidden = memory.hidden
         if new_trial:
             return self.initial_memory(jnp.zeros_like(hidden))
-        phase = jnp.minimum(hidden[..., NUM_STATES:], BEGINS)
-        return self.initial_memory(jnp.concatenate([hidden[..., :NUM_STATES], phase], axis=-1))
+        own, phase, moments = self._split(hidden)
+        phase = jnp.minimum(phase, BEGINS)
+        return self.initial_memory(jnp.concatenate([own, phase, moments], axis=-1))
 
 
 @dataclasses.dataclass
@@ -145,15 +185,20 @@ class LOLAExact(ExactLearner):
     `taylor`: the same, and dV / d other is differentiated as well: with one step and equal rates, that of the
     published tables of M-FOS.
     `full`: d/d own V(own, other'(own)), without the approximation.
+
+    With `look_ahead_share` p, the direction is p times this one and 1 - p times dV / d own, as against
+    another that learns with probability p (Meulemans et al. 2025, arxiv.org/abs/2410.18636).
     """
 
     look_ahead_rate: float = 1.0
     look_ahead_steps: int = 1
+    look_ahead_share: float = 1.0
     form: str = "stop_gradient"
 
     limits: ClassVar = ExactLearner.limits | {
         "look_ahead_rate": NOT_NEGATIVE,
         "look_ahead_steps": COUNT,
+        "look_ahead_share": SHARE,
     }
 
     def __post_init__(self) -> None:
@@ -161,32 +206,44 @@ class LOLAExact(ExactLearner):
         check_choice("form", self.form, LOLA_FORMS, "LOLAExact")
 
     def direction(self, own: jax.Array, other: jax.Array) -> jax.Array:
-        def move(own: jax.Array) -> jax.Array:
-            following = other
-            for _ in range(self.look_ahead_steps):
-                step = self.slopes(own, following).theirs_by_other
-                following = following + self.look_ahead_rate * step
-            return following - other
+        def look(following: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+            step = self.slopes(own, following).theirs_by_other
+            return following + self.look_ahead_rate * step, following
+
+        ahead, path = jax.lax.scan(look, other, length=self.look_ahead_steps)
 
         def back(slope: jax.Array) -> jax.Array:
-            """Returns the gradient of slope . move(own)."""
-            if self.look_ahead_steps > 1:
-                return jax.vjp(move, own)[1](slope)[0]
-            # Mixed derivatives commute: the derivative of dU / d own along the slope costs less.
-            _, turned = jax.jvp(lambda y: self.slopes(own, y).theirs_by_own, (other,), (slope,))
-            return self.look_ahead_rate * turned
+            """Returns the gradient of slope . (ahead - other) with respect to the own logits."""
 
-        moved = move(own)
+            def turned(following: jax.Array) -> tuple[jax.Array, jax.Array]:
+                theirs = self.slopes(own, following)
+                return theirs.theirs_by_own, theirs.theirs_by_other
+
+            def step(carry: tuple[jax.Array, jax.Array], following: jax.Array) -> Any:
+                slope, total = carry
+                # Mixed derivatives commute: those of dU / d own and dU / d other along the slope cost less.
+                _, (by_own, by_other) = jax.jvp(turned, (following,), (slope,))
+                by_own, by_other = (self.look_ahead_rate * by for by in (by_own, by_other))
+                return (slope + by_other, total + by_own), None
+
+            start = (slope, jnp.zeros_like(slope))
+            return jax.lax.scan(step, start, path, reverse=True)[0][1]
+
         if self.form == "full":
-            ahead = self.slopes(own, other + moved)
-            return ahead.mine_by_own + back(ahead.mine_by_other)
-        here = self.slopes(own, other)
-        shaped = here.mine_by_own + back(here.mine_by_other)
-        if self.form == "stop_gradient":
+            then = self.slopes(own, ahead)
+            shaped = then.mine_by_own + back(then.mine_by_other)
+        else:
+            here = self.slopes(own, other)
+            shaped = here.mine_by_own + back(here.mine_by_other)
+        if self.form == "taylor":
+            # The other term of d/d own [dV / d other . move] is the derivative of dV / d own along the move.
+            move = ahead - other
+            _, more = jax.jvp(lambda y: self.slopes(own, y).mine_by_own, (other,), (move,))
+            shaped += more
+        if self.look_ahead_share == 1.0:
             return shaped
-        # The other term of d/d own [dV / d other . move] is the derivative of dV / d own along the move.
-        _, turned = jax.jvp(lambda y: self.slopes(own, y).mine_by_own, (other,), (moved,))
-        return shaped + turned
+        plain = self.slopes(own, other).mine_by_own
+        return self.look_ahead_share * shaped + (1.0 - self.look_ahead_share) * plain
 
 
 @dataclasses.dataclass

@@ -111,6 +111,70 @@ def test_the_forms_differ():
         assert np.abs(one - another).max() > 0.01
 
 
+def test_shares_mix_looking_ahead_with_the_plain_gradient():
+    own, other = jnp.float32(logits(0))
+
+    def direction(share):
+        learner = agent(LOLAExact, "odd", 1, look_ahead_rate=3.0, look_ahead_share=share)
+        return jax.jit(learner.direction)(own, other)
+
+    plain = jax.jit(agent(NaiveExact, "odd", 1).direction)(own, other)
+    np.testing.assert_allclose(direction(0.0), plain, rtol=1e-5)
+    assert np.abs(direction(1.0) - plain).max() > 0.005
+    expected = 0.4 * direction(1.0) + 0.6 * plain
+    np.testing.assert_allclose(direction(0.4), expected, rtol=1e-4)
+
+
+def test_two_steps_ahead_are_those_of_automatic_differentiation():
+    """Of the value by a linear solver, and all of the look-ahead at once."""
+    payoff, gamma = GAMES["odd"]
+
+    def worth(first, second, player):
+        p, q = jax.nn.sigmoid(first), jax.nn.sigmoid(second)[jnp.array([0, 2, 1, 3, 4])]
+        joint = jnp.stack([p * q, p * (1 - q), (1 - p) * q, (1 - p) * (1 - q)], axis=-1)
+        visits = jnp.linalg.solve((jnp.eye(4) - gamma * joint[:4]).T, joint[4])
+        return visits @ jnp.array(payoff)[:, player]
+
+    def ahead(own, other):
+        for _ in range(2):
+            other = other + 0.3 * jax.grad(worth, 1)(own, other, 1)
+        return worth(own, other, 0)
+
+    own, other = jnp.float32(logits(1))
+    learner = agent(LOLAExact, "odd", 0, look_ahead_rate=0.3, look_ahead_steps=2, form="full")
+    expected = jax.jit(jax.grad(ahead))(own, other)
+    actual = jax.jit(learner.direction)(own, other)
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_adamw_moves_each_environment_by_its_own_moments():
+    """Against Adam with decoupled decay in NumPy; moments outlive an episode, and no trial."""
+    learner = agent(NaiveExact, "odd", 0, optimizer="adamw", learning_rate=0.1)
+    rng, num_envs = np.random.default_rng(0), 2
+    others = rng.normal(size=(num_envs, 5))
+    drawn = jnp.float32(rng.normal(size=(num_envs, 5)))
+    seen = jnp.float32(np.concatenate([np.zeros_like(others), 1 / (1 + np.exp(-others))], axis=-1))
+    act = jax.jit(learner.act)
+    state, memory = (
+        learner.init(jax.random.key(0)),
+        learner.initial_memory(learner.initial_hidden(2)),
+    )
+    own, first, second = np.float64(drawn), 0.0, 0.0
+    for step in range(5):
+        if step == 3:
+            memory = learner.reset_memory(memory)
+            # The first step of an episode shows what was learned before.
+            _, memory = act(state, seen, memory, drawn)
+        actions, memory = act(state, seen, memory, drawn)
+        if step:
+            slopes = np.stack([naive(own[e], others[e], "odd", 0) for e in range(num_envs)])
+            first, second = 0.9 * first + 0.1 * slopes, 0.999 * second + 0.001 * slopes**2
+            scaled = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+            own = own + 0.1 * (scaled - 1e-4 * own)
+        np.testing.assert_allclose(actions, own, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(learner.reset_memory(memory, new_trial=True).hidden, 0.0)
+
+
 @pytest.mark.parametrize(("game", "seat"), [("ipd", 0), ("odd", 1)])
 def test_the_default_is_the_published_update(game, seat):
     """dV/d own + rate (d2V_other / d own d other) dV/d other (Foerster et al. 2018), term by term."""
@@ -224,6 +288,11 @@ def test_certainty_stays_finite():
             "form is 'exact' in LOLAExact: choose one of",
         ),
         (lambda: LOLAExact.for_env(ENV, look_ahead_steps=0), "look_ahead_steps is 0 in LOLAExact"),
+        (
+            lambda: LOLAExact.for_env(ENV, look_ahead_share=1.5),
+            "look_ahead_share is 1.5 in LOLAExact",
+        ),
+        (lambda: NaiveExact.for_env(ENV, optimizer="adam"), "optimizer is 'adam' in NaiveExact"),
     ],
 )
 def test_what_is_wrong_is_said(make, message):
