@@ -15,18 +15,22 @@ from pax.config import game, role
 
 VARIANTS = helper.describe(
     ("ppo", "ppo_memory"),
-    {"self": "not run", "shared": "one policy for both: not run"},
+    {
+        "self": "one cleans, and the other eats: some .05 and .3 per step",
+        "shared": "one policy for both: both clean and eat, some .08 per step each",
+    },
     {},
 ) | {
-    "coala": "COALA-PG against learners with a GRU: not run (expected: earns more than they do)",
-    "coala,mfos": "the same by M-FOS's estimator: not run (expected: less than COALA-PG)",
-    "coala,batch_unaware": "the same by plain PPO: not run (expected: less than COALA-PG)",
-    "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them: not run "
-    "(expected: the three clean more and zap less than without learners)",
-    "coala,small": "not run",
-    "coala,mfos,small": "not run",
-    "coala,batch_unaware,small": "not run",
-    "coala,mixed,small": "not run",
+    "coala": "COALA-PG against learners with a GRU, for a GPU: not run (expected: earns more than a learner "
+    "in its place)",
+    "coala,mfos": "the same by M-FOS's estimator, for a GPU: not run (expected: less than COALA-PG)",
+    "coala,batch_unaware": "the same by plain PPO, for a GPU: not run (expected: less than COALA-PG)",
+    "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them, for a GPU: not run "
+    "(expected: they clean more and zap less than without learners)",
+    "coala,small": "COALA-PG against PPO: .07 per step, three times what PPO earns in its place",
+    "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: between the other two)",
+    "coala,batch_unaware,small": "the same by plain PPO: not run (expected: less than COALA-PG)",
+    "coala,mixed,small": "the pool for two cores: not run (expected: earns more than learners alone)",
 }
 
 PPO = {"learning_rate": 0.003, "entropy_coeff": 0.01, "num_epochs": 2, "num_minibatches": 8}
