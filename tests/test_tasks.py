@@ -263,6 +263,12 @@ def test_self_play_becomes_linearly_more_or_less_likely(start, end):
         assert share == pytest.approx(probability, abs=tolerance)
 
 
+def test_members_of_a_pool_meet_only_after_some_iterations():
+    sampler = TASKS["mixed_pool"](naive=0.0, after=3)
+    met = [draw_many(sampler, iteration=step).self_play for step in (0, 2, 3, 9)]
+    assert [each.mean() for each in met] == [0, 0, 1, 1]
+
+
 SOMETIMES = TASKS["annealed_self_play"](0.5, 0.5)
 
 
@@ -375,6 +381,8 @@ def test_a_blind_role_does_not_see_the_last_observation_either():
         ("annealed_self_play", {"end": -0.1}, "end is -0.1: give a probability"),
         ("annealed_self_play", {"end": float("nan")}, "end is nan"),
         ("annealed_self_play", {"horizon": 0}, "horizon is 0: give at least 1 iteration"),
+        ("mixed_pool", {"after": -1}, "after is -1: give 0 or more iterations"),
+        ("mixed_pool", {"told": 1}, "told is 1"),
         ("blinded", {"role": "a", "num_envs": 6, "num_blind": 7}, "num_blind is 7: give 0 to 6"),
         ("blinded", {"role": "a", "num_envs": 6, "num_blind": -1}, "num_blind is -1"),
         ("mixed_ipd_payoff", {"scale": 0.0}, "scale is 0.0: give a positive number"),
