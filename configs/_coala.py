@@ -54,6 +54,7 @@ def build(
     num_initial_states: int = 10,
     td_lambda: float = 1.0,
     naive_copies: bool = False,
+    balance_after: int = 0,
 ) -> ConfigDict:
     """Returns the config: `agent1` learns across trials, `agent2` in them, and `partner` makes a mixed pool.
 
@@ -67,6 +68,7 @@ def build(
         num_initial_states: from how many states naive learners start where there is one meta-agent.
         td_lambda: of the learner.
         naive_copies: whether the naive learners of a mixed pool start as copies of its meta-agents.
+        balance_after: of the learner, in mixed pools.
     """
     config = base_config()
     config.env = env
@@ -76,11 +78,11 @@ def build(
     config.roles = ("agent1", "agent2")
     config.agent2 = role(seat=1, **naive, learner="none", learns_in_trial=True)
     if "mixed" in given:
-        learner["num_agents"] = num_agents
+        learner |= {"num_agents": num_agents, "balance_after": balance_after}
         config.roles = (*config.roles, "partner")
         taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
         config.partner = role(seat=1, **meta, learner="none", **taken_over)
-        config.tasks.mixed_pool = {"naive": 0.75, "after": 0}
+        config.tasks.mixed_pool = {"naive": 0.75}
         if naive_copies:
             config.agent2.member_of = "agent1"
     else:

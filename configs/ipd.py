@@ -140,14 +140,22 @@ NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3, **_coala.A2C}
 def coala(argument: str) -> ConfigDict:
     """Returns a variant `coala[,mixed][,mfos|batch_unaware][,small][,quicktest]`."""
     given = _coala.read_options(argument)
-    small = "small" in given
+    if "small" not in given:
+        sizes, meta, naive = COALA_SIZES, META, NAIVE
+    else:
+        sizes = {**COALA_SIZES, "num_opps": 48, "num_iters": 200}
+        meta, naive = {**META, **META_SMALL}, NAIVE_SMALL
+        if "mixed" in given:
+            # Agents that still try things once they know how to extort learn to cooperate with each other.
+            sizes, meta = {**sizes, "num_iters": 300}, {**meta, "entropy_coeff": 0.003}
     return _coala.build(
         given,
         game("IteratedMatrixGame", payoff=COALA_PAYOFF),
-        {**COALA_SIZES, **({"num_opps": 48, "num_iters": 200} if small else {})},
-        {**META, **(META_SMALL if small else {})},
-        NAIVE_SMALL if small else NAIVE,
-        num_agents=2 if small else 4,
+        sizes,
+        meta,
+        naive,
+        num_agents=2 if "small" in given else 4,
+        balance_after=200 if "small" in given else 0,
     )
 
 

@@ -74,7 +74,7 @@ def coala(quick: bool) -> PublishedTable:
                     f"{name}: {pair}",
                     (),
                     MIXED,
-                    seeds,
+                    1 if quick else 3,
                     quick,
                     # Enough trials for some of each kind.
                     settings={**settings, "num_opps": 16} if quick else settings,

@@ -56,6 +56,7 @@ class COALA(Gradient):
         td_lambda: float = 1.0,
         num_agents: int = 1,
         warm_up: int = 0,
+        balance_after: int = 0,
         initial: TrainingState | None = None,
     ):
         """Teaches an agent that learns by PPO and remembers the trial.
@@ -68,6 +69,10 @@ class COALA(Gradient):
                 loop. In mixed pools they also meet each other.
             warm_up: updates at the start that are batch-unaware, whatever the form: an agent that cannot play
                 yet learns that from its own rewards, which are less noisy than everybody's later ones.
+            balance_after: updates after which, in mixed pools, the advantages of trials against learners and
+                those of trials among agents are scaled to one size; 0: never. The first are up to B times as
+                large, so that the second hardly count. With too few updates, agents learn to defect among each
+                other before they know what there is to gain.
             initial: where to start, instead of fresh parameters.
 
         Raises:
@@ -84,9 +89,11 @@ class COALA(Gradient):
         check_number("td_lambda", td_lambda, SHARE, name)
         check_number("num_agents", num_agents, COUNT, name)
         check_number("warm_up", warm_up, COUNT_OR_NONE, name)
+        check_number("balance_after", balance_after, COUNT_OR_NONE, name)
         self.form = form
         self.td_lambda = td_lambda
         self.warm_up = warm_up
+        self.balance_after = balance_after
         self.num_candidates = num_agents
 
     def init(self, key: jax.Array) -> TrainingState:
@@ -162,8 +169,11 @@ class COALA(Gradient):
             # A trial against somebody who does not learn in it: `[O]`, once more for each candidate.
             apart = jnp.tile(apart, own.shape[2] // apart.size)[:, None]
             shaped = jnp.where(apart, own, shaped)
+            balances = jnp.bool_(self.balance_after) & (state.updates >= self.balance_after)
             for kind in (apart, ~apart):
-                shaped = jnp.where(kind, self._centred(shaped, kind), shaped)
+                mean, deviation = _moments(shaped, kind)
+                size = jnp.where(balances, deviation + 1e-8, 1.0)
+                shaped = jnp.where(kind, (shaped - mean) / size, shaped)
         state, _, metrics = agent.update(
             rollout,
             last_observations,
@@ -173,20 +183,6 @@ class COALA(Gradient):
             advantages=(shaped.reshape(advantages.shape), targets),
         )
         return state, metrics
-
-    def _centred(self, advantages: jax.Array, kind: jax.Array) -> jax.Array:
-        """Returns advantages less the mean of a kind of trials, and over their deviation if they are scaled.
-
-        What is learned against learners counts for all environments, so that its advantages have B times the
-        size of others: scaled together, those would be lost in their noise.
-        """
-        assert isinstance(self.agent, PPO)
-        number = jnp.maximum(jnp.broadcast_to(kind, advantages.shape).sum(), 1)
-        advantages = advantages - jnp.where(kind, advantages, 0.0).sum() / number
-        if not self.agent.standardise_advantages:
-            return advantages
-        variance = jnp.where(kind, jnp.square(advantages), 0.0).sum() / number
-        return advantages / jnp.sqrt(variance + 1e-8)
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         name = type(self.agent).__name__
@@ -228,3 +224,11 @@ def learning_aware(advantages: jax.Array, weight: float, decay: float) -> jax.Ar
     num_steps = advantages.shape[1]
     decays = decay ** (num_steps - jnp.arange(num_steps, dtype=advantages.dtype))
     return advantages + decays[:, None, None] * (everybody - following)[:, None]
+
+
+def _moments(values: jax.Array, where: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and standard deviation of the values that are chosen, 0 if there are none."""
+    number = jnp.maximum(jnp.broadcast_to(where, values.shape).sum(), 1)
+    mean = jnp.where(where, values, 0.0).sum() / number
+    variance = jnp.where(where, jnp.square(values - mean), 0.0).sum() / number
+    return mean, jnp.sqrt(variance)
