@@ -71,8 +71,8 @@ class COALA(Gradient):
                 yet learns that from its own rewards, which are less noisy than everybody's later ones.
             balance_after: updates after which, in mixed pools, the advantages of trials against learners and
                 those of trials among agents are scaled to one size; 0: never. The first are up to B times as
-                large, so that the second hardly count. With too few updates, agents learn to defect among each
-                other before they know what there is to gain.
+                large, so that the second hardly count. With too few updates, agents learn to defect among
+                each other before they know what there is to gain.
             initial: where to start, instead of fresh parameters.
 
         Raises:

@@ -19,7 +19,7 @@ from pax.learners import COALA
 from pax.learners.coala import learning_aware
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
-from pax.tasks import compose
+from pax.tasks import compose, mixed_pool
 from pax.types import TrainingState
 
 B, K, RATE = 2, 2, 4.0
@@ -200,3 +200,33 @@ def test_a_next_episode_that_hardly_counts_is_told(discount, warns, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         COALA(agent).check(5, 3, 100, 4)
     assert ["counts 0.006 of one now" in text for text in caplog.messages] == [True] * warns
+
+
+@dataclasses.dataclass
+class Weighing(Tabular):
+    """Reports the mean square of the advantages, of all trials and of the half in which they are smaller."""
+
+    def update(self, rollout, last_observations, state, memory, key, advantages=None):
+        squares = jnp.sort(jnp.square(advantages[0]).mean(axis=0))
+        sizes = {"size": squares.mean(), "smaller": squares[: len(squares) // 2].mean()}
+        return dataclasses.replace(state, updates=state.updates + 1), memory, sizes
+
+
+def test_both_kinds_of_trials_of_a_pool_get_one_size_after_some_updates():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    first, second = (Weighing.for_env(env, seat) for seat in range(2))
+    roles = [
+        Role("meta", first, (0,), learner=COALA(first, num_agents=2, balance_after=2)),
+        Role("naive", Reinforced.for_env(env, 1), (1,), learns_in_trial=True),
+        Role("partner", second, (), self_play_seats=(1,), member_of="meta"),
+    ]
+    counts = Counts(num_envs=4, num_opps=20, num_outer_steps=3)
+    loop = Loop(env, roles, compose(env.default_params, [mixed_pool(0.5)]), counts)
+    _, metrics = jax.jit(loop.run, static_argnums=1)(loop.init(jax.random.key(0)[None]), 4)
+    size, smaller = (
+        np.asarray(metrics[f"train/meta/{name}"])[:, 0] for name in ("size", "smaller")
+    )
+    # Mean 0 and deviation 1 in each kind, whatever their shares; before, those among agents are smaller.
+    np.testing.assert_allclose(size[2:], 1.0, rtol=1e-4)
+    assert (smaller[:2] < 0.25 * size[:2]).all()
+    assert (smaller[2:] > 0.4).all()
