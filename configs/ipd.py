@@ -79,7 +79,7 @@ VARIANTS = helper.describe(
     "coala,batch_unaware": "the same by plain PPO: not run (expected: what always defecting earns)",
     "coala,mixed": "four agents by COALA-PG and learners: not run (expected: the four cooperate)",
     "coala,small": "COALA-PG against tables: extorts them, 1.5 per step, they get -.5",
-    "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: about .15)",
+    "coala,mfos,small": "the same by M-FOS's estimator: always defects, .15 per step, they get -.08",
     "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
     "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
     "in_context": "two agents in one long episode, against each other or random memory-one strategies: "
