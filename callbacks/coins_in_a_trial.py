@@ -52,7 +52,7 @@ class CoinsInATrial(Callback):
         # Per episode, by player and colour, [2, 2, K].
         coins = jnp.array([[colour.sum(axis=(1, 2)) for colour in by] for by in taken]) / num_envs
         part = max(num_episodes // PART, 1)
-        metrics = {}
+        metrics: dict[str, jax.Array] = {}
         for name, episodes in (
             ("first_fifth", coins[..., :part]),
             ("last_fifth", coins[..., -part:]),

@@ -3,8 +3,8 @@
     python -m pax.main --config=configs/coin_game.py:ppo_memory
 
 A variant is `<learner>[,opponent=...]`, or, for whole learning lifetimes, `<shaper>[,opponent=...]` with
-the options of shapers (docs/environments.md); `absolute`, `cnn` and `one_coin` change the game. `python -m
-pax.main --list` shows them all.
+the options of shapers (docs/environments.md); `absolute`, `cnn`, `one_coin` and `last_coins` change the game.
+`python -m pax.main --list` shows them all.
 """
 
 from configs import _helper as helper
@@ -40,6 +40,10 @@ VARIANTS = helper.describe(
         "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
     },
 ) | {
+    "marl2,last_coins,small": "Shaper by PPO across trials, told the last coins: "
+    "not run (expected: takes coins)",
+    "shaper,last_coins,small": "Shaper by evolution, told the last coins, from the policy of marl2: "
+    "not run (expected: opponents leave coins to it)",
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
@@ -52,9 +56,16 @@ VARIANTS = helper.describe(
 }
 
 # What changes the game.
-OPTIONS = {"absolute": None, "cnn": None, "one_coin": None}
+OPTIONS = {"absolute": None, "cnn": None, "one_coin": None, "last_coins": None}
 PPO = {"learning_rate": 0.005, "entropy_coeff": 0.02, "num_epochs": 2, "num_minibatches": 8}
 PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
+# With `last_coins`, the first player sees which coins both took last, and those that learn in a trial learn
+# faster, so that shaping them pays within 30 episodes.
+FAST = {"learning_rate": 0.02, "num_epochs": 4}
+# Few parameters, few candidates and large steps. It starts from a policy that plays already (`path`).
+FINE_TUNING = {"sigma": 0.12, "learning_rate": 0.03, "only": "torso"}
+SMALL = {"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32}
+SMALL_LAST_COINS = {"num_outer_steps": 30, "num_envs": 32, "num_iters": 150, "popsize": 48}
 # Players that take each other's advantages into account play the published game of 50 steps.
 # LOQA weights a step by one minus the probability of the other's action, which is seldom above .1.
 ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
@@ -67,6 +78,7 @@ def get_config(argument: str = "ppo"):
     variant, *rest = argument.split(",")
     given = helper.take_options(argument, OPTIONS)
     is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
+    sees_coins = "last_coins" in given
     # Others see planes, and a table that they play sees the number of the situation.
     meets_table = "opponent=tabular" in rest and not is_tabular
     network = {**PPO, **({"conv_channels": (16, 16)} if "cnn" in given else {})}
@@ -94,8 +106,9 @@ def get_config(argument: str = "ppo"):
             one_coin=is_aligned or "one_coin" in given,
             tabular=is_tabular or meets_table,
             **({"tabular_players": (1,)} if meets_table else {}),
+            last_coin_players=(0,) if sees_coins else (),
         ),
-        are_equal=not meets_table,
+        are_equal=not (meets_table or sees_coins),
         options=OPTIONS,
         num_inner_steps=50 if is_aligned else 16,
         learners=learners if variant in learners else {**learners, **aligned},
@@ -103,11 +116,16 @@ def get_config(argument: str = "ppo"):
         strategies=STRATEGIES,
         evaluate_against=("always_cooperate", "evil_greedy") if is_aligned else (),
         shapers=helper.shapers(
-            one_layer, memory, {"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05}
+            one_layer,
+            memory,
+            {"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05}
+            | (FINE_TUNING if sees_coins else {}),
         ),
-        co_players=learners,
+        co_players={
+            name: {**learner, **(FAST if sees_coins else {})} for name, learner in learners.items()
+        },
         mixed_lr={"low": 5e-05, "high": 0.05},
         trials={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
-        small={"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32},
+        small=SMALL_LAST_COINS if sees_coins else SMALL,
     )
     return helper.get_config(argument, experiment)

@@ -7,6 +7,7 @@ from pax.agents.coin_players import (
     GoodGreedy,
     OwnCoins,
     RandomGreedy,
+    Reciprocal,
     Stay,
 )
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
@@ -46,6 +47,7 @@ AGENTS: dict[str, type[Agent]] = {
     "RandomGreedy": RandomGreedy,
     "OwnCoins": OwnCoins,
     "AlwaysCooperate": AlwaysCooperate,
+    "Reciprocal": Reciprocal,
     "Stay": Stay,
     "TitForTatStrictStay": TitForTatStrictStay,
     "TitForTatStrictSwitch": TitForTatStrictSwitch,

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.agent import Agent
-from pax.envs.coin_game.game import DOWN, LEFT, NO_COIN, NUM_PLANES, RIGHT, STAY, UP
+from pax.envs.coin_game.game import (
+    DOWN,
+    LEFT,
+    NO_COIN,
+    NUM_LAST_COINS,
+    NUM_PLANES,
+    RIGHT,
+    STAY,
+    UP,
+)
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import MemoryState, PyTree, TrainingState
 
@@ -146,6 +155,36 @@ class OwnCoins(Greedy):
     def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
         del other, drawn
         return jnp.ones(own.shape, bool)
+
+
+@dataclasses.dataclass
+class Reciprocal(Greedy):
+    """Goes to its own coin, or to the nearer one while the last coin that the other took was one of its own.
+
+    This is tit-for-tat, in the game with two coins for who sees the last ones (`last_coin_players`). Coins of
+    the other's colour that lie on its way it takes.
+    """
+
+    def __post_init__(self) -> None:
+        Agent.__post_init__(self)
+        planes = self.observation_space
+        if isinstance(planes, Box) and len(planes.shape) == 1:
+            planes = Box((max(planes.shape[0] - NUM_LAST_COINS, 0),), 0.0, 1.0)
+        size = size_of_grid(planes, self.action_space)
+        if size is None or self.action_space != TWO_COINS or not isinstance(planes, Box):
+            raise self.wrong_game("the coin game with two coins, as one of last_coin_players,")
+        self.size = size
+
+    def act(
+        self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
+    ) -> tuple[jax.Array, MemoryState]:
+        was_others = observations[..., -1] > 0
+        planes = observations[..., :-NUM_LAST_COINS]
+        return super().act(state, planes, memory, was_others)
+
+    def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
+        """Takes as `drawn` whether the last coin that the other took was one of this player's colour."""
+        return ~drawn | (own <= other)
 
 
 @dataclasses.dataclass

@@ -85,6 +85,9 @@ class Evolution(Learner):
     """How many of the best `fitness/top_k` averages."""
     params: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Parameters of the strategy itself, by their names in evosax."""
+    only: str = ""
+    """Which parameters Open_ES evolves: those whose path in the network holds this, such as `torso`, the
+    first layers. The others stay as they start: the fewer evolve, the fewer candidates it takes."""
     initial: TrainingState | None = None
     """Where to start, instead of `init_mean`."""
 
@@ -134,6 +137,8 @@ class Evolution(Learner):
         self._sigma = _decay(self.sigma, self.sigma_decay, self.sigma_limit)
         self._strategy = self._make_strategy(known[self.strategy])
         self._strategy_params = self._make_strategy_params()
+        if self.only:
+            self._check_only()
 
     @classmethod
     def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -163,6 +168,10 @@ class Evolution(Learner):
         self, state: EvolutionState, key: jax.Array
     ) -> tuple[TrainingState, EvolutionState]:
         population, strategy = self._strategy.ask(key, state.strategy, self._strategy_params)
+        if self.only:
+            # Where candidates are as the mean, strategies leave it as it is.
+            mean = self._strategy.get_mean(state.strategy)
+            population = jax.tree_util.tree_map_with_path(self._if_evolved, population, mean)
         candidates = self._as_state(population, (self.popsize,))
         return candidates, dataclasses.replace(state, strategy=strategy)
 
@@ -203,8 +212,28 @@ class Evolution(Learner):
     def exports(self, state: EvolutionState) -> dict[str, TrainingState]:
         return {"": self.deploy(state), "_best": self._as_state(state.best_params)}
 
+    def _if_evolved(self, path: Any, leaf: jax.Array, mean: jax.Array) -> jax.Array:
+        """Returns the leaf of all candidates at `path`: as drawn, or the mean's."""
+        return (
+            leaf if self.only in jax.tree_util.keystr(path) else jnp.broadcast_to(mean, leaf.shape)
+        )
+
     def _as_state(self, params: PyTree, batch: tuple[int, ...] = ()) -> TrainingState:
         return TrainingState(params=params, opt_state=(), updates=jnp.zeros(batch, jnp.int32))
+
+    def _check_only(self) -> None:
+        params = jax.eval_shape(self.agent.init, jax.random.key(0)).params
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+        if not any(self.only in path for path in paths):
+            raise ConfigError(
+                f"only is {self.only!r} in evolution, and no parameter of {type(self.agent).__name__} has "
+                f"that in its path: there are {', '.join(paths)}"
+            )
+        if self.strategy != "Open_ES":
+            raise ConfigError(
+                f"only is {self.only!r} in evolution, which keeps the others at their mean, and "
+                f"{self.strategy} may move it: use Open_ES, or leave only empty"
+            )
 
     def _make_strategy(self, cls: Any) -> Any:
         accepted = inspect.signature(cls).parameters

@@ -15,10 +15,11 @@ from pax.agents import (
     GoodGreedy,
     OwnCoins,
     RandomGreedy,
+    Reciprocal,
     Stay,
 )
 from pax.envs import IteratedMatrixGame
-from pax.envs.coin_game.game import STAY, CoinGame, EnvState
+from pax.envs.coin_game.game import DOWN, RIGHT, STAY, CoinGame, EnvState
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.loop.rollout import rollout
@@ -305,3 +306,19 @@ def test_they_can_be_asked_for_by_name():
     for strategy in (*GREEDY, OwnCoins, AlwaysCooperate, Stay):
         assert AGENTS[strategy.__name__] is strategy
         assert strategy.for_env(CoinGame()).describe()["agent"] == strategy.__name__
+
+
+def test_reciprocal_takes_the_others_coins_after_the_other_has():
+    env = CoinGame(last_coin_players=(0,))
+    agent = Reciprocal.for_env(env, 0)
+    memory = agent.initial_memory(agent.initial_hidden(1))
+    actions = []
+    # None so far, one of its own, red took one of blue's, blue took one of red's.
+    for last in ((0, 0), (0, 1), (2, 1), (1, 2)):
+        # Red at (0, 0), its own coin two moves away at (1, 1), and blue's to the right of red.
+        cells = [jnp.int32(cell) for cell in (0, 8, 4, 1)]
+        seen, _ = env._observations(EnvState(*cells, jnp.int32(0), jnp.array(last)))
+        actions.append(int(agent.policy(agent.init(KEY), seen[None], memory, KEY)[0][0]))
+    assert actions == [DOWN, DOWN, DOWN, RIGHT]
+    with pytest.raises(ConfigError, match="Reciprocal plays the coin game with two coins, as one"):
+        Reciprocal.for_env(CoinGame(), 0)

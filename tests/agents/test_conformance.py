@@ -24,6 +24,7 @@ GAMES = {
     **dict.fromkeys(("NaiveExact", "LOLAExact", "SOSExact", "Static"), InfiniteMatrixGame),
     **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "OwnCoins", "Stay"), CoinGame),
     "AlwaysCooperate": CoinGame,
+    "Reciprocal": functools.partial(CoinGame, last_coin_players=(0, 1)),
 }
 # What they remember outlives an episode; all others forget.
 REMEMBER = {"Shaper", "MFOS", "NaiveExact", "LOLAExact", "SOSExact", "Static"}

@@ -307,3 +307,24 @@ def test_meta_games_that_cannot_work():
     )
     with pytest.raises(ConfigError, match="agent1 4, agent2 6.*same popsize"):
         MetaTrainer(env, [first, second], num_outer_steps=2)
+
+
+def test_only_some_parameters_may_evolve():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    agent = Shaper.for_env(env, hidden_size=2, embed=True)
+    learner = Evolution(agent, popsize=4, only="torso", top_k=1)
+    state = learner.init(jax.random.key(0))
+    before = learner.deploy(state).params
+    candidates, state = learner.propose(state, jax.random.key(1))
+    trial = Trial({}, {}, {}, {"agent1": jnp.arange(4.0)[:, None]}, None, None, None, {})
+    line_up = LineUp({"agent1": candidates}, {"agent1": 0}, {"agent1": None})
+    experience = Experience("agent1", jax.random.key(2), trial, None, line_up, {}, None)
+    state, _ = learner.update(state, experience)
+    after = learner.deploy(state).params
+    changed = jax.tree.map(lambda new, old: bool((new != old).any()), after, before)
+    assert all(jax.tree.leaves(changed.pop("torso"))) and not any(jax.tree.leaves(changed))
+
+    with pytest.raises(ConfigError, match="only is 'trunk' in evolution, .* there are .*torso"):
+        Evolution(agent, only="trunk")
+    with pytest.raises(ConfigError, match="PGPE may move it: use Open_ES"):
+        Evolution(agent, only="torso", strategy="PGPE", fitness_shaping="default")

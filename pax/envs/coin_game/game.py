@@ -21,6 +21,7 @@ from pax.errors import ConfigError
 RIGHT, LEFT, DOWN, UP, STAY = range(5)
 S, C, D = range(len(CONVENTIONS))
 NUM_PLANES = 4
+NUM_LAST_COINS = 2 * len(CONVENTIONS)
 NO_COIN = -1
 MAX_SIZE = 255
 """Cells are numbered with 16 bits."""
@@ -218,7 +219,7 @@ class CoinGame(Environment):
             return Discrete(self._num_positions)
         shape = (self.size, self.size, NUM_PLANES)
         if player in self.last_coin_players:
-            return Box((self.num_cells * NUM_PLANES + 2 * len(CONVENTIONS),), 0.0, 1.0)
+            return Box((self.num_cells * NUM_PLANES + NUM_LAST_COINS,), 0.0, 1.0)
         return Box(shape if self.cnn else (self.num_cells * NUM_PLANES,), 0.0, 1.0)
 
     def action_space(self, player: int) -> Space:
