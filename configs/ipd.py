@@ -80,8 +80,8 @@ VARIANTS = helper.describe(
     "coala,mixed": "four agents by COALA-PG and learners: not run (expected: the four cooperate)",
     "coala,small": "COALA-PG against tables: extorts them, 1.5 per step, they get -.5",
     "coala,mfos,small": "the same by M-FOS's estimator: always defects, .15 per step, they get -.08",
-    "coala,batch_unaware,small": "the same by plain PPO: not run (expected: about .15)",
-    "coala,mixed,small": "two agents by COALA-PG, and tables: not run (expected: they cooperate)",
+    "coala,batch_unaware,small": "the same by plain PPO: always defects, .15 per step, they get -.08",
+    "coala,mixed,small": "two agents by COALA-PG, and tables: the two cooperate with each other, .9 per step",
     "in_context": "two agents in one long episode, against each other or random memory-one strategies: "
     "not run (expected: they cooperate)",
     "in_context,small": "the same for two cores: not run (expected: they cooperate)",
