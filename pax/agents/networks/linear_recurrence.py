@@ -74,7 +74,7 @@ def linear_recurrence(
 ) -> jax.Array:
     """Returns h_t = decay_t h_{t-1} + added_t for L steps, `[L, ..., H]`.
 
-    An associative scan returns the same, and takes 3 to 8 times as long on CPUs (docs/performance.md).
+    An associative scan returns the same, and takes 2 to 6 times as long on CPUs (docs/performance.md).
 
     Args:
         decay: `[L, ..., H]`.
