@@ -88,7 +88,7 @@ VARIANTS = helper.describe(
     "in_context,without_tables,small": "the same, against each other only: not run (expected: they defect)",
     "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
     "in_context,step=best_response,small": "one agent against random memory-one strategies: "
-    "not run (expected: the best response to them)",
+    "always defects, 1.0 per step, they get -.5",
 }
 
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
