@@ -213,8 +213,15 @@ def load_strategies(text: str, game: Game) -> tuple[list[Contestant], list[PaxEr
 
 
 def fixed_agents() -> dict[str, type[Agent]]:
-    """Returns all agents that never learn, by their names in the shell, such as `tit_for_tat`."""
-    return {_snake_case(name): cls for name, cls in AGENTS.items() if not cls.learns}
+    """Returns all agents that never learn, by their names in the shell, such as `tit_for_tat`.
+
+    Those that draw how they play when they start afresh are many strategies, and none of these.
+    """
+    return {
+        _snake_case(name): cls
+        for name, cls in AGENTS.items()
+        if not cls.learns and cls.init is Agent.init
+    }
 
 
 def _snake_case(name: str) -> str:

@@ -197,6 +197,13 @@ def test_strategies_of_a_game():
     assert all_of("configs/coin_game.py:ppo") >= {"good_greedy", "evil_greedy", "stay"}
 
 
+def test_a_strategy_that_is_drawn_is_no_strategy():
+    game = Game.of(load_config(CONFIG), "test")
+    players, errors = load_strategies("defect,random_memory_one", game)
+    assert [player.name for player in players] == ["defect"]
+    assert "--strategies names 'random_memory_one'" in str(errors[0])
+
+
 def test_a_policy_plays_only_where_it_sees_what_it_saw():
     env = IteratedMatrixGame(num_inner_steps=3, show_payoff_to=(0,))
     agent = PPO.for_env(env, 0)
