@@ -84,7 +84,7 @@ VARIANTS = helper.describe(
     "coala,mixed,small": "two agents by COALA-PG, and tables: the two cooperate with each other, .9 per step",
     "in_context": "two agents in one long episode, against each other or random memory-one strategies: "
     "not run (expected: they cooperate)",
-    "in_context,small": "the same for two cores: not run (expected: they cooperate)",
+    "in_context,small": "the same for two cores: after 1000 iterations all always defect",
     "in_context,without_tables,small": "the same, against each other only: not run (expected: they defect)",
     "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
     "in_context,step=best_response,small": "one agent against random memory-one strategies: "
