@@ -418,7 +418,8 @@ def check_quicktest(name, workdir, with_evaluation):
     if name.startswith("imp.py"):
         assert sum(rewards) == pytest.approx(0.0, abs=1e-5)
     if name.startswith("ipd.py"):
-        assert all(-3.0 <= reward <= 0.0 for reward in rewards)
+        payoff = np.asarray(trainer.env_params.payoff_matrix)
+        assert all(payoff.min() <= reward <= payoff.max() for reward in rewards)
     learned = [value for key, value in metrics.items() if key.startswith("train/agent1/")]
     assert learned or config.agent1.learner.type == "none"
     assert np.isfinite(learned).all()
@@ -426,6 +427,11 @@ def check_quicktest(name, workdir, with_evaluation):
     expected = {name for name in config.roles if config[name].learner.type != "none"}
     evolving = {name for name in expected if config[name].learner.type == "evolution"}
     persistent = {name for name in config.roles if config[name].reset_every != 1}
+    for name in tuple(expected):
+        number = config[name].learner.get("num_agents", 1)
+        if number > 1:
+            # A file per agent of a pool.
+            expected ^= {name} | {f"{name}_{index + 1}" for index in range(number)}
     assert policies == expected | {f"{name}_best" for name in evolving} | persistent
 
 
