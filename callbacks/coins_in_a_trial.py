@@ -1,4 +1,4 @@
-"""How the players of the coin game change over a trial: which coins they take at its start and at its end."""
+"""Reports which coins the players of the coin game take at the start and at the end of a trial."""
 
 from __future__ import annotations
 

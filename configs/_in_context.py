@@ -20,7 +20,7 @@ IN_CONTEXT |= {
     "entropy_coeff": 0.01,
     "max_gradient_norm": 1.0,
 }
-# The steps that lead to cooperation one by one, and what becomes of it without one of them.
+# The steps of the published argument, each a run of its own, and runs of the pool with one thing changed.
 STEPS = ("best_response", "extortion", "two_extortioners")
 ABLATIONS = ("without_tables", "told")
 

@@ -31,7 +31,7 @@ class Curve:
     panel: str
     """The title of a plot, which rows share."""
     metric: str
-    """Of `metrics.jsonl`."""
+    """The name of the metric that is drawn, in `metrics.jsonl`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedTable:
-    """What is shown side by side."""
+    """A table of experiments, one per row."""
 
     title: str
     unit: str
     first: str
-    """What the rows are."""
+    """The heading of the first column, which names the rows."""
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
 

@@ -28,8 +28,11 @@ FORMS = {
 }
 NUM_TABLES = 1000
 # What the forms of the estimator, and M-FOS's own network, have in common.
-SETTINGS: tuple[str, ...] = ("hidden_size", "sequence_length", "learning_rate", "reward_scale")
-SETTINGS += (
+SETTINGS = (
+    "hidden_size",
+    "sequence_length",
+    "learning_rate",
+    "reward_scale",
     "discount",
     "gae_lambda",
     "num_epochs",
