@@ -4,6 +4,7 @@
 
 A variant is `<learner>[,opponent=...]`, or, for whole learning lifetimes, `<shaper>[,opponent=...]` with
 the options of shapers (docs/environments.md); `absolute`, `cnn`, `one_coin` and `last_coins` change the game.
+Shapers of two cores (`small`) play the game with `last_coins`.
 `python -m pax.main --list` shows them all.
 """
 
@@ -37,13 +38,10 @@ VARIANTS = helper.describe(
         "mfos_es": "not run (expected: earns more than its opponents)",
         "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
         "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
-        "shaper,small": "for two cores: earns less than its opponents, -0.16 / 0.25, after 100 generations",
+        "shaper,small": "for two cores, from the policy of marl2,small: not run "
+        "(expected: earns more than its opponents, which leave coins to it)",
     },
 ) | {
-    "marl2,last_coins,small": "Shaper by PPO across trials, told the last coins: "
-    "not run (expected: takes coins)",
-    "shaper,last_coins,small": "Shaper by evolution, told the last coins, from the policy of marl2: "
-    "not run (expected: opponents leave coins to it)",
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
@@ -59,13 +57,12 @@ VARIANTS = helper.describe(
 OPTIONS = {"absolute": None, "cnn": None, "one_coin": None, "last_coins": None}
 PPO = {"learning_rate": 0.005, "entropy_coeff": 0.02, "num_epochs": 2, "num_minibatches": 8}
 PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
-# With `last_coins`, the first player sees which coins both took last, and those that learn in a trial learn
-# faster, so that shaping them pays within 30 episodes.
+# On two cores, those that learn in a trial learn fast, so that shaping them pays within 30 episodes.
 FAST = {"learning_rate": 0.02, "num_epochs": 4}
 # Few parameters, few candidates and large steps. It starts from a policy that plays already (`path`).
 FINE_TUNING = {"sigma": 0.12, "learning_rate": 0.03, "only": "torso"}
-SMALL = {"num_outer_steps": 100, "num_envs": 20, "num_iters": 100, "popsize": 32}
-SMALL_LAST_COINS = {"num_outer_steps": 30, "num_envs": 32, "num_iters": 150, "popsize": 48}
+SMALL = {"num_outer_steps": 30, "num_envs": 32, "num_iters": 400, "popsize": 48}
+SMALL_GRADIENT = {**SMALL, "num_opps": 16, "num_iters": 150}
 # Players that take each other's advantages into account play the published game of 50 steps.
 # LOQA weights a step by one minus the probability of the other's action, which is seldom above .1.
 ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
@@ -78,7 +75,8 @@ def get_config(argument: str = "ppo"):
     variant, *rest = argument.split(",")
     given = helper.take_options(argument, OPTIONS)
     is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
-    sees_coins = "last_coins" in given
+    is_small = "small" in rest
+    sees_coins = "last_coins" in given or (is_small and not {"cnn", "one_coin"} & set(given))
     # Others see planes, and a table that they play sees the number of the situation.
     meets_table = "opponent=tabular" in rest and not is_tabular
     network = {**PPO, **({"conv_channels": (16, 16)} if "cnn" in given else {})}
@@ -86,6 +84,7 @@ def get_config(argument: str = "ppo"):
     memory = {**network, "embed": True, "sequence_length": 10 if is_aligned else 4}
     table = {"agent": "Tabular", **one_layer, "learning_rate": 0.1}
     learners = {**helper.learners(one_layer, memory), "tabular": table}
+    fast = {name: {**learners[name], **FAST} for name in ("ppo", "ppo_memory")}
     aligned = {
         name: {
             "agent": "PPO_memory",
@@ -106,9 +105,9 @@ def get_config(argument: str = "ppo"):
             one_coin=is_aligned or "one_coin" in given,
             tabular=is_tabular or meets_table,
             **({"tabular_players": (1,)} if meets_table else {}),
-            last_coin_players=(0,) if sees_coins else (),
+            last_coin_players=((0,) if meets_table else (0, 1)) if sees_coins else (),
         ),
-        are_equal=not (meets_table or sees_coins),
+        are_equal=not meets_table,
         options=OPTIONS,
         num_inner_steps=50 if is_aligned else 16,
         learners=learners if variant in learners else {**learners, **aligned},
@@ -119,13 +118,11 @@ def get_config(argument: str = "ppo"):
             one_layer,
             memory,
             {"popsize": 1000, "sigma": 0.04, "learning_rate": 0.05}
-            | (FINE_TUNING if sees_coins else {}),
+            | (FINE_TUNING if is_small and variant not in ("gs", "mfos_es") else {}),
         ),
-        co_players={
-            name: {**learner, **(FAST if sees_coins else {})} for name, learner in learners.items()
-        },
+        co_players={**learners, **(fast if is_small else {})},
         mixed_lr={"low": 5e-05, "high": 0.05},
         trials={"num_outer_steps": 600, "num_envs": 100, "num_iters": 1000},
-        small=SMALL_LAST_COINS if sees_coins else SMALL,
+        small=SMALL_GRADIENT if variant in ("marl2", "mfos_rl") else SMALL,
     )
     return helper.get_config(argument, experiment)

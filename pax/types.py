@@ -124,6 +124,8 @@ class Trial:
     """By player, `[K, T, E, ...]`."""
     env_rewards: jax.Array | None = None
     """`episode_rewards` of every environment, `[K, num_players, E]`."""
+    episode_statistics: PyTree = None
+    """`statistics` of each episode, `[K, ...]`."""
 
 
 @struct.dataclass

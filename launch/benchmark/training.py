@@ -56,8 +56,16 @@ SETTINGS: dict[str, Setting] = {
     "coin game ppo_memory, 8 seeds": Setting(
         "coin_game.py:ppo_memory", {"num_envs": 50, "num_seeds": 8}, iterations=20, aim=2e6
     ),
-    "coin game shaper": Setting("coin_game.py:shaper,small", aim=2e6),
-    "in the matrix shaper": Setting("ipditm.py:shaper,small", aim=0.15e6),
+    "coin game shaper": Setting(
+        "coin_game.py:shaper",
+        {"num_outer_steps": 100, "num_envs": 20, "agent1.learner.popsize": 32},
+        aim=2e6,
+    ),
+    "in the matrix shaper": Setting(
+        "ipditm.py:shaper",
+        {"num_outer_steps": 20, "num_envs": 8, "agent1.learner.popsize": 16},
+        aim=0.15e6,
+    ),
     # The one that is shaped keeps a table, as in ipd shaper.
     "3 players, 2 shapers": Setting("nplayer_ipd.py:shaper,shapers=2,small,opponent=ppo", aim=4e6),
     "3 players, 2 shapers, ppo_memory": Setting("nplayer_ipd.py:shaper,shapers=2,small"),

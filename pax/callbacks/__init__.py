@@ -9,6 +9,7 @@ from pax.callbacks.progress import Progress
 from pax.callbacks.scalars import Scalars
 from pax.callbacks.video import Video
 from pax.callbacks.wandb import WandB
+from pax.callbacks.within_a_trial import WithinATrial
 
 __all__ = [
     "Checkpoint",
@@ -20,4 +21,5 @@ __all__ = [
     "Scalars",
     "Video",
     "WandB",
+    "WithinATrial",
 ]

@@ -116,6 +116,7 @@ class TrialRunner:
             env_states=episodes.env_states,
             actions=episodes.actions,
             env_rewards=episodes.env_rewards / self.env.num_inner_steps,
+            episode_statistics=episodes.statistics,
         )
         return trial, dict(states)
 

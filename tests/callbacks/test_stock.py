@@ -15,7 +15,15 @@ import pytest
 from absl import logging as absl_logging
 
 import pax.callbacks.progress
-from callbacks import Checkpoint, EarlyStop, Evaluation, Profile, Progress, Scalars
+from callbacks import (
+    Checkpoint,
+    EarlyStop,
+    Evaluation,
+    Profile,
+    Progress,
+    Scalars,
+    WithinATrial,
+)
 from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import load_agent_state
@@ -527,3 +535,34 @@ def test_what_does_not_fit_is_told_in_one_sentence(make, message):
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_within_a_trial_tells_its_two_ends_apart():
+    class ByHand(Callback):
+        def probe(self, trial):
+            both = (trial.actions[0] == 0) & (trial.actions[1] == 0)  # [K, T, E]
+            # After the last step nothing is seen any more.
+            visits = both[:, :-1].sum((1, 2)).astype(float)
+            rewards = trial.episode_rewards[:, 1]
+            ends = {"first": slice(0, 2), "last": slice(8, 10)}
+            return {f"visits/{name}": visits[at].sum() for name, at in ends.items()} | {
+                f"reward/{name}": rewards[at].mean() for name, at in ends.items()
+            }
+
+    env = IteratedMatrixGame(num_inner_steps=6)
+    learner = AGENTS["Tabular"].for_env(env, 1, learning_rate=0.5, num_minibatches=1)
+    roles = [
+        Role("one", AGENTS["Random"].for_env(env), (0,)),
+        Role("two", learner, (1,), learns_in_trial=True),
+    ]
+    sizes = {"num_envs": 8, "num_outer_steps": 10, "num_iters": 1, "num_seeds": 1}
+    trainer = MetaTrainer(env, roles, callbacks=[WithinATrial(), ByHand()], **sizes)
+    metrics = trainer.fit()
+    for name in ("first", "last"):
+        assert metrics[f"{name}_fifth/state_visitation/CC"] == metrics[f"visits/{name}"] > 0
+        np.testing.assert_allclose(
+            metrics[f"{name}_fifth/reward_per_timestep/player_2"],
+            metrics[f"reward/{name}"],
+            rtol=1e-6,
+        )
+    assert metrics["reward/last"] > metrics["reward/first"] + 0.1
