@@ -76,7 +76,7 @@ def get_config(argument: str = "ppo"):
     given = helper.take_options(argument, OPTIONS)
     is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
     is_small = "small" in rest
-    sees_coins = "last_coins" in given or (is_small and not {"cnn", "one_coin"} & set(given))
+    sees_coins = "last_coins" in given or (is_small and "cnn" not in given)
     # Others see planes, and a table that they play sees the number of the situation.
     meets_table = "opponent=tabular" in rest and not is_tabular
     network = {**PPO, **({"conv_channels": (16, 16)} if "cnn" in given else {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -36,11 +37,9 @@ def size_of_grid(observations: Space, actions: Space) -> int | None:
         size = round((observations.n / factor) ** (1 / power))
         possible: tuple[Space, ...] = (Discrete(factor * size**power),)
     elif isinstance(observations, Box):
-        numbers = 1
-        for length in observations.shape:
-            numbers *= length
-        size = round((numbers / NUM_PLANES) ** 0.5)
-        shapes = ((size, size, NUM_PLANES), (size * size * NUM_PLANES,))
+        size = round((math.prod(observations.shape) / NUM_PLANES) ** 0.5)
+        planes = size * size * NUM_PLANES
+        shapes = ((size, size, NUM_PLANES), (planes,), (planes + NUM_LAST_COINS,))
         possible = tuple(Box(shape, 0.0, 1.0) for shape in shapes)
     else:
         return None
@@ -87,7 +86,9 @@ class Greedy(Agent):
         num_cells = self.size**2
         if isinstance(self.observation_space, Box):
             batch = observations.shape[: observations.ndim - len(self.observation_space.shape)]
-            planes = observations.reshape(*batch, num_cells, NUM_PLANES)
+            # The last coins come after the planes.
+            numbers = observations.reshape(*batch, -1)[..., : num_cells * NUM_PLANES]
+            planes = numbers.reshape(*batch, num_cells, NUM_PLANES)
             cells = jnp.where(planes.any(axis=-2), planes.argmax(axis=-2), NO_COIN)
             return cells[..., 0], cells[..., 2], cells[..., 3]
         if self.action_space == TWO_COINS:
@@ -166,21 +167,16 @@ class Reciprocal(Greedy):
     """
 
     def __post_init__(self) -> None:
-        Agent.__post_init__(self)
-        planes = self.observation_space
-        if isinstance(planes, Box) and len(planes.shape) == 1:
-            planes = Box((max(planes.shape[0] - NUM_LAST_COINS, 0),), 0.0, 1.0)
-        size = size_of_grid(planes, self.action_space)
-        if size is None or self.action_space != TWO_COINS or not isinstance(planes, Box):
+        size = size_of_grid(self.observation_space, self.action_space)
+        told = Box(((size or 0) ** 2 * NUM_PLANES + NUM_LAST_COINS,), 0.0, 1.0)
+        if size is None or self.action_space != TWO_COINS or self.observation_space != told:
             raise self.wrong_game("the coin game with two coins, as one of last_coin_players,")
-        self.size = size
+        super().__post_init__()
 
     def act(
         self, state: TrainingState, observations: PyTree, memory: MemoryState, drawn: jax.Array
     ) -> tuple[jax.Array, MemoryState]:
-        was_others = observations[..., -1] > 0
-        planes = observations[..., :-NUM_LAST_COINS]
-        return super().act(state, planes, memory, was_others)
+        return super().act(state, observations, memory, observations[..., -1] > 0)
 
     def chooses_own(self, own: jax.Array, other: jax.Array, drawn: jax.Array) -> jax.Array:
         """Takes as `drawn` whether the last coin that the other took was one of this player's colour."""

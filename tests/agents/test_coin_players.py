@@ -35,6 +35,8 @@ FORMS = (
     ("egocentric",),
     ("egocentric", "cnn"),
     ("egocentric", "tabular"),
+    # Told the last coins.
+    ("egocentric", "told"),
 )
 GREEDY = (GoodGreedy, EvilGreedy, RandomGreedy)
 
@@ -78,14 +80,18 @@ def situations(size, one_coin, num=4000):
 @functools.cache
 def play_all(size, one_coin, form):
     """What each strategy does in each situation in each seat, `[N]`, from two keys if it draws."""
-    env = CoinGame(size=size, one_coin=one_coin, **dict.fromkeys(form, True))
+    told = "told" in form
+    settings = {"last_coin_players": (0, 1)} if told else {}
+    settings |= {name: True for name in form if name != "told"}
+    env = CoinGame(size=size, one_coin=one_coin, **settings)
     cells = situations(size, one_coin)
     num = cells.shape[1]
+    last = jnp.ones((num, 2), jnp.int32) if told else ()
     strategies = (*GREEDY, OwnCoins, AlwaysCooperate, *(() if one_coin else (Stay,)))
 
     @jax.jit
     def act(cells):
-        states = EnvState(*cells, inner_t=jnp.zeros(num, jnp.int32))
+        states = EnvState(*cells, inner_t=jnp.zeros(num, jnp.int32), last_coins=last)
         observations = jax.vmap(env._observations)(states)
         chosen = {}
         for strategy, seat in itertools.product(strategies, (0, 1)):
