@@ -6,6 +6,7 @@ Go on:          the same command with --workdir=<the folder it printed>
 Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--step=N | --follow]
 Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see docs/scale.md)
 What there is:  python -m pax.main --list
+Its settings:   python -m pax.main --config=configs/ipd.py:ppo --describe
 Look:           tensorboard --logdir=exp
 """
 
@@ -33,6 +34,7 @@ from pax.config.files import list_variants
 from pax.config.flags import definer
 from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
+from pax.describe import describe
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache
@@ -96,6 +98,12 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "reached, how many there are, which one this is), auto (what Slurm, Open MPI, Kubernetes or a "
         "TPU says), or off.",
     )
+    define(
+        "describe",
+        False,
+        "Print every setting of --config with its value, default and meaning, the roles, and what the run "
+        "will cost, without training.",
+    )
     define("list", False, "List the variants of all configs, and exit.")
 
 
@@ -142,7 +150,11 @@ def _train_or_evaluate(given: flags.FlagValues) -> None:
         if given[name].value not in (None, False, []):
             raise ConfigError(f"--{name} is of no use in training: add --mode=evaluate")
     if given.config is None:
-        raise ConfigError("--config is missing: give one of those that --list shows")
+        what = ", and --describe is about one" if given.describe else ""
+        raise ConfigError(f"--config is missing{what}: give one of those that --list shows")
+    if given.describe:
+        describe(given.config, config_flags.get_config_filename(given["config"]))
+        return
     train(given)
 
 

@@ -192,7 +192,12 @@ def _check(ok: bool, what: str, remedy: str) -> None:
 
 
 def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
-    """Agents that learn within the trial stop at an episode: drawn from 1..num_outer_steps, or `at`."""
+    """Agents that learn within the trial stop at an episode: drawn from 1..num_outer_steps, or `at`.
+
+    Args:
+        num_outer_steps: episodes of a trial.
+        at: the episode, 0 to draw it.
+    """
     check_number("num_outer_steps", num_outer_steps, COUNT)
     check_number("at", at, WHOLE)
     _check(
@@ -207,7 +212,13 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
 
 
 def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Sampler:
-    """Gives every opponent a learning rate of its own, log-uniform in [low, high]."""
+    """Gives every opponent a learning rate of its own, log-uniform in [low, high].
+
+    Args:
+        role: whose learning rate it is.
+        low: the least.
+        high: the greatest.
+    """
     check_name("the role of a task", role)
     check_number("low", low, NUMBER)
     check_number("high", high, NUMBER)
@@ -226,7 +237,9 @@ def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Samp
 def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
     """Gives every opponent a game of its own: payoffs are minus integers from 0 to `high` - 1.
 
-    Per generation: all opponents of an iteration play the same one.
+    Args:
+        high: how many integers there are to draw from.
+        per_generation: whether all opponents of an iteration play the same game.
     """
     check_number("high", high, COUNT)
     check_kind("per_generation", per_generation, False)
@@ -245,6 +258,9 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
     The costs obey T < R < P < S and 2 R < T + S: exploiting is best, and taking turns at it is worse than
     cooperating. T, R - T and T + S - 2 R are uniform and up to `scale`, and P is uniform between R and S,
     so that nothing has to be rejected.
+
+    Args:
+        scale: unit of the costs.
     """
     check_number("scale", scale, NUMBER)
     _check(0 < scale < math.inf, f"scale is {scale}", "give a positive number")
@@ -262,7 +278,11 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
 
 
 def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
-    """Adds uniform noise in [-noise, noise] to player 2's payoffs, drawn for every opponent."""
+    """Adds uniform noise in [-noise, noise] to player 2's payoffs, drawn for every opponent.
+
+    Args:
+        noise: the most that is added or taken off.
+    """
     check_number("noise", noise, NUMBER)
     _check(0 <= noise < math.inf, f"noise is {noise}", "give a number of 0 or more")
 
@@ -275,7 +295,11 @@ def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
 
 
 def shuffled_seats(num_players: int) -> Sampler:
-    """Seats the players anew in every trial."""
+    """Seats the players anew in every trial.
+
+    Args:
+        num_players: how many seats there are.
+    """
     check_number("num_players", num_players, COUNT)
 
     def sampler(draw: Draw, task: Task) -> Task:
@@ -285,7 +309,13 @@ def shuffled_seats(num_players: int) -> Sampler:
 
 
 def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000) -> Sampler:
-    """Roles take over their `self_play_seats` with a probability that changes linearly over iterations."""
+    """Roles take over their `self_play_seats` with a probability that changes linearly over iterations.
+
+    Args:
+        start: the probability in the first iteration.
+        end: the probability from iteration `horizon` on.
+        horizon: iterations over which it changes.
+    """
     check_number("start", start, NUMBER)
     check_number("end", end, NUMBER)
     check_number("horizon", horizon, WHOLE)
@@ -308,6 +338,11 @@ def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampl
     whoever sits there, such as a naive learner (Meulemans et al. 2025, arxiv.org/abs/2410.18636). Agents that
     are `told` find ones in their memory when a trial among members begins. There is none in the first `after`
     iterations.
+
+    Args:
+        naive: share of the trials against others.
+        told: whether agents are told which trials are among themselves.
+        after: iterations without any of these.
     """
     check_number("naive", naive, SHARE)
     check_kind("told", told, False)
@@ -323,7 +358,13 @@ def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampl
 
 
 def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
-    """Shows `role` only the first observation of an episode in `num_blind` environments of each opponent."""
+    """Shows `role` only the first observation of an episode in `num_blind` environments of each opponent.
+
+    Args:
+        role: who does not see.
+        num_envs: environments of the run.
+        num_blind: in how many of them it does not see.
+    """
     check_name("the role of a task", role)
     check_number("num_envs", num_envs, COUNT)
     check_number("num_blind", num_blind, WHOLE)

@@ -41,6 +41,7 @@ class ActorCritic(Agent):
     network: str = "mlp"
     """`mlp`, `table` (discrete observations) or a memory of `pax.agents.networks.recurrent.MEMORIES`."""
     hidden_size: int = 16
+    """Units of each layer or memory."""
     num_layers: int = 2
     """Layers of an `mlp`."""
     separate_critic: bool = False
@@ -56,13 +57,17 @@ class ActorCritic(Agent):
     action_scale: float = 1.0
     """Unit of continuous actions without bounds: policies start from a standard deviation of .7 of it."""
     discount: float = 0.96
+    """Factor of rewards per step into the future."""
     optimizer: str = "adam"
     """`adam` or `sgd`."""
     learning_rate: float = 0.01
+    """Of the optimiser, at the start."""
     learning_rate_horizon: int = 0
     """Optimiser steps over which the learning rate falls linearly to 0; 0 keeps it constant."""
     max_gradient_norm: float = 0.5
+    """Norm that longer gradients are scaled down to."""
     adam_epsilon: float = 1e-5
+    """What Adam adds to the denominator."""
 
     limits: ClassVar = {
         "hidden_size": COUNT,

@@ -55,6 +55,7 @@ class ExactLearner(Agent):
     """
 
     learning_rate: float = 1.0
+    """Of the optimiser."""
     optimizer: str = "sgd"
     """`sgd` or `adamw`."""
 
@@ -191,9 +192,13 @@ class LOLAExact(ExactLearner):
     """
 
     look_ahead_rate: float = 1.0
+    """Step size that the other is taken to learn with."""
     look_ahead_steps: int = 1
+    """Steps of the other that are looked ahead."""
     look_ahead_share: float = 1.0
+    """Weight of looking ahead, against the plain gradient."""
     form: str = "stop_gradient"
+    """How the look ahead is differentiated: `stop_gradient`, `full` or `taylor`, see above."""
 
     limits: ClassVar = ExactLearner.limits | {
         "look_ahead_rate": NOT_NEGATIVE,
@@ -255,8 +260,11 @@ class SOSExact(ExactLearner):
     """
 
     look_ahead_rate: float = 1.0
+    """Step size that the other is taken to learn with."""
     a: float = 0.5
+    """Share of the step without shaping that shaping may at most undo."""
     b: float = 0.1
+    """Norm of the gradients below which shaping fades out."""
 
     limits: ClassVar = ExactLearner.limits | {
         "look_ahead_rate": NOT_NEGATIVE,

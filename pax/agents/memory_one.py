@@ -113,8 +113,11 @@ class ZeroDeterminant(MemoryOne):
     """
 
     chi: float = 3.0
+    """How many times the gain of the other its own gain is."""
     baseline: str = "punishment"
+    """What gains are measured from: `punishment` (DD) or `reward` (CC)."""
     strength: float = 0.5
+    """How strongly it reacts, as a share of the most that probabilities allow."""
 
     limits: ClassVar = {"chi": NUMBER, "strength": Limit(0, 1, is_open=True)}
     """Where phi lies between the least (0, excluded) and the most (1) that probabilities allow."""

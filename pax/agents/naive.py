@@ -26,6 +26,7 @@ class Naive(ActorCritic):
 
     learning_rate: float = 0.1
     entropy_coeff: float = 0.0
+    """Weight of the entropy bonus."""
 
     limits: ClassVar = ActorCritic.limits | {"entropy_coeff": NUMBER}
 

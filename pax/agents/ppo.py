@@ -52,18 +52,26 @@ class PPO(ActorCritic):
     reward_scale: float = 1.0
     """Factor of the rewards in the loss, so that values have a size that a network learns quickly."""
     gae_lambda: float = 0.95
+    """Factor per step of the errors of value that advantages sum: lower is less noisy and more biased."""
     clip_epsilon: float = 0.2
+    """How far the ratio of probabilities, and a value, may move from what they were in the rollout."""
     value_coeff: float = 0.5
+    """Weight of the value loss."""
     clip_value: bool = True
+    """Whether the value loss is clipped too."""
     entropy_coeff: float = 0.02
+    """Weight of the entropy bonus, at the start."""
     entropy_coeff_end: float = 0.02
+    """Its weight after `entropy_coeff_horizon` steps."""
     entropy_coeff_horizon: int = 0
     """Environment steps of this agent over which the entropy coefficient moves linearly from `entropy_coeff`
     to `entropy_coeff_end`; 0 keeps the first."""
     standardise_advantages: bool = True
     """Whether advantages are centred and divided by their standard deviation, minibatch by minibatch."""
     num_epochs: int = 4
+    """Passes over each rollout."""
     num_minibatches: int = 10
+    """Parts of a rollout, each of which makes one step of the optimiser per epoch."""
     sequence_length: int = 10
     """Steps per sequence of a recurrent network, 0 for the whole rollout; others learn from single steps."""
     bootstrap_on_time_limit: bool = True

@@ -19,25 +19,17 @@ BOUND_LATER = ("observation_space", "action_space")
 """Constructor arguments that come from the game, not from a config."""
 
 ROLE = {
-    # An agent by name, and the seats (players, from 0) that it plays.
     "type": "",
     "seats": (),
-    # What improves it across trials, by name (see pax.learners.LEARNERS, or "none"), and its settings.
     "learner": {"type": "none"},
-    # After every episode, by the agent's own update.
     "learns_in_trial": False,
-    # Trials until a co-player without a learner starts afresh; 0 = never.
     "reset_every": 1,
-    # Seats of others that it takes over in trials of self-play (the tasks annealed_self_play and mixed_pool).
     "self_play_seats": (),
-    # A role with several candidates: begins every trial with the parameters of another of them.
     "member_of": "",
-    # From how many states, the same in all trials, one that starts afresh in each draws; 0 = a new one.
     "num_initial_states": 0,
-    # An exported policy to start from.
     "path": "",
 }
-"""What the config of a role holds besides the hyper-parameters of its agent."""
+"""What the config of a role holds besides the hyper-parameters of its agent; `role` tells what it means."""
 
 FROM_ROLE = ("agent", "initial", "num_candidates")
 """Constructor arguments of learners that come from the role, not from their section."""
@@ -119,8 +111,22 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     Args:
         agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
         seat: the player (from 0) that it plays.
-        **settings: of the role (see `ROLE`) and of the agent. The learner is a name, or a section as
+        **settings: of the role (see below) and of the agent. The learner is a name, or a section as
             `learner` returns it, of which settings that have defaults may be missing.
+
+    Settings:
+        type: the agent, one of `pax.agents.AGENTS` or `module.Class`.
+        seats: players, from 0, that it plays.
+        learner: what improves it across trials: one of `pax.learners.LEARNERS`, `module.Class` or `none`, and
+            its settings.
+        learns_in_trial: whether it learns after every episode, by the agent's own update.
+        reset_every: trials until a co-player without a learner starts afresh; 0: never.
+        self_play_seats: seats of others that it takes over in trials of self-play (see the tasks
+            `annealed_self_play` and `mixed_pool`).
+        member_of: a role with several candidates: in every trial it has the parameters of another of them.
+        num_initial_states: from how many states, the same in all trials, one that starts afresh draws; 0: it
+            gets a new one.
+        path: an exported policy to start from.
 
     Raises:
         ConfigError: if there is no such agent, the seat is none, or a setting is unknown or of another type.
@@ -201,31 +207,43 @@ def _check_override(key: str, value: Any, like: Any) -> None:
 
 
 def base_config() -> ConfigDict:
-    """Returns the settings of a run that do not depend on the game."""
+    """Returns the settings of a run that do not depend on the game.
+
+    Settings:
+        seed: of the first run.
+        num_seeds: independent runs, trained side by side in one program.
+        num_iters: iterations to train for.
+        total_timesteps: environment steps of each seed to train for, in place of `num_iters`; 0: `num_iters`
+            counts.
+        num_envs: environments that an agent plays at once.
+        num_opps: sets of opponents that each candidate meets.
+        num_inner_steps: steps of an episode.
+        num_outer_steps: episodes of a trial.
+        chunk: iterations per compiled call; callbacks run in between.
+        num_devices: devices to spread candidates, else opponents, else seeds over; 0: as many as can be used,
+            -1 (in the shell also `all`): all.
+        tasks: what is drawn for every opponent and trial, in this order: see `pax.tasks`.
+        evaluation: by name, who replaces whom when the trained roles are evaluated, frozen.
+        callbacks: by name, what a run does besides training.
+        extra_callbacks: further ones, for the shell: names, or (name, settings), as in
+            (('my_module.MyCallback', {'every': 10}),).
+        env: the game.
+        roles: names of the sections of those who play.
+    """
     from pax import callbacks
 
     config = ConfigDict()
     config.seed = 0
-    # Independent runs, trained side by side in one program.
     config.num_seeds = 1
     config.num_iters = 1000
-    # Environment steps of each seed to train for, in place of num_iters; 0 = num_iters counts.
     config.total_timesteps = 0
-    # Environments that an agent plays at once.
     config.num_envs = 100
-    # Sets of opponents.
     config.num_opps = 1
-    # Steps per episode, and episodes per trial.
     config.num_inner_steps = 150
     config.num_outer_steps = 1
-    # Iterations per compiled call; callbacks run in between.
     config.chunk = 10
-    # Devices to spread candidates, else opponents, else seeds over; 0 = as many as can be used, -1 = all
-    # (from the shell also "all").
     config.num_devices = 0
-    # What is drawn for every opponent and trial, in this order: see pax.tasks.
     config.tasks = ConfigDict()
-    # By name, who replaces whom when the trained roles are evaluated, frozen.
     config.evaluation = ConfigDict()
 
     def callback(cls: type, **overrides: Any) -> ConfigDict:
@@ -245,8 +263,6 @@ def base_config() -> ConfigDict:
     )
     for name in ("video", "pictures", "wandb"):
         config.callbacks[name].enabled = False
-    # Your own, for the shell: names, or (name, settings), as in
-    # --config.extra_callbacks="(('my_module.MyCallback', {'every': 10}),)"
     config.extra_callbacks = ()
     return config
 

@@ -63,6 +63,12 @@ class Cournot(Environment):
     render_mode = "figure"
 
     def __init__(self, num_players: int = 2, num_inner_steps: int = 1):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            num_players: how many firms there are.
+        """
         check_steps(num_inner_steps)
         check_number("num_players", num_players, COUNT)
         self.num_inner_steps = num_inner_steps
@@ -71,6 +77,13 @@ class Cournot(Environment):
     def make_params(  # type: ignore[override]
         self, a: float = 100.0, b: float = 1.0, marginal_cost: float = 10.0
     ) -> EnvParams:
+        """Makes the parameters.
+
+        Args:
+            a: price at which nothing is sold.
+            b: fall of the price per unit that is sold.
+            marginal_cost: cost of making a unit.
+        """
         params = EnvParams(a=a, b=b, marginal_cost=marginal_cost)
         self.check_params(params)
         return jax.tree.map(lambda number: jnp.array(number, jnp.float32), params)

@@ -75,6 +75,12 @@ class Fishery(Environment):
     render_mode = "figure"
 
     def __init__(self, num_players: int = 2, num_inner_steps: int = 300):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            num_players: how many fish.
+        """
         check_steps(num_inner_steps)
         check_number("num_players", num_players, COUNT)
         self.num_inner_steps = num_inner_steps
@@ -89,6 +95,16 @@ class Fishery(Environment):
         s_0: float = 0.5,
         s_max: float = 1.0,
     ) -> EnvParams:
+        """Makes the parameters.
+
+        Args:
+            g: growth rate of the stock.
+            e: share of the stock that a unit of effort catches.
+            P: price of the harvest.
+            w: cost of a unit of effort.
+            s_0: stock at the start.
+            s_max: stock at which nothing grows.
+        """
         params = EnvParams(g=g, e=e, P=P, w=w, s_0=s_0, s_max=s_max)
         self.check_params(params)
         return jax.tree.map(lambda number: jnp.array(number, jnp.float32), params)

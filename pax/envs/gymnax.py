@@ -31,6 +31,12 @@ class Gymnax(Adapter):
     num_players = 1
 
     def __init__(self, name: str = "CartPole-v1", num_inner_steps: int = 500):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            name: of the environment in gymnax.
+        """
         # Imported late, as it takes a second.
         import gymnax
 

@@ -59,12 +59,23 @@ class InfiniteMatrixGame(Environment):
     render_mode = "figure"
 
     def __init__(self, num_inner_steps: int = 100):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+        """
         check_steps(num_inner_steps)
         self.num_inner_steps = num_inner_steps
 
     def make_params(  # type: ignore[override]
         self, payoff: Payoff = PAYOFFS["ipd"], gamma: float = 0.96
     ) -> EnvParams:
+        """Makes the parameters.
+
+        Args:
+            payoff: rewards of CC, CD, DC and DD, each of player 1 and player 2, `[4, 2]`.
+            gamma: discount of the infinitely many rounds.
+        """
         self.check_params(EnvParams(payoff_matrix=payoff, gamma=gamma))
         return EnvParams(
             payoff_matrix=jnp.array(payoff, jnp.float32), gamma=jnp.array(gamma, jnp.float32)

@@ -73,6 +73,13 @@ class IteratedMatrixGame(Environment):
         one_hot: bool = False,
         show_payoff_to: tuple[int, ...] = (),
     ):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            one_hot: whether the state is observed as float32 `[5]`, and not as a number.
+            show_payoff_to: players, from 0, who observe the payoffs too.
+        """
         check_steps(num_inner_steps)
         check_kind("one_hot", one_hot, False)
         check_items("show_payoff_to", show_payoff_to, "players, such as (0, 1)")
@@ -86,6 +93,11 @@ class IteratedMatrixGame(Environment):
                 )
 
     def make_params(self, payoff: Payoff = PAYOFFS["ipd"]) -> EnvParams:  # type: ignore[override]
+        """Makes the parameters.
+
+        Args:
+            payoff: rewards of CC, CD, DC and DD, each of player 1 and player 2, `[4, 2]`.
+        """
         params = EnvParams(payoff_matrix=payoff)
         self.check_params(params)
         return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))

@@ -73,6 +73,13 @@ class IteratedTensorGame(Environment):
     render_mode = "figure"
 
     def __init__(self, num_players: int = 3, num_inner_steps: int = 100, one_hot: bool = False):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            num_players: how many play.
+            one_hot: whether the state is observed as float32 `[2^n + 1]`, and not as a number.
+        """
         check_steps(num_inner_steps)
         check_number("num_players", num_players, WHOLE)
         if not 2 <= num_players <= MAX_PLAYERS:
@@ -91,7 +98,11 @@ class IteratedTensorGame(Environment):
         return joint_states(self.num_players)
 
     def make_params(self, payoff: Payoff = ()) -> EnvParams:  # type: ignore[override]
-        """Makes the parameters of a payoff table; () is `social_dilemma` for as many players.
+        """Makes the parameters of a payoff table.
+
+        Args:
+            payoff: rewards of a cooperator and of a defector, by the number of defectors, `[n + 1, 2]`; () is
+                `social_dilemma` for as many players.
 
         Raises:
             ConfigError: unless it has n + 1 rows of 2 numbers, of which those that cannot happen may be

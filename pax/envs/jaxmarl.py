@@ -41,6 +41,13 @@ class JaxMARL(Adapter):
         num_inner_steps: int = 100,
         settings: dict[str, Any] | None = None,
     ):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            name: of the environment in JaxMARL.
+            settings: what its constructor takes, by name.
+        """
         try:
             import jaxmarl
         except ImportError as e:

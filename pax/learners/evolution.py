@@ -61,18 +61,22 @@ class Evolution(Learner):
     strategy: str = "Open_ES"
     """Name of an evosax strategy."""
     popsize: int = 128
+    """Candidates per generation."""
     sigma: float = 0.04
     """Standard deviation of the first population."""
     sigma_decay: float = 1.0
     """Factor per generation, down to `sigma_limit`, in strategies that do not adapt sigma themselves."""
     sigma_limit: float = 0.01
+    """Where `sigma_decay` ends."""
     optimizer: str = "adam"
     """`adam` or `sgd`, in strategies that follow an estimated gradient, or `default` for their own, with
     their own learning rate."""
     learning_rate: float = 0.1
+    """Of the optimiser, at the start."""
     learning_rate_decay: float = 1.0
     """Factor per generation, down to `learning_rate_limit`."""
     learning_rate_limit: float = 0.001
+    """Where `learning_rate_decay` ends."""
     fitness_shaping: str = "z_score"
     """`centered_rank`, `z_score`, `none`, or `default` for the strategy's own."""
     weight_decay: float = 0.0

@@ -93,6 +93,13 @@ class CleanUpLite(Environment):
     action_names = ("right", "left", "up", "down", "zap", "nothing")
 
     def __init__(self, num_inner_steps: int = 64, rows: int = 5, columns: int = 4):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            rows: of the grid, and cells of the river and of the orchard.
+            columns: of the grid.
+        """
         check_steps(num_inner_steps)
         for name, value, most in (("rows", rows, MAX_ROWS), ("columns", columns, MAX_COLUMNS)):
             check_number(name, value, WHOLE)
@@ -112,6 +119,16 @@ class CleanUpLite(Environment):
         freeze_steps: int = 5,
         first_dirt: int = 3,
     ) -> EnvParams:
+        """Makes the parameters.
+
+        Args:
+            dirt_probability: of dirt appearing in a step.
+            apple_threshold: pieces of dirt from which on no apple grows.
+            zap_success: probability that a zap within its range freezes the other.
+            zap_range: of a zap, in steps.
+            freeze_steps: steps for which who is zapped does nothing.
+            first_dirt: pieces of dirt at the start.
+        """
         params = EnvParams(
             dirt_probability, apple_threshold, zap_success, zap_range, freeze_steps, first_dirt
         )

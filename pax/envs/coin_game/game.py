@@ -100,6 +100,18 @@ class CoinGame(Environment):
         tabular_players: tuple[int, ...] = (0, 1),
         last_coin_players: tuple[int, ...] = (),
     ):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            cnn: whether observations keep the shape of the grid, for convolutions.
+            egocentric: whether the grid is shifted so that a player is at its centre.
+            size: rows and columns of the grid.
+            one_coin: whether there is one coin at a time, and no staying.
+            tabular: whether observations are numbers, for tables.
+            tabular_players: players, from 0, for whom that holds.
+            last_coin_players: players, from 0, who are told the last coins.
+        """
         check_steps(num_inner_steps)
         check_number("size", size, WHOLE)
         for name, value in {
@@ -145,6 +157,12 @@ class CoinGame(Environment):
             )
 
     def make_params(self, payoff: Payoff = PAYOFF) -> EnvParams:  # type: ignore[override]
+        """Makes the parameters.
+
+        Args:
+            payoff: for red and for blue, what taking a red coin, taking a blue one, and losing one's own to
+                the other pays, `[2, 3]`.
+        """
         self.check_params(EnvParams(payoff_matrix=payoff))
         return EnvParams(payoff_matrix=jnp.array(payoff, jnp.float32))
 

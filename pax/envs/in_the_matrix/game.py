@@ -96,6 +96,13 @@ class InTheMatrix(Environment):
         fixed_coin_location: bool = True,
         num_players: int = 2,
     ):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            fixed_coin_location: whether coins are of the same type in every episode.
+            num_players: how many play.
+        """
         check_steps(num_inner_steps)
         check_number("num_players", num_players, WHOLE)
         if not 2 <= num_players <= MAX_PLAYERS:
@@ -109,6 +116,12 @@ class InTheMatrix(Environment):
     def make_params(  # type: ignore[override]
         self, payoff: Payoff = PAYOFFS["ipd"], freeze_penalty: int = 5
     ) -> EnvParams:
+        """Makes the parameters.
+
+        Args:
+            payoff: for player 1 and player 2, rewards by the types of their coins, `[2, 2, 2]`.
+            freeze_penalty: steps for which players are frozen after an interaction.
+        """
         self.check_params(EnvParams(payoff_matrix=payoff, freeze_penalty=freeze_penalty))
         return EnvParams(
             payoff_matrix=jnp.array(payoff, jnp.float32), freeze_penalty=jnp.int32(freeze_penalty)

@@ -63,6 +63,13 @@ class ClimateGame(Environment):
     render_mode = "figure"
 
     def __init__(self, num_inner_steps: int, num_regions: int, has_mediator: bool):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            num_regions: 5 or 27, for which there are calibrations.
+            has_mediator: whether player 1 is a mediator, and no region.
+        """
         check_steps(num_inner_steps)
         check_number("num_regions", num_regions, WHOLE)
         check_kind("has_mediator", has_mediator, False)

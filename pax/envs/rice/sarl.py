@@ -32,6 +32,13 @@ class SarlRice(ClimateGame):
         fixed_mitigation_rate: float | None = None,
         num_inner_steps: int = 20,
     ):
+        """Makes the game.
+
+        Args:
+            num_inner_steps: steps of an episode.
+            num_regions: 5 or 27, for which there are calibrations.
+            fixed_mitigation_rate: what every region mitigates; None: the planner chooses.
+        """
         super().__init__(num_inner_steps, num_regions, has_mediator=False)
         if fixed_mitigation_rate is not None:
             remedy = "give a rate from 0 to 1, or None to let the planner choose"
