@@ -140,6 +140,8 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
 
 def _train_or_evaluate(given: flags.FlagValues) -> None:
     if given.mode == "evaluate":
+        if given.describe:
+            raise ConfigError("--describe is about training: leave out --mode=evaluate")
         if given.distributed != distributed.OFF:
             raise ConfigError(
                 f"--distributed={given.distributed} is of no use with --mode=evaluate: one process evaluates"
