@@ -317,6 +317,39 @@ def test_early_stop_can_wait_for_something_small():
     assert stops
 
 
+def test_early_stop_sees_that_nothing_improves_any_more():
+    stops = []
+    trainer = types.SimpleNamespace(request_stop=stops.append, chunk=1, num_iters=100)
+    stop = EarlyStop("reward", plateau=3, min_improvement=0.5)
+    # The second and the third are better by too little, the fourth by enough; then three in a row are not.
+    for value in (1.0, 1.4, 1.3, 1.6, 1.7, np.nan, 2.0):
+        assert not stops
+        stop.on_chunk_end(trainer, None, 0, {"reward": np.array([value])})
+    assert stops == ["reward did not improve 3 times in a row"]
+    # What it has seen outlives an interruption.
+    resumed = EarlyStop("reward", plateau=3, min_improvement=0.5)
+    resumed.load_state_dict(json.loads(json.dumps(stop.state_dict())))
+    assert resumed.state_dict() == stop.state_dict()
+
+
+def test_early_stop_ends_when_time_is_over(tmp_path):
+    def stock(seconds):
+        return [Checkpoint(every=8), EarlyStop(max_seconds=seconds, every=2)]
+
+    trainer = make_trainer(stock(1e-3), tmp_path, num_iters=20)
+    trainer.fit()
+    assert (trainer.step, trainer.stop_reason) == (2, "max_seconds=0.001 are over")
+    # More time lets the run go on.
+    resumed = make_trainer(stock(1e6), tmp_path, num_iters=20)
+    resumed.fit()
+    assert resumed.step == 20
+
+
+def test_early_stop_wants_something_to_stop_for():
+    with pytest.raises(ConfigError, match="nothing to stop for: give it a threshold, a plateau or"):
+        EarlyStop()
+
+
 def test_early_stop_goes_on_counting_when_a_run_is_resumed(tmp_path):
     def stock(*more):
         patient = EarlyStop(REWARD, threshold=-100.0, patience=3, every=2)

@@ -18,7 +18,7 @@ from pax.checkpoints.policies import save_policy
 from pax.config.build import build_trainer
 from pax.config.command_line import read_flags
 from pax.config.files import load_config
-from pax.config.sections import ROLE, base_config, role
+from pax.config.sections import ROLE, base_config, check_section, role
 from pax.errors import CheckpointError, ConfigError
 from pax.learners import Frozen, Gradient
 from pax.loop.iteration import Loop
@@ -31,6 +31,7 @@ from pax.run.directory import (
     read_run,
 )
 from pax.run.locks import lock_run
+from pax.tasks import TASKS
 
 ROOT = pathlib.Path(__file__).parents[2]
 IPD = f"--config={ROOT}/configs/ipd.py"
@@ -159,7 +160,8 @@ WRONG_COMMANDS = {
         "extra_callbacks\\[0\\].every is 'x': give a whole number, such as 10"
     ),
     "--config.extra_callbacks=('callbacks.EarlyStop',)": (
-        "extra_callbacks\\[0\\] has no monitor, which EarlyStop needs: give one"
+        "extra_callbacks\\[0\\]: EarlyStop has nothing to stop for: give it a threshold, a plateau or "
+        "max_seconds"
     ),
     "--config.callbacks.scalars.type=no_such.Thing": "callbacks.scalars is 'no_such.Thing', .*",
     # Policies.
@@ -718,3 +720,10 @@ def test_a_config_that_cannot_be_written_down(tmp_path):
     ):
         open_run(tmp_path / "run", {"a": np.zeros(2)}, "ipd.py")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_no_default_must_be_given():
+    with pytest.raises(
+        ConfigError, match="^tasks.mine has no role, which mixed_learning_rate needs"
+    ):
+        check_section("tasks.mine", {}, TASKS["mixed_learning_rate"])
