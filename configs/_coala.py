@@ -11,8 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import _helper as helper
 from pax.config import base_config, parse_variant, role
+from pax.configs import _helper as helper
 from pax.errors import ConfigError
 
 FORMS = ("mfos", "batch_unaware")

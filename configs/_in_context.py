@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import _helper as helper
 from pax.config import base_config, parse_variant, role
+from pax.configs import _helper as helper
 from pax.errors import ConfigError
 
 IN_CONTEXT = {"agent": "PPO_memory", "hidden_size": 128, "embed": True, "sequence_length": 0}

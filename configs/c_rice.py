@@ -6,7 +6,7 @@ A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,oppon
 each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 """
 
-from configs.rice import VARIANTS, climate_game
+from pax.configs.rice import VARIANTS, climate_game
 
 __all__ = ["VARIANTS", "get_config"]
 

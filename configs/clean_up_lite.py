@@ -9,9 +9,9 @@ that learn by gradients; `python -m pax.main --list` shows them all.
 
 from ml_collections import ConfigDict
 
-from configs import _coala
-from configs import _helper as helper
 from pax.config import game, role
+from pax.configs import _coala
+from pax.configs import _helper as helper
 
 VARIANTS = helper.describe(
     ("ppo", "ppo_memory"),

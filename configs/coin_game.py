@@ -8,8 +8,8 @@ Shapers of two cores (`small`) play the game with `last_coins`.
 `python -m pax.main --list` shows them all.
 """
 
-from configs import _helper as helper
 from pax.config import game
+from pax.configs import _helper as helper
 
 STRATEGIES = {
     "good_greedy": "GoodGreedy",

@@ -6,8 +6,8 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
-from configs import _helper as helper
 from pax.config import game
+from pax.configs import _helper as helper
 
 VARIANTS = helper.describe(
     ("ppo", "ppo_memory"),

@@ -5,8 +5,8 @@
 Heads is action 0 and tails action 1. Variants, learners and sizes are those of `ipd.py`.
 """
 
-from configs import _helper as helper
-from configs.ipd import matrix_game
+from pax.configs import _helper as helper
+from pax.configs.ipd import matrix_game
 
 STRATEGIES = {
     "tit_for_tat": "TitForTat",

@@ -6,8 +6,8 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all. Numbers are those of `ipditm.py`.
 """
 
-from configs import _helper as helper
-from configs.ipditm import in_the_matrix
+from pax.configs import _helper as helper
+from pax.configs.ipditm import in_the_matrix
 
 VARIANTS = helper.describe(
     ("ppo", "ppo_memory"),

@@ -8,8 +8,8 @@ Exact learners learn within an episode, one learner per environment, and start a
 `lola_exact,look_ahead_steps=1|2|3|10|20[,mixed]` differentiates through that many steps of the other.
 """
 
-from configs import _helper as helper
 from pax.config import game
+from pax.configs import _helper as helper
 from pax.envs.iterated_matrix_game import PAYOFFS
 from pax.errors import ConfigError
 

@@ -12,10 +12,10 @@ trains each of the learning rates of `get_sweep` with each seed.
 
 from ml_collections import ConfigDict
 
-from configs import _coala
-from configs import _helper as helper
-from configs._in_context import in_context
 from pax.config import game
+from pax.configs import _coala
+from pax.configs import _helper as helper
+from pax.configs._in_context import in_context
 from pax.envs.iterated_matrix_game import PAYOFFS
 from pax.sweeps import product
 

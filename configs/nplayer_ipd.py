@@ -6,8 +6,8 @@ A variant is `<learner>[,opponent=<opponent>][,quicktest]` or `<shaper>[,shapers
 with that many shapers and the others being shaped; `python -m pax.main --list` shows them all.
 """
 
-from configs import _helper as helper
 from pax.config import game
+from pax.configs import _helper as helper
 
 STRATEGIES = {
     "defect": "Defect",

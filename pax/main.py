@@ -23,14 +23,14 @@ from typing import Any, NoReturn
 
 import jax
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from pax.callbacks.callback import CallbackError
 from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
 from pax.config.build import build_trainer
-from pax.config.command_line import flag_values, run_program
-from pax.config.files import list_variants
+from pax.config.command_line import config_name, flag_values, run_program
+from pax.config.files import find_config, list_variants
 from pax.config.flags import definer
 from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
@@ -175,7 +175,7 @@ def _is_one_of_several() -> bool:
 def train(given: flags.FlagValues) -> None:
     """Trains, or goes on with the run in `--workdir`."""
     config = given.config
-    config_path = config_flags.get_config_filename(given["config"])
+    config_path = config_name(given["config"])
     workdir = folder(
         "workdir", distributed.from_lead(given.workdir or str(default_workdir(config_path)))
     )
@@ -194,6 +194,8 @@ def train(given: flags.FlagValues) -> None:
             recorded.update(open_run(workdir, config.to_dict(), config_path, imports, todays))
 
         distributed.by_lead(record)
+        config_file = find_config(config_path.partition(":")[0]).absolute()
+        logging.info("Config: %s, of %s", config_path, config_file)
         logging.info("Run directory: %s", workdir)
         logging.info("Devices: %s", trainer.placement)
         try:

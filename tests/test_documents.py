@@ -16,12 +16,12 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 import pax
-from configs import ipd
 from pax import MetaTrainer, main
 from pax.agents import AGENTS, PPO
 from pax.config import base_config, game, role
 from pax.config.build import build_env, build_trainer
 from pax.config.command_line import read_flags
+from pax.configs import ipd
 from pax.envs import ENVS
 from pax.errors import ConfigError
 

@@ -796,7 +796,7 @@ MISTAKES = [
     ),
     (
         lambda: build_callback("callbacks.mine", "pax.callbacks.Scalrs", {}),
-        "callbacks.mine is 'pax.callbacks.Scalrs', which cannot be imported (AttributeError: ",
+        "callbacks.mine is 'pax.callbacks.Scalrs', and module pax.callbacks (",
     ),
     (
         lambda: check_environment(env, params=3),

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_flags
 
-from pax.config.files import load_config, siblings_of
+from pax.config.files import as_named, find_config, load_config, siblings_of
 from pax.config.sections import find_setting, wrong_type
 from pax.errors import ConfigError, PaxError
 from pax.loop.xla import use_all_cores
@@ -111,7 +111,7 @@ def read_flags(argv: list[str], defined: flags.FlagValues, known_only: bool = Fa
         argv = [_as_whole_number(argument, config) for argument in argv]
     try:
         with siblings_of(path) if path else contextlib.nullcontext():
-            return defined(argv, known_only=known_only)
+            return defined(_with_files_found(argv), known_only=known_only)
     except flags.UnrecognizedFlagError as e:
         raise _unknown_flag(e, config, defined) from e
     except flags.IllegalFlagValueError as e:
@@ -153,6 +153,25 @@ def _unknown_flag(
     return error
 
 
+def _with_files_found(argv: list[str]) -> list[str]:
+    """Returns a command line in which `--config` names files by their paths, also those of Pax."""
+    found, is_value = [], False
+    for argument in argv:
+        flag, assigned, name = ("", "", argument) if is_value else argument.partition("=")
+        is_config = flag in ("--config", "-config")
+        if is_value or (is_config and assigned):
+            file, colon, variant = name.partition(":")
+            argument = f"{flag}{assigned}{find_config(file)}{colon}{variant}"
+        is_value = is_config and not assigned
+        found.append(argument)
+    return found
+
+
+def config_name(given: flags.FlagHolder | flags.Flag) -> str:
+    """Returns the file and the variant that the flag `--config` names, as users name them."""
+    return as_named(config_flags.get_config_filename(given))
+
+
 def flag_values(argv: list[str], name: str) -> list[str]:
     """Returns what a flag is given, before any flag is parsed."""
     values = []
@@ -176,7 +195,7 @@ def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
                 value = "".join(argv[index + 1 : index + 2])
             if not value:
                 raise ConfigError("--config has no value: give one of those that --list shows")
-            config, file = load_config(value), value.partition(":")[0]
+            config, file = load_config(value), str(find_config(value.partition(":")[0]))
         elif override := re.fullmatch(r"--?(?:no)?config\.(.*)", flag):
             if config is None:
                 raise ConfigError(

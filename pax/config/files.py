@@ -16,23 +16,52 @@ from ml_collections import ConfigDict
 from pax.checks import check_kind, short
 from pax.errors import ConfigError
 
+CONFIGS = "configs"
+"""The folder of configs, here and in Pax."""
+SHIPPED = pathlib.Path(__file__).parents[1] / CONFIGS
+"""The configs that ship with Pax: `configs/ipd.py` names one wherever one stands."""
 
-def list_variants(directory: str | pathlib.Path = "configs") -> list[str]:
+
+def find_config(name: str | pathlib.Path) -> pathlib.Path:
+    """Returns the config file of a name: that of the user, or else the one that ships with Pax.
+
+    `configs/ipd.py` is the file of that path if there is one, and otherwise that of Pax.
+    """
+    path = pathlib.Path(name)
+    is_missing = path.parts == (CONFIGS, path.name) and not path.exists()
+    return SHIPPED / path.name if is_missing and (SHIPPED / path.name).is_file() else path
+
+
+def as_named(config: str) -> str:
+    """Returns how users name a config `<file>:<variant>`, whose file `find_config` has found."""
+    file, colon, argument = config.partition(":")
+    short = f"{CONFIGS}/{pathlib.Path(file).name}"
+    is_shipped = pathlib.Path(file).parent == SHIPPED and str(find_config(short)) == file
+    return f"{short}{colon}{argument}" if is_shipped else config
+
+
+def list_variants(directory: str | pathlib.Path | None = None) -> list[str]:
     """Returns one line per variant, `configs/ipd.py:ppo  <what it is and what to expect>`.
 
     A config file is a module with a dict `VARIANTS`; files whose name starts with an underscore are none.
 
+    Args:
+        directory: the folder of the configs; None: `configs`, of this folder and of Pax.
+
     Raises:
         ConfigError: if there are none in `directory`, or one of them cannot be loaded.
     """
-    directory = pathlib.Path(directory)
+    own = pathlib.Path(CONFIGS if directory is None else directory)
+    paths = sorted(own.glob("[!_]*.py"))
+    if directory is None:
+        paths += [own / path.name for path in sorted(SHIPPED.glob("[!_]*.py"))]
     lines = {}
-    for path in sorted(directory.glob("[!_]*.py")):
+    for path in dict.fromkeys(paths):
         for variant, text in getattr(load_module(path), "VARIANTS", {}).items():
             lines[f"{path}:{variant}"] = text
     if not lines:
         raise ConfigError(
-            f"there are no configs in {directory.absolute()}: run from the checkout of Pax"
+            f"there are no configs in {own.absolute()}: name a folder that holds some"
         )
     width = max(map(len, lines))
     return [f"{name:{width}}  {text}" for name, text in lines.items()]
@@ -47,9 +76,9 @@ def load_config(name: str) -> ConfigDict:
     check_kind("the config", name, "")
     file, colon, argument = name.partition(":")
     module = load_module(file)
-    if not hasattr(module, "get_config"):
+    if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"config file {file!r} has no get_config(): define one")
-    with user_code(file):
+    with user_code(find_config(file)):
         config = module.get_config(argument) if colon else module.get_config()
     if not isinstance(config, ConfigDict):
         raise ConfigError(
@@ -64,9 +93,10 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
     Raises:
         ConfigError: if there is no such file, or it cannot be loaded.
     """
-    path = pathlib.Path(file)
+    path = find_config(file)
     if not path.is_file():
-        known = [each.name for each in sorted(path.absolute().parent.glob("[!_]*.py"))]
+        folders = [path.absolute().parent, *([SHIPPED] if path.parent.name == CONFIGS else [])]
+        known = [each.name for folder in folders for each in sorted(folder.glob("[!_]*.py"))]
         close = difflib.get_close_matches(path.name, known, n=1)
         remedy = (
             f"did you mean {path.with_name(close[0])}?"
@@ -79,7 +109,7 @@ def load_module(file: str | pathlib.Path) -> ModuleType:
         raise ConfigError(f"config file {str(path)!r} is no Python file: give one that is")
     # So that a config finds its siblings, and names callbacks beside them, from anywhere.
     folder = str(path.absolute().parent.parent)
-    if folder not in sys.path:
+    if folder not in sys.path and path.parent != SHIPPED:
         sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
     with user_code(path):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pax.checks import short
+from pax import dotted
 from pax.errors import ConfigError, nearest
 from pax.run.directory import IMPORTS
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 STOCK = "pax.callbacks"
 """Where the callbacks are that ship with Pax."""
+EXAMPLES = "pax.callbacks.examples"
+"""Where those to copy are, which configs may also name as `callbacks.<module>.<class>`."""
 _CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -43,27 +45,14 @@ def find_class(
     word = {"Environment": "game"}.get(base.__name__, base.__name__.lower())
     if known and not dot:
         raise ConfigError(f"{where} is {name!r}, which no {word} is called: {nearest(name, known)}")
-    remedy = "give 'module.Class' of a module that Python finds from here"
     module_name = _stock_callback(module_name, class_name)
     if not module_name:
         stock = importlib.import_module(STOCK).__all__ if base.__name__ == "Callback" else ()
         close = difflib.get_close_matches(str(name), stock, n=1)
+        remedy = "give 'module.Class' of a module that Python finds from here"
         hint = f"did you mean '{STOCK}.{close[0]}'?" if close else remedy
         raise ConfigError(f"{where} is {name!r}, which is no dotted path: {hint}")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except (Exception, SystemExit) as e:
-        # It is the user's module: anything may happen in it.
-        names = dir(sys.modules[module_name]) if module_name in sys.modules else []
-        if close := difflib.get_close_matches(class_name, names, n=1):
-            remedy = f"did you mean '{module_name}.{close[0]}'?"
-        else:
-            remedy += (
-                "; to have it found, start in the folder that holds it, or put that on PYTHONPATH"
-            )
-        raise ConfigError(
-            f"{where} is {short(name)}, which cannot be imported ({type(e).__name__}: {e}): {remedy}"
-        ) from e
+    cls = dotted.load(where, str(name), module_name)
     if not (isinstance(cls, type) and issubclass(cls, base)) or cls is base:
         raise ConfigError(
             f"{where} is {name!r}, which is no {word}: give a subclass of {base_path}"
@@ -72,16 +61,29 @@ def find_class(
 
 
 def _stock_callback(module: str, name: str) -> str:
-    """Returns `pax.callbacks` for a class of it named `callbacks.<name>`, unless users have their own."""
-    if module != "callbacks" or name not in importlib.import_module(STOCK).__all__:
+    """Returns where a callback of Pax named `callbacks.<name>` is, unless users have one of their own."""
+    top, _, rest = module.partition(".")
+    if top != "callbacks":
         return module
-    if not _is_users(module):
-        return STOCK
+    ours = STOCK if name in importlib.import_module(STOCK).__all__ else EXAMPLES
+    if rest:
+        ours = f"{EXAMPLES}.{rest}"
+        if not _exists(ours):
+            return module
+    if not _is_users(top):
+        return ours
     try:
-        return module if hasattr(importlib.import_module(module), name) else STOCK
+        return module if hasattr(importlib.import_module(module), name) else ours
     except (Exception, SystemExit):
         # A config that names a class of that module gets the error.
-        return STOCK
+        return ours
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _is_users(top: str) -> bool:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from pax.checks import brief, short
 from pax.config.build import check_run
-from pax.config.command_line import as_flags, read_flags
+from pax.config.command_line import as_flags, config_name, read_flags
 from pax.errors import CheckpointError, ConfigError, nearest
 
 
@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str], same_files: bool = True) -> RunArguments:
         raise ConfigError("--workdir is empty: name a folder, or leave it out")
     return RunArguments(
         own.config,
-        config_flags.get_config_filename(own["config"]),
+        config_name(own["config"]),
         dict(config_flags.get_override_values(own["config"])),
         own.workdir,
         others,

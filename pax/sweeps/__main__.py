@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 
 from pax.callbacks.checkpoint import MONITOR
 from pax.checks import folder
-from pax.config.command_line import print_error, run_program
+from pax.config.command_line import config_name, print_error, run_program
 from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
@@ -132,7 +132,7 @@ def plan(given: flags.FlagValues) -> list[SweepRun]:
         raise ConfigError("--config is missing: give a config file with a get_sweep()")
     if not given.workdir:
         raise ConfigError("--workdir is missing: name a folder for the sweep")
-    name = config_flags.get_config_filename(given["config"])
+    name = config_name(given["config"])
     common = config_flags.get_override_values(given["config"])
     return checked_runs(given.config, name, common, given.workdir, given.metric)
 
@@ -157,5 +157,10 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
     return sweep(given)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Runs the program."""
     run_program(main, define_flags, takes_arguments=False)
+
+
+if __name__ == "__main__":
+    run()

@@ -25,7 +25,7 @@ from pax.callbacks.checkpoint import MONITOR
 from pax.callbacks.scalars import REPORTED
 from pax.checks import brief, check_items, check_kind, check_mapping, short
 from pax.config.build import check_run
-from pax.config.files import load_module, user_code
+from pax.config.files import find_config, load_module, user_code
 from pax.errors import ConfigError, PaxError, nearest
 
 Overrides = Mapping[str, Any]
@@ -99,7 +99,7 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
             f"config file {file!r} has no get_sweep(): define one that returns a list of overrides, "
             "see pax.sweeps.sweep"
         )
-    with user_code(file):
+    with user_code(find_config(file)):
         takes_argument = bool(inspect.signature(get_sweep).parameters)
         found = get_sweep(argument) if takes_argument and colon else get_sweep()
         sweep = list(found) if isinstance(found, Iterable) else found

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import callbacks
 import pax.callbacks
-from callbacks.best_so_far import BestSoFar
-from callbacks.learning_curves import LearningCurves
-from callbacks.reward_gap import RewardGap
+from pax.callbacks import examples as callbacks
+from pax.callbacks.examples.best_so_far import BestSoFar
+from pax.callbacks.examples.learning_curves import LearningCurves
+from pax.callbacks.examples.reward_gap import RewardGap
 from pax.config.build import build_trainer
 from pax.config.files import load_config
 from pax.metrics.writers import read_metrics

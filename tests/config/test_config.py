@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import _helper as helper
-from configs import ipd
 from pax.agents import PPO
 from pax.config.build import build_trainer
 from pax.config.files import list_variants, load_config
@@ -23,6 +21,8 @@ from pax.config.sections import (
     role,
     wrong_type,
 )
+from pax.configs import _helper as helper
+from pax.configs import ipd
 from pax.errors import ConfigError, nearest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -188,7 +188,7 @@ def test_list_names_every_variant_once_and_says_what_to_expect(monkeypatch):
 
 
 def test_list_leaves_out_what_is_no_config_and_names_what_is_broken(tmp_path):
-    with pytest.raises(ConfigError, match="there are no configs in .*: run from the checkout"):
+    with pytest.raises(ConfigError, match="there are no configs in .*: name a folder"):
         list_variants(tmp_path)
     (tmp_path / "_shared.py").write_text("1 / 0")
     (tmp_path / "good.py").write_text("VARIANTS = {'a': 'first', 'bb': 'second'}")

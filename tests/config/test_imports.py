@@ -216,7 +216,7 @@ def test_a_module_beside_a_config_elsewhere_is_found_from_its_folder_or_by_the_p
         "from pax import Callback\n\n\nclass Mine(Callback):\n    pass\n"
     )
     (tmp_path / "own.py").write_text(
-        "from configs import ipd\n\n\ndef get_config():\n"
+        "from pax.configs import ipd\n\n\ndef get_config():\n"
         "    config = ipd.get_config('tabular,quicktest')\n"
         "    config.extra_callbacks = ('beside.Mine',)\n"
         "    return config\n"

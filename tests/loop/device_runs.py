@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.ipd import get_config
 from launch.benchmark.hlo import collectives, loops
 from pax.config.build import build_trainer
+from pax.configs.ipd import get_config
 
 NUM_STEPS = 20
 ITERATIONS = 10

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import sarl
 from pax.agents import PPO, PPOMemory, Shaper
 from pax.agents.naive import discounted_returns
 from pax.config.build import build_trainer
+from pax.configs import sarl
 from pax.envs import ENVS
 from pax.envs.auto_reset import Adapter, EpisodeTotals, to_action_space
 from pax.envs.environment import Environment

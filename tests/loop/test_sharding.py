@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs.ipd import VARIANTS, get_config
+from pax.configs.ipd import VARIANTS, get_config
 from pax.errors import ConfigError
 from pax.loop.sharding import Placement
 

@@ -278,7 +278,7 @@ def test_what_is_reported_may_be_shown(metric, tmp_path, capsys):
 CONFIG = """
 from ml_collections import ConfigDict
 
-from configs import ipd
+from pax.configs import ipd
 from pax.sweeps import product
 
 

@@ -7,9 +7,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import ipd
 from pax.config.command_line import as_flags, read_flags
 from pax.config.files import load_config
+from pax.configs import ipd
 from pax.errors import ConfigError
 from pax.sweeps import sweep
 from pax.sweeps.sweep import check_sweep, describe, load_sweep, product
