@@ -155,7 +155,7 @@ def _train_or_evaluate(given: flags.FlagValues) -> None:
         what = ", and --describe is about one" if given.describe else ""
         raise ConfigError(f"--config is missing{what}: give one of those that --list shows")
     if given.describe:
-        describe(given.config, config_flags.get_config_filename(given["config"]))
+        describe(given.config, config_name(given["config"]))
         return
     train(given)
 

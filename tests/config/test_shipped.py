@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 import pax
-from pax.callbacks.examples.coins_in_a_trial import CoinsInATrial
+from pax.callbacks.examples.learning_curves import LearningCurves
 from pax.callbacks.examples.reward_gap import RewardGap
 from pax.config.build_callbacks import build_callback
 from pax.config.files import SHIPPED, as_named, find_config, list_variants, load_config
@@ -78,7 +78,7 @@ def test_callbacks_to_copy_are_named_from_everywhere(tmp_path, monkeypatch):
     for top in ("callbacks", "pax.callbacks.examples"):
         assert type(build_callback("x", f"{top}.reward_gap.RewardGap", {})) is RewardGap
         assert (
-            type(build_callback("x", f"{top}.coins_in_a_trial.CoinsInATrial", {})) is CoinsInATrial
+            type(build_callback("x", f"{top}.learning_curves.LearningCurves", {})) is LearningCurves
         )
     assert named_modules({"extra_callbacks": ("callbacks.reward_gap.RewardGap",)}) == {}
     with pytest.raises(
