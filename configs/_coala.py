@@ -17,13 +17,13 @@ from pax.errors import ConfigError
 
 FORMS = ("mfos", "batch_unaware")
 # What the published runs have in common. Nothing follows the end of a trial, so that nothing is discounted.
-META = {"agent": "Shaper", "hidden_size": 32, "embed": True, "sequence_length": 0}
+META: dict[str, Any] = {"agent": "Shaper", "hidden_size": 32, "embed": True, "sequence_length": 0}
 META |= {"discount": 1.0, "gae_lambda": 1.0, "num_epochs": 4, "num_minibatches": 2}
 META |= {"max_gradient_norm": 1.0, "entropy_coeff": 0.0}
 # Advantage actor-critic: PPO of one step from all that happened in an episode, and nothing follows it.
-A2C = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
+A2C: dict[str, Any] = {"num_epochs": 1, "num_minibatches": 1, "bootstrap_on_time_limit": False}
 A2C |= {"discount": 0.99, "gae_lambda": 1.0, "entropy_coeff": 0.0, "max_gradient_norm": 1.0}
-QUICK = {"num_inner_steps": 4, "num_outer_steps": 3, "num_envs": 4, "num_opps": 4}
+QUICK: dict[str, Any] = {"num_inner_steps": 4, "num_outer_steps": 3, "num_envs": 4, "num_opps": 4}
 QUICK |= {"num_iters": 2, "chunk": 1, **helper.every(scalars=1, checkpoint=1, evaluation=1)}
 
 
@@ -80,7 +80,11 @@ def build(
     if "mixed" in given:
         learner |= {"num_agents": num_agents, "balance_after": balance_after}
         config.roles = (*config.roles, "partner")
-        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
+        taken_over: dict[str, Any] = {
+            "seats": (),
+            "self_play_seats": (1,),
+            "member_of": "agent1",
+        }
         config.partner = role(seat=1, **meta, learner="none", **taken_over)
         config.tasks.mixed_pool = {"naive": 0.75}
         if naive_copies:

@@ -6,13 +6,20 @@ which: they find out, and respond (in-context co-player inference, Weis et al. 2
 
 from __future__ import annotations
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from pax.config import base_config, parse_variant, role
 from pax.configs import _helper as helper
 from pax.errors import ConfigError
 
-IN_CONTEXT = {"agent": "PPO_memory", "hidden_size": 128, "embed": True, "sequence_length": 0}
+IN_CONTEXT: dict[str, Any] = {
+    "agent": "PPO_memory",
+    "hidden_size": 128,
+    "embed": True,
+    "sequence_length": 0,
+}
 IN_CONTEXT |= {"learning_rate": 1e-3, "reward_scale": 0.02, "discount": 0.99, "gae_lambda": 0.95}
 IN_CONTEXT |= {
     "num_epochs": 4,
@@ -68,7 +75,11 @@ def in_context(argument: str, env: ConfigDict) -> ConfigDict:
         config.roles = ("agent1", "agent2", "partner")
         config.agent1 = role(seat=0, **player, learner=by)
         config.agent2 = role(agent="RandomMemoryOne", seat=1, learner="none")
-        taken_over = {"seats": (), "self_play_seats": (1,), "member_of": "agent1"}
+        taken_over: dict[str, Any] = {
+            "seats": (),
+            "self_play_seats": (1,),
+            "member_of": "agent1",
+        }
         config.partner = role(seat=1, **player, learner="none", **taken_over)
         naive = 0.0 if "without_tables" in given else 0.5
         config.tasks.mixed_pool = {"naive": naive, "told": "told" in given}

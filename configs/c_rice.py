@@ -6,10 +6,12 @@ A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,oppon
 each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 """
 
+from ml_collections import ConfigDict
+
 from pax.configs.rice import VARIANTS, climate_game
 
 __all__ = ["VARIANTS", "get_config"]
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     return climate_game(argument, "ClubRice")

@@ -7,6 +7,8 @@ the options of shapers (docs/environments.md) or `coala[,mixed][,mfos|batch_unaw
 that learn by gradients; `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from pax.config import game, role
@@ -33,14 +35,19 @@ VARIANTS = helper.describe(
     "coala,mixed,small": "the pool for two cores: not run (expected: earns more than learners alone)",
 }
 
-PPO = {"learning_rate": 0.003, "entropy_coeff": 0.01, "num_epochs": 2, "num_minibatches": 8}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.003,
+    "entropy_coeff": 0.01,
+    "num_epochs": 2,
+    "num_minibatches": 8,
+}
 PPO |= {"hidden_size": 32, "head_init": "orthogonal"}
 MEMORY = {**PPO, "embed": True, "sequence_length": 16}
 
 # As published (Meulemans et al. 2025).
-SHAPING = {"num_inner_steps": 64, "num_outer_steps": 100}
+SHAPING: dict[str, Any] = {"num_inner_steps": 64, "num_outer_steps": 100}
 SHAPING |= {"num_envs": 32, "num_opps": 512, "num_iters": 3000}
-MIXED = {"num_inner_steps": 64, "num_outer_steps": 5}
+MIXED: dict[str, Any] = {"num_inner_steps": 64, "num_outer_steps": 5}
 MIXED |= {"num_envs": 64, "num_opps": 512, "num_iters": 30000}
 META = {**_coala.META, "standardise_advantages": True}
 META_RATES = {"coala": 1e-3, "mfos": 3e-3, "batch_unaware": 1e-3}
@@ -48,14 +55,19 @@ TD_LAMBDAS = {"coala": 0.1, "mfos": 1.0, "batch_unaware": 1.0}
 # Advantage actor-critic by plain gradient descent.
 META_MIXED = {"num_epochs": 1, "num_minibatches": 1, "optimizer": "sgd"}
 MIXED_RATES = {"coala": 0.1, "mfos": 0.03, "batch_unaware": 0.1}
-NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate": 5e-3}
+NAIVE: dict[str, Any] = {
+    "agent": "PPO_memory",
+    "hidden_size": 32,
+    "embed": True,
+    "learning_rate": 5e-3,
+}
 NAIVE |= {"sequence_length": 0, "reward_scale": 0.1, **_coala.A2C}
 # For two cores: learners who learn something in twenty episodes.
-SMALL = {"num_inner_steps": 64, "num_outer_steps": 20}
+SMALL: dict[str, Any] = {"num_inner_steps": 64, "num_outer_steps": 20}
 SMALL |= {"num_envs": 8, "num_opps": 16, "num_iters": 100}
-META_SMALL = {"hidden_size": 16, "learning_rate": 0.01, "gae_lambda": 0.98}
+META_SMALL: dict[str, Any] = {"hidden_size": 16, "learning_rate": 0.01, "gae_lambda": 0.98}
 META_SMALL |= {"num_epochs": 2, "num_minibatches": 8}
-NAIVE_SMALL = {"agent": "PPO", "hidden_size": 16, "learning_rate": 0.02}
+NAIVE_SMALL: dict[str, Any] = {"agent": "PPO", "hidden_size": 16, "learning_rate": 0.02}
 NAIVE_SMALL |= {"num_epochs": 4, "num_minibatches": 4, "discount": 0.99, "entropy_coeff": 0.0}
 # With the network of the meta-agents.
 NAIVE_SMALL_COPIES = {**NAIVE_SMALL, "agent": "PPO_memory", "embed": True, "sequence_length": 0}
@@ -88,7 +100,7 @@ def coala(argument: str) -> ConfigDict:
     return config
 
 
-def get_config(argument: str = "ppo_memory"):
+def get_config(argument: str = "ppo_memory") -> ConfigDict:
     if argument.split(",")[0] == "coala":
         return coala(argument)
     experiment = helper.Experiment(

@@ -8,6 +8,10 @@ Shapers of two cores (`small`) play the game with `last_coins`.
 `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 
@@ -55,7 +59,12 @@ VARIANTS = helper.describe(
 
 # What changes the game.
 OPTIONS = {"absolute": None, "cnn": None, "one_coin": None, "last_coins": None}
-PPO = {"learning_rate": 0.005, "entropy_coeff": 0.02, "num_epochs": 2, "num_minibatches": 8}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.005,
+    "entropy_coeff": 0.02,
+    "num_epochs": 2,
+    "num_minibatches": 8,
+}
 PPO |= {"hidden_size": 16, "head_init": "orthogonal"}
 # On two cores, those that learn in a trial learn fast, so that shaping them pays within 30 episodes.
 FAST = {"learning_rate": 0.02, "num_epochs": 4}
@@ -66,12 +75,12 @@ SMALL_GRADIENT = {**SMALL, "num_opps": 16, "num_iters": 150}
 # Players that take each other's advantages into account play the published game of 50 steps.
 # LOQA weights a step by one minus the probability of the other's action, which is seldom above .1.
 ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
-ALIGNED = {"hidden_size": 32, "discount": 0.96, "entropy_coeff": 0.1}
+ALIGNED: dict[str, Any] = {"hidden_size": 32, "discount": 0.96, "entropy_coeff": 0.1}
 # With a larger gae_lambda they cooperate with everybody, defectors as well.
 ALIGNED |= {"gae_lambda": 0.5}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     variant, *rest = argument.split(",")
     given = helper.take_options(argument, OPTIONS)
     is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"

@@ -6,6 +6,10 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 
@@ -25,12 +29,17 @@ VARIANTS = helper.describe(
     },
 ) | {"planner": "one firm in place of both: the monopoly's 45"}
 
-PPO = {"learning_rate": 0.003, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 4}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.003,
+    "entropy_coeff": 0.0,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+}
 PPO |= {"head_init": "orthogonal", "symlog": True, "action_scale": 10.0}
 MEMORY = {**PPO, "sequence_length": 1}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     # The planner is PPO on the only seat.
     seats = ((0,),) if argument.startswith("planner") else ((0,), (1,))
     learners = helper.learners(PPO, MEMORY)

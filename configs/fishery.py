@@ -6,6 +6,10 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 
@@ -24,12 +28,17 @@ VARIANTS = helper.describe(
     },
 )
 
-PPO = {"learning_rate": 0.003, "entropy_coeff": 0.0, "num_epochs": 2, "num_minibatches": 10}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.003,
+    "entropy_coeff": 0.0,
+    "num_epochs": 2,
+    "num_minibatches": 10,
+}
 PPO |= {"head_init": "orthogonal", "discount": 0.99}
 MEMORY = {**PPO, "sequence_length": 20}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     experiment = helper.Experiment(
         env=game("Fishery", num_players=2),
         num_inner_steps=300,

@@ -5,6 +5,8 @@
 Heads is action 0 and tails action 1. Variants, learners and sizes are those of `ipd.py`.
 """
 
+from ml_collections import ConfigDict
+
 from pax.configs import _helper as helper
 from pax.configs.ipd import matrix_game
 
@@ -60,5 +62,5 @@ VARIANTS = helper.describe(
 }
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     return matrix_game(argument, "imp", STRATEGIES, evaluate_against=("tit_for_tat", "tails"))

@@ -6,6 +6,8 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all. Numbers are those of `ipditm.py`.
 """
 
+from ml_collections import ConfigDict
+
 from pax.configs import _helper as helper
 from pax.configs.ipditm import in_the_matrix
 
@@ -27,5 +29,5 @@ VARIANTS = helper.describe(
 )
 
 
-def get_config(argument: str = "ppo_memory"):
+def get_config(argument: str = "ppo_memory") -> ConfigDict:
     return in_the_matrix(argument, "imp")

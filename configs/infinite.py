@@ -8,6 +8,11 @@ Exact learners learn within an episode, one learner per environment, and start a
 `lola_exact,look_ahead_steps=1|2|3|10|20[,mixed]` differentiates through that many steps of the other.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 from pax.envs.iterated_matrix_game import PAYOFFS
@@ -65,7 +70,12 @@ VARIANTS = helper.describe(
 # Here players see policies, so that there is no place for what is played for.
 TASKS = {name: task for name, task in helper.PAYOFF_TASKS.items() if name != "mixed_payoff_input"}
 OPTIONS = {"game": ("ipd", "imp", "chicken")}
-PPO = {"learning_rate": 0.01, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 5}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.01,
+    "entropy_coeff": 0.0,
+    "num_epochs": 4,
+    "num_minibatches": 5,
+}
 # Moves do not follow one another: each is a whole game.
 PPO |= {"head_init": "orthogonal", "discount": 0.0}
 MEMORY = {**PPO, "sequence_length": 10}
@@ -88,7 +98,7 @@ LOOK_AHEAD_SIZES = {**EXACT_SIZES, "num_envs": 64, "num_iters": 1}
 EXACT_QUICK = {"num_inner_steps": 5, "num_envs": 8, "num_iters": 2}
 
 
-def look_ahead(given) -> dict:
+def look_ahead(given: Mapping[str, str]) -> dict[str, Any]:
     """Returns the settings of `LOLAExact` of `lola_exact,look_ahead_steps=...[,mixed]`, none without it."""
     if "look_ahead_steps" not in given:
         if "mixed" in given:
@@ -104,10 +114,10 @@ def look_ahead(given) -> dict:
     return {**LOOK_AHEAD, **ahead}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     variant, *rest = argument.split(",")
     is_exact = variant in EXACT
-    options = dict(OPTIONS)
+    options: dict[str, Any] = dict(OPTIONS)
     if variant == "lola_exact":
         options |= {"look_ahead_steps": tuple(LOOK_AHEAD_SHARES), "mixed": None}
     given = helper.take_options(argument, options)

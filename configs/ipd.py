@@ -10,6 +10,9 @@ with the options of shapers (docs/environments.md); `python -m pax.main --list` 
 trains each of the learning rates of `get_sweep` with each seed.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from pax.config import game
@@ -95,7 +98,7 @@ VARIANTS = helper.describe(
 # ahead is worth three smaller ones.
 LOLA_RATES = {"0": 0.0, "1": 0.15, "2": 0.05, "3": 0.05}
 LOLA = {"optimizer": "sgd", "learning_rate": 0.1, "max_gradient_norm": 1e9}
-ALIGNED = {"learning_rate": 0.05, "entropy_coeff": 0.1, "gae_lambda": 0.0}
+ALIGNED: dict[str, Any] = {"learning_rate": 0.05, "entropy_coeff": 0.1, "gae_lambda": 0.0}
 ALIGNED |= {"agent": "Tabular", "num_epochs": 2, "num_minibatches": 4}
 LEARNERS = {
     "ppo": {"agent": "PPO", "learning_rate": 0.01},
@@ -118,21 +121,31 @@ SIZES = {
 }
 # Less sigma, or z-scores, and some seeds never leave mutual defection.
 EVOLUTION = {"popsize": 1000, "sigma": 0.2, "sigma_decay": 0.999, "learning_rate_decay": 0.9999}
-QUICK = {"num_inner_steps": 20, "num_envs": 10, "num_iters": 4, "chunk": 2}
+QUICK: dict[str, Any] = {"num_inner_steps": 20, "num_envs": 10, "num_iters": 4, "chunk": 2}
 QUICK |= helper.every(scalars=2, evaluation=2, checkpoint=2)
-QUICK_TRIALS = {"num_inner_steps": 10, "num_outer_steps": 3, "num_opps": 2, "num_iters": 2}
-QUICK_TRIALS |= {"popsize": 8} | helper.every(scalars=1, evaluation=1, checkpoint=1)
+QUICK_TRIALS: dict[str, Any] = {
+    "num_inner_steps": 10,
+    "num_outer_steps": 3,
+    "num_opps": 2,
+    "num_iters": 2,
+}
+QUICK_TRIALS |= {"popsize": 8, **helper.every(scalars=1, evaluation=1, checkpoint=1)}
 
 
 # COALA-PG (Meulemans et al. 2025): mutual cooperation pays 1, mutual defection nothing.
 COALA_PAYOFF = ((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0))
-COALA_SIZES = {"num_inner_steps": 10, "num_outer_steps": 20}
+COALA_SIZES: dict[str, Any] = {"num_inner_steps": 10, "num_outer_steps": 20}
 COALA_SIZES |= {"num_envs": 16, "num_opps": 128, "num_iters": 3000}
 # Returns of the whole trial, of 200 steps, become numbers that a network learns quickly.
 META = {**_coala.META, "learning_rate": 3e-4, "reward_scale": 0.05}
 # Smaller values, so that their loss leaves room for the policy's within one clipped gradient.
 META_SMALL = {"hidden_size": 16, "learning_rate": 2e-3, "reward_scale": 0.01}
-NAIVE = {"agent": "PPO_memory", "hidden_size": 32, "embed": True, "learning_rate": 5e-3}
+NAIVE: dict[str, Any] = {
+    "agent": "PPO_memory",
+    "hidden_size": 32,
+    "embed": True,
+    "learning_rate": 5e-3,
+}
 NAIVE |= {"sequence_length": 0, **_coala.A2C}
 NAIVE_SMALL = {"agent": "Tabular", "learning_rate": 0.3, **_coala.A2C}
 
@@ -159,7 +172,7 @@ def coala(argument: str) -> ConfigDict:
     )
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     variant = argument.split(",")[0]
     if variant == "coala":
         return coala(argument)
@@ -168,7 +181,9 @@ def get_config(argument: str = "ppo"):
     return matrix_game(argument, "ipd", STRATEGIES, evaluate_against=("tit_for_tat", "defect"))
 
 
-def matrix_game(argument: str, payoff: str, strategies, evaluate_against):
+def matrix_game(
+    argument: str, payoff: str, strategies: Mapping[str, str], evaluate_against: Sequence[str]
+) -> ConfigDict:
     """Returns a variant of a game of two players and two actions.
 
     Args:
@@ -217,5 +232,5 @@ def matrix_game(argument: str, payoff: str, strategies, evaluate_against):
     return helper.get_config(argument, experiment)
 
 
-def get_sweep():
+def get_sweep() -> list[dict[str, Any]]:
     return product(**{"agent1.learning_rate": (0.003, 0.01, 0.03, 0.1)}, seed=range(3))

@@ -6,6 +6,10 @@ A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, wi
 (docs/environments.md); `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 from pax.envs.in_the_matrix import PAYOFFS
@@ -28,7 +32,12 @@ VARIANTS = helper.describe(
     },
 )
 
-PPO = {"learning_rate": 0.005, "entropy_coeff": 0.1, "num_epochs": 2, "num_minibatches": 8}
+PPO: dict[str, Any] = {
+    "learning_rate": 0.005,
+    "entropy_coeff": 0.1,
+    "num_epochs": 2,
+    "num_minibatches": 8,
+}
 PPO |= {"hidden_size": 16, "head_init": "orthogonal", "conv_channels": (16,)}
 ONE_LAYER = {**PPO, "num_layers": 1}
 MEMORY = {**PPO, "sequence_length": 19}
@@ -40,11 +49,11 @@ SMALL = {"num_outer_steps": 20, "num_envs": 8, "num_iters": 50, "popsize": 16}
 SMALL_GRADIENT = {**SMALL, "num_envs": 32, "num_opps": 2, "num_iters": 150}
 
 
-def get_config(argument: str = "ppo_memory"):
+def get_config(argument: str = "ppo_memory") -> ConfigDict:
     return in_the_matrix(argument, "ipd")
 
 
-def in_the_matrix(argument: str, payoff: str):
+def in_the_matrix(argument: str, payoff: str) -> ConfigDict:
     """Returns a variant of the game with this payoff, by its name in `pax.envs.in_the_matrix`."""
     variant, *rest = argument.split(",")
     learners = helper.learners(ONE_LAYER, MEMORY)

@@ -6,6 +6,8 @@ A variant is `<learner>[,opponent=<opponent>][,quicktest]` or `<shaper>[,shapers
 with that many shapers and the others being shaped; `python -m pax.main --list` shows them all.
 """
 
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 
@@ -47,7 +49,7 @@ MEMORY = {**PPO, "sequence_length": 10}
 TABLE = {**PPO, "agent": "Tabular", "learning_rate": 1.0}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     learners = helper.learners(PPO, MEMORY)
     experiment = helper.Experiment(
         # A row per number of defectors; columns: for those who cooperate, and for those who defect.

@@ -6,6 +6,10 @@ A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,oppon
 each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 """
 
+from typing import Any
+
+from ml_collections import ConfigDict
+
 from pax.config import game
 from pax.configs import _helper as helper
 
@@ -27,20 +31,25 @@ VARIANTS = helper.describe(
 }
 
 OPTIONS = {"regions": ("5", "27")}
-PPO = {"learning_rate": 1e-3, "entropy_coeff": 0.0, "num_epochs": 4, "num_minibatches": 4}
+PPO: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "entropy_coeff": 0.0,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+}
 PPO |= {"discount": 0.99, "hidden_size": 32, "head_init": "orthogonal", "symlog": True}
 MEMORY = {**PPO, "sequence_length": 20}
 
 
-def get_config(argument: str = "ppo"):
+def get_config(argument: str = "ppo") -> ConfigDict:
     return climate_game(argument, "Rice")
 
 
-def climate_game(argument: str, kind: str):
+def climate_game(argument: str, kind: str) -> ConfigDict:
     """Returns a variant of Rice-N, or of C-Rice-N, by the name of the game."""
     number = int(helper.take_options(argument, OPTIONS).get("regions", 5))
     learners = helper.learners(PPO, MEMORY)
-    seats = tuple((seat,) for seat in range(number))
+    seats: tuple[tuple[int, ...], ...] = tuple((seat,) for seat in range(number))
     has_mediator = argument.partition(",")[0] == "mediator"
     if has_mediator:
         # The first seat is the mediator's.
