@@ -5,7 +5,7 @@ Change things:  python -m pax.main --config=configs/ipd.py:ppo,opponent=defect -
 Go on:          the same command with --workdir=<the folder it printed>
 Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--step=N | --follow]
 Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see docs/scale.md)
-What there is:  python -m pax.main --list
+What there is:  python -m pax.main --list [word ...]
 Its settings:   python -m pax.main --config=configs/ipd.py:ppo --describe
 Look:           tensorboard --logdir=exp
 """
@@ -30,11 +30,11 @@ from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
 from pax.config.build import build_trainer
 from pax.config.command_line import config_name, flag_values, run_program
-from pax.config.files import find_config, list_variants
+from pax.config.files import find_config
 from pax.config.flags import definer
 from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
-from pax.describe import describe
+from pax.describe import describe, variants_page
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache
@@ -104,7 +104,11 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Print every setting of --config with its value, default and meaning, the roles, and what the run "
         "will cost, without training.",
     )
-    define("list", False, "List the variants of all configs, and exit.")
+    define(
+        "list",
+        False,
+        "List the variants of all configs, or, as in --list coin, those with these words, and exit.",
+    )
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> None:
@@ -112,8 +116,10 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
     if given.workdir == "":
         raise ConfigError("--workdir is empty: name a folder, or leave it out for a new one")
     if given.list:
-        print("\n".join(list_variants()))
+        print(variants_page(arguments))
         return
+    if arguments:
+        raise ConfigError(f"{arguments[0]!r} is no flag: flags start with --, see --help")
     logging.set_verbosity(logging.INFO)
     if _is_one_of_several():
         if not distributed.is_lead():
@@ -295,9 +301,7 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
 
 def run() -> None:
     """Runs the program."""
-    run_program(
-        main, define_flags, takes_arguments=False, computes=True, before_flags=_join, leave=_leave
-    )
+    run_program(main, define_flags, computes=True, before_flags=_join, leave=_leave)
 
 
 def _join(argv: list[str]) -> None:

@@ -129,7 +129,8 @@ def test_help(typed):
 
 def test_list(pax, folder):
     (folder / "configs").symlink_to(ROOT / "configs")
-    result = pax("--list")
+    result, some = pax("--list"), pax("--list", "Coin", "loqa")
+    none = pax("--list", "no such thing")
     (folder / "configs").unlink()
     assert (result.code, result.stderr) == (0, "")
     expected = {}
@@ -137,8 +138,22 @@ def test_list(pax, folder):
         for variant, text in runpy.run_path(str(path))["VARIANTS"].items():
             expected[f"configs/{path.name}:{variant}"] = text
     assert len(expected) > 150
-    assert dict(line.split(maxsplit=1) for line in result.stdout.splitlines()) == expected
-    assert "configs/ipd.py:ppo  " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    found, file, name = {}, "", ""
+    for line in result.stdout.splitlines():
+        head, _, text = line.partition("  ") if line[:1] != " " else ("", "", line)
+        if head:
+            file = head
+        elif line.startswith("  :"):
+            name, _, text = line[3:].partition(" ")
+            found[f"{file}:{name}"] = text.strip()
+        elif line.startswith("     "):
+            found[f"{file}:{name}"] += f" {text.strip()}"
+    assert {name: text.strip() for name, text in found.items()} == expected
+    listed = [line.split()[0] for line in some.stdout.splitlines() if line.startswith("  :")]
+    assert listed == [":loqa"] and some.stdout.startswith("configs/coin_game.py  The coin game:")
+    assert (none.code, none.stdout) == (1, "")
+    assert "no variant has 'no such thing' in its name or text" in none.stderr
 
 
 def test_what_a_run_says(first_run, workdir):

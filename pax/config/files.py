@@ -40,8 +40,8 @@ def as_named(config: str) -> str:
     return f"{short}{colon}{argument}" if is_shipped else config
 
 
-def list_variants(directory: str | pathlib.Path | None = None) -> list[str]:
-    """Returns one line per variant, `configs/ipd.py:ppo  <what it is and what to expect>`.
+def list_variants(directory: str | pathlib.Path | None = None) -> dict[str, str]:
+    """Returns by variant, such as `configs/ipd.py:ppo`, what it is and what to expect.
 
     A config file is a module with a dict `VARIANTS`; files whose name starts with an underscore are none.
 
@@ -63,8 +63,7 @@ def list_variants(directory: str | pathlib.Path | None = None) -> list[str]:
         raise ConfigError(
             f"there are no configs in {own.absolute()}: name a folder that holds some"
         )
-    width = max(map(len, lines))
-    return [f"{name:{width}}  {text}" for name, text in lines.items()]
+    return lines
 
 
 def load_config(name: str) -> ConfigDict:

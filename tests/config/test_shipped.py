@@ -58,7 +58,7 @@ def test_a_file_of_the_user_goes_before_the_one_that_ships(tmp_path, monkeypatch
     assert load_config("configs/ipd.py").size == 7
     assert as_named(f"{SHIPPED / 'ipd.py'}:ppo") == f"{SHIPPED / 'ipd.py'}:ppo"
 
-    names = [line.split()[0] for line in list_variants()]
+    names = list(list_variants())
     assert names[:2] == ["configs/ipd.py:a", "configs/mine.py:a"]
     assert "configs/imp.py:ppo" in names and "configs/ipd.py:ppo" not in names
 
