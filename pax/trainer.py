@@ -405,8 +405,8 @@ class MetaTrainer:
         self._wall_time_before, self._started = self._saved.wall_time, time.monotonic()
         return True
 
-    def export_policies(self) -> list[str]:
-        """Writes the trained policies to `workdir/policies`; returns the paths.
+    def export_policies(self, folder: str = "") -> list[str]:
+        """Writes the trained policies to `workdir/policies`, or a folder in there; returns the paths.
 
         Every process must call it; the lead writes.
         """
@@ -415,8 +415,8 @@ class MetaTrainer:
         state = self.placement.local(self.state)
         if not self.is_lead:
             return []
-        directory = self.workdir / POLICIES
-        directory.mkdir(exist_ok=True)
+        directory = self.workdir / POLICIES / folder
+        directory.mkdir(exist_ok=True, parents=True)
         return export_policies(directory, self.roles, state)
 
     def _trained_state(self) -> RunState:

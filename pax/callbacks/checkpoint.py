@@ -33,6 +33,8 @@ class Checkpoint(Callback):
         keep_every: iterations between checkpoints that are kept for good; 0 for none.
         monitor: the metric that tells which one is best: of training, or `evaluation/<name>/...`.
         mode: whether `monitor` should be large ("max") or small ("min").
+        export_every: iterations between exports of the policies to `policies/<iteration>/`, beside that at
+            the end; 0 for none.
     """
 
     priority = 100
@@ -45,20 +47,24 @@ class Checkpoint(Callback):
         keep_every: int = 0,
         monitor: str = MONITOR,
         mode: Literal["max", "min"] = "max",
+        export_every: int = 0,
     ):
         check_choice("mode", mode, ("max", "min"), "Checkpoint")
         check_kind("monitor", monitor, "", "Checkpoint")
         check_number("every", every, COUNT, "Checkpoint")
         check_number("keep_latest", keep_latest, COUNT, "Checkpoint")
         check_number("keep_every", keep_every, COUNT_OR_NONE, "Checkpoint")
-        if keep_every and keep_every % every:
-            raise ConfigError(
-                f"keep_every is {keep_every} in Checkpoint, which saves every {every} iterations: "
-                f"give a multiple of {every}"
-            )
+        check_number("export_every", export_every, COUNT_OR_NONE, "Checkpoint")
+        for name, value in {"keep_every": keep_every, "export_every": export_every}.items():
+            if value % every:
+                raise ConfigError(
+                    f"{name} is {value} in Checkpoint, which saves every {every} iterations: "
+                    f"give a multiple of {every}"
+                )
         self.every = self._every = every
         self.keep_latest = keep_latest
         self.keep_every = keep_every
+        self.export_every = export_every
         self.monitor = monitor
         self.mode = mode
         self._evaluated: dict[str, float] = {}
@@ -101,6 +107,8 @@ class Checkpoint(Callback):
         # A run that is never stopped would not have saved here, and judges what it saves only.
         is_extra = trainer.is_interrupted and step % self._every >= trainer.chunk
         trainer.save(best_metric=None if is_extra else self._monitored(step, metrics))
+        if self.export_every and step % self.export_every == 0:
+            trainer.export_policies(str(step))
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
         trainer.export_policies()

@@ -243,6 +243,18 @@ def test_a_state_that_was_not_evaluated_is_never_the_best(tmp_path):
     assert saved_steps(tmp_path) == [4, 8]
 
 
+def test_checkpoint_exports_policies_on_the_way(tmp_path):
+    whole = make_trainer([Checkpoint(every=2, export_every=4)], tmp_path / "whole", num_iters=10)
+    whole.fit()
+    folder = tmp_path / "whole" / "policies"
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["4", "8"]
+    make_trainer([Checkpoint(every=2)], tmp_path / "short", num_iters=4).fit()
+    (name,) = (path.name for path in (tmp_path / "short" / "policies").iterdir())
+    exported = (folder / "4" / name).read_bytes()
+    assert exported == (tmp_path / "short" / "policies" / name).read_bytes()
+    assert exported != (folder / name).read_bytes()
+
+
 def test_checkpoint_is_judged_by_a_metric_of_training(tmp_path):
     probed = Probed()
     checkpoint = Checkpoint(every=2, keep_latest=1, mode="min")
@@ -540,6 +552,10 @@ def test_progress_is_shown_by_one_process(log, monkeypatch):
         (
             lambda: Checkpoint(every=10, keep_every=15),
             "keep_every is 15 in Checkpoint, which saves every 10 iterations: give a multiple of 10",
+        ),
+        (
+            lambda: Checkpoint(every=10, export_every=5),
+            "export_every is 5 in Checkpoint, which saves every 10 iterations: give a multiple of 10",
         ),
         (
             lambda: EarlyStop("x", 0.0, mode="up"),
