@@ -23,16 +23,21 @@ VARIANTS = helper.describe(
     },
     {},
 ) | {
-    "coala": "COALA-PG against learners with a GRU, for a GPU: not run (expected: earns more than a learner "
+    "coala": "COALA-PG against learners with a GRU: needs a GPU, not run "
+    "(expected: earns more than a learner "
     "in its place)",
-    "coala,mfos": "the same by M-FOS's estimator, for a GPU: not run (expected: less than COALA-PG)",
-    "coala,batch_unaware": "the same by plain PPO, for a GPU: not run (expected: less than COALA-PG)",
-    "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them, for a GPU: not run "
+    "coala,mfos": "the same by M-FOS's estimator: needs a GPU, not run "
+    "(expected: less than COALA-PG)",
+    "coala,batch_unaware": "the same by plain PPO: needs a GPU, not run "
+    "(expected: less than COALA-PG)",
+    "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them: "
+    "needs a GPU, not run "
     "(expected: they clean more and zap less than without learners)",
     "coala,small": "COALA-PG against PPO: .07 per step, three times what PPO earns in its place",
     "coala,mfos,small": "the same by M-FOS's estimator: not run (expected: between the other two)",
     "coala,batch_unaware,small": "the same by plain PPO: .02 per step, what PPO earns in its place",
-    "coala,mixed,small": "the pool for two cores: not run (expected: earns more than learners alone)",
+    "coala,mixed,small": "the pool for two cores: not run "
+    "(expected: earns more than learners alone)",
 }
 
 PPO: dict[str, Any] = {

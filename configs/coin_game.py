@@ -34,12 +34,14 @@ VARIANTS = helper.describe(
         "stay": "takes every coin, 1 per coin",
     },
     {
-        "shaper": "not run (expected: earns more than its opponents, which learn to leave coins to it)",
+        "shaper": "needs a GPU, not run "
+        "(expected: earns more than its opponents, which learn to leave coins to it)",
         "shaper,context=avg": "the same, with the memory mixed over environments: "
-        "not run (expected: the same)",
-        "shaper,context=att": "the same, with attention over environments: not run (expected: the same)",
-        "gs": "not run (expected: earns more than its opponents)",
-        "mfos_es": "not run (expected: earns more than its opponents)",
+        "needs a GPU, not run (expected: the same)",
+        "shaper,context=att": "the same, with attention over environments: needs a GPU, not run "
+        "(expected: the same)",
+        "gs": "needs a GPU, not run (expected: earns more than its opponents)",
+        "mfos_es": "needs a GPU, not run (expected: earns more than its opponents)",
         "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
         "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
         "shaper,small": "for two cores, from the policy of marl2,small: not run "
@@ -50,7 +52,7 @@ VARIANTS = helper.describe(
     "ppo,cnn": "PPO with convolutions against itself",
     "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
     "shaper,opponent=tabular": "Shaper by evolution against Tabular: "
-    "not run (expected: earns more than its opponents)",
+    "needs a GPU, not run (expected: earns more than its opponents)",
     "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
     "advantage_alignment": "PPO_memory by advantage_alignment, one coin at a time, against itself: "
     "each takes its own, .3 per step",

@@ -22,9 +22,9 @@ VARIANTS = helper.describe(
     {
         **dict.fromkeys(
             ("shaper", "gs", "mfos_es"),
-            "not run (expected: sells more than its opponents, which learn to sell less)",
+            "needs a GPU, not run (expected: sells more than its opponents, which learn to sell less)",
         ),
-        "mfos_rl": "not run (expected: about the Nash equilibrium)",
+        "mfos_rl": "needs a GPU, not run (expected: about the Nash equilibrium)",
         "shaper,small": "the same for two cores and a few minutes",
     },
 ) | {"planner": "one firm in place of both: the monopoly's 45"}

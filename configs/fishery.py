@@ -21,9 +21,10 @@ VARIANTS = helper.describe(
     },
     {
         **dict.fromkeys(
-            ("shaper", "gs", "mfos_es"), "not run (expected: earns more than its opponents)"
+            ("shaper", "gs", "mfos_es"),
+            "needs a GPU, not run (expected: earns more than its opponents)",
         ),
-        "mfos_rl": "not run (expected: about as much as its opponents)",
+        "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
         "shaper,small": "the same for two cores and a few minutes",
     },
 )

@@ -20,10 +20,10 @@ VARIANTS = helper.describe(
     {
         **dict.fromkeys(
             ("shaper", "shaper,context=avg", "shaper,context=att", "gs", "mfos_es"),
-            "not run (expected: wins more than 0 per step)",
+            "needs a GPU, not run (expected: wins more than 0 per step)",
         ),
-        "mfos_rl": "not run (expected: about as much as its opponents)",
-        "marl2": "not run (expected: about as much as its opponents)",
+        "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
+        "marl2": "needs a GPU, not run (expected: about as much as its opponents)",
         "shaper,small": "for two cores, to see that it works: wins 0 per step after 25 generations",
     },
 )

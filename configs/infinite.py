@@ -43,8 +43,8 @@ VARIANTS = helper.describe(
         "altruistic": "defects, 0 per step; the opponent gets -3",
     },
     {
-        "shaper": "not run (expected: better than -1 per step)",
-        "mfos_es": "not run (expected: better than -1 per step)",
+        "shaper": "needs a GPU, not run (expected: better than -1 per step)",
+        "mfos_es": "needs a GPU, not run (expected: better than -1 per step)",
         "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
     },
 ) | {

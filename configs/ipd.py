@@ -77,18 +77,23 @@ VARIANTS = helper.describe(
     "lola_dice,look_ahead_steps=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
     "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
-    "coala": "COALA-PG against learners with a GRU: not run (expected: earns more than they do)",
-    "coala,mfos": "the same by M-FOS's estimator: not run (expected: less than COALA-PG)",
-    "coala,batch_unaware": "the same by plain PPO: not run (expected: what always defecting earns)",
-    "coala,mixed": "four agents by COALA-PG and learners: not run (expected: the four cooperate)",
+    "coala": "COALA-PG against learners with a GRU: needs a GPU, not run "
+    "(expected: earns more than they do)",
+    "coala,mfos": "the same by M-FOS's estimator: needs a GPU, not run "
+    "(expected: less than COALA-PG)",
+    "coala,batch_unaware": "the same by plain PPO: needs a GPU, not run "
+    "(expected: what always defecting earns)",
+    "coala,mixed": "four agents by COALA-PG and learners: needs a GPU, not run "
+    "(expected: the four cooperate)",
     "coala,small": "COALA-PG against tables: extorts them, 1.5 per step, they get -.5",
     "coala,mfos,small": "the same by M-FOS's estimator: always defects, .15 per step, they get -.08",
     "coala,batch_unaware,small": "the same by plain PPO: always defects, .15 per step, they get -.08",
     "coala,mixed,small": "two agents by COALA-PG, and tables: the two cooperate with each other, .9 per step",
     "in_context": "two agents in one long episode, against each other or random memory-one strategies: "
-    "not run (expected: they cooperate)",
+    "needs a GPU, not run (expected: they cooperate)",
     "in_context,small": "the same for two cores: after 1000 iterations all always defect",
-    "in_context,without_tables,small": "the same, against each other only: not run (expected: they defect)",
+    "in_context,without_tables,small": "the same, against each other only: not run "
+    "(expected: they defect)",
     "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
     "in_context,step=best_response,small": "one agent against random memory-one strategies: "
     "always defects, 1.0 per step, they get -.5",

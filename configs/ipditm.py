@@ -23,10 +23,10 @@ VARIANTS = helper.describe(
     {
         **dict.fromkeys(
             ("shaper", "shaper,context=avg", "shaper,context=att", "gs", "mfos_es"),
-            "not run (expected: earns more than its opponents)",
+            "needs a GPU, not run (expected: earns more than its opponents)",
         ),
-        "mfos_rl": "not run (expected: about as much as its opponents)",
-        "marl2": "not run (expected: about as much as its opponents)",
+        "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
+        "marl2": "needs a GPU, not run (expected: about as much as its opponents)",
         "shaper,small": "for two cores, to see that it works: earns as much as its opponents, "
         "0.007 per step, after 8 generations",
     },

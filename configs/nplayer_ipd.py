@@ -32,13 +32,16 @@ VARIANTS = helper.describe(
         "altruistic": "defects, 5 per step; the others get 2",
     },
     {
-        "shaper": "one shaper and two learners: not run (expected: more than 1 per step)",
+        "shaper": "one shaper and two learners: needs a GPU, not run "
+        "(expected: more than 1 per step)",
         "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
-        "not run (expected: it is exploited)",
-        "gs": "one shaper without memory and two learners: not run (expected: more than 1 per step)",
-        "mfos_es": "one shaper and two learners: not run (expected: more than 1 per step)",
-        "mfos_rl": "not run (expected: about 1 per step)",
-        "marl2": "not run (expected: about 1 per step)",
+        "needs a GPU, not run (expected: it is exploited)",
+        "gs": "one shaper without memory and two learners: needs a GPU, not run "
+        "(expected: more than 1 per step)",
+        "mfos_es": "one shaper and two learners: needs a GPU, not run "
+        "(expected: more than 1 per step)",
+        "mfos_rl": "needs a GPU, not run (expected: about 1 per step)",
+        "marl2": "needs a GPU, not run (expected: about 1 per step)",
         "shaper,shapers=2,small": "the same for two cores and a few minutes",
     },
 )

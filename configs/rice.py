@@ -20,9 +20,10 @@ VARIANTS = helper.describe(
         "shared": "one policy for all regions, each for itself (weight sharing)",
     },
     {
-        "shaper": "not run (expected: one region shapes the others, which learn)",
-        "gs": "not run (expected: one region without memory shapes the others, which learn)",
-        "mfos_es": "not run (expected: one region shapes the others, which learn)",
+        "shaper": "needs a GPU, not run (expected: one region shapes the others, which learn)",
+        "gs": "needs a GPU, not run "
+        "(expected: one region without memory shapes the others, which learn)",
+        "mfos_es": "needs a GPU, not run (expected: one region shapes the others, which learn)",
         "shaper,small": "the same for two cores and a few minutes",
     },
 ) | {
