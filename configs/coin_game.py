@@ -42,10 +42,14 @@ VARIANTS = helper.describe(
         "(expected: the same)",
         "gs": "needs a GPU, not run (expected: earns more than its opponents)",
         "mfos_es": "needs a GPU, not run (expected: earns more than its opponents)",
-        "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
-        "marl2": "takes coins faster than they learn to: .6 per step, they lose as much (small)",
-        "shaper,small": "for two cores, from the policy of marl2,small: not run "
-        "(expected: earns more than its opponents, which leave coins to it)",
+        "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much "
+        "(trials of 100 episodes)",
+        "marl2": "takes coins faster than they learn to: .6 per step, they lose as much "
+        "(trials of 100 episodes)",
+        "marl2,small": "for two cores: takes whatever is near, and faster than they learn to: "
+        ".4 per step, they lose .5",
+        "shaper,small": "for two cores, from the policy of marl2,small: .6 per step, they lose .5, "
+        "and leave coins to it",
     },
 ) | {
     "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",

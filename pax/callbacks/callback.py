@@ -33,21 +33,21 @@ class Callback:
 
     Attributes:
         every: `on_chunk_end` runs when the iteration counter is a multiple of it, and once at the
-          last iteration of a fit. Must be a multiple of the trainer's `chunk`; None: every chunk.
+            last iteration of a fit. Must be a multiple of the trainer's `chunk`; None: every chunk.
         when_interrupted: What becomes of `on_chunk_end` when a signal ends the fit. "later": if it is
-          due, it is made up for when the run goes on, so that saving need not wait for it; "if_due":
-          it runs if it is due; "always": it runs, due or not, as what saves does.
+            due, it is made up for when the run goes on, so that saving need not wait for it; "if_due":
+            it runs if it is due; "always": it runs, due or not, as what saves does.
         priority: Callbacks run in ascending order of it, ties in list order. Writers have 0,
-          evaluation 50, early stopping 60, checkpoints 100.
+            evaluation 50, early stopping 60, checkpoints 100.
         strict: Whether an error ends the run. If False it is logged, and after three in a row the
-          callback switches itself off; errors of type `PaxError` are deliberate and end the run
-          either way.
+            callback switches itself off; errors of type `PaxError` are deliberate and end the run
+            either way.
         name: The key of the callback's state in a checkpoint, and its name in messages. By default
-          the name of the class.
+            the name of the class.
         limits: By setting that is a number and an attribute of the same name, those that it may be;
-          checked before anything compiles. `kinds`: the same of text and of True or False, by an example.
+            checked before anything compiles. `kinds`: the same of text and of True or False, by an example.
         probe: None, or a method `probe(trial) -> {name: scalar}`: a pure function of the outputs of
-          one trial, traced into the compiled step, whose scalars join the metrics.
+            one trial, traced into the compiled step, whose scalars join the metrics.
     """
 
     limits: ClassVar[Mapping[str, Limit]] = {}
@@ -81,7 +81,7 @@ class Callback:
         Args:
             trainer: The trainer.
             state: The train state after `step` iterations. The next chunk donates it: copy what you
-              want to keep.
+                want to keep.
             step: Iterations done so far.
             metrics: Metrics of the last chunk: numpy leaves [chunk, ...].
         """

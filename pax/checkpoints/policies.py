@@ -60,7 +60,7 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
     Raises:
         ConfigError: `path` is no path, or `agent` is no dict.
         CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
-          cannot be written.
+            cannot be written.
     """
     path = checks.file("path", path)
     checks.check_mapping(
@@ -104,8 +104,8 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     Args:
         path: The file.
         like: A pytree of arrays or `jax.ShapeDtypeStruct` that says which containers, shapes and
-          dtypes the parameters must have. Without it they come as nested dicts, in which sequences
-          and structs have become dicts as well (see `flax.serialization.to_state_dict`).
+            dtypes the parameters must have. Without it they come as nested dicts, in which sequences
+            and structs have become dicts as well (see `flax.serialization.to_state_dict`).
 
     Returns:
         The description of the agent, and its parameters as numpy arrays.
@@ -113,7 +113,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     Raises:
         ConfigError: `path` is no path.
         CheckpointError: There is no such file, it is not an intact policy file of this format, or the
-          parameters are not like `like`.
+            parameters are not like `like`.
     """
     path = checks.file("path", path)
     try:
