@@ -23,6 +23,9 @@ from pax.interface import check_spaces
 from pax.learners.gradient import Gradient
 from pax.learners.learner import Learner
 
+MAX_INITIAL_STATES = 1_000_000
+"""Their random keys are drawn all at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Role:
@@ -93,8 +96,10 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             raise ConfigError(
                 f"reset_every is {role.reset_every} in role {role.name}: give trials, or 0 for never"
             )
+        if role.num_initial_states:
+            _check_initial_states(role)
         if role.member_of:
-            _check_member(role, roles)
+            check_member(role, roles)
         if not role.seats and not (role.member_of and role.self_play_seats):
             raise ConfigError(
                 f"role {role.name} has no seat: name the players that it plays, such as (0,)"
@@ -111,8 +116,15 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                     "another seat"
                 )
             owner[seat] = role.name
+    takers: dict[int, str] = {}
     for role in roles:
         for seat in role.self_play_seats:
+            if seat in takers:
+                raise ConfigError(
+                    f"self_play_seats of role {role.name} names seat {seat}, which is taken over by "
+                    f"{takers[seat]} already: give it to one of them, and once"
+                )
+            takers[seat] = role.name
             other = next((r for r in roles if seat in r.seats), None)
             if other is None or other is role or other.learner:
                 raise ConfigError(
@@ -143,8 +155,22 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")
 
 
-def _check_member(role: Role, roles: Sequence[Role]) -> None:
-    """Raises ConfigError unless a role can play other candidates of the one that it is a member of."""
+def _check_initial_states(role: Role) -> None:
+    where = f"num_initial_states is {role.num_initial_states} in role {role.name}"
+    if not 0 < role.num_initial_states <= MAX_INITIAL_STATES:
+        raise ConfigError(f"{where}: give 0, for a new state each time, to {MAX_INITIAL_STATES}")
+    if role.learner:
+        raise ConfigError(
+            f"{where}, which a learner improves across trials, so that it never starts afresh: leave it 0"
+        )
+
+
+def check_member(role: Role, roles: Sequence[Role]) -> Role:
+    """Returns the role that another one is a member of.
+
+    Raises:
+        ConfigError: unless there is one, and the member can play its candidates.
+    """
     pool = next((other for other in roles if other.name == role.member_of), None)
     if pool is None or pool is role:
         raise ConfigError(
@@ -170,6 +196,7 @@ def _check_member(role: Role, roles: Sequence[Role]) -> None:
             f"role {role.name} begins with parameters of {pool.name}, whose agent has others: give both the "
             "same network"
         )
+    return pool
 
 
 def check_candidates(roles: Sequence[Role]) -> int:

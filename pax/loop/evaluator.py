@@ -26,7 +26,7 @@ from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
-from pax.roles import Role, check_roles
+from pax.roles import Role, check_member, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
 from pax.types import PyTree, RunState, Task, take
 
@@ -104,15 +104,21 @@ class Evaluator:
             if role.name not in replacements and (role.learner or role.carried)
         }
         self._frozen_or_replaced = {*self._trained, *replacements}
-        playing = [
-            dataclasses.replace(role, learner=Frozen(1), learns_in_trial=False)
-            if role.name in self._trained
-            else replacements.get(role.name, role)
-            for role in roles
-        ]
-        playing = [dataclasses.replace(role, self_play_seats=()) for role in playing if role.seats]
-        # That members fit their pool was checked with the trained roles; here it is the one deployed policy.
-        check_roles([dataclasses.replace(role, member_of="") for role in playing], env)
+        playing = []
+        # Those who begin as the deployed policy of a pool, also where somebody else plays in its place.
+        self._copies: dict[str, tuple[Role, Role]] = {}
+        for trained in roles:
+            role = replacements.get(trained.name, trained)
+            if not role.seats:
+                continue
+            if role.name in self._trained:
+                frozen = {"learner": Frozen(1), "learns_in_trial": False, "num_initial_states": 0}
+                role = dataclasses.replace(role, **frozen)
+            elif role.member_of:
+                self._copies[role.name] = role, check_member(role, roles)
+                role = dataclasses.replace(role, learner=Frozen(1), member_of="")
+            playing.append(dataclasses.replace(role, self_play_seats=()))
+        check_roles(playing, env)
         self._loop = Loop(
             env,
             playing,
@@ -162,10 +168,12 @@ class Evaluator:
         # The same random numbers in every evaluation of a run, and others than those of training.
         keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION))(state.keys)
         start = self._loop.init(keys)
-        frozen = {
-            name: jax.tree.map(lambda leaf: leaf[:, None], deployed(role, state))
-            for name, role in self._trained.items()
-        }
+        frozen = {name: deployed(role, state) for name, role in self._trained.items()}
+        for name, (role, pool) in self._copies.items():
+            fresh = jax.vmap(role.agent.init)(keys)
+            frozen[name] = dataclasses.replace(fresh, params=deployed(pool, state).params)
+        # One candidate per role, `[S, 1, ...]`.
+        frozen = jax.tree.map(lambda leaf: leaf[:, None], frozen)
         return dataclasses.replace(start, learners=start.learners | frozen)
 
     def _play_trials(self, state: RunState, num_trials: int) -> jax.Array:

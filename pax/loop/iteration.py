@@ -242,14 +242,14 @@ class Loop:
         """Returns a new co-player for each opponent, `[O, ...]`."""
         keys = jax.random.split(key, self.num_opps)
         if role.num_initial_states:
-            few = jax.random.split(jax.random.key(self.roles.index(role)), role.num_initial_states)
+            # An evaluation leaves out who has no seat, and the others begin as in training.
+            index = [each.name for each in self.roles if each.seats].index(role.name)
+            few = jax.random.split(jax.random.key(index), role.num_initial_states)
             keys = few[jax.random.randint(key, (self.num_opps,), 0, role.num_initial_states)]
         return jax.vmap(role.agent.init)(keys)
 
     def _members(self, role: Role, key: jax.Array, pool: PyTree) -> TrainingState:
         """Returns, for each candidate and opponent, a co-player with the parameters of another candidate.
-
-        If there is only one, as in an evaluation, they are copies of it.
 
         Args:
             role: the co-player.
@@ -257,7 +257,7 @@ class Loop:
             pool: parameters of the candidates, `[C, ...]`.
         """
         fresh_key, key = jax.random.split(key)
-        further = jax.random.randint(key, (self.num_opps,), 1, max(self.num_candidates, 2))
+        further = jax.random.randint(key, (self.num_opps,), 1, self.num_candidates)
         others = (jnp.arange(self.num_candidates)[:, None] + further) % self.num_candidates
         fresh = self._for_each_candidate(self._fresh(role, fresh_key))
         return dataclasses.replace(fresh, params=take(pool, others))

@@ -157,6 +157,43 @@ def test_in_an_evaluation_learners_of_a_pool_begin_as_copies_of_the_deployed_pol
     np.testing.assert_allclose(curve, expected, rtol=1e-6)
 
 
+def test_where_another_takes_the_place_of_a_pool_copies_are_of_its_deployed_policy_still():
+    class Odd(Numbered):
+        def init(self, key):
+            return TrainingState(jnp.float32(7), (), jnp.int32(0))
+
+    roles = [
+        Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL)),
+        member("copy", (1,), (), learns_in_trial=True),
+    ]
+    counts = Counts(num_envs=E, num_opps=O, num_outer_steps=2)
+    task = compose(ENV.default_params)
+    start = Loop(ENV, roles, task, counts).init(jax.random.key(0)[None])
+    defector = Role("pool", Odd.for_env(ENV, 0), (0,))
+    curve = Evaluator(ENV, roles, task, {"pool": defector}, counts).learning_curve(start, 2)
+    table = np.asarray(ENV.default_params.payoff_table)
+    np.testing.assert_allclose(curve, [[table[1, 1], table[1, 0]], [table[2, 1]] * 2], rtol=1e-6)
+    # One of another kind may begin as a copy, too.
+    copy = member("copy", (1,), (), learns_in_trial=False)
+    evaluator = Evaluator(ENV, roles, task, {"pool": defector, "copy": copy}, counts)
+    np.testing.assert_allclose(evaluator.learning_curve(start, 2), curve[[0, 0]], rtol=1e-6)
+
+
+def test_in_an_evaluation_learners_begin_from_the_few_states_of_training():
+    pool = Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL))
+    # The evaluation leaves the first role out, which has no seat.
+    roles = [member(), pool, naive(num_initial_states=3)]
+    task = compose(ENV.default_params, [mixed_pool(0.5)])
+    counts = Counts(num_envs=E, num_opps=O, num_outer_steps=2)
+    loop = Loop(ENV, roles, task, counts)
+    evaluator = Evaluator(ENV, roles, task, {}, counts)
+    key = jax.random.key(0)
+    begins = [np.unique(each._fresh(roles[2], key).params) for each in (loop, evaluator._loop)]
+    np.testing.assert_array_equal(*begins)
+    # Without a reset these live on: what is evaluated is what they have become.
+    Evaluator(ENV, [pool, naive(num_initial_states=3, reset_every=0)], task, {}, counts)
+
+
 def test_few_initial_states_are_the_same_in_all_trials_and_seeds():
     few = {tuple(np.unique(play([], naive(num_initial_states=3), seed=s)["naive"])) for s in (0, 1)}
     assert len(few) == 1 and len(few.pop()) == 3
@@ -174,6 +211,23 @@ def test_few_initial_states_are_the_same_in_all_trials_and_seeds():
             "and no reset_every or num_initial_states",
         ),
         (["pool", naive(), member(self_play_seats=())], "role partner has no seat"),
+        (
+            ["pool", naive(), member(self_play_seats=(1, 1))],
+            "names seat 1, which is taken over by partner already",
+        ),
+        (
+            ["pool", naive(), member(), member("second")],
+            "role second names seat 1, which is taken over by partner already",
+        ),
+        (["pool", naive(num_initial_states=-1)], "num_initial_states is -1 in role naive: give 0"),
+        (["pool", naive(num_initial_states=10**9)], "in role naive: give 0, .* to 1000000"),
+        (
+            [
+                Role("pool", Numbered.for_env(ENV, 0), (0,), Watching(POOL), num_initial_states=3),
+                naive(),
+            ],
+            "num_initial_states is 3 in role pool, which a learner improves",
+        ),
     ],
 )
 def test_pools_that_cannot_be_are_told(roles, message):
