@@ -257,9 +257,19 @@ class PPO(ActorCritic):
         last_observations: PyTree,
         state: TrainingState,
         memory: MemoryState,
+        *,
+        last_value: jax.Array | None = None,
+        gae_lambda: float | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Computes generalised advantages and targets `[T, B]` of a rollout."""
-        _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
+        """Computes generalised advantages and targets `[T, B]` of a rollout.
+
+        What follows it is worth `last_value`, `[B]`, or else the value of the last observations; `gae_lambda`
+        replaces that of the agent.
+        """
+        if last_value is None:
+            _, _, last_value = self.forward(state.params, memory.hidden, last_observations)
+        if gae_lambda is None:
+            gae_lambda = self.gae_lambda
         ended = jnp.zeros_like(rollout.dones) if self.bootstrap_on_time_limit else rollout.dones
         rewards = self.reward_scale * rollout.rewards
         if rollout.ends is not None and not self.remembers_trial:
@@ -269,7 +279,7 @@ class PPO(ActorCritic):
             rewards += self.discount * jnp.where(cut_off, following, 0.0)
             ended = ended | rollout.ends.terminated | rollout.ends.truncated
         return generalised_advantage_estimation(
-            rewards, rollout.values, ended, last_value, self.discount, self.gae_lambda
+            rewards, rollout.values, ended, last_value, self.discount, gae_lambda
         )
 
     def _prepare(

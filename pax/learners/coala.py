@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from absl import logging
 
 from pax.agents.agent import Agent
-from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.ppo import PPO
 from pax.checks import COUNT, COUNT_OR_NONE, SHARE, check_choice, check_number
 from pax.errors import ConfigError
@@ -144,13 +143,14 @@ class COALA(Gradient):
 
         def estimate(gae_lambda: float) -> tuple[jax.Array, jax.Array]:
             # Nothing follows the end of the trial.
-            return generalised_advantage_estimation(
-                agent.reward_scale * rollout.rewards,
-                rollout.values,
-                jnp.zeros_like(rollout.dones),
-                jnp.zeros_like(rollout.values[0]),
-                agent.discount,
-                gae_lambda,
+            nothing = jnp.zeros_like(rollout.values[0])
+            return agent.advantages(
+                rollout,
+                last_observations,
+                state,
+                memory,
+                last_value=nothing,
+                gae_lambda=gae_lambda,
             )
 
         advantages, targets = estimate(agent.gae_lambda)
@@ -166,9 +166,10 @@ class COALA(Gradient):
         if apart is None:
             shaped -= shaped.mean()
         else:
-            # A trial against somebody who does not learn in it: `[O]`, once more for each candidate.
+            # A trial among agents: `[O]`, once more for each candidate.
             apart = jnp.tile(apart, own.shape[2] // apart.size)[:, None]
-            shaped = jnp.where(apart, own, shaped)
+            if not experience.learns_in_self_play:
+                shaped = jnp.where(apart, own, shaped)
             balances = jnp.bool_(self.balance_after) & (state.updates >= self.balance_after)
             for kind in (apart, ~apart):
                 mean, deviation = _moments(shaped, kind)
@@ -197,10 +198,35 @@ class COALA(Gradient):
                 f"num_outer_steps is 1, and form {self.form} is about what others learn between the episodes "
                 "of a trial: use 2 or more, the form batch_unaware, or the learner gradient"
             )
+        agent = self.agent
+        assert isinstance(agent, PPO)
+        if agent.remembers_trial and not agent.bootstrap_on_time_limit:
+            raise ConfigError(
+                f"bootstrap_on_time_limit is False in {name}, and coala counts all that follows an episode "
+                "in its trial, and nothing after the trial: use True"
+            )
         super().check(num_opps, num_outer_steps, num_steps, num_envs)
+        reach = (agent.discount * agent.gae_lambda) ** num_steps
+        if self.form != "batch_unaware" and reach < 0.01 <= agent.discount**num_steps:
+            logging.warning(
+                "gae_lambda is %g and discount %g in %s, and the next episode begins %d steps later, so that "
+                "everybody's rewards from there on count %.1g of an own one now: with so little of them, %s "
+                "does not learn to shape others; take a gae_lambda nearer 1.",
+                agent.gae_lambda,
+                agent.discount,
+                name,
+                num_steps,
+                reach,
+                name,
+            )
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
         del num_outer_steps
+        if self.balance_after and not any(each.self_play_seats for each in (role, *others)):
+            raise ConfigError(
+                f"balance_after is {self.balance_after} in the learner of role {role.name}, which weighs "
+                "trials among agents, and no role has self_play_seats: leave it 0, or make a mixed pool"
+            )
         if self.form != "batch_unaware" and not any(other.learns_in_trial for other in others):
             logging.warning(
                 "Nobody learns in the trials of role %s, so that %s estimates what plain PPO does, and adds "

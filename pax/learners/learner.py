@@ -37,6 +37,8 @@ class Experience(NamedTuple):
     play: Callable[[jax.Array, dict[str, TrainingState], Task], Trial]
     """`play(key, states_by_role, task)`: one trial against one set of opponents; differentiable in the
     states wherever the game and the agents are."""
+    learns_in_self_play: bool = False
+    """Whether somebody learns within the trials of self-play, too: on a seat that nobody takes over."""
 
 
 class Learner:

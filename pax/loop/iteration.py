@@ -21,7 +21,7 @@ from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.rollout import select
 from pax.loop.sharding import Placement
-from pax.loop.trial import TrialRunner
+from pax.loop.trial import TrialRunner, gives_up_seats
 from pax.roles import Role
 from pax.tasks import SampleTask, check_task
 from pax.types import LineUp, Metrics, PyTree, RunState, Task, TrainingState, Trial, take
@@ -151,6 +151,10 @@ class Loop:
                     line_up=line_up,
                     agents={role.name: role.agent for role in self.roles},
                     play=lambda *args: self.runner.play(*args)[0],
+                    learns_in_self_play=any(
+                        other.learns_in_trial and not gives_up_seats(other, self.roles)
+                        for other in self.roles
+                    ),
                 )
                 learners[role.name], learned = role.learner.update(learners[role.name], experience)
                 metrics |= {self._metric_name(role, key): value for key, value in learned.items()}

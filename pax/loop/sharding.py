@@ -47,7 +47,6 @@ class Placement:
             number = num_devices or _most(size, processes, available)
             if size % number == 0 and number > self.num_devices:
                 self.axis, self.num_devices = axis, number
-                break
         wanted = num_devices or processes
         if wanted > 1 and self.axis is None:
             axis, size = max(sizes.items(), key=lambda item: item[1])

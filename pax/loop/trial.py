@@ -159,11 +159,15 @@ class TrialRunner:
         learning = None
         if task.stop is not None:
             learning = index < task.stop
-        taken_over = {seat for other in self.roles for seat in other.self_play_seats}
-        if task.self_play is not None and taken_over & set(role.seats):
+        if task.self_play is not None and gives_up_seats(role, self.roles):
             # What it would have done was not what happened.
             learning = ~task.self_play if learning is None else learning & ~task.self_play
         return learning
+
+
+def gives_up_seats(role: Role, roles: Sequence[Role]) -> bool:
+    """Returns whether others take over seats of a role in trials of self-play."""
+    return any(seat in role.seats for other in roles for seat in other.self_play_seats)
 
 
 def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.Array:

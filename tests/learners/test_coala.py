@@ -13,7 +13,7 @@ import pytest
 
 from pax import Role
 from pax.agents import Agent, PPOMemory, Shaper, Tabular
-from pax.envs import IteratedMatrixGame
+from pax.envs import IteratedMatrixGame, IteratedTensorGame
 from pax.errors import ConfigError
 from pax.learners import COALA
 from pax.learners.coala import learning_aware
@@ -196,10 +196,124 @@ def test_coala_wants_whole_trials():
 @pytest.mark.parametrize(("discount", "warns"), [(0.95, True), (0.96, False)])
 def test_a_next_episode_that_hardly_counts_is_told(discount, warns, caplog):
     # After 100 steps .95 counts .006, and .96 .017.
-    agent = Shaper.for_env(IteratedMatrixGame(num_inner_steps=100), discount=discount)
+    env = IteratedMatrixGame(num_inner_steps=100)
+    agent = Shaper.for_env(env, discount=discount, gae_lambda=1.0)
     with caplog.at_level(logging.WARNING, logger="absl"):
         COALA(agent).check(5, 3, 100, 4)
     assert ["counts 0.006 of one now" in text for text in caplog.messages] == [True] * warns
+
+
+@pytest.mark.parametrize(
+    ("gae_lambda", "form", "warns"),
+    [
+        (0.95, "coala", True),
+        (0.95, "mfos", True),
+        (0.96, "coala", False),
+        (0.95, "batch_unaware", False),
+    ],
+)
+def test_a_lambda_that_hardly_counts_later_episodes_is_told(gae_lambda, form, warns, caplog):
+    agent = Shaper.for_env(
+        IteratedMatrixGame(num_inner_steps=100), discount=1.0, gae_lambda=gae_lambda
+    )
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        COALA(agent, form=form).check(5, 3, 100, 4)
+    assert ["count 0.006 of an own one now" in text for text in caplog.messages] == [True] * warns
+
+
+def test_settings_that_would_do_nothing_are_told():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    forgets = Shaper.for_env(env, bootstrap_on_time_limit=False)
+    with pytest.raises(ConfigError, match="bootstrap_on_time_limit is False in Shaper, and coala"):
+        COALA(forgets).check(5, 3, 2, 4)
+    naive = Role("naive", Reinforced.for_env(env, 1), (1,), learns_in_trial=True)
+    agent = Shaper.for_env(env)
+    meta = Role("meta", agent, (0,), learner=COALA(agent, balance_after=3))
+    with pytest.raises(ConfigError, match="balance_after is 3 in the learner of role meta, which"):
+        meta.learner.check_others(meta, [naive], 3)
+
+
+@dataclasses.dataclass
+class Showing(Tabular):
+    """Reports what it is to learn from."""
+
+    def update(self, rollout, last_observations, state, memory, key, advantages=None):
+        seen = {"rewards": rollout.rewards, "values": rollout.values}
+        seen |= {"advantages": advantages[0], "targets": advantages[1]}
+        return state, memory, seen
+
+
+GAME = {"discount": 0.9, "gae_lambda": 0.8, "reward_scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("form", "taken_over"), [("coala", ()), ("mfos", ()), ("coala", (1,)), ("coala", (1, 2))]
+)
+def test_advantages_of_several_seats_and_opponents_by_hand(form, taken_over):
+    """Three players; in a pool, all trials are among agents, and a learner may be left on the last seat."""
+    num_opps, num_envs, num_episodes, num_steps = 2, 3, 3, 2
+    env = IteratedTensorGame(3, num_inner_steps=num_steps)
+    seats = (0,) if taken_over else (0, 1)
+    agents = [Showing.for_env(env, seat, **GAME) for seat in range(2)]
+    num_agents = 2 if taken_over else 1
+    learner = COALA(agents[0], form=form, td_lambda=0.3, num_agents=num_agents)
+    roles = [Role("meta", agents[0], seats, learner=learner)]
+    for seat in range(len(seats), 3):
+        naive = Reinforced.for_env(env, seat)
+        roles.append(Role(f"naive{seat}", naive, (seat,), learns_in_trial=True))
+    samplers = []
+    if taken_over:
+        member = {"self_play_seats": taken_over, "member_of": "meta"}
+        roles.append(Role("partner", agents[1], (), **member))
+        samplers.append(mixed_pool(0.0))
+    counts = Counts(num_envs=num_envs, num_opps=num_opps, num_outer_steps=num_episodes)
+    loop = Loop(env, roles, compose(env.default_params, samplers), counts)
+    if taken_over:
+        # Of the first agent, not the mean of both.
+        learner.update = first_of(learner)
+    _, metrics = jax.jit(loop.run, static_argnums=1)(loop.init(jax.random.key(3)[None]), 1)
+    names = ("rewards", "values", "advantages", "targets")
+    seen = [np.asarray(metrics[f"train/meta/{name}"], np.float64)[0, 0] for name in names]
+    rows = len(seats) * num_envs
+    rewards, values, advantages, targets = (
+        each.reshape(num_episodes, num_steps, num_opps, rows) for each in seen
+    )
+    assert rewards.std() > 0.1
+    length = num_episodes * num_steps
+    following = np.concatenate([values.reshape(length, -1)[1:], np.zeros((1, num_opps * rows))])
+    deltas = 0.5 * rewards + 0.9 * following.reshape(values.shape) - values
+    # Where nobody is left who learns, the own rewards of later episodes count.
+    alone = taken_over == (1, 2)
+    expected, returns = np.zeros_like(deltas), np.zeros_like(deltas)
+    for opponent in range(num_opps):
+        own = deltas[:, :, opponent]
+        returns[:, :, opponent] = plain_recursion(own, 0.9 * 0.3)
+        expected[:, :, opponent] = (
+            plain_recursion(own, 0.9 * 0.8)
+            if alone
+            else recursion(own, 1, form == "coala", 0.9 * 0.8)
+        )
+    np.testing.assert_allclose(advantages, expected - expected.mean(), atol=1e-5)
+    np.testing.assert_allclose(targets, returns + values, atol=1e-5)
+
+
+def plain_recursion(deltas, decay):
+    found, following = np.zeros_like(deltas), 0.0
+    for k, t in reversed(list(np.ndindex(deltas.shape[:2]))):
+        found[k, t] = following = deltas[k, t] + decay * following
+    return found
+
+
+def first_of(learner):
+    """An update of the first of several agents, with its metrics."""
+
+    def update(state, experience):
+        trial = jax.tree.map(lambda leaf: leaf[:1], experience.trial)
+        own = jax.tree.map(lambda leaf: leaf[0], state)
+        _, metrics = learner._update(own, trial, experience, experience.key)
+        return state, metrics
+
+    return update
 
 
 @dataclasses.dataclass

@@ -60,6 +60,22 @@ def test_processes_with_unequal_devices(monkeypatch):
         Placement(None, candidates=8, opponents=1, seeds=1)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "choice"),
+    [
+        # Two agents of a pool would leave six devices idle.
+        ((2, 1, 8), "seeds (8) over 8 of 8 devices"),
+        ((16, 8, 8), "candidates (16) over 8 of 8 devices"),
+        ((3, 12, 4), "opponents (12) over 6 of 8 devices"),
+    ],
+)
+def test_the_axis_that_fills_most_devices_is_cut(monkeypatch, sizes, choice):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    candidates, opponents, seeds = sizes
+    found = Placement(None, candidates=candidates, opponents=opponents, seeds=seeds)
+    assert str(found) == choice
+
+
 def test_the_choice_is_one_line():
     assert str(Placement(1, candidates=50, opponents=1, seeds=1)) == "everything on 1 of 1 device"
 
