@@ -173,6 +173,12 @@ def check_task(sample_task: SampleTask, roles: Sequence[Role], env: Environment)
         "a task declares self-play, and no role has self_play_seats",
         "give one the seats that it takes over",
     )
+    _check(
+        task.told is None
+        or any(role.agent.learns and role.agent.hidden_size_in_memory for role in roles),
+        "a task tells agents something by their memory, and none that learns has one",
+        "give one a memory, such as PPO_memory, or leave told False",
+    )
     if task.seats is not None:
         _check(
             task.seats.shape == (env.num_players,),

@@ -88,8 +88,8 @@ class Task:
     self_play: jax.Array | None = None
     """Whether roles take over their `self_play_seats`, bool; None: they do not."""
     told: jax.Array | None = None
-    """What is added to every number of the memory with which agents begin the trial, float32: a message that
-    those with a memory can read; None: nothing."""
+    """What is added to every number of the memory with which agents that learn begin the trial, float32: a
+    message that those with a memory can read; None: nothing."""
     blind: dict[str, jax.Array] = struct.field(default_factory=dict)
     """By role, the environments `[E]` in which it keeps seeing the first observation, bool."""
 

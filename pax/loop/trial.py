@@ -63,7 +63,8 @@ class TrialRunner:
         for role in self.roles:
             batch = len(playable_seats(role, task)) * self.num_envs
             hidden = role.agent.initial_hidden(batch)
-            if task.told is not None:
+            # What the memory of others means is their own: that a fixed strategy was provoked, say.
+            if task.told is not None and role.agent.learns:
                 hidden = hidden + task.told
             memories[role.name] = role.agent.initial_memory(hidden)
 

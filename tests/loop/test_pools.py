@@ -55,6 +55,13 @@ class Hearing(Numbered):
         return (memory.hidden == 1.0).all(axis=-1).astype(jnp.int32), memory
 
 
+@dataclasses.dataclass
+class Deaf(Hearing):
+    """One of those whose memory is their own business."""
+
+    learns = False
+
+
 class Watching(Frozen):
     """Reports who played whom, and what was done on the second seat, `[C, O]`."""
 
@@ -121,6 +128,15 @@ def test_agents_may_be_told_that_they_meet_each_other(told):
     # The number of who learns there is even.
     np.testing.assert_array_equal(seen["own_defection"], expected)
     np.testing.assert_array_equal(seen["defection"], expected)
+
+
+def test_who_does_not_learn_is_told_nothing():
+    seen = play([mixed_pool(0.0, told=True)], naive(), member(cls=Deaf), cls=Hearing)
+    assert (seen["own_defection"] == 1).all() and (seen["defection"] == 0).all()
+    pool = Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL))
+    task = compose(ENV.default_params, [mixed_pool(0.5, told=True)])
+    with pytest.raises(ConfigError, match="by their memory, and none that learns has one: give"):
+        check_task(task, [pool, naive(), member()], ENV)
 
 
 def test_a_co_player_may_begin_as_a_copy_of_another_candidate_and_learn():

@@ -138,6 +138,9 @@ def test_devices_agree_and_do_not_talk_in_rollouts_of_any_variant(variant):
     config = get_config(f"{variant},quicktest")
     if any(config[name].learner.type == "evolution" for name in config.roles):
         cut = ("candidates (8)", {})
+    elif "num_agents" in config.agent1.learner:
+        # A mixed pool.
+        cut = ("candidates (8)", {"agent1": {"learner": {"num_agents": 8}}})
     elif config.num_opps > 1:
         cut = ("opponents (8)", {"num_opps": 8})
     else:
