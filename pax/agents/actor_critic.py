@@ -12,6 +12,7 @@ import optax
 from pax.agents.agent import Agent
 from pax.agents.distributions import UNITS, Distribution, draw, make_distribution, num_outputs
 from pax.agents.networks.actor_critic import MLP, HeadInit, Network, Table, Torso, is_image
+from pax.agents.networks.own import check_network, own_network
 from pax.agents.networks.recurrent import MEMORIES, MemoryNetwork
 from pax.checks import (
     COUNT,
@@ -39,7 +40,9 @@ class ActorCritic(Agent):
     """
 
     network: str = "mlp"
-    """`mlp`, `table` (discrete observations) or a memory of `pax.agents.networks.recurrent.MEMORIES`."""
+    """`mlp`, `table` (discrete observations), a memory of `pax.agents.networks.recurrent.MEMORIES`, or one of
+    your own by its dotted path, `mynet.Wide`: a subclass of `pax.agents.networks.actor_critic.Network` or of
+    `pax.agents.networks.memory.Memory`."""
     hidden_size: int = 16
     """Units of each layer or memory."""
     num_layers: int = 2
@@ -113,8 +116,8 @@ class ActorCritic(Agent):
 
     def _check_settings(self) -> None:
         name = type(self).__name__
+        check_network(self.network, ("mlp", "table", *MEMORIES), name)
         choices = {
-            "network": ("mlp", "table", *MEMORIES),
             "head_init": get_args(HeadInit),
             "optimizer": ("adam", "sgd"),
         }
@@ -146,16 +149,19 @@ class ActorCritic(Agent):
         if self.network == "table":
             assert isinstance(self.observation_space, Discrete)
             return Table(self.observation_space.n, num_outputs)
-        if self.network in MEMORIES:
-            return MemoryNetwork(torso, num_outputs, self.hidden_size, self.network, self.head_init)
-        return MLP(
-            torso,
-            num_outputs,
-            self.hidden_size,
-            self.num_layers,
-            self.separate_critic,
-            self.head_init,
-        )
+        settings: dict[str, Any] = {
+            "torso": torso,
+            "num_outputs": num_outputs,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "separate_critic": self.separate_critic,
+            "head_init": self.head_init,
+        }
+        if self.network == "mlp":
+            return MLP(**settings)
+        if "." in self.network and (own := own_network(self.network, **settings)) is not None:
+            return own
+        return MemoryNetwork(torso, num_outputs, self.hidden_size, self.network, self.head_init)
 
     def reset_memory(
         self, memory: MemoryState, new_trial: bool = False, state: TrainingState | None = None

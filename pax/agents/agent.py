@@ -89,7 +89,12 @@ class Agent:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Returns the class and hyper-parameters of the agent, as JSON values."""
+        """Returns the class and hyper-parameters of the agent, as JSON values.
+
+        A class that is not of Pax is named by its dotted path, `mygame.Copycat`.
+        """
+        cls = type(self)
+        is_own = cls.__module__.partition(".")[0] != "pax"
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -100,7 +105,8 @@ class Agent:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in fields.items()
         }
-        return {"agent": type(self).__name__, **spaces, **plain}
+        name = f"{cls.__module__}.{cls.__qualname__}" if is_own else cls.__name__
+        return {"agent": name, **spaces, **plain}
 
     def initial_hidden(self, num_envs: int) -> jax.Array:
         """Returns the initial memory, `[num_envs, H]`."""

@@ -10,6 +10,7 @@ import dataclasses
 from typing import get_args
 
 from pax.agents.networks.actor_critic import Network, Torso
+from pax.agents.networks.own import check_network
 from pax.agents.networks.recurrent import MEMORIES, Context, MemoryNetwork, MFOSNetwork
 from pax.agents.ppo import PPO
 from pax.checks import check_choice
@@ -29,7 +30,7 @@ class TrialMemory(PPO):
     remembers_trial = True
 
     def __post_init__(self) -> None:
-        check_choice("network", self.network, tuple(MEMORIES), type(self).__name__)
+        check_network(self.network, tuple(MEMORIES), type(self).__name__, memory_only=True)
         super().__post_init__()
 
 

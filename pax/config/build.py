@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
+from pax import dotted
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import load_agent_state
-from pax.checks import check_instance, check_mapping
+from pax.checks import check_instance, check_mapping, short
 from pax.config.build_callbacks import build_callbacks
 from pax.config.imports import find_class
 from pax.config.sections import (
@@ -290,10 +291,8 @@ def build_samplers(
         key = f"{where}.{name}"
         check_type(key, section, {})
         settings = dict(section)
-        kind = settings.pop("type", name)
-        if kind not in list(TASKS):
-            raise ConfigError(f"{key} is {kind!r}, which no task is called: {nearest(kind, TASKS)}")
-        parameters = inspect.signature(TASKS[kind]).parameters
+        make = find_task(key, settings.pop("type", name))
+        parameters = inspect.signature(make).parameters
         given = {size: value for size, value in of_the_run.items() if size in parameters}
         for size in given:
             if size in settings:
@@ -301,14 +300,45 @@ def build_samplers(
                     f"{key}.{size} is {settings[size]!r}: it is that of the run ({given[size]}), so take it "
                     "out"
                 )
-        check_section(key, {**given, **settings}, TASKS[kind])
+        check_section(key, {**given, **settings}, make)
         if settings.get("role", config.roles[0]) not in config.roles:
             raise ConfigError(
                 f"{key}.role is {settings['role']!r}: {nearest(settings['role'], config.roles)}"
             )
         with errors_at(key):
-            samplers.append(TASKS[kind](**given, **settings))
+            samplers.append(make(**given, **settings))
+            if not callable(samplers[-1]):
+                raise ConfigError(
+                    f"{make.__name__} returned {short(samplers[-1])}: return a sampler, a function of (draw, "
+                    "task) that returns a task"
+                )
     return samplers
+
+
+def find_task(where: str, name: Any) -> Callable[..., Sampler]:
+    """Returns what makes the sampler of a task: one of `TASKS`, or one of the user's own by its dotted path.
+
+    Raises:
+        ConfigError: if there is none, or it is no function that makes a sampler.
+    """
+    if name in list(TASKS):
+        return TASKS[name]
+    if not isinstance(name, str) or "." not in name:
+        raise ConfigError(f"{where} is {name!r}, which no task is called: {nearest(name, TASKS)}")
+    make = dotted.load(where, name)
+    try:
+        parameters = set(inspect.signature(make).parameters)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(
+            f"{where} is {name!r}, which is no task: give a function that returns a sampler, as those of "
+            "pax.tasks"
+        ) from e
+    if {"draw", "task"} <= parameters:
+        raise ConfigError(
+            f"{where} is {name!r}, which is a sampler itself: give a function that returns it, as those of "
+            "pax.tasks"
+        )
+    return make
 
 
 def build_agent(

@@ -120,6 +120,10 @@ def named_modules(config: Mapping[str, Any]) -> dict[str, list[str]]:
     return modules
 
 
+_NAMING = ("type", "network")
+"""Settings whose values may be dotted paths."""
+
+
 def _dotted(config: Any, key: str = "") -> Iterator[str]:
     if isinstance(config, Mapping):
         for name, value in config.items():
@@ -128,7 +132,7 @@ def _dotted(config: Any, key: str = "") -> Iterator[str]:
         for extra in config:
             pair = extra if isinstance(extra, (list, tuple)) else [extra]
             yield from (str(name) for name in pair[:1])
-    elif key == "type" and isinstance(config, str) and "." in config:
+    elif key in _NAMING and isinstance(config, str) and "." in config:
         yield config
 
 
@@ -158,27 +162,73 @@ def check_imports(
     Raises:
         ConfigError: if it names a class of a module that is not allowed.
     """
-    leave_path(workdir)
-    recorded = run.get(IMPORTS, {})
-    modules = named_modules(run["config"] if part is None else {part: run["config"].get(part)})
+    config = run["config"] if part is None else {part: run["config"].get(part)}
+    check_named(f"run {workdir}", config, allowed, workdir, run.get(IMPORTS, {}))
+
+
+def check_named(
+    what: str,
+    config: Mapping[str, Any],
+    allowed: Sequence[str] = (),
+    workdir: pathlib.Path | None = None,
+    recorded: Any = None,
+) -> None:
+    """Checks that building something imports no foreign code, unless the user has allowed it.
+
+    Args:
+        what: that has the names, for the message.
+        config: where they are.
+        allowed: top-level modules that may be imported.
+        workdir: the folder of the run that it comes from, if any, from which nothing is imported.
+        recorded: of that run, folders by module: one that is allowed is looked for there too.
+
+    Raises:
+        ConfigError: if it names a class of a module that is not allowed.
+    """
+    if workdir is not None:
+        leave_path(workdir)
+    modules = named_modules(config)
     told = []
     for top, names in modules.items():
         folder = _folder_of(top)
-        if folder is None and isinstance(recorded, dict) and isinstance(recorded.get(top), str):
-            folder = pathlib.Path(recorded[top]).resolve()
-            if _is_inside(folder, workdir) or not folder.is_dir():
+        if folder is None or _is_hollow(top, names):
+            folder = _recorded_folder(recorded, top) or folder
+            if folder and workdir and _is_inside(folder, workdir):
                 folder = None
-            elif top in allowed and str(folder) not in sys.path:
+            elif folder and top in allowed and str(folder) not in sys.path:
                 sys.path.append(str(folder))
         if top not in allowed:
-            where = f"in {folder}" if folder else "not found outside the folder of the run"
+            outside = " outside the folder of the run" if workdir else ""
+            where = f"in {folder}" if folder else f"not found{outside}"
             told.append(f"{', '.join(names)} ({where})")
     if told:
-        flag = ",".join(modules)
+        flag = ",".join(dict.fromkeys([*allowed, *modules]))
         raise ConfigError(
-            f"run {workdir} names code that is not of Pax: {', '.join(told)}; if you trust it, add "
+            f"{what} names code that is not of Pax: {', '.join(told)}; if you trust it, add "
             f"--allow_imports={flag}"
         )
+
+
+def _recorded_folder(recorded: Any, top: str) -> pathlib.Path | None:
+    if not isinstance(recorded, dict) or not isinstance(recorded.get(top), str):
+        return None
+    folder = pathlib.Path(recorded[top]).resolve()
+    return folder if folder.is_dir() else None
+
+
+def _is_hollow(top: str, names: Sequence[str]) -> bool:
+    """Returns whether a module is any folder of that name, such as that of a project, without what is named.
+
+    A package of that name elsewhere on the path goes before such a folder.
+    """
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is not None or spec.submodule_search_locations is None:
+        return False
+    for folder in map(pathlib.Path, spec.submodule_search_locations):
+        modules = [folder.joinpath(*name.split(".")[1:-1]) for name in names]
+        if all(path.is_dir() or path.with_suffix(".py").is_file() for path in modules):
+            return False
+    return True
 
 
 def leave_path(workdir: pathlib.Path) -> None:

@@ -1,9 +1,9 @@
 """Cross-play: every policy against every other, and against fixed strategies.
 
-    python -m launch.crossplay RUN
-    python -m launch.crossplay RUN other_run/policies/agent1.msgpack --strategies=tit_for_tat,defect
-    python -m launch.crossplay RUN --strategies=all --learning --num_episodes=20
-    python -m launch.crossplay --config=configs/coin_game.py:ppo --strategies=all
+    pax crossplay RUN
+    pax crossplay RUN other_run/policies/agent1.msgpack --strategies=tit_for_tat,defect
+    pax crossplay RUN --strategies=all --learning --num_episodes=20
+    pax crossplay --config=configs/coin_game.py:ppo --strategies=all
 
 A RUN stands for all policies that it exported. Prints who earns what against whom, and writes it to the
 folder: crossplay.csv, crossplay.md, and crossplay.png. Who cannot play is named, and the exit code is 1 then.

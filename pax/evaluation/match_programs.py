@@ -84,7 +84,8 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
     define(
         "allow_imports",
         [],
-        "Modules that are not of Pax and that the game of the first run may have imported.",
+        "Modules that are not of Pax and that may be imported for the game of the first run and the agents "
+        "of policies, as in mygame.",
     )
 
 
@@ -107,7 +108,8 @@ def set_up(
         default_game: what to call the default game, the iterated prisoner's dilemma; "": there is none.
         num_steps: steps per episode; 0: those of the game.
         any_game: see `load_policies`.
-        allow_imports: modules that the first run's game may have imported: see `config_of_run`.
+        allow_imports: modules that the first run's game, and the policies' agents, may have imported: see
+            `config_of_run`.
 
     Raises:
         ConfigError: if there is no game of two players, or nobody to play it.
@@ -130,7 +132,7 @@ def set_up(
         for error in errors:
             print_error(one_line(error), 1)
         raise ConfigError("no run tells which game to play: give --config=<file>:<variant>")
-    policies, wrong = load_policies(files, game, any_game)
+    policies, wrong = load_policies(files, game, any_game, allow_imports)
     fixed, unknown = load_strategies(strategies, game)
     errors = [*errors, *wrong, *unknown]
     for error in errors:

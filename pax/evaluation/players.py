@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.policies import POLICIES, load_policy
 from pax.config.build import build_agent, build_env
+from pax.config.imports import check_named
 from pax.config.recorded import todays
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant
-from pax.run.directory import RUN_FILE, describe_differences, jsonable, read_run
+from pax.run.directory import IMPORTS, RUN_FILE, describe_differences, jsonable, read_run
 
 SUFFIX = ".msgpack"
 TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))
@@ -66,24 +67,28 @@ class PolicyFile:
     run: pathlib.Path | None
     config: Mapping[str, Any] | None
     """Of the run."""
+    imports: Any = None
+    """Of the run: where the modules were that it named."""
 
 
 def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError]]:
     """Returns the policy files that runs, folders and files stand for; and what is wrong with the others."""
     found: dict[pathlib.Path, PolicyFile] = {}
     errors: list[PaxError] = []
-    configs: dict[pathlib.Path, Mapping[str, Any]] = {}
+    runs: dict[pathlib.Path, tuple[Mapping[str, Any], Any]] = {}
     for given in paths:
         path = pathlib.Path(given)
         try:
             for file in _files(path):
                 run = file.resolve().parent.parent
-                config = None
-                if (run / RUN_FILE).exists():
-                    if run not in configs:
-                        configs[run] = jsonable(todays(read_run(run)["config"]))
-                    config = configs[run]
-                found[file.resolve()] = PolicyFile(file, run if config else None, config)
+                if not (run / RUN_FILE).exists():
+                    found[file.resolve()] = PolicyFile(file, None, None)
+                    continue
+                if run not in runs:
+                    record = read_run(run)
+                    runs[run] = jsonable(todays(record["config"])), record.get(IMPORTS)
+                config, imports = runs[run]
+                found[file.resolve()] = PolicyFile(file, run if config else None, config, imports)
         except PaxError as e:
             errors.append(e)
     return list(found.values()), errors
@@ -109,7 +114,10 @@ def _in_order(path: pathlib.Path) -> list[Any]:
 
 
 def load_policies(
-    files: Sequence[PolicyFile], game: Game, any_game: bool = False
+    files: Sequence[PolicyFile],
+    game: Game,
+    any_game: bool = False,
+    allow_imports: Sequence[str] = (),
 ) -> tuple[list[Contestant], list[PaxError]]:
     """Loads the players of a game; and what is wrong with those that cannot play it.
 
@@ -117,6 +125,7 @@ def load_policies(
         files: what `find_policies` found.
         game: what they are to play.
         any_game: whether it is enough that a policy observes and acts as players of this game do.
+        allow_imports: modules that are not of Pax and that may be imported for their agents and networks.
     """
     players: list[Contestant] = []
     errors: list[PaxError] = []
@@ -131,7 +140,7 @@ def load_policies(
         try:
             if not any_game and file.config is not None:
                 _check_game(file, game)
-            players.append(_load(file, game, name))
+            players.append(_load(file, game, name, allow_imports))
         except PaxError as e:
             errors.append(e)
     return players, errors
@@ -151,8 +160,10 @@ def _check_game(file: PolicyFile, game: Game) -> None:
         )
 
 
-def _load(file: PolicyFile, game: Game, name: str) -> Contestant:
+def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str]) -> Contestant:
     described = load_policy(file.path).agent
+    named = {"type": described.get("agent"), "network": described.get("network")}
+    check_named(f"policy {file.path}", named, allow_imports, file.run, file.imports)
     agents = [_build(file, described, game, seat) for seat in SEATS]
     able = next((agent for agent in agents if agent is not None), None)
     if able is None:
@@ -175,11 +186,11 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
     if spaces != [described.get(key) for key in ("observation_space", "action_space")]:
         return None
     by_class = {cls.__name__: name for name, cls in AGENTS.items()}
-    kind = described.get("agent")
-    if kind not in by_class:
+    kind = str(described.get("agent"))
+    if kind not in by_class and "." not in kind:
         raise CheckpointError(
-            f"policy {file.path} is one of {kind}, which is no agent of Pax: agents of your own cannot play "
-            "here yet, leave it out"
+            f"policy {file.path} is one of {kind}, which is no agent of Pax, and does not say of which "
+            "module: export it again, or leave it out"
         )
     settings = {
         key: tuple(value) if isinstance(value, list) else value
@@ -187,7 +198,8 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
         if key not in ("agent", "observation_space", "action_space")
     }
     where = f"policy {file.path}: its agent"
-    return build_agent(by_class[kind], settings, game.env, seat, where, game.env_params)
+    kind = by_class.get(kind, kind)
+    return build_agent(kind, settings, game.env, seat, where, game.env_params)
 
 
 def load_strategies(text: str, game: Game) -> tuple[list[Contestant], list[PaxError]]:
@@ -195,7 +207,8 @@ def load_strategies(text: str, game: Game) -> tuple[list[Contestant], list[PaxEr
 
     Args:
         text: `all`, or names with commas in between, each with settings if need be:
-            `tit_for_tat,memory_one:probabilities=(.9,.1,.9,.1,1),zero_determinant:chi=2:strength=1`.
+            `tit_for_tat,memory_one:probabilities=(.9,.1,.9,.1,1),zero_determinant:chi=2:strength=1`. One
+            of the user's own is named by its dotted path, `mygame.Copycat`.
         game: what they are to play.
     """
     players: list[Contestant] = []
@@ -243,8 +256,8 @@ def _all_strategies(game: Game) -> list[Contestant]:
 def _strategy(item: str, game: Game) -> Contestant:
     name, *assignments = re.split(r":", item)
     known = fixed_agents()
-    key = _snake_case(name)
-    if key not in known:
+    key = name if "." in name else _snake_case(name)
+    if key not in known and "." not in key:
         raise ConfigError(f"--strategies names {name!r}: {nearest(key, known)}")
     settings = {}
     for assignment in assignments:
@@ -258,10 +271,13 @@ def _strategy(item: str, game: Game) -> Contestant:
         except (ValueError, SyntaxError):
             settings[setting] = value
     by_class = {cls: agent for agent, cls in AGENTS.items()}
+    kind = by_class[known[key]] if key in known else key
     agents = [
-        build_agent(
-            by_class[known[key]], settings, game.env, seat, f"--strategies: {key}", game.env_params
-        )
+        build_agent(kind, settings, game.env, seat, f"--strategies: {key}", game.env_params)
         for seat in SEATS
     ]
+    if agents[0].learns:
+        raise ConfigError(
+            f"--strategies names {name!r}, which learns: give the run that trained it, or a policy file"
+        )
     return Contestant(item if assignments else key, (agents[0], agents[1]))

@@ -1,8 +1,8 @@
 """A tournament: everybody against everybody and against themselves, and what evolution makes of it.
 
-    python -m launch.tournament
-    python -m launch.tournament --noise=0.05 --continuation=0.99
-    python -m launch.tournament RUN --strategies=tit_for_tat,defect,memory_one:probabilities=(.9,.1,.9,.1,1)
+    pax tournament
+    pax tournament --noise=0.05 --continuation=0.99
+    pax tournament RUN --strategies=tit_for_tat,defect,memory_one:probabilities=(.9,.1,.9,.1,1)
 
 All fixed strategies play, and all policies that are named. Prints the ranking, and writes to the folder:
 ranking.csv, matrix.csv, shares.csv, shares.png (replicator dynamics), matrix.png and tournament.md.
@@ -88,7 +88,7 @@ def tournament(setup: Setup, options: TournamentOptions, workdir: str | None) ->
         if None in player.agents:
             raise ConfigError(
                 f"{player.name} can take one seat of this game only, and in a tournament everybody takes "
-                "both: use launch.crossplay"
+                "both: use pax crossplay"
             )
     check_number("generations", options.generations, GENERATIONS)
     num_episodes = matches.num_episodes_for(setup, options.num_episodes)

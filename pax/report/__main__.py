@@ -1,7 +1,7 @@
 """A report of runs: one HTML page with what was run, curves, evaluations, speed and pictures.
 
-    python -m launch.report exp/ipd-ppo-*
-    python -m launch.report exp/one exp/other --out=comparison.html
+    pax report exp/ipd-ppo-*
+    pax report exp/one exp/other --out=comparison.html
 
 Runs that differ in their seed only are seeds of one experiment. The page opens from the disk, without a
 server or a connection. What cannot be read is told in a sentence each and left out; the exit code is then 1.

@@ -5,7 +5,7 @@ A config file has one if it defines `get_sweep()`, which returns a sequence of o
     def get_sweep():
         return product(seed=range(3), **{"agent1.learning_rate": (0.01, 0.03)})
 
-`python -m launch.sweep` runs it.
+`python -m pax.sweeps` runs it.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import pytest
 from pax.config import base_config, defaults, role
 from pax.config.build import build_trainer
 from pax.config.files import load_config
-from pax.config.imports import folders_to_record, named_modules
+from pax.config.imports import check_named, find_class, folders_to_record, named_modules
 from pax.config.recorded import config_of_run
-from pax.envs import IteratedMatrixGame
+from pax.envs import Environment, IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.evaluation.job import evaluate_checkpoint
 from pax.run.directory import open_run
@@ -24,7 +24,7 @@ OWN_MODULE = """
 import pathlib
 from pax import Callback
 from pax.agents import TitForTat
-from pax.envs import IteratedMatrixGame
+from pax.envs import Environment, IteratedMatrixGame
 
 pathlib.Path(__file__).with_suffix(".imported").touch()
 
@@ -152,6 +152,26 @@ def test_every_place_that_names_code_is_looked_at(tmp_path, key, value):
     open_run(tmp_path / "run", config, "mine.py")
     with pytest.raises(ConfigError, match=r"evil_c\..*--allow_imports=evil_c"):
         config_of_run(tmp_path / "run")
+
+
+def test_the_folder_of_a_project_hides_no_package_of_the_same_name_in_it(
+    tmp_path, clean_path, monkeypatch
+):
+    """From the folder that holds the project, its name is first of all that of a folder."""
+    write_module(tmp_path / "ponds_d" / "ponds_d", "game")
+    (tmp_path / "ponds_d" / "ponds_d" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    sys.path.insert(0, "")
+    named, recorded = {"type": "ponds_d.game.ThreePonds"}, {"ponds_d": str(tmp_path / "ponds_d")}
+    with pytest.raises(ConfigError, match=f"ponds_d.game.ThreePonds .in {tmp_path}/ponds_d."):
+        check_named("it", named, (), tmp_path / "run", recorded)
+    check_named("it", named, ["ponds_d"], tmp_path / "run", recorded)
+    assert find_class("env.type", named["type"], Environment, "", {}).__name__ == "ThreePonds"
+    # Where that folder has the modules, it is what is meant.
+    write_module(tmp_path / "ponds_e", "game")
+    elsewhere = {"ponds_e": str(tmp_path / "ponds_d")}
+    with pytest.raises(ConfigError, match=f"ponds_e.game.ThreePonds .in {tmp_path}.;"):
+        check_named("it", {"type": "ponds_e.game.ThreePonds"}, (), tmp_path / "run", elsewhere)
 
 
 def test_what_ships_with_pax_needs_no_leave():

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pax import dotted
 from pax.agents.networks.actor_critic import HEAD_INITS, HeadInit, Heads, Network, Outputs, Torso
 from pax.agents.networks.gru import GRUCell
 from pax.agents.networks.linear_recurrence import LinearRecurrence
@@ -18,6 +19,11 @@ from pax.types import PyTree
 MEMORIES: dict[str, type[Memory]] = {"gru": GRUCell, "linear": LinearRecurrence}
 """Kinds of memory, as the setting `network` of agents names them."""
 Context = Literal["none", "avg", "att"]
+
+
+def find_memory(name: str) -> type[Memory]:
+    """Returns a kind of memory: one of `MEMORIES`, or one of the user's own by its dotted path."""
+    return MEMORIES[name] if name in MEMORIES else dotted.load("network", name)
 
 
 class Recurrent(Network):
@@ -30,14 +36,14 @@ class Recurrent(Network):
     num_outputs: int
     hidden_size: int
     memory: str
-    """A name of `MEMORIES`."""
+    """See `find_memory`."""
     head_init: HeadInit = "constant"
 
     recurrent = True
 
     def initial_hidden(self) -> jax.Array:
         # Made outside of this network, as it is called without parameters.
-        return MEMORIES[self.memory](self.hidden_size, parent=None).initial_state()
+        return find_memory(self.memory)(self.hidden_size, parent=None).initial_state()
 
     def encode(self, observations: PyTree) -> jax.Array:
         """Returns the inputs of the memory, given observations `[..., *observation]`."""
@@ -104,7 +110,7 @@ class MemoryNetwork(Recurrent):
         return self.context != "none"
 
     def setup(self) -> None:
-        self.cell = MEMORIES[self.memory](self.hidden_size)
+        self.cell = find_memory(self.memory)(self.hidden_size)
         self.heads = Heads(self.num_outputs, self.head_init)
         if self.context == "att":
             size = self.cell.state_size
@@ -163,8 +169,8 @@ class MFOSNetwork(Recurrent):
     def setup(self) -> None:
         names = ("actor", "critic", "meta") if self.critic else ("actor", "meta")
         self.embeddings = [nn.Dense(self.hidden_size, name=f"{name}_embedding") for name in names]
-        memory = MEMORIES[self.memory]
-        self.cells = [memory(self.hidden_size, name=f"{name}_{self.memory}") for name in names]
+        memory, kind = find_memory(self.memory), self.memory.rpartition(".")[2]
+        self.cells = [memory(self.hidden_size, name=f"{name}_{kind}") for name in names]
         policy, value = HEAD_INITS[self.head_init]
         self.policy = nn.Dense(self.num_outputs, kernel_init=policy)
         if self.critic:
