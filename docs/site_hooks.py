@@ -20,7 +20,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Has `../README.md` lead to the first page, and files outside of `docs` to the repository."""
     del files
     up = "../" * (page.file.src_uri.count("/") + 1)
-    return _outside(markdown.replace(f"]({up}README.md", f"]({up[3:]}index.md"), up, config.repo_url)
+    return _outside(
+        markdown.replace(f"]({up}README.md", f"]({up[3:]}index.md"), up, config.repo_url
+    )
 
 
 def _outside(text: str, up: str, repository: str) -> str:

@@ -25,6 +25,7 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict
 
+from pax import completion
 from pax.callbacks.callback import CallbackError
 from pax.checkpoints.reader import CHECKPOINTS
 from pax.checks import folder
@@ -109,6 +110,13 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         False,
         "List the variants of all configs, or, as in --list coin, those with these words, and exit.",
     )
+    define(
+        "completion",
+        None,
+        "Print a script that completes variants and settings of `pax`, and exit: source <(pax "
+        "--completion=bash).",
+        choices=completion.SHELLS,
+    )
 
 
 def main(arguments: list[str], given: flags.FlagValues) -> None:
@@ -117,6 +125,11 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
         raise ConfigError("--workdir is empty: name a folder, or leave it out for a new one")
     if given.list:
         print(variants_page(arguments))
+        return
+    if given.completion:
+        own = flags.FlagValues()
+        define_flags(own)
+        print(completion.script(own), end="")
         return
     if arguments:
         raise ConfigError(f"{arguments[0]!r} is no flag: flags start with --, see --help")

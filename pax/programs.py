@@ -13,7 +13,10 @@ import importlib
 import os
 import sys
 
+from pax.errors import nearest
+
 PROGRAMS = {
+    "new": "pax.new.__main__",
     "report": "pax.report.__main__",
     "crossplay": "pax.evaluation.crossplay",
     "tournament": "pax.evaluation.tournament",
@@ -30,6 +33,9 @@ def run() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in PROGRAMS:
         del sys.argv[1]
+    elif name and not name.startswith("-"):
+        print(f"Error: pax has no command {name!r}: {nearest(name, PROGRAMS)}", file=sys.stderr)
+        sys.exit(2)
     # Imported late, as each takes a second that the others need not wait for.
     importlib.import_module(PROGRAMS.get(name, "pax.main")).run()
 

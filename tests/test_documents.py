@@ -29,7 +29,7 @@ ROOT = pathlib.Path(main.__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # ml_collections loads modules in a way that Python will drop.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-PLACEHOLDER = re.compile(r"<|\.\.\.|HOST|my_module|=\$")
+PLACEHOLDER = re.compile(r"<|\.\.\.|HOST|my_module|pond|=\$")
 
 
 def commands():

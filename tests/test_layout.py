@@ -103,6 +103,10 @@ def test_pax_imports_nothing_from_beside_it():
     for module in MODULES:
         tops = {name.partition(".")[0] for name in imports(module)}
         assert not tops & {"launch", "configs", "callbacks", "tests"}, module
+        # What ships to be started from is no part of what starts it.
+        assert not any(
+            name.startswith(("pax.configs", "pax.callbacks.examples")) for name in imports(module)
+        ), module
 
 
 def test_folders_are_few_layers():

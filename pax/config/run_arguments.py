@@ -42,6 +42,7 @@ OTHERS = (
     "poll_seconds",
     "allow_imports",
     "list",
+    "completion",
 )
 """The flags of `pax.main` besides `--config`, `--workdir` and `--distributed`."""
 
