@@ -112,7 +112,11 @@ class Evaluator:
             if not role.seats:
                 continue
             if role.name in self._trained:
-                frozen = {"learner": Frozen(1), "learns_in_trial": False, "num_initial_states": 0}
+                frozen: dict[str, Any] = {
+                    "learner": Frozen(1),
+                    "learns_in_trial": False,
+                    "num_initial_states": 0,
+                }
                 role = dataclasses.replace(role, **frozen)
             elif role.member_of:
                 self._copies[role.name] = role, check_member(role, roles)
