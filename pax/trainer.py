@@ -32,7 +32,7 @@ from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings, show_log_lines
 from pax.metrics.seeds import SeedMetrics
-from pax.metrics.writers import create_writer, metric_writers
+from pax.metrics.writers import RunWriter, create_writer, metric_writers
 from pax.roles import Role, as_role
 from pax.run import distributed
 from pax.run.files import is_full
@@ -155,7 +155,7 @@ class MetaTrainer:
         self._started = time.monotonic()
         self.step = 0
         self.state: RunState | None = None
-        self.writer: metric_writers.MetricWriter = metric_writers.MultiWriter([])
+        self.writer = RunWriter([])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
         self.first_step = 0
@@ -447,7 +447,7 @@ class MetaTrainer:
         finally:
             self.callbacks.teardown(self, error)
             _close(self.writer, error)
-            self.writer = metric_writers.MultiWriter([])
+            self.writer = RunWriter([])
 
     def _explain(self, error: BaseException) -> BaseException:
         """Returns the error that says what to do about another one, or that one."""
@@ -494,7 +494,10 @@ class MetaTrainer:
     def _open_writer(self, resumed_at: int | None) -> None:
         if self.workdir is not None and self.is_lead and not self.is_done:
             self.writer = create_writer(
-                self.workdir, resume_at=resumed_at, min_seconds=SECONDS_BETWEEN_LOG_LINES
+                self.workdir,
+                resume_at=resumed_at,
+                num_seeds=self.num_seeds,
+                min_seconds=SECONDS_BETWEEN_LOG_LINES,
             )
 
     def _is_over(self) -> bool:

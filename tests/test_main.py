@@ -475,6 +475,7 @@ def test_several_seeds(pax, tmp_path):
     assert policies == {"agent1_seed_0.msgpack", "agent1_seed_1.msgpack"}
     result = pax("--mode=evaluate", f"--workdir={tmp_path}/run")
     assert result.code == 0, result.stderr
+    assert re.search(r"reward_per_timestep/player_1 +\S+ \[\S+, \S+\] +seeds \[", result.stdout)
     line = json.loads((tmp_path / "run" / "evaluation.jsonl").read_text().splitlines()[0])
     rewards = line["reward_per_timestep/player_1"]
     assert len(rewards) == 2

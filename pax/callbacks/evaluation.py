@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pax.callbacks.callback import Callback, Postponed
-from pax.metrics.seeds import over_seeds
+from pax.metrics.seeds import of_evaluation, over_seeds
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -32,9 +32,10 @@ class Evaluation(Callback):
             if trainer.is_interrupted:
                 # Others wait to save, and what is done when the run goes on is the same.
                 raise Postponed
-            evaluated[name] = over_seeds(trainer.evaluate(names=[name])[name])
-        for name, scalars in evaluated.items():
-            trainer.writer.write_scalars(
-                step, {f"evaluation/{name}/{key}": value for key, value in scalars.items()}
-            )
+            evaluated[name] = trainer.evaluate(names=[name])[name]
+        for name, results in evaluated.items():
+            scalars = over_seeds(results)
+            trainer.writer.write_scalars(step, of_evaluation(name, scalars))
+            if trainer.num_seeds > 1:
+                trainer.writer.write_seeds(step, of_evaluation(name, results))
             trainer.callbacks.on_evaluation_end(trainer, step, name, scalars)

@@ -19,6 +19,7 @@ from pax.checkpoints.policies import deployed
 from pax.envs.environment import Environment
 from pax.envs.figures import HeatMap, new_figure, plot_heat_map
 from pax.envs.spaces import Discrete
+from pax.metrics.seeds import has_interval, interval_names
 from pax.metrics.tensorboard_layout import write_layout
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.types import PyTree
@@ -78,7 +79,14 @@ class Pictures(Callback):
             rows = read_metrics(path) if path.exists() else []
             figures |= plot_history(rows)
             if not self._laid_out:
-                write_layout(trainer.writer, {key for row in rows for key in row})
+                tags = {key for row in rows for key in row}
+                of_seeds = {
+                    name
+                    for tag in tags
+                    if f"{tag}/std" in tags and has_interval(tag, trainer.num_seeds)
+                    for name in interval_names(tag)
+                }
+                write_layout(trainer.writer, tags | of_seeds)
                 self._laid_out = True
         pictures = {
             f"pictures/{name}": figure_to_array(figure)[None] for name, figure in figures.items()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pax.callbacks.callback import Callback
+from pax.metrics.seeds import SeedMetrics
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -18,6 +19,7 @@ REPORTED = ("iteration", "env_steps", "wall_time")
 class Scalars(Callback):
     """Reports the metrics of an iteration through `trainer.writer`.
 
+    With several seeds, means and deviations over them are reported, and beside these what each seed did.
     Beside the metrics, each report has `env_steps` (those of one seed so far), `env_steps_per_second` (of all
     seeds, while the chunk ran) and `wall_time` in seconds. The settings of the run go to TensorBoard's
     HPARAMS and TEXT tabs.
@@ -59,6 +61,8 @@ class Scalars(Callback):
                 **{name: values[index] for name, values in metrics.items()},
             }
             trainer.writer.write_scalars(iteration, scalars)
+            if isinstance(metrics, SeedMetrics) and trainer.num_seeds > 1:
+                trainer.writer.write_seeds(iteration, metrics.per_seed_at(index))
         trainer.writer.flush()
 
     def state_dict(self) -> dict[str, Any]:

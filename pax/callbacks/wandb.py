@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pax.callbacks.callback import Callback
 from pax.checks import check_kind
 from pax.errors import ConfigError
-from pax.metrics.writers import metric_writers
+from pax.metrics.writers import RunWriter
 from pax.run.files import read_regular
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class WandB(Callback):
                 "WANDB_MODE=offline"
             ) from e
         # The trainer closes its writer, and with it this one.
-        trainer.writer = metric_writers.MultiWriter([trainer.writer, self._writer])
+        trainer.writer = RunWriter([trainer.writer, self._writer])
 
     def on_exception(self, trainer: MetaTrainer, error: BaseException) -> None:
         if self._writer is not None:

@@ -6,14 +6,13 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from pax.config.build import build_trainer
 from pax.config.recorded import config_of_run
 from pax.errors import CheckpointError, ConfigError, nearest
 from pax.evaluation.follower import Follower, Waiting, evaluate
-from pax.evaluation.results import ABOUT, Results, mirroring
+from pax.evaluation.results import Results, describe, mirroring
 from pax.run.directory import RUN_FILE
 from pax.run.status import STATUS_FILE
 from pax.trainer import MetaTrainer
@@ -47,9 +46,8 @@ def evaluate_checkpoint(
     for row in evaluate(trainer, names):
         results.record([row])
         print(f"evaluation/{row['evaluation']} at iteration {row['iteration']}")
-        for key, value in row.items():
-            if key not in ABOUT:
-                print(f"  {key:36} {np.array2string(np.asarray(value, float), precision=4)}")
+        for line in describe(row):
+            print(f"  {line}")
     with mirroring(workdir, results) as mirror:
         if mirror:
             mirror.sync()

@@ -12,8 +12,9 @@ import numpy as np
 from absl import logging
 
 from pax.errors import CheckpointError
+from pax.metrics.bootstrap import estimate_where_defined
 from pax.metrics.json_writer import is_iteration
-from pax.metrics.seeds import over_seeds
+from pax.metrics.seeds import of_evaluation, over_seeds
 from pax.metrics.writers import ConciseLoggingWriter, SummaryWriter
 from pax.run.files import parse_object, read_regular, split_lines, write_whole
 from pax.run.locks import FOLLOWER_LOCK, RECORD_LOCK, FileLock, holding
@@ -155,13 +156,31 @@ class Mirror:
     def _write(writer: SummaryWriter, rows: dict[Key, Row]) -> None:
         for (iteration, name), row in sorted(rows.items(), key=lambda item: item[0]):
             writer.write_scalars(iteration, as_scalars(name, row))
+            writer.write_seeds(iteration, of_evaluation(name, _metrics(row)))
 
 
-def as_scalars(name: str, row: Row) -> dict[str, np.floating]:
+def as_scalars(name: str, row: Row) -> dict[str, Any]:
     """Returns the metrics of a row, as the callback `Evaluation` names them, seeds averaged."""
-    # What is null in the file is NaN here.
-    metrics = {key: np.asarray(value, float) for key, value in row.items() if key not in ABOUT}
-    return {f"evaluation/{name}/{key}": value for key, value in over_seeds(metrics).items()}
+    return of_evaluation(name, over_seeds(_metrics(row)))
+
+
+def _metrics(row: Row) -> dict[str, np.ndarray]:
+    """Returns the metrics of a row; what is null in the file is NaN here."""
+    return {key: np.asarray(value, float) for key, value in row.items() if key not in ABOUT}
+
+
+def describe(row: Row) -> list[str]:
+    """Returns a line for each metric of a row: its number, or an estimate from its seeds, and these."""
+    lines = []
+    for key, values in _metrics(row).items():
+        if values.ndim == 0:
+            lines.append(f"{key:36} {np.array2string(values, precision=4)}")
+            continue
+        found = estimate_where_defined(values)
+        middle, low, high = (f"{float(end):.4g}" for end in found[:3])
+        told = f"{middle} [{low}, {high}]" if np.isfinite(found.low) else middle
+        lines.append(f"{key:36} {told:28} seeds {np.array2string(values, precision=4)}")
+    return lines
 
 
 @contextlib.contextmanager

@@ -72,9 +72,14 @@ def bootstrap_interval(
         return nothing, nothing.copy()
     drawn = np.random.default_rng(seed).integers(num_seeds, size=(repetitions, num_seeds))
     means = interquartile_mean(array[drawn], axis=1)
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(means, (tail, 1 - tail), axis=0)
+    low, high = _percentiles(means)
     return low, high
+
+
+def _percentiles(means: np.ndarray) -> np.ndarray:
+    """Returns both ends of the percentile interval along the first axis, `[2, ...]`."""
+    tail = (1 - COVERAGE) / 2
+    return np.quantile(means, (tail, 1 - tail), axis=0)
 
 
 def _numbers(name: str, values: ArrayLike, least: int = 1) -> np.ndarray:
@@ -135,6 +140,66 @@ def estimate_over_seeds(samples: ArrayLike) -> Estimate:
         return Estimate(interquartile_mean(array, axis=0), low, high, INTERQUARTILE_MEAN)
     mean, half = mean_interval(array, axis=0)
     return Estimate(mean, mean - half, mean + half, MEAN)
+
+
+def estimate_where_defined(samples: ArrayLike) -> Estimate:
+    """Estimates each point of `[N, ...]` from the seeds in which it is defined.
+
+    Points of a curve that are defined in fewer than `LEAST_SEEDS` seeds are means, also where the others, and
+    so the method of the curve, are not.
+
+    Args:
+        samples: one per seed; NaN where it is undefined.
+
+    Raises:
+        ConfigError: if there are no samples, not as many of each seed, or something else than numbers.
+    """
+    values = _numbers("samples", samples)
+    columns = values.reshape(len(values), -1)
+    parts, methods = np.full((3, columns.shape[1]), np.nan), {MEAN}
+    is_defined = np.isfinite(columns)
+    for pattern in np.unique(is_defined, axis=1).T:
+        if not pattern.any():
+            continue
+        at = (is_defined == pattern[:, None]).all(axis=0)
+        found = estimate_over_seeds(columns[np.ix_(pattern, at)])
+        parts[:, at] = found.middle, found.low, found.high
+        methods.add(found.method)
+    method = INTERQUARTILE_MEAN if INTERQUARTILE_MEAN in methods else MEAN
+    middle, low, high = parts.reshape(3, *values.shape[1:])
+    return Estimate(middle, low, high, method)
+
+
+def estimate_over_tasks(
+    scores: ArrayLike, *, repetitions: int = REPETITIONS, seed: int = 0
+) -> Estimate:
+    """Estimates one number for several games from scores of independent runs, as rliable does.
+
+    The inter-quartile mean of all runs of all tasks together, with a 95 % interval by the stratified
+    percentile bootstrap: the runs of each task are drawn anew, independently of those of other tasks.
+    Scores of one policy in several evaluations depend on each other: average them first.
+
+    Args:
+        scores: `[N, M]`, of N runs of each of M tasks, on a common scale.
+        repetitions: how many times to draw.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: if `scores` is no table of numbers.
+    """
+    array = _numbers("scores", scores)
+    if array.ndim != 2:
+        raise ConfigError(f"scores has shape {array.shape}: give a table [runs, tasks]")
+    check_number("repetitions", repetitions, COUNT)
+    check_number("seed", seed, COUNT_OR_NONE)
+    middle = interquartile_mean(array.ravel())
+    if len(array) == 1:
+        nothing = np.full((), np.nan)
+        return Estimate(middle, nothing, nothing, INTERQUARTILE_MEAN)
+    drawn = np.random.default_rng(seed).integers(len(array), size=(repetitions, *array.shape))
+    means = interquartile_mean(array[drawn, np.arange(array.shape[1])].reshape(repetitions, -1))
+    low, high = _percentiles(means)
+    return Estimate(middle, low, high, INTERQUARTILE_MEAN)
 
 
 class MeanInterval(NamedTuple):

@@ -10,7 +10,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from absl import logging
+from numpy.typing import ArrayLike
 
 from pax import checks
 from pax.checks import MAX_INT
@@ -20,6 +22,8 @@ from pax.run.files import parse_object, read_regular, split_lines, write_whole
 
 STEP_KEY = "iteration"
 METRICS_FILE = "metrics.jsonl"
+SEEDS_FILE = "metrics_seeds.jsonl"
+"""Beside `METRICS_FILE`, of a run with several seeds: the same metrics, of each of them."""
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -38,14 +42,51 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         ConfigError: `path` is no path, the file cannot be read or is no regular one, or a line other than
             the last is not a row.
     """
+    return _read(path, METRICS_FILE)
+
+
+def read_seed_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the rows of a file that `SeedLinesWriter` writes, or wrote, as `read_metrics` does.
+
+    Args:
+        path: the file, or the folder of a run with several seeds.
+
+    Returns:
+        One dict per iteration, `{"iteration": step, name: [number or None of each seed]}`.
+
+    Raises:
+        ConfigError: as `read_metrics` does; also if a metric of a row is no list of numbers, or has another
+            number of seeds than the others.
+    """
+    rows = _read(path, SEEDS_FILE)
+    for row in rows:
+        lists = [value for key, value in row.items() if key != STEP_KEY]
+        if not all(isinstance(value, list) and all(map(_is_number, value)) for value in lists):
+            raise ConfigError(
+                f"{path}: the row of iteration {row[STEP_KEY]} has a metric that is no list of numbers: give "
+                "a file that Pax wrote"
+            )
+    sizes = {len(value) for row in rows for key, value in row.items() if key != STEP_KEY}
+    if len(sizes) > 1:
+        told = " and ".join(map(str, sorted(sizes)))
+        raise ConfigError(f"{path} has metrics of {told} seeds: give a file that Pax wrote")
+    return rows
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _read(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:
+    """Returns the rows of a file, or of the file `name` in a folder."""
     path = checks.file("path", path)
     if path.is_dir():
-        path = path / METRICS_FILE
+        path = path / name
     try:
         lines = split_lines(read_regular(path))
     except OSError as e:
         raise ConfigError(
-            f"metrics {path} cannot be read ({e.strerror}): give the folder of a run, or its {METRICS_FILE}"
+            f"metrics {path} cannot be read ({e.strerror}): give the folder of a run, or its {name}"
         ) from e
     rows = [_parse(line) for line in lines]
     if rows and rows[-1] is None:
@@ -109,10 +150,15 @@ class JsonLinesWriter(ScalarWriter):
             ValueError: `step` is before the last one, a value is not one real number, or a name is
                 "iteration".
         """
-        step = int(step)
-        if STEP_KEY in scalars:
-            raise ValueError(f"{STEP_KEY!r} is the key of the step: give the scalar another name")
         numbers = {key: as_number(key, value) for key, value in scalars.items()}
+        # JSON has no number for those that are not finite.
+        self._merge(step, {k: n if math.isfinite(n) else None for k, n in numbers.items()})
+
+    def _merge(self, step: int, values: Mapping[str, Any]) -> None:
+        """Adds JSON values to the object of a step."""
+        step = int(step)
+        if STEP_KEY in values:
+            raise ValueError(f"{STEP_KEY!r} is the key of the step: give the scalar another name")
         last = self._row.get(STEP_KEY, step)
         if step < last:
             raise ValueError(
@@ -124,8 +170,7 @@ class JsonLinesWriter(ScalarWriter):
         if step > last or not self._row:
             self._row = {STEP_KEY: step}
             self._offset = self._end
-        # JSON has no number for those that are not finite.
-        self._row |= {k: n if math.isfinite(n) else None for k, n in numbers.items()}
+        self._row |= values
         self._dirty = True
 
     def flush(self) -> None:
@@ -175,6 +220,37 @@ class JsonLinesWriter(ScalarWriter):
         write_whole(self._path, b"".join(kept_lines))
         # The last row stays open: callbacks of `step` may write again what they wrote before.
         self._row = kept[-1] if kept else {}
+
+
+class SeedLinesWriter(JsonLinesWriter):
+    """Writes what each seed did, one JSON object per step, `{"iteration": step, name: [number, ...]}`.
+
+    The file is kept as `JsonLinesWriter` keeps its own, and numbers are written as they would be of a run
+    with that seed only. Scalars are left to that writer.
+    """
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+    def write_seeds(self, step: int, per_seed: Mapping[str, ArrayLike]) -> None:
+        """Adds metrics to the object of a step.
+
+        Args:
+            step: the iteration; it never decreases.
+            per_seed: by name, a number of each seed, `[S]`.
+
+        Raises:
+            ValueError: as `write_scalars` of `JsonLinesWriter` does.
+        """
+        self._merge(step, {key: _as_list(values) for key, values in per_seed.items()})
+
+
+def _as_list(values: ArrayLike) -> list[int | float | None]:
+    """Returns numbers `[S]` as `as_number` does, None for those that are not finite."""
+    array = np.asarray(values)
+    is_narrow = array.dtype.kind == "f" and array.dtype.itemsize < 8
+    numbers = [float(str(value)) for value in array] if is_narrow else array.tolist()
+    return [number if math.isfinite(number) else None for number in numbers]
 
 
 def _identity(folder: pathlib.Path) -> tuple[int, int] | None:

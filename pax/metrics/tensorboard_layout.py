@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
+from pax.metrics.seeds import interval_names
+
 # By category and chart, the tags that it shows.
 CHARTS = {
     "Rewards": {
@@ -43,9 +45,23 @@ def make_layout(tags: Iterable[str]) -> layout_pb2.Layout:
             for title, pattern in charts.items()
             if any(re.fullmatch(pattern, tag) for tag in tags)
         ]
+        if category == "Rewards" and (intervals := _intervals(tags)):
+            shown.append(layout_pb2.Chart(title="intervals over seeds", margin=intervals))
         if shown:
             categories.append(layout_pb2.Category(title=category, chart=shown))
     return layout_pb2.Layout(category=categories)
+
+
+def _intervals(tags: Iterable[str]) -> layout_pb2.MarginChartContent | None:
+    """Returns the chart of what `pax.metrics.seeds.reward_intervals` has found, a band each, if anything."""
+    shown = set(tags)
+    names = [interval_names(tag) for tag in sorted(shown)]
+    series = [
+        layout_pb2.MarginChartContent.Series(value=middle, lower=low, upper=high)
+        for middle, low, high in names
+        if middle in shown
+    ]
+    return layout_pb2.MarginChartContent(series=series) if series else None
 
 
 def write_layout(writer: Any, tags: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
 from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.metrics.seeds import reward_intervals
 from pax.run.directory import flat
 
 GIF_FRAMES_PER_SECOND = 10
@@ -90,6 +91,17 @@ class SummaryWriter(ScalarWriter):
                 if abs(number) <= _FLOAT32_MAX
             ],
         )
+
+    def write_seeds(self, step: int, per_seed: Mapping[str, ArrayLike]) -> None:
+        """Writes what the seeds say of rewards: see `pax.metrics.seeds.reward_intervals`.
+
+        All metrics of all seeds would be too many curves to look at; a run's folder has them in a file.
+
+        Args:
+            step: the iteration.
+            per_seed: by name, a number of each seed, `[S]`.
+        """
+        self.write_scalars(step, reward_intervals(per_seed))
 
     def write_images(self, step: int, images: Mapping[str, ArrayLike]) -> None:
         """Writes images as PNG.

@@ -13,6 +13,7 @@ import wandb
 from numpy.typing import ArrayLike
 
 from pax.metrics.scalar_writer import ScalarWriter, as_number
+from pax.metrics.seeds import reward_intervals
 from pax.metrics.tensorboard_writer import as_pixels, encode_gif, picture
 
 
@@ -57,6 +58,10 @@ class WandBWriter(ScalarWriter):
         """
         numbers = {key: as_number(key, value) for key, value in scalars.items()}
         self._log(step, {key: value for key, value in numbers.items() if math.isfinite(value)})
+
+    def write_seeds(self, step: int, per_seed: Mapping[str, ArrayLike]) -> None:
+        """Writes what the seeds say of rewards, as `SummaryWriter` does."""
+        self.write_scalars(step, reward_intervals(per_seed))
 
     def write_images(self, step: int, images: Mapping[str, ArrayLike]) -> None:
         """Writes images, of the shapes and values that `SummaryWriter` takes."""

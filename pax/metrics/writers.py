@@ -12,11 +12,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
+from numpy.typing import ArrayLike
 
 from pax.checks import COUNT_OR_NONE, NOT_NEGATIVE, check_number, folder
 from pax.errors import ConfigError
 from pax.metrics import tensorboard_writer
-from pax.metrics.json_writer import METRICS_FILE, JsonLinesWriter, read_metrics
+from pax.metrics.json_writer import (
+    METRICS_FILE,
+    SEEDS_FILE,
+    JsonLinesWriter,
+    SeedLinesWriter,
+    read_metrics,
+    read_seed_metrics,
+)
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.metrics.tensorboard_writer import SummaryWriter
 from pax.run.files import not_writable
@@ -31,15 +39,35 @@ metric_writers.MetricWriter.register(ScalarWriter)
 
 __all__ = [
     "METRICS_FILE",
+    "SEEDS_FILE",
     "ConciseLoggingWriter",
     "JsonLinesWriter",
+    "RunWriter",
+    "SeedLinesWriter",
     "SummaryWriter",
     "create_writer",
     "metric_writers",
     "read_metrics",
+    "read_seed_metrics",
 ]
 
 _SPEED_KEY = "env_steps_per_second"
+
+
+class RunWriter(metric_writers.MultiWriter):
+    """CLU's writer to several others, which also takes what each seed of a run did."""
+
+    def write_seeds(self, step: int, per_seed: Mapping[str, ArrayLike]) -> None:
+        """Writes metrics of each seed, with those writers that take them; the others get means as scalars.
+
+        Args:
+            step: the iteration.
+            per_seed: by name, a number of each seed, `[S]`.
+        """
+        for writer in self._writers:
+            write = getattr(writer, "write_seeds", None)
+            if write is not None:
+                write(step, per_seed)
 
 
 class ConciseLoggingWriter(ScalarWriter):
@@ -94,15 +122,19 @@ def create_writer(
     workdir: str | os.PathLike[str],
     *,
     resume_at: int | None = None,
+    num_seeds: int = 1,
     log: bool = True,
     min_seconds: float = 0.0,
-) -> metric_writers.MetricWriter:
+) -> RunWriter:
     """Returns the writer of a run: `metrics.jsonl`, TensorBoard events and the log.
+
+    With several seeds it writes `metrics_seeds.jsonl` as well.
 
     Args:
         workdir: the folder of the run, made if it is missing.
         resume_at: the iteration of the checkpoint that the run goes on from: what was written for
             later iterations is dropped. None for a run from the start: what is there is put aside.
+        num_seeds: how many runs train side by side.
         log: whether to log a line per write.
         min_seconds: between log lines about training.
 
@@ -119,8 +151,10 @@ def create_writer(
             JsonLinesWriter(workdir / METRICS_FILE, resume_at=resume_at),
             SummaryWriter(workdir, purge_step=purge_step),
         ]
+        if num_seeds > 1:
+            writers.append(SeedLinesWriter(workdir / SEEDS_FILE, resume_at=resume_at))
     except OSError as e:
         raise ConfigError(not_writable(workdir, e)) from e
     if log:
         writers.append(ConciseLoggingWriter(min_seconds))
-    return metric_writers.MultiWriter(writers)
+    return RunWriter(writers)

@@ -9,10 +9,12 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pax.checks import MAX_INT, short
 from pax.errors import ConfigError
 from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
-from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.metrics.writers import METRICS_FILE, SEEDS_FILE, read_metrics, read_seed_metrics
 from pax.run.directory import RUN_FILE, flat, read_run
 from pax.run.files import read_regular
 
@@ -33,6 +35,8 @@ class RecordedRun:
     """Metrics by iteration, in order; what is undefined is NaN."""
     evaluations: Mapping[str, tuple[int, Mapping[str, tuple[float, ...]]]]
     """The last result that `--mode=evaluate` wrote: by name, its iteration, and each metric of each seed."""
+    seed_rows: Mapping[int, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    """Of a run with several seeds, metrics by iteration of each of them, `[S]`, as far as they are known."""
 
     @property
     def seeds(self) -> range:
@@ -43,7 +47,20 @@ class RecordedRun:
     @property
     def num_seeds(self) -> int:
         """How many seeds its metrics are means of."""
-        return self.settings.get("num_seeds", 1)
+        sizes = (len(values) for row in self.seed_rows.values() for values in row.values())
+        return self.settings.get("num_seeds") or next(sizes, 1)
+
+    @property
+    def has_each_seed(self) -> bool:
+        """Whether each seed's own metrics are known, in every row."""
+        return self.num_seeds == 1 or all(at in self.seed_rows for at in self.rows)
+
+    def of_seeds(self, at: int, key: str) -> np.ndarray:
+        """Returns a metric of each seed in an iteration, `[S]`; NaN where it is undefined or not known."""
+        if self.num_seeds == 1:
+            return np.array([self.rows.get(at, {}).get(key, math.nan)])
+        unknown = np.full(self.num_seeds, np.nan)
+        return self.seed_rows.get(at, {}).get(key, unknown)
 
     @property
     def last(self) -> int:
@@ -75,8 +92,8 @@ class Experiment:
 
     @property
     def has_means_only(self) -> bool:
-        """Whether its metrics are means of several seeds, of which each one's own are not known."""
-        return any(run.num_seeds > 1 for run in self.runs)
+        """Whether some of its metrics are means of several seeds, of which each one's own are not known."""
+        return not all(run.has_each_seed for run in self.runs)
 
     def metrics(self) -> list[str]:
         """Returns the metrics in the order of the rows, without deviations over seeds."""
@@ -142,7 +159,43 @@ def read_folder(path: pathlib.Path, problems: list[str]) -> RecordedRun:
         if not is_whole or not least <= value <= MAX_INT:
             raise ConfigError(f"{path} is left out, as its {RUN_FILE} has {key} {short(value)}")
     evaluations = read_evaluations(path / EVALUATION_FILE, problems)
-    return RecordedRun(path, record, settings, rows, evaluations)
+    seed_rows = read_seed_rows(path, settings.get("num_seeds"), problems)
+    return RecordedRun(path, record, settings, rows, evaluations, seed_rows)
+
+
+def read_seed_rows(
+    path: pathlib.Path, num_seeds: int | None, problems: list[str]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Reads what each seed of a run in a folder did; if it cannot be, that is a problem, and means are left.
+
+    Args:
+        path: the folder.
+        num_seeds: how many seeds there should be; None if that is not known.
+        problems: gets a sentence.
+    """
+    file = path / SEEDS_FILE
+    if num_seeds == 1 or not file.exists():
+        return {}
+    try:
+        raw = read_seed_metrics(file)
+    except ConfigError as e:
+        problems.append(f"{e}; so only means over the seeds of {path} are shown")
+        return {}
+    rows = {
+        row["iteration"]: {
+            key: np.array([as_float(value) for value in values])
+            for key, values in row.items()
+            if key != "iteration"
+        }
+        for row in sorted(raw, key=lambda row: row["iteration"])
+    }
+    found = next((len(values) for row in rows.values() for values in row.values()), num_seeds)
+    if num_seeds is not None and found != num_seeds:
+        problems.append(
+            f"{file} has metrics of {found} seeds, and the run has {num_seeds}, so only means are shown"
+        )
+        return {}
+    return rows
 
 
 def read_evaluations(

@@ -10,37 +10,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pax.metrics.bootstrap import (
-    INTERQUARTILE_MEAN,
     MEAN,
     Estimate,
     estimate_over_seeds,
+    estimate_where_defined,
     t_interval,
 )
 from pax.report.data import Experiment, RecordedRun, is_deviation
 
 EVALUATION = "evaluation/"
-
-
-def of_seeds(values: np.ndarray) -> Estimate:
-    """Estimates each point of `[N, ...]` from the seeds in which it is defined.
-
-    Points of a curve that are defined in fewer than `LEAST_SEEDS` seeds are means, also where the others, and
-    so the method of the curve, are not.
-    """
-    num_seeds = len(values)
-    columns = values.reshape(num_seeds, -1)
-    parts, methods = np.full((3, columns.shape[1]), np.nan), {MEAN}
-    is_defined = np.isfinite(columns)
-    for pattern in np.unique(is_defined, axis=1).T:
-        if not pattern.any():
-            continue
-        at = (is_defined == pattern[:, None]).all(axis=0)
-        found = estimate_over_seeds(columns[np.ix_(pattern, at)])
-        parts[:, at] = found.middle, found.low, found.high
-        methods.add(found.method)
-    method = INTERQUARTILE_MEAN if INTERQUARTILE_MEAN in methods else MEAN
-    middle, low, high = parts.reshape(3, *values.shape[1:])
-    return Estimate(middle, low, high, method)
 
 
 def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) -> Estimate:
@@ -60,19 +38,51 @@ def of_means(means: np.ndarray, deviations: np.ndarray, sizes: Sequence[int]) ->
     return Estimate(mean, *t_interval(mean, np.sqrt((within + between) / (num - 1)), num), MEAN)
 
 
-def estimate(experiment: Experiment, tables: Mapping[str, np.ndarray], key: str) -> Estimate:
-    """Estimates from values `[R, ...]` of a metric and, if runs have several seeds, its deviation."""
-    if not experiment.has_means_only:
-        return of_seeds(tables[key])
-    sizes = [run.num_seeds for run in experiment.runs]
-    return of_means(tables[key], tables[f"{key}/std"], sizes)
+def estimate(experiment: Experiment, key: str, bins: Sequence[Sequence[Sequence[int]]]) -> Estimate:
+    """Estimates averages of a metric over iterations.
+
+    Args:
+        experiment: whose.
+        key: the metric.
+        bins: by run, the iterations that each of T points is an average of.
+
+    Returns:
+        The estimate of each point, `[T]`.
+    """
+    runs = experiment.runs
+    if not _has_means_only(runs, key):
+        each = [
+            np.array([_mean_of_seeds(run, part, key) for part in parts]).T
+            for run, parts in zip(runs, bins, strict=True)
+        ]
+        return estimate_where_defined(np.concatenate(each))
+    means, deviations = (
+        np.array(
+            [
+                [_mean(run, part, name) for part in parts]
+                for run, parts in zip(runs, bins, strict=True)
+            ]
+        )
+        for name in (key, f"{key}/std")
+    )
+    return of_means(means, deviations, [run.num_seeds for run in runs])
+
+
+def _has_means_only(runs: Sequence[RecordedRun], key: str) -> bool:
+    """Whether some reports of a metric are means of seeds, and not each seed's own numbers."""
+    return any(
+        key in row and key not in run.seed_rows.get(at, {})
+        for run in runs
+        if run.num_seeds > 1
+        for at, row in run.rows.items()
+    )
 
 
 def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Estimate]:
     """Estimates a metric over the iterations that have it, at most `points`: `[T]` iterations, and it there.
 
-    Where there are more, neighbours are averaged. The deviation over seeds of such an average is at most the
-    average of deviations, which is taken for it.
+    Where there are more, neighbours are averaged, seed by seed. Where only means over seeds are known, the
+    deviation over seeds of such an average is at most the average of deviations, which is taken for it.
     """
     iterations = sorted(
         {at for run in experiment.runs for at, row in run.rows.items() if key in row}
@@ -81,28 +91,33 @@ def curve(experiment: Experiment, key: str, points: int) -> tuple[np.ndarray, Es
         nothing = np.empty(0)
         return nothing, Estimate(nothing, nothing, nothing, MEAN)
     bins = np.array_split(np.array(iterations), min(points, len(iterations)))
-    tables = {
-        name: np.array([[_mean(run, part, name) for part in bins] for run in experiment.runs])
-        for name in (key, f"{key}/std")
-    }
-    return np.array([part[-1] for part in bins]), estimate(experiment, tables, key)
+    parts = [part.tolist() for part in bins]
+    found = estimate(experiment, key, [parts] * len(experiment.runs))
+    return np.array([part[-1] for part in bins]), found
 
 
 def at_the_end(experiment: Experiment, key: str) -> Estimate:
     """Returns a metric averaged over the last tenth of each run."""
-    tables = {
-        name: np.array(
-            [
-                _mean(run, [at for at in run.rows if at > 0.9 * run.last], name)
-                for run in experiment.runs
-            ]
-        )
-        for name in (key, f"{key}/std")
-    }
-    return estimate(experiment, tables, key)
+    ends = [[[at for at in run.rows if at > 0.9 * run.last]] for run in experiment.runs]
+    found = estimate(experiment, key, ends)
+    return found._replace(middle=found.middle[0], low=found.low[0], high=found.high[0])
 
 
-def _mean(run: RecordedRun, iterations: Sequence[int] | np.ndarray, key: str) -> float:
+def _mean_of_seeds(run: RecordedRun, iterations: Sequence[int], key: str) -> np.ndarray:
+    """Returns the mean of what is defined, of each seed, `[S]`; NaN if nothing is."""
+    if run.num_seeds == 1:
+        return np.array([_mean(run, iterations, key)])
+    values = np.array([run.of_seeds(at, key) for at in iterations if at in run.rows])
+    if not len(values):
+        return np.full(run.num_seeds, np.nan)
+    known = np.isfinite(values)
+    num = known.sum(axis=0)
+    # Divided first, as sums of very large numbers may be infinite where the mean is not.
+    means = (np.where(known, values, 0.0) / np.maximum(num, 1)).sum(axis=0)
+    return np.where(num > 0, means, np.nan)
+
+
+def _mean(run: RecordedRun, iterations: Sequence[int], key: str) -> float:
     """Returns the mean of what is defined; NaN if nothing is."""
     values = [run.rows[at].get(key, math.nan) for at in iterations if at in run.rows]
     known = [value for value in values if not math.isnan(value)]
@@ -163,7 +178,9 @@ def _evaluated(runs: Sequence[RecordedRun], name: str) -> Evaluated:
             )
             for key in keys
         }
-        return Evaluated(iterations, {key: of_seeds(per_seed[key]) for key in keys}, per_seed)
+        return Evaluated(
+            iterations, {key: estimate_where_defined(per_seed[key]) for key in keys}, per_seed
+        )
     means, deviations = (
         {key: np.array([table.get(key, math.nan) for table in tables]) for key in keys}
         for tables in (
@@ -204,7 +221,11 @@ def _result(run: RecordedRun, name: str) -> _Result | None:
     }
     means = {key: value for key, value in found.items() if not is_deviation(key, found)}
     spread = {key: found.get(f"{key}/std", math.nan) for key in means}
-    own = {key: (value,) for key, value in means.items()} if run.num_seeds == 1 else None
+    own: dict[str, tuple[float, ...]] | None = {key: (value,) for key, value in means.items()}
+    if run.num_seeds > 1:
+        known = run.seed_rows.get(trained_at, {})
+        own = {key: tuple(known[prefix + key].tolist()) for key in means if prefix + key in known}
+        own = own if len(own) == len(means) else None
     return _Result(trained_at, run.num_seeds, means, spread, own)
 
 

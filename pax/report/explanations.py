@@ -10,7 +10,8 @@ from pax.report.curves import POINTS
 from pax.report.data import Experiment
 
 SEEDS = (
-    "Runs that differ in their seed only are seeds of one experiment. Lines and numbers are means over "
+    "Runs that differ in their seed only are seeds of one experiment, as those of one run with num_seeds > 1 "
+    "are. Lines and numbers are means over "
     "seeds, and bands and brackets 95 % intervals of the mean by Student's t, which takes seeds to be "
     f"normally distributed. With {LEAST_SEEDS} seeds or more they are inter-quartile means (of n seeds the "
     "n // 4 lowest and highest are left out at each point) with 95 % intervals by the percentile bootstrap "
@@ -20,14 +21,14 @@ SEEDS = (
     "Estimate says what a row shows. A point that is undefined in some seeds is that of the others."
 )
 MEANS = (
-    "A run with num_seeds > 1 records the mean and the standard deviation of its seeds, not each one's own "
-    "numbers. There, lines and numbers are means with t intervals, however many seeds there are; where a "
-    "statistic was undefined in some seeds, the interval still counts all of them. Only results of "
-    "--mode=evaluate have each seed's own numbers, and are treated as said above."
+    "Of a run with num_seeds > 1 on this page, only the mean and the standard deviation of its seeds are "
+    "known, at least at some iterations: its metrics_seeds.jsonl is missing or incomplete. There, lines and "
+    "numbers are means with t intervals, however many seeds there are; where a statistic was undefined in "
+    "some seeds, the interval still counts all of them."
 )
 NO_RECORD = (
-    "A run without run.json was made from Python: its settings and the number of its seeds are not known, "
-    "and it has no intervals."
+    "A run without run.json was made from Python: its settings are not known, and unless it has several "
+    "seeds, it has no intervals."
 )
 POOLED = (
     "Mean of all evaluations: results of one seed in different evaluations depend on each other, so its mean "

@@ -68,7 +68,7 @@ def _problems(problems: Sequence[str]) -> str:
 def _seeds(experiment: Experiment) -> str:
     """Says how many there are, and which."""
     if not experiment.runs[0].record:
-        return "?"
+        return str(experiment.num_seeds) if experiment.num_seeds > 1 else "?"
     parts: list[range] = []
     for seeds in sorted((run.seeds for run in experiment.runs), key=lambda seeds: seeds.start):
         if parts and parts[-1].stop == seeds.start:

@@ -23,7 +23,7 @@ from pax.run.files import contents, make_new_folder, not_writable, read_regular,
 RUN_FILE = "run.json"
 IMPORTS = "imports"
 """The key in it of what the config names that is not of Pax: top-level modules, and where they were."""
-FILES = (RUN_FILE, "metrics.jsonl", "training.json", "evaluation.jsonl")
+FILES = (RUN_FILE, "metrics.jsonl", "metrics_seeds.jsonl", "training.json", "evaluation.jsonl")
 FOLDERS = ("checkpoints", "policies", "videos", "evaluation")
 """What the files and folders are called that a run has in its own."""
 MAY_CHANGE = (

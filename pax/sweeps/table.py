@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from pax.errors import ConfigError, nearest
-from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.metrics.bootstrap import estimate_where_defined
+from pax.metrics.json_writer import STEP_KEY
+from pax.metrics.writers import METRICS_FILE, SEEDS_FILE, read_metrics, read_seed_metrics
 from pax.run.files import write_rows, write_whole
 from pax.sweeps.folder import SweepRun
 
@@ -16,6 +20,9 @@ NAME = "sweep"
 
 def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
     """Writes `sweep.csv` and `sweep.md` to the folder of the sweep; returns the latter.
+
+    Where settings were run with several seeds, of one run or one by one, a second table has an estimate from
+    them, with a 95 % interval: see `pax.metrics.bootstrap.estimate_over_seeds`. It is in `sweep_seeds.csv`.
 
     Args:
         runs: all of them.
@@ -46,6 +53,10 @@ def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
     ]
     folder = runs[0].folder
     text = markdown(header, rows)
+    over_seeds = seed_rows(runs, metric, ascending)
+    if over_seeds:
+        write_rows(folder / f"{NAME}_seeds.csv", over_seeds)
+        text += "\n\nOver seeds:\n\n" + markdown(over_seeds[0], over_seeds[1:])
     write_whole(folder / f"{NAME}.md", text + "\n")
     write_rows(folder / f"{NAME}.csv", [header, *rows])
     known = {key for row in reported for key in row}
@@ -62,6 +73,57 @@ def final_metrics(run: SweepRun) -> dict[str, float]:
         # Evaluations are seldom: their last row is an earlier one.
         found |= {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}
+
+
+def seed_rows(runs: Sequence[SweepRun], metric: str, ascending: bool) -> list[list[str]]:
+    """Returns the table of settings over seeds, its header first; nothing if each has one seed."""
+    groups: dict[str, tuple[Mapping[str, Any], dict[int, float]]] = {}
+    for run in runs:
+        settings = {key: value for key, value in run.overrides.items() if key != "seed"}
+        _, samples = groups.setdefault(repr(sorted(settings.items())), (settings, {}))
+        for index, value in enumerate(final_of_seeds(run, metric)):
+            # Two runs of one seed are the same numbers twice.
+            samples.setdefault(run.overrides.get("seed", 0) + index, value)
+    known = [
+        (settings, estimate_where_defined(list(samples.values())), len(samples))
+        for settings, samples in groups.values()
+        if samples
+    ]
+    if all(num == 1 for _, _, num in known):
+        return []
+    sign = 1 if ascending else -1
+    known.sort(key=lambda row: (not row[1].is_known, sign * np.nan_to_num(row[1].middle)))
+    keys = list(dict.fromkeys(key for settings, _, _ in known for key in settings))
+    rows = [
+        [
+            *(str(settings.get(key, "")) for key in keys),
+            str(num),
+            *("" if np.isnan(part) else f"{part:.6g}" for part in found[:3]),
+            found.method,
+        ]
+        for settings, found, num in known
+    ]
+    return [[*keys, "seeds", metric, "low", "high", "estimate"], *rows]
+
+
+def final_of_seeds(run: SweepRun, metric: str) -> list[float]:
+    """Returns what a run reported last of a metric, of each seed; nothing if only their mean is known."""
+    if not (run.workdir / METRICS_FILE).exists():
+        return []
+    rows = read_metrics(run.workdir)
+    reported = [row for row in rows if row.get(metric) is not None]
+    if not reported:
+        return []
+    file = run.workdir / SEEDS_FILE
+    if not file.exists():
+        # With several seeds, which an earlier version did not keep, there is a deviation.
+        has_mean_only = f"{metric}/std" in reported[-1]
+        return [] if has_mean_only else [float(reported[-1][metric])]
+    at = reported[-1][STEP_KEY]
+    values: list[float | None] = next(
+        (row.get(metric, []) for row in read_seed_metrics(file) if row[STEP_KEY] == at), []
+    )
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

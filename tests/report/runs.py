@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from pax.metrics.tensorboard_writer import encode_gif
-from pax.metrics.writers import JsonLinesWriter
+from pax.metrics.writers import JsonLinesWriter, SeedLinesWriter
 
 REWARD = "train/reward_per_timestep/player_{}"
 
@@ -51,6 +51,27 @@ def make_run(path, rewards, *, std=None, config=None, config_path="configs/ipd.p
         if std is not None:
             row |= {f"{key}/std": std for key in list(row) if "/" in key}
         writer.write_scalars(iteration, row)
+    writer.close()
+    return path
+
+
+def make_run_of_seeds(path, rewards, **settings):
+    """A run with several seeds, whose rewards of player 1 are `[iterations, S]`."""
+    num_seeds = len(rewards[0])
+    values = np.array([[np.nan if one is None else one for one in row] for row in rewards])
+    means = [None if np.isnan(row).all() else float(np.nanmean(row)) for row in values]
+    make_run(path, means, std=0.5, num_seeds=num_seeds, **settings)
+    writer = SeedLinesWriter(path / "metrics_seeds.jsonl")
+    for index, row in enumerate(values):
+        same = {
+            REWARD.format(2): np.full(num_seeds, -1.0),
+            "train/agent1/entropy": np.full(num_seeds, 0.1 / (index + 1)),
+            "train/agent1/loss_value": np.full(num_seeds, 0.2 / (index + 1)),
+            "cooperation_probability/CC": np.full(num_seeds, 0.5),
+            "cooperation_probability/CD": np.full(num_seeds, np.nan),
+            "state_visitation/CC": np.full(num_seeds, 100),
+        }
+        writer.write_seeds(10 * (index + 1), {REWARD.format(1): row, **same})
     writer.close()
     return path
 

@@ -1,6 +1,7 @@
 """Runs become experiments, and seeds become estimates with intervals."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pax.report.estimates import (
     of_means,
     over_all,
 )
-from tests.report.runs import REWARD, add_evaluation, make_run
+from tests.report.runs import REWARD, add_evaluation, make_run, make_run_of_seeds
 
 PLAYER_1 = REWARD.format(1)
 
@@ -169,3 +170,74 @@ def test_evaluations_in_training_count_if_they_are_later(tmp_path):
     found = evaluations(experiment)["defect"]
     assert found.iterations == (20, 20)
     assert found.metrics["reward"].middle == pytest.approx((0.0 + 3.0) / 2)
+
+
+def test_one_run_of_ten_seeds_is_as_good_as_ten_runs(tmp_path):
+    rng = np.random.default_rng(0)
+    rewards = rng.normal(size=(30, 10)).round(3).tolist()
+    rewards[3][4] = rewards[7][2] = None
+    rewards[12] = [None] * 10
+    one = make_run_of_seeds(tmp_path / "one", rewards)
+    ten = [
+        make_run(tmp_path / f"s{seed}", [row[seed] for row in rewards], seed=seed, num_iters=30)
+        for seed in range(10)
+    ]
+    (first,), (second,) = group(read(one)), group(read(*ten))
+    assert first.num_seeds == second.num_seeds == 10 and not first.has_means_only
+    for points in (150, 7):
+        for key in first.metrics():
+            if "/" in key:
+                found, expected = (curve(each, key, points) for each in (first, second))
+                np.testing.assert_array_equal(found[0], expected[0])
+                assert found[1].method == expected[1].method
+                np.testing.assert_allclose(found[1][:3], expected[1][:3], err_msg=key)
+    assert curve(first, PLAYER_1, 150)[1].method == "inter-quartile mean, bootstrap interval"
+    found, expected = at_the_end(first, PLAYER_1), at_the_end(second, PLAYER_1)
+    np.testing.assert_allclose(found[:3], expected[:3])
+    # Over the last three of thirty rows, by hand.
+    ends = np.sort(np.mean(rewards[27:], axis=0))
+    assert found.middle == pytest.approx(ends[2:8].mean())
+
+
+def test_seeds_that_are_not_all_known_are_means(tmp_path):
+    rewards = [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+    path = make_run_of_seeds(tmp_path / "run", rewards)
+    file = path / "metrics_seeds.jsonl"
+    # The run began with a version that kept means only.
+    file.write_text(file.read_text().splitlines(keepends=True)[1])
+    (experiment,) = group(read(path))
+    assert experiment.has_means_only
+    _, found = curve(experiment, PLAYER_1, 150)
+    half = 4.30265273 * 0.5 / np.sqrt(3)
+    np.testing.assert_allclose(found.high - found.middle, half)
+    for text, message in (
+        ('{"iteration": 10, "a": [1, 2]}\n', "has metrics of 2 seeds, and the run has 3"),
+        ('{"iteration": 10, "a": 1}\n', "no list of numbers.*; so only means over the seeds"),
+    ):
+        file.write_text(text)
+        (run,), (problem,) = read_runs([str(path)])
+        assert re.search(message, problem) and run.seed_rows == {}
+
+
+def test_a_run_made_from_python_has_as_many_seeds_as_it_says(tmp_path):
+    path = make_run_of_seeds(tmp_path / "run", [[1.0, 2.0, 3.0]])
+    (path / "run.json").unlink()
+    (experiment,) = group(read(path))
+    assert experiment.num_seeds == 3
+    half = 4.30265273 / np.sqrt(3)
+    found = at_the_end(experiment, PLAYER_1)
+    np.testing.assert_allclose([found.middle, found.high], [2.0, 2.0 + half])
+
+
+def test_an_evaluation_in_training_has_each_seeds_own_numbers(tmp_path):
+    path = make_run_of_seeds(tmp_path / "run", [[1.0, 2.0, 3.0]])
+    for name, value, std in (("metrics.jsonl", 2.0, 1.0), ("metrics_seeds.jsonl", [1, 2, 3], None)):
+        row = json.loads((path / name).read_text())
+        row["evaluation/defect/reward"] = value
+        if std is not None:
+            row["evaluation/defect/reward/std"] = std
+        (path / name).write_text(json.dumps(row) + "\n")
+    (experiment,) = group(read(path))
+    found = evaluations(experiment)["defect"]
+    np.testing.assert_array_equal(found.per_seed["reward"], [1.0, 2.0, 3.0])
+    assert found.metrics["reward"].middle == 2.0

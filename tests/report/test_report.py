@@ -153,7 +153,7 @@ def test_means_over_seeds_are_said_to_be_means(tmp_path):
         "-1.000 [-1.636, -0.364]",
         "mean, t interval",
     ]
-    assert "records the mean and the standard deviation of its seeds" in page.text
+    assert "only the mean and the standard deviation of its seeds are known" in page.text
 
 
 @pytest.fixture(scope="module")

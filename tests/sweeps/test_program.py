@@ -216,6 +216,28 @@ def test_the_table_is_sorted_and_has_what_was_reported_last(tmp_path):
         write_table(runs, "mm", ascending=False)
 
 
+def test_settings_that_ran_with_several_seeds_have_intervals(tmp_path):
+    """Of one run with three seeds, and of three runs with one each."""
+    runs = fakes(tmp_path, {"a": 1}, *({"a": 2, "seed": seed} for seed in (0, 1, 2)), {"a": 3})
+    metrics(runs[0], {"iteration": 2, "m": 3.0, "m/std": 2.0})
+    (runs[0].workdir / "metrics_seeds.jsonl").write_text('{"iteration": 2, "m": [1.0, 3.0, 5.0]}\n')
+    for run, value in zip(runs[1:4], (1.0, 5.0, 3.0), strict=True):
+        metrics(run, {"iteration": 2, "m": value})
+    # Of an earlier version: three seeds, of which only the mean is known.
+    metrics(runs[4], {"iteration": 2, "m": 3.0, "m/std": 2.0})
+    text = write_table(runs, "m", ascending=False)
+    assert text.count("Over seeds:") == 1
+    with (tmp_path / "sweep_seeds.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["a"], second["a"]) == ("1", "2")
+    for row in (first, second):
+        assert (row["seeds"], row["m"], row["estimate"]) == ("3", "3", "mean, t interval")
+        half = 4.30265273 * 2.0 / 3**0.5
+        assert [float(row["low"]), float(row["high"])] == pytest.approx(
+            [3 - half, 3 + half], abs=1e-4
+        )
+
+
 def test_a_cell_of_the_table_is_one_line(tmp_path):
     runs = runs_of(tmp_path, "a.py", {}, [{"b": "x\ny"}])
     claim(runs)
