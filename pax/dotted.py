@@ -40,7 +40,7 @@ def load(where: str, path: str, module: str = "") -> Any:
         ) from e
     if not hasattr(found, name):
         close = difflib.get_close_matches(name, dir(found), n=1)
-        remedy = f"did you mean '{module}.{close[0]}'?" if close else f"define {name} there"
+        remedy = f"did you mean '{own}.{close[0]}'?" if close else f"define {name} there"
         raise ConfigError(
             f"{where} is {short(path)}, and module {module} ({_file_of(found)}) has no {name}: {remedy}"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import pathlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str], given: flags.FlagValues) -> None:
     folder = pathlib.Path(arguments[0]).expanduser()
     files = write_project(folder)
     print(f"Written to {folder}: {', '.join(map(str, files))}. To train:\n")
-    print(f"    cd {folder} && python -m pax.main --config=configs/pond.py:ppo\n")
+    print(f"    cd {shlex.quote(str(folder))} && python -m pax.main --config=configs/pond.py:ppo\n")
     print(f"What else there is to run: {folder / 'README.md'}")
 
 

@@ -149,7 +149,8 @@ WRONG_COMMANDS = {
     # Callbacks.
     "--config.extra_callbacks=nope": "extra_callbacks\\[0\\] is 'nope', .* give 'module.Class' .*",
     "--config.extra_callbacks=('no_such.Thing',)": "extra_callbacks\\[0\\] .* No module named .*",
-    "--config.extra_callbacks=('callbacks.Scalar',)": ".*callbacks.Scalar.* has no Scalar: did you mean .*",
+    "--config.extra_callbacks=('callbacks.Scalar',)": "extra_callbacks\\[0\\] .* has no Scalar: did you "
+    "mean 'callbacks.Scalars'.*",
     "--config.extra_callbacks=('os.path',)": "extra_callbacks.* give a subclass of pax.Callback",
     "--config.extra_callbacks=(3,)": "extra_callbacks\\[0\\] is 3: give 'module.Class', or .*",
     "--config.extra_callbacks=('callbacks.Scalars',{'every':2})": "extra_callbacks\\[1\\] is {.*",

@@ -10,12 +10,14 @@ from pax.config import base_config, game, role
 from pax.config.build import build_env, build_trainer
 from pax.config.imports import named_modules
 from pax.errors import ConfigError
+from pax.evaluation.players import Game, load_strategies
 
 MODULE = '''
 import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 from pax import Callback
+from pax.agents import Tabular, TitForTat
 from pax.agents.networks.actor_critic import Heads, Network
 from pax.agents.networks.memory import Memory
 from pax.envs import Environment
@@ -66,6 +68,14 @@ class Needy(Network):
 
 
 class Slow(Gradient):
+    pass
+
+
+class Fixed(TitForTat):
+    pass
+
+
+class Eager(Tabular):
     pass
 
 
@@ -131,6 +141,17 @@ def test_game_network_memory_learner_task_and_callback(own):
     assert sorted(named_modules(config.to_dict())) == [own]
     names = ("Bank", "Leaky", "Slow", "Watch", "Wide", "paid")
     assert named_modules(config.to_dict())[own] == [f"{own}.{name}" for name in names]
+
+
+def test_strategies_of_cross_play(own):
+    config = base_config()
+    config.env, config.num_inner_steps = game("IteratedMatrixGame"), 4
+    played = Game.of(config, "test")
+    (player,), errors = load_strategies(f"{own}.Fixed", played)
+    assert errors == [] and player.name == f"{own}.Fixed"
+    assert [type(agent).__name__ for agent in player.agents] == ["Fixed"] * 2
+    nobody, (error,) = load_strategies(f"{own}.Eager", played)
+    assert nobody == [] and "which learns: give the run that trained it" in str(error)
 
 
 @pytest.mark.parametrize(
