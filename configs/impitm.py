@@ -25,7 +25,7 @@ VARIANTS = helper.describe(
         "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
         "marl2": "needs a GPU, not run (expected: about as much as its opponents)",
         "marl2,small": "for two cores: nobody wins, as players come to avoid each other",
-        "shaper,small": "for two cores, to see that it works: wins 0 per step after 25 generations",
+        "shaper,small": "for two cores, to see that it works: wins 0 per step after 23 generations",
     },
 )
 

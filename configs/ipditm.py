@@ -28,8 +28,7 @@ VARIANTS = helper.describe(
         "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
         "marl2": "needs a GPU, not run (expected: about as much as its opponents)",
         "marl2,small": "for two cores: defects before they have learned to, .07 per step, they get .04",
-        "shaper,small": "for two cores, to see that it works: earns as much as its opponents, "
-        "0.007 per step, after 8 generations",
+        "shaper,small": "for two cores, to see that it works: earns less than its opponents, .023 per step",
     },
 )
 
