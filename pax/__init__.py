@@ -2,8 +2,19 @@
 
 from pax.callbacks.callback import Callback
 from pax.loop.evaluator import Evaluation
+from pax.player import Player
+from pax.playing import Played, load_agent, play
 from pax.roles import Role
 from pax.trainer import MetaTrainer
 
-__all__ = ["Callback", "Evaluation", "MetaTrainer", "Role"]
+__all__ = [
+    "Callback",
+    "Evaluation",
+    "MetaTrainer",
+    "Played",
+    "Player",
+    "Role",
+    "load_agent",
+    "play",
+]
 __version__ = "1.0.0.dev0"

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -17,11 +17,12 @@ from pax import tasks
 from pax.agents.agent import Agent
 from pax.callbacks.callback import Callback
 from pax.callbacks.callback_list import CallbackList
-from pax.checkpoints.policies import POLICIES, export_policies
+from pax.callbacks.defaults import default_callbacks as callbacks_that_lack
+from pax.checkpoints.policies import POLICIES, deployed, export_policies
 from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.writer import Checkpointer
-from pax.checks import COUNT, COUNT_OR_NONE, check_kind, check_number, folder
+from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_choice, check_kind, check_number, folder
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from pax.interface import check_params
@@ -31,8 +32,11 @@ from pax.loop.evaluator import Evaluation, Evaluations, Recording
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings, show_log_lines
+from pax.metrics.history import History
+from pax.metrics.learning_curves import plot_history
 from pax.metrics.seeds import SeedMetrics
 from pax.metrics.writers import RunWriter, create_writer, metric_writers
+from pax.player import Player
 from pax.roles import Role, as_role
 from pax.run import distributed
 from pax.run.files import is_full
@@ -40,7 +44,10 @@ from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.run.locks import FileLock, lock_run
 from pax.run.status import StatusReport
 from pax.trainer_checks import check_fit, check_kinds
-from pax.types import PyTree, RunState
+from pax.types import PyTree, RunState, take
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECONDS_BETWEEN_LOG_LINES = 2.0
 
@@ -79,6 +86,8 @@ class MetaTrainer:
         num_devices: int | None = None,
         evaluations: Mapping[str, Evaluation | Mapping[str, Role]] | None = None,
         callbacks: Sequence[Callback] = (),
+        default_callbacks: bool = True,
+        quiet: bool = False,
         workdir: str | os.PathLike[str] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
     ):
@@ -101,8 +110,11 @@ class MetaTrainer:
                 None: as many as there are and one of these can be divided by.
             evaluations: by name, who replaces whom when the trained roles are evaluated.
             callbacks: what happens besides training.
-            workdir: the run's folder. If it holds a checkpoint and a `Checkpoint` callback is given, the
-                run goes on from there.
+            default_callbacks: whether to add what these lack of `pax.callbacks`: `Progress`, unless `quiet`,
+                and, with a `workdir`, `Scalars` and `Checkpoint`.
+            quiet: show no progress, and log nothing but warnings.
+            workdir: the run's folder; None: nothing is written. If it holds a checkpoint, and there is a
+                `Checkpoint` callback, the run goes on from there.
             hyperparameters: what the run's reports show as its settings; by default, those above.
 
         Raises:
@@ -123,7 +135,14 @@ class MetaTrainer:
         self.seed = seed
         self.chunk = chunk
         self.workdir = None if workdir is None else folder("workdir", workdir)
+        check_kind("quiet", quiet, False)
+        check_kind("default_callbacks", default_callbacks, False)
+        self.quiet = quiet
         self.callbacks = CallbackList(callbacks)
+        if default_callbacks:
+            saves = self.workdir is not None
+            more = callbacks_that_lack(self.callbacks, chunk, saves=saves, quiet=quiet)
+            self.callbacks = CallbackList([*callbacks, *more])
         self.callbacks.validate(chunk)
         self.hyperparameters = hyperparameters or {
             **dataclasses.asdict(self._counts),
@@ -155,7 +174,8 @@ class MetaTrainer:
         self._started = time.monotonic()
         self.step = 0
         self.state: RunState | None = None
-        self.writer = RunWriter([])
+        self._history = History(num_seeds, seed)
+        self.writer = RunWriter([self._history])
         self.checkpointer: Checkpointer | None = None
         self.stop_reason: str | None = None
         self.first_step = 0
@@ -281,7 +301,8 @@ class MetaTrainer:
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
-        show_log_lines()
+        if not self.quiet:
+            show_log_lines()
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
@@ -311,14 +332,74 @@ class MetaTrainer:
         """The names of the evaluations that the trainer was made with; `as_trained` if there are none."""
         return tuple(self._evaluations.by_name)
 
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """Everything reported so far: a table of columns by name, with a row per iteration and seed.
+
+        `pandas.DataFrame(trainer.history)` takes it. Beside `iteration` and `seed` there are the metrics of
+        training, of every iteration of this process, evaluations, and what callbacks have written; what is
+        undefined, or was not reported then, is NaN. A run that went on in its folder begins with what
+        `metrics.jsonl` and `metrics_seeds.jsonl` have of the iterations before. Of very long runs every
+        second iteration is dropped, again and again (`pax.metrics.history.MAX_VALUES`).
+        """
+        if self.state is None and self.workdir is not None and self._history.is_empty:
+            step = CheckpointReader(self.workdir / CHECKPOINTS).latest_step()
+            if step is not None:
+                self._history.go_back(self.workdir, step)
+        return self._history.table()
+
+    def plot(self, metrics: str | Sequence[str] | None = None) -> Figure:
+        """Plots learning curves: lines are estimates over the seeds, bands their 95 % intervals.
+
+        Up to five seeds these are means with Student's t, from six on inter-quartile means with the
+        bootstrap: see `pax.metrics.bootstrap.estimate_over_seeds`.
+
+        Args:
+            metrics: names of metrics in `history`, or of groups, as `train/agent1`; None: all rewards.
+
+        Returns:
+            A matplotlib figure, which a notebook shows, and `savefig` writes.
+
+        Raises:
+            ConfigError: if nothing was reported so far, or no such metric.
+        """
+        return plot_history(self.history, metrics)
+
+    def agent(self, name: str | None = None, seed: int | None = None) -> Player:
+        """Returns a trained role as it is now, frozen, to act step by step.
+
+        Args:
+            name: of the role; None for the only one that is trained.
+            seed: which of several seeds, counted from 0 as in names of policies; None for the first.
+
+        Raises:
+            ConfigError: if there is no such role or seed.
+            CheckpointError: if nothing was learned so far.
+        """
+        trained = [role for role in self.roles if role.learner or role.carried]
+        names = [role.name for role in trained]
+        if name is None and len(trained) != 1:
+            raise ConfigError(
+                f"name is None, and {len(trained)} roles are trained: give one of {names}"
+            )
+        if name is not None:
+            check_choice("name", name, names)
+        role = trained[names.index(name) if name is not None else 0]
+        index = 0 if seed is None else seed
+        check_number("seed", index, Limit(0, self.num_seeds - 1, whole=True))
+        policy = take(deployed(role, self._trained_state()), index)
+        return Player(role.agent, jax.device_get(policy), name=role.name)
+
     def evaluate(
-        self, opponents: Mapping[str, Agent] | None = None, names: Sequence[str] | None = None
+        self,
+        opponents: Mapping[str, Agent | Player] | None = None,
+        names: Sequence[str] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Evaluates the current policies, frozen, for one trial in every environment.
 
         Args:
-            opponents: agents by the name of the role they replace. None: every evaluation the trainer was
-                made with, or, if there is none, the roles as they are.
+            opponents: agents, or what `pax.load_agent` returns, by the name of the role they replace. None:
+                every evaluation the trainer was made with, or, if there is none, the roles as they are.
             names: those of the trainer's `evaluations` to run; None for all.
 
         Returns:
@@ -399,6 +480,7 @@ class MetaTrainer:
             return False
         restored = checkpointer.restore(self._compiled.abstract_state(), step)
         self.state, self.step = restored.state, restored.step
+        self._history.go_back(self.workdir, restored.step)
         self.callbacks.load_state_dict(restored.callbacks)
         self._saved = SavePoint.from_json(restored.meta)
         self._metrics = self._saved.metrics
@@ -447,7 +529,7 @@ class MetaTrainer:
         finally:
             self.callbacks.teardown(self, error)
             _close(self.writer, error)
-            self.writer = RunWriter([])
+            self.writer = RunWriter([self._history])
 
     def _explain(self, error: BaseException) -> BaseException:
         """Returns the error that says what to do about another one, or that one."""
@@ -479,12 +561,14 @@ class MetaTrainer:
             self._saved = dataclasses.replace(self._saved, ended=None)
             return self.step
         if self.checkpointer is not None and self.restore():
-            logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
+            if not self.quiet:
+                logging.info("Resuming at iteration %d of %d.", self.step, self.num_iters)
             ended = self._saved.still_ends(self.num_iters, self.callbacks.settings)
             self._asked_to_stop = self._asked_to_stop or ended
             return self.step
         self.state, self.step = self._compiled.initial_state(), 0
         self._metrics, self._saved = None, SavePoint()
+        self._history.clear()
         return None
 
     def _agree_to_stop(self) -> None:
@@ -493,12 +577,14 @@ class MetaTrainer:
 
     def _open_writer(self, resumed_at: int | None) -> None:
         if self.workdir is not None and self.is_lead and not self.is_done:
-            self.writer = create_writer(
+            files = create_writer(
                 self.workdir,
                 resume_at=resumed_at,
                 num_seeds=self.num_seeds,
+                log=not self.quiet,
                 min_seconds=SECONDS_BETWEEN_LOG_LINES,
             )
+            self.writer = RunWriter([self._history, files])
 
     def _is_over(self) -> bool:
         return self.step >= self.num_iters or self.stop_reason is not None
@@ -561,6 +647,8 @@ class MetaTrainer:
         steps = self.num_seeds * self.env_steps_per_iteration * size
         metrics = SeedMetrics(per_seed)
         metrics[SPEED] = np.full(size, steps / seconds)
+        done = np.arange(self.step - size + 1, self.step + 1) * self.env_steps_per_iteration
+        self._history.add_chunk(self.step, {"env_steps": done, **per_seed, SPEED: metrics[SPEED]})
         return metrics
 
     def _check_finite(self, per_seed: Mapping[str, np.ndarray], state: RunState, size: int) -> None:

@@ -207,8 +207,9 @@ def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatc
         build_trainer(config, None)
 
 
-def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys):
+def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys, tmp_path):
     (code,) = python_blocks("In a notebook")
+    monkeypatch.chdir(tmp_path)
     small = {
         "fit(200)": "fit(2)",
         "fit(400)": "fit(4)",
@@ -225,6 +226,38 @@ def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys):
     exec(code, {"__name__": "readme"})
     printed = capsys.readouterr().out
     assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
+
+
+def test_the_code_of_the_page_about_python_runs(tmp_path, monkeypatch):
+    """From top to bottom, in one piece, but for its sizes."""
+    text = (ROOT / "docs" / "from_python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = "\n".join(blocks)
+    assert len(blocks) == text.count("```") / 2 >= 8
+    small = {
+        "steps=100": "steps=5",
+        "fit(200)": "fit(2)",
+        "fit(300)": "fit(4)",
+        "fit(400)": "fit(6)",
+    }
+    for before, after in small.items():
+        assert before in code
+        code = code.replace(before, after)
+
+    class SmallTrainer(MetaTrainer):
+        def __init__(self, *args, **settings):
+            super().__init__(*args, chunk=2, num_envs=20, **settings)
+
+    monkeypatch.setattr(pax, "MetaTrainer", SmallTrainer)
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    exec(code, names)
+    # Of what was trained before it went on, it has what was reported: the end of each fit.
+    assert list(names["rewards"].index) == [2, 4, 5, 6]
+    assert names["played"].rewards.shape == (5, 2) and names["actions"].shape == (4,)
+    assert names["against"]["reward_per_timestep/player_1"].shape == (3,)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"exp", "curves.png", "learning.png", "episode.png", "coins.gif"}
 
 
 OWN = ("Write your own environment", "Write your own agent", "Write your own callback")

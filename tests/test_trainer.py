@@ -101,7 +101,7 @@ def coin_trainer(*, num_iters=8, opponent="Random", **options):
     coin = Coin.for_env(
         ENV, **{k: options.pop(k) for k in ("nan_at", "learning_rate") if k in options}
     )
-    settings = {"num_envs": 4, "chunk": 2, **options}
+    settings = {"num_envs": 4, "chunk": 2, "default_callbacks": False, **options}
     trainer = MetaTrainer(ENV, [coin, agent(opponent, 1)], num_iters=num_iters, **settings)
     if any(
         type(callback).probe is not Callback.probe for callback in settings.get("callbacks", ())
@@ -203,6 +203,7 @@ def learning_trainer(workdir, *callbacks):
             EarlyStop(REWARD, threshold=100.0, every=2),
             *callbacks,
         ],
+        default_callbacks=False,
         workdir=workdir,
     )
     return sharing(trainer, "learning")

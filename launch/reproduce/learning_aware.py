@@ -149,6 +149,7 @@ def _best_table(quick: bool, folder: pathlib.Path) -> np.ndarray:
             num_iters=1,
             chunk=1,
             seed=seed,
+            quiet=True,
         )
         trainer.fit()
         state = trainer.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Mapping
@@ -28,11 +29,12 @@ REWARDS = "train/reward_per_timestep/"
 class Progress(Callback):
     """A bar with iteration, ETA, environment steps per second and rewards.
 
-    Compiling is shown apart and does not count for the ETA. Where the output is no terminal, a line every
-    few seconds says the same.
+    Compiling is shown apart and does not count for the ETA. The bar is drawn on stderr if that is a terminal,
+    and in a notebook as a widget, if the package ipywidgets is installed. Elsewhere a line every few seconds
+    says the same.
 
     Args:
-        seconds: between lines where there is no terminal.
+        seconds: between lines where there is no bar.
     """
 
     priority = 90
@@ -50,13 +52,11 @@ class Progress(Callback):
         self._first = trainer.step
         if not trainer.is_lead:
             return
-        # Whatever FORCE_COLOR says: in a file, a bar is thousands of control characters.
-        if not sys.stderr.isatty():
+        console = find_console()
+        if console is None:
             if self._compiling:
                 logging.info("Compiling ...")
             return
-        # Log lines above the bar are not cut at the width of the terminal.
-        console = Console(file=sys.stderr, soft_wrap=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -113,3 +113,15 @@ class Progress(Callback):
             self._bar.stop()
             self._bar = None
             logging.get_absl_handler().python_handler.stream = self._log_stream
+
+
+def find_console() -> Console | None:
+    """Returns where a bar can be drawn, None if nowhere."""
+    # Log lines above the bar are not cut at the width of the terminal.
+    if sys.stderr.isatty():
+        return Console(file=sys.stderr, soft_wrap=True)
+    # Whatever FORCE_COLOR says: in a file, a bar is thousands of control characters.
+    notebook = Console(soft_wrap=True)
+    # Without that package, rich warns and draws nothing.
+    has_widgets = importlib.util.find_spec("ipywidgets") is not None
+    return notebook if notebook.is_jupyter and has_widgets else None

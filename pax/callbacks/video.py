@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from pax.callbacks.callback import Callback
+from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.metrics.tensorboard_writer import encode_gif
-from pax.types import take
+from pax.types import PyTree, take
 
 if TYPE_CHECKING:
     from pax.trainer import MetaTrainer
@@ -43,22 +44,37 @@ class Video(Callback):
     def on_chunk_end(
         self, trainer: MetaTrainer, state: Any, step: int, metrics: Mapping[str, Any]
     ) -> None:
-        for name, (states, actions, params) in trainer.record().items():
+        for name, recording in trainer.record().items():
             tag = f"evaluation/{name}/episode"
+            frames = draw_episode(trainer.env, *recording)
             if trainer.env.render_mode == "figure":
-                picture = figure_to_array(trainer.env.render_episode(states, actions, params))
-                trainer.writer.write_images(step, {tag: picture[None]})
-                frames = picture[None]
+                trainer.writer.write_images(step, {tag: frames})
             else:
-                length = len(jax.tree.leaves(states)[0])
-                frames = np.stack(
-                    [trainer.env.render(take(states, t), params) for t in range(length)]
-                )
                 trainer.writer.write_videos(step, {tag: frames[None]})
             if trainer.workdir is not None and trainer.is_lead:
                 folder = trainer.workdir / "videos"
                 folder.mkdir(exist_ok=True)
                 (folder / f"{name}_{step:06d}.gif").write_bytes(encode_gif(frames))
+
+
+def draw_episode(
+    env: Environment, states: PyTree, actions: tuple[PyTree, ...], params: PyTree
+) -> np.ndarray:
+    """Draws an episode of a game that can be drawn.
+
+    Args:
+        env: the game.
+        states: before each step, `[T, ...]`.
+        actions: by player, `[T, ...]`.
+        params: what was played for.
+
+    Returns:
+        uint8 `[T, height, width, 3]` of a game on a grid; of others one picture, `[1, height, width, 3]`.
+    """
+    if env.render_mode == "figure":
+        return figure_to_array(env.render_episode(states, actions, params))[None]
+    length = len(jax.tree.leaves(states)[0])
+    return np.stack([env.render(take(states, t), params) for t in range(length)])
 
 
 def figure_to_array(figure: Any) -> np.ndarray:

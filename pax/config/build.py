@@ -68,6 +68,8 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
         num_devices=config.num_devices or None,
         evaluations=evaluations,
         callbacks=build_callbacks(config),
+        # A config says itself what there is.
+        default_callbacks=False,
         workdir=workdir,
         hyperparameters=config.to_dict(),
     )

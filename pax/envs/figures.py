@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -141,10 +143,23 @@ def new_figure(size: tuple[float, float]) -> Figure:
     Raises:
         ConfigError: if matplotlib is not installed.
     """
+    return _figure_class()(figsize=size, layout="constrained")
+
+
+@functools.cache
+def _figure_class() -> type[Figure]:
+    """Returns matplotlib's figure, which a notebook shows even if nobody has imported pyplot."""
     try:
         from matplotlib.figure import Figure
     except ImportError as e:
         raise ConfigError(
             "matplotlib is not installed, and figures of games need it: pip install matplotlib"
         ) from e
-    return Figure(figsize=size, layout="constrained")
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
+    return ShownFigure

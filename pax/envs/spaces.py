@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 from typing import Any
@@ -109,6 +110,38 @@ class Dict:
 
 
 Space = Discrete | Box | Dict
+
+
+def parse_space(text: str) -> Space:
+    """Returns the space that `str(space)` describes; nothing of the text is run.
+
+    Raises:
+        ConfigError: if it describes none.
+    """
+    try:
+        space = _read(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, TypeError, RecursionError) as e:
+        raise ConfigError(f"{short(text)} describes no space: {e}") from e
+    if not isinstance(space, Discrete | Box | Dict):
+        raise ConfigError(f"{short(text)} describes no space")
+    return space
+
+
+def _read(node: ast.expr) -> Any:
+    """Returns what a literal says: a number, text, a tuple, or a space."""
+    kinds = {kind.__name__: kind for kind in (Discrete, Box, Dict)}
+    match node:
+        case ast.Constant(value=int() | float() | str() as value):
+            return value
+        case ast.Name(id="inf"):
+            return math.inf
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_read(operand)
+        case ast.Tuple(elts=parts):
+            return tuple(map(_read, parts))
+        case ast.Call(func=ast.Name(id=name), args=[], keywords=settings) if name in kinds:
+            return kinds[name](**{str(each.arg): _read(each.value) for each in settings})
+    raise ValueError(f"it has {ast.unparse(node)!r}")
 
 
 def _as_tuples(bound: Any) -> Bound:

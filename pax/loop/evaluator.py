@@ -26,6 +26,7 @@ from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
+from pax.player import Player
 from pax.roles import Role, check_member, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
 from pax.types import PyTree, RunState, Task, take
@@ -235,7 +236,7 @@ class Evaluations:
         return names + [f"{key}/std" for key in names if self._counts.num_seeds > 1]
 
     def evaluate(
-        self, opponents: Mapping[str, Agent] | None, names: Sequence[str] | None
+        self, opponents: Mapping[str, Agent | Player] | None, names: Sequence[str] | None
     ) -> dict[str, dict[str, Any]]:
         """Returns metrics by evaluation: see `MetaTrainer.evaluate`."""
         evaluators = self.by_name if opponents is None else self._against(opponents)
@@ -264,13 +265,16 @@ class Evaluations:
         evaluators, state = self.by_name, self._trained()
         return {name: each.learning_curve(state, num_trials) for name, each in evaluators.items()}
 
-    def _against(self, opponents: Mapping[str, Agent]) -> dict[str, Evaluator]:
+    def _against(self, opponents: Mapping[str, Agent | Player]) -> dict[str, Evaluator]:
         check_mapping(
             "opponents", opponents, "a dict of agents by the name of the role they replace"
         )
         seats = {role.name: role.seats for role in self._roles}
         replacements = {
-            name: Role(name, agent, seats.get(name, ())) for name, agent in opponents.items()
+            name: agent.as_role(name, seats.get(name, ()))
+            if isinstance(agent, Player)
+            else Role(name, agent, seats.get(name, ()))
+            for name, agent in opponents.items()
         }
         return {"opponents": self._evaluator(replacements, "the evaluation")}
 

@@ -151,8 +151,12 @@ def create_writer(
             JsonLinesWriter(workdir / METRICS_FILE, resume_at=resume_at),
             SummaryWriter(workdir, purge_step=purge_step),
         ]
+        seeds_file = workdir / SEEDS_FILE
         if num_seeds > 1:
-            writers.append(SeedLinesWriter(workdir / SEEDS_FILE, resume_at=resume_at))
+            writers.append(SeedLinesWriter(seeds_file, resume_at=resume_at))
+        elif seeds_file.exists():
+            # Of another run: it would be taken for this one's.
+            os.replace(seeds_file, f"{seeds_file}.old")
     except OSError as e:
         raise ConfigError(not_writable(workdir, e)) from e
     if log:

@@ -44,6 +44,7 @@ def run(tmp_path_factory):
             }
         },
         callbacks=[Scalars(every=2), Pictures(every=2)],
+        default_callbacks=False,
         workdir=workdir,
     )
     trainer.fit()

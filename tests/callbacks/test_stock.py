@@ -86,6 +86,7 @@ def make_trainer(stock, workdir=None, *, num_iters=8, **options):
         chunk=2,
         evaluations={"nice": {"agent2": Role("agent2", agent("Altruistic"), (1,))}},
         callbacks=stock,
+        default_callbacks=False,
         workdir=workdir,
         **options,
     )
@@ -485,6 +486,20 @@ def test_progress_leaves_the_log_where_it_was(monkeypatch):
     make_trainer([Progress(), look], num_iters=2).fit()
     assert look.stream is not terminal
     assert handler.stream is terminal is sys.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_notebook", "has_widgets"), [(True, True), (True, False), (False, True)]
+)
+def test_progress_is_a_widget_in_a_notebook_that_has_the_package(
+    monkeypatch, is_notebook, has_widgets
+):
+    spec = types.SimpleNamespace() if has_widgets else None
+    console = types.SimpleNamespace(is_jupyter=is_notebook)
+    monkeypatch.setattr("pax.callbacks.progress.Console", lambda **settings: console)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    found = pax.callbacks.progress.find_console()
+    assert found == (console if is_notebook and has_widgets else None)
 
 
 def test_progress_is_lines_in_the_log_without_a_terminal(log, monkeypatch):

@@ -33,7 +33,14 @@ def make_trainer(env, agents, workdir):
         learner = Frozen.of(agent.init(jax.random.key(0)))
         roles.append(Role(f"agent{seat + 1}", agent, (seat,), learner=learner))
     return MetaTrainer(
-        env, roles, num_envs=2, num_iters=2, chunk=1, callbacks=[Video(every=2)], workdir=workdir
+        env,
+        roles,
+        num_envs=2,
+        num_iters=2,
+        chunk=1,
+        callbacks=[Video(every=2)],
+        default_callbacks=False,
+        workdir=workdir,
     )
 
 

@@ -104,7 +104,14 @@ def make_trainer(workdir, *callbacks, env=None, agents=(Defect, Altruistic), num
         learner = Frozen.of(agent.init(jax.random.key(0)))
         roles.append(Role(f"agent{seat + 1}", agent, (seat,), learner=learner))
     return MetaTrainer(
-        env, roles, num_envs=2, num_iters=num_iters, chunk=1, callbacks=callbacks, workdir=workdir
+        env,
+        roles,
+        num_envs=2,
+        num_iters=num_iters,
+        chunk=1,
+        callbacks=callbacks,
+        default_callbacks=False,
+        workdir=workdir,
     )
 
 

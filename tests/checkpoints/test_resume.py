@@ -65,6 +65,7 @@ def make_trainer(workdir, *more, num_iters=14, patience=5, every=4):
             Checkpoint(every=every, keep_latest=3),
             *more,
         ],
+        default_callbacks=False,
         workdir=workdir,
     )
     return sharing(trainer, "test_resume")

@@ -53,6 +53,7 @@ def make_trainer(workdir, callbacks=()):
             "defect": {"agent2": Role("agent2", opponents["Defect"], (1,))},
         },
         callbacks=callbacks,
+        default_callbacks=False,
         workdir=workdir,
     )
 

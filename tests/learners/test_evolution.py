@@ -256,6 +256,7 @@ def trainer_in(workdir, **settings):
         num_outer_steps=EPISODES,
         chunk=1,
         callbacks=[Checkpoint(every=1)],
+        default_callbacks=False,
         workdir=workdir,
         **settings,
     )

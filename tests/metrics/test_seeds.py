@@ -18,7 +18,8 @@ from pax.metrics.bootstrap import (
     interquartile_mean,
 )
 from pax.metrics.json_writer import SeedLinesWriter
-from pax.metrics.seeds import MOST_SEEDS, reward_intervals
+from pax.metrics.seeds import MOST_SEEDS, interval_names, reward_intervals
+from pax.metrics.tensorboard_layout import make_layout
 from pax.metrics.writers import SEEDS_FILE, read_metrics, read_seed_metrics
 from tests.run.files import events
 
@@ -98,6 +99,15 @@ def test_rewards_have_intervals_where_there_are_several_seeds():
     assert reward_intervals({"reward": np.zeros(MOST_SEEDS + 1)}) == {}
 
 
+def test_tensorboard_draws_them_as_bands():
+    names = interval_names("train/reward/a")
+    layout = make_layout(["train/reward/a", *names, *interval_names("evaluation/x/reward")[1:]])
+    (charts,) = [category.chart for category in layout.category if category.title == "Rewards"]
+    (series,) = charts[-1].margin.series
+    assert (series.value, series.lower, series.upper) == names
+    assert not make_layout(["train/reward/a"]).category
+
+
 def test_a_line_has_a_number_of_each_seed(tmp_path):
     path = tmp_path / SEEDS_FILE
     writer = SeedLinesWriter(path)
@@ -147,6 +157,7 @@ def trainer(workdir, num_iters):
         chunk=2,
         num_iters=num_iters,
         callbacks=[Scalars(every=2), Evaluation(every=4), Checkpoint(every=4)],
+        quiet=True,
         workdir=workdir,
     )
 

@@ -51,6 +51,7 @@ def trainer(tmp_path_factory, send):
         num_envs=4,
         chunk=2,
         callbacks=[send, Scalars(every=2), Checkpoint(every=100)],
+        default_callbacks=False,
         workdir=tmp_path_factory.mktemp("run"),
     )
 
