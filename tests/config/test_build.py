@@ -432,7 +432,9 @@ def test_a_callback_that_does_not_compile(app, tmp_path):
     )
     answer = app(f"--config={config}", "--config.extra_callbacks=broken_module.Mine")
     assert_refused(
-        answer, "extra_callbacks\\[0\\] is 'broken_module.Mine', .*\\(SyntaxError: .*\\): give .*"
+        answer,
+        "extra_callbacks\\[0\\] is 'broken_module.Mine', .*/broken_module.py, line 1, fails with "
+        "SyntaxError: .*: correct it",
     )
 
 
