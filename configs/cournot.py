@@ -25,7 +25,8 @@ VARIANTS = helper.describe(
             "needs a GPU, not run (expected: sells more than its opponents, which learn to sell less)",
         ),
         "mfos_rl": "needs a GPU, not run (expected: about the Nash equilibrium)",
-        "shaper,small": "for two cores: sells as a Stackelberg leader does, 46 to their 21, and earns twice as much",
+        "shaper,small": "for two cores: sells as a Stackelberg leader does, 46 to their 21, "
+        "and earns twice as much",
     },
 ) | {"planner": "one firm in place of both: the monopoly's 45"}
 
