@@ -306,12 +306,13 @@ class MetaTrainer:
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
-        # The last thing to happen is that it says so: by then the last checkpoint is on disk.
+        # The last thing to happen is that it says so: by then the last checkpoint is on disk. A signal that
+        # comes while the run is closed finds it stopping already.
         with (
+            stop_on_signals(lambda number: self.request_stop(number.name)),
             self.claim(),
             StatusReport(self) as self._status,
             self._leaving_well(),
-            stop_on_signals(lambda number: self.request_stop(number.name)),
         ):
             self.callbacks.setup(self)
             resumed_at = self._begin()

@@ -9,9 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pax import callbacks
 from pax.agents import AGENTS
 from pax.config.imports import check_imports
-from pax.config.sections import MOVED, ROLE, base_config, game, learner, role
+from pax.config.sections import MOVED, ROLE, base_config, defaults, game, learner, role
 from pax.envs import ENVS
 from pax.errors import ConfigError
 from pax.learners import LEARNERS
@@ -47,6 +48,10 @@ def todays(recorded: Mapping[str, Any]) -> dict[str, Any]:
     config = {**base_config().to_dict(), **_roles(recorded)}
     if isinstance(config["evaluation"], Mapping):
         config["evaluation"] = {name: _roles(part) for name, part in config["evaluation"].items()}
+    if isinstance(config["callbacks"], Mapping):
+        config["callbacks"] = {
+            name: _callback(section) for name, section in config["callbacks"].items()
+        }
     env = config.get("env")
     if isinstance(env, Mapping) and env.get("type") in ENVS:
         own = inspect.signature(ENVS[env["type"]]).parameters
@@ -81,6 +86,15 @@ def _role(section: Mapping[str, Any]) -> dict[str, Any]:
     if settings["type"] in AGENTS:
         settings = _filled(settings, lambda: role(settings["type"], 0))
     return settings
+
+
+def _callback(section: Any) -> Any:
+    if not isinstance(section, Mapping):
+        return section
+    stock, _, name = str(section.get("type")).rpartition(".")
+    if stock != callbacks.__name__ or name not in callbacks.__all__:
+        return section
+    return _filled(section, lambda: defaults(getattr(callbacks, name)))
 
 
 def _filled(settings: Mapping[str, Any], of_today: Callable[[], ConfigDict]) -> dict[str, Any]:

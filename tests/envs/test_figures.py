@@ -6,12 +6,14 @@ import sys
 import numpy as np
 import pytest
 
+from pax.envs import figures
 from pax.envs.figures import Curves, HeatMap, plot_curves, plot_heat_maps
 from pax.errors import ConfigError
 
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    figures._figure_class.cache_clear()
     with pytest.raises(ConfigError, match="pip install matplotlib$"):
         plot_curves([Curves("Stock", {"stock": np.zeros(3)})])
 

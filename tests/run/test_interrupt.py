@@ -1,5 +1,6 @@
 """Signals end training after the chunk; a second Ctrl-C ends it at once."""
 
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ class Send(Callback):
 
     def __init__(self):
         self.number = self.step = None
+        self.again = False
         self.ended = []
 
     def on_chunk_end(self, trainer, state, step, metrics):
@@ -34,6 +36,10 @@ class Send(Callback):
 
     def on_fit_end(self, trainer, state, step):
         self.ended.append(step)
+
+    def teardown(self, trainer):
+        if self.again:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,17 @@ def test_a_signal_ends_training_after_the_chunk_and_then_acts(
     # And then what the program does about the signal.
     assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
     assert signals_received == [number]
+
+
+def test_a_second_signal_does_nothing_while_the_run_is_closed(trainer, send, signals_received):
+    send.number, send.step, send.again = signal.SIGTERM, trainer.step + 4, True
+    trainer.fit(num_iters=trainer.step + 100)
+    send.again = False
+
+    status = json.loads((trainer.workdir / "training.json").read_text())
+    assert (status["state"], status["reason"]) == ("stopped", "SIGTERM")
+    # That one signal acts once all is closed.
+    assert signals_received == [signal.SIGTERM]
 
 
 def test_training_goes_on_after_an_interruption(trainer, send):
