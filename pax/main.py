@@ -174,6 +174,7 @@ def _train_or_evaluate(given: flags.FlagValues) -> None:
         what = ", and --describe is about one" if given.describe else ""
         raise ConfigError(f"--config is missing{what}: give one of those that --list shows")
     if given.describe:
+        logging.set_verbosity(logging.WARNING)
         describe(given.config, config_name(given["config"]))
         return
     train(given)

@@ -301,8 +301,7 @@ class MetaTrainer:
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
-        if not self.quiet:
-            show_log_lines()
+        show_log_lines(self.quiet)
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()

@@ -228,6 +228,23 @@ def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys, tmp_path):
     assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
 
 
+def test_the_code_of_the_page_about_coala_runs(monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "coala.md").read_text(), re.DOTALL)
+    small = {"num_opps=48": "num_opps=2", "num_outer_steps=20": "num_outer_steps=2"}
+    code = "\n".join(blocks).replace("num_iters=200", "num_iters=1")
+    for before, after in small.items():
+        assert before in code
+        code = code.replace(before, after)
+    names: dict = {}
+    exec(code, names)
+    assert "train/meta/entropy" in names["metrics"]
+    config = base_config()
+    config.env, config.roles = game("IteratedMatrixGame"), ("agent1", "agent2")
+    names["add_players"](config)
+    config.callbacks = {}
+    build_trainer(config, None)
+
+
 def test_the_code_of_the_page_about_python_runs(tmp_path, monkeypatch):
     """From top to bottom, in one piece, but for its sizes."""
     text = (ROOT / "docs" / "from_python.md").read_text(encoding="utf-8")

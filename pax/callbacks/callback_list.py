@@ -359,13 +359,13 @@ class CallbackList:
         """Gives every callback its state back.
 
         Callbacks may come and go between runs: a callback without an entry starts afresh, and an
-        entry without a callback is ignored. Both are logged.
+        entry without a callback is ignored. Both are logged, unless there was nothing to remember.
 
         Args:
             state: What `state_dict` returned, perhaps for another list.
         """
         known = {entry.key for entry in self._entries}
-        for name in sorted(set(state) - known):
+        for name in sorted(name for name in set(state) - known if state[name]):
             logging.warning("Ignored the saved state of %s: this run has no such callback.", name)
         for entry in self._entries:
             if entry.key in state:

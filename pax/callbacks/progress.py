@@ -101,12 +101,10 @@ class Progress(Callback):
             self._bar.update(self._task, completed=step, speed=f"{speed} reward {rewards}")
         elif now - self._last_line >= self.seconds:
             self._last_line = now
-            seconds = (
-                (now - self._started) / max(step - self._first, 1) * (trainer.num_iters - step)
-            )
-            logging.info(
-                "iteration %d of %d, ETA %.0f s, %s", step, trainer.num_iters, seconds, speed
-            )
+            done, left = step - self._first, trainer.num_iters - step
+            # Of the first chunk it is not known how long it took without compiling.
+            eta = f"ETA {(now - self._started) / done * left:.0f} s, " if done else ""
+            logging.info("iteration %d of %d, %s%s", step, trainer.num_iters, eta, speed)
 
     def teardown(self, trainer: MetaTrainer) -> None:
         if self._bar:

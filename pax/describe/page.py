@@ -40,7 +40,9 @@ def describe(config: ConfigDict, name: str) -> None:
     console.print(f"[bold]{name}[/bold]: {config.env.type}", soft_wrap=True)
     for group, settings in list_settings(config).items():
         table = Table(title=group, title_justify="left", box=None, expand=True, padding=(0, 1))
-        for column, ratio in (("setting", 5), ("value", 3), ("default", 3), ("meaning", 7)):
+        # A name stays in one piece, to be searched for and copied.
+        table.add_column("setting", no_wrap=True)
+        for column, ratio in (("value", 3), ("default", 3), ("meaning", 6)):
             table.add_column(column, ratio=ratio, overflow="fold")
         for setting in settings:
             has_default = setting.default is not inspect.Parameter.empty

@@ -14,6 +14,9 @@ from absl import flags, logging
 
 from pax.errors import ConfigError
 
+_OUR_HANDLERS: set[python_logging.Handler] = set()
+"""Of log lines, in programs that have none of their own."""
+
 
 def use_all_cores() -> None:
     """Makes every core a device, on a CPU, unless JAX was told how many there are.
@@ -80,17 +83,23 @@ def cache_folder() -> pathlib.Path | None:
         return None
 
 
-def show_log_lines() -> None:
+def show_log_lines(quiet: bool = False) -> None:
     """Shows what Pax logs, on stderr, in scripts and notebooks that set up no logging of their own.
 
     Programs that use `absl.app`, such as `pax.main`, have set it up, and so has who called
-    `logging.basicConfig()`, of which level ever: that is how to silence Pax.
+    `logging.basicConfig()`, of which level ever: that is another way to silence Pax.
+
+    Args:
+        quiet: whether only warnings are shown, until the next call.
     """
-    if flags.FLAGS.is_parsed() or python_logging.getLogger().handlers:
+    handlers = python_logging.getLogger().handlers
+    if flags.FLAGS.is_parsed() or not set(handlers) <= _OUR_HANDLERS:
         return
-    # What absl would do at the first line, with a format for people.
-    python_logging.basicConfig(format="%(message)s")
-    logging.set_verbosity(logging.INFO)
+    if not handlers:
+        # What absl would do at the first line, with a format for people.
+        python_logging.basicConfig(format="%(message)s")
+        _OUR_HANDLERS.update(handlers)
+    logging.set_verbosity(logging.WARNING if quiet else logging.INFO)
 
 
 @contextlib.contextmanager

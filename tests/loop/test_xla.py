@@ -1,5 +1,6 @@
 """What JAX and XLA are asked for, and what the system must have."""
 
+import logging as python_logging
 import os
 import pathlib
 import subprocess
@@ -8,11 +9,13 @@ import sys
 import jax
 import numpy as np
 import pytest
+from absl import flags, logging
 
 from pax import MetaTrainer, Role
 from pax.agents import Altruistic, Tabular, TitForTat
 from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
+from pax.loop import xla
 from pax.loop.xla import (
     available_cores,
     cache_folder,
@@ -161,3 +164,21 @@ trainer.fit(4)  # The same program: nothing is compiled.
     assert "\x1b" not in done.stderr and "INFO" not in done.stderr
     for line in shown:
         assert line in done.stderr
+
+
+def test_quiet_lasts_until_the_next_call(monkeypatch):
+    root = python_logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(xla, "_OUR_HANDLERS", set())
+    monkeypatch.setattr(type(flags.FLAGS), "is_parsed", lambda self: False)
+    before = logging.get_verbosity()
+    try:
+        for quiet in (True, False, True):
+            xla.show_log_lines(quiet)
+            assert logging.get_verbosity() == (logging.WARNING if quiet else logging.INFO)
+        # Who sets up logging decides.
+        root.addHandler(python_logging.NullHandler())
+        xla.show_log_lines()
+        assert logging.get_verbosity() == logging.WARNING
+    finally:
+        logging.set_verbosity(before)
