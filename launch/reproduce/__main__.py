@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -171,7 +172,11 @@ def plot_table(
     table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path
 ) -> None:
     """Plots means with 95 % t intervals over seeds, and crosses where something was published."""
-    figure = new_figure((7, 1.2 + 0.28 * len(table.cells)))
+    longest = max(len(cell.label) for cell in table.cells)
+    width = 4.5 + 0.075 * longest
+    title = textwrap.fill(table.title, round(10 * width))
+    height = 1.0 + 0.2 * len(title.splitlines()) + 0.28 * len(table.cells)
+    figure = new_figure((width, height))
     axes = figure.subplots()
     for row, (cell, result) in enumerate(zip(table.cells, results, strict=True)):
         means, errors, num = summary(result)
@@ -189,8 +194,10 @@ def plot_table(
             if known is not None:
                 axes.plot(known, -row + 0.12 - 0.24 * column, "kx", markersize=7)
     axes.set_yticks(-np.arange(len(table.cells)), [cell.label for cell in table.cells])
-    axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds (crosses: published)")
-    axes.set_title(table.title)
+    is_published = any(known is not None for cell in table.cells for known in cell.published)
+    crosses = " (crosses: published)" if is_published else ""
+    axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds{crosses}")
+    figure.suptitle(title, fontsize="medium")
     axes.legend(loc="best", fontsize="small")
     figure.savefig(path, dpi=120)
 
