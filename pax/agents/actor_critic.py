@@ -64,13 +64,13 @@ class ActorCritic(Agent):
     optimizer: str = "adam"
     """`adam` or `sgd`."""
     learning_rate: float = 0.01
-    """Of the optimiser, at the start."""
+    """Initial learning rate of the optimiser."""
     learning_rate_horizon: int = 0
     """Optimiser steps over which the learning rate falls linearly to 0; 0 keeps it constant."""
     max_gradient_norm: float = 0.5
     """Norm that longer gradients are scaled down to."""
     adam_epsilon: float = 1e-5
-    """What Adam adds to the denominator."""
+    """Constant that Adam adds to the denominator, for numerical stability."""
 
     limits: ClassVar = {
         "hidden_size": COUNT,

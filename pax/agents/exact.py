@@ -55,7 +55,7 @@ class ExactLearner(Agent):
     """
 
     learning_rate: float = 1.0
-    """Of the optimiser."""
+    """Learning rate of the optimiser."""
     optimizer: str = "sgd"
     """`sgd` or `adamw`."""
 
@@ -198,7 +198,7 @@ class LOLAExact(ExactLearner):
     look_ahead_share: float = 1.0
     """Weight of looking ahead, against the plain gradient."""
     form: str = "stop_gradient"
-    """How the look ahead is differentiated: `stop_gradient`, `full` or `taylor`, see above."""
+    """Which gradient is taken through the look-ahead steps: `stop_gradient`, `full` or `taylor`."""
 
     limits: ClassVar = ExactLearner.limits | {
         "look_ahead_rate": NOT_NEGATIVE,

@@ -113,9 +113,9 @@ class ZeroDeterminant(MemoryOne):
     """
 
     chi: float = 3.0
-    """How many times the gain of the other its own gain is."""
+    """Ratio of its own gain to the gain of the other player."""
     baseline: str = "punishment"
-    """What gains are measured from: `punishment` (DD) or `reward` (CC)."""
+    """Payoff that gains are measured from: `punishment` (DD) or `reward` (CC)."""
     strength: float = 0.5
     """How strongly it reacts, as a share of the most that probabilities allow."""
 

@@ -21,6 +21,7 @@ from pax.roles import Role
 from pax.trainer import MetaTrainer
 
 WIDTH = 100
+"""Columns of all that is printed about configs."""
 
 
 def describe(config: ConfigDict, name: str) -> None:

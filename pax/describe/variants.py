@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Sequence
 
 from pax.config.files import list_variants, load_module
+from pax.describe.page import WIDTH
 from pax.errors import ConfigError
 
-WIDTH = 100
 NAME_WIDTH = 32
 """Variants with longer names have their text below."""
 

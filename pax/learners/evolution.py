@@ -72,7 +72,7 @@ class Evolution(Learner):
     """`adam` or `sgd`, in strategies that follow an estimated gradient, or `default` for their own, with
     their own learning rate."""
     learning_rate: float = 0.1
-    """Of the optimiser, at the start."""
+    """Initial learning rate of the optimiser."""
     learning_rate_decay: float = 1.0
     """Factor per generation, down to `learning_rate_limit`."""
     learning_rate_limit: float = 0.001
