@@ -8,6 +8,7 @@ The script asks this module, `python -m pax.completion [CONFIG]`, for what may f
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ SHELLS = ("bash",)
 # Bash takes = and : for ends of words, so that what stands before the last of them is not repeated.
 SCRIPT = """\
 declare -gA _pax_words
+# By program, the empty name for training: flags, and values of those that have few.
+declare -gA _pax_flags=(@FLAGS@) _pax_values=(@VALUES@)
 _pax_ask() {
     local key="$PWD ${1:-}"
     [[ ${_pax_words[$key]+known} ]] || _pax_words[$key]=$(@PYTHON@ -m pax.completion "$@" 2>/dev/null)
@@ -32,14 +35,21 @@ _pax() {
     local line=${COMP_LINE:0:COMP_POINT} words=""
     local word=${line##*[[:space:]]}
     local cut=${word%"${word##*[=:]}"}
+    local program=${COMP_WORDS[1]:-}
+    [[ ${_pax_flags[$program/]+known} ]] || program=""
     if [[ $word == --config=* ]]; then
         _pax_ask
+    elif [[ $line =~ [[:space:]]--config[[:space:]]+[^[:space:]]*$ ]]; then
+        _pax_ask
+        words=${words//--config=/}
     elif [[ $word == --config.*=* ]]; then
         :
     elif [[ $word == --config.* && $line =~ --config[=\\ ]([^[:space:]]+) ]]; then
         _pax_ask "${BASH_REMATCH[1]}"
+    elif [[ $word == --*=* ]]; then
+        words=${_pax_values[$program/]}
     elif [[ $word == -* ]]; then
-        words="@FLAGS@"
+        words=${_pax_flags[$program/]}
     elif [[ ${line% *} == "${COMP_WORDS[0]}" ]]; then
         words="@PROGRAMS@"
     fi
@@ -52,18 +62,43 @@ complete -o default -F _pax pax
 """
 
 
-def script(own: flags.FlagValues) -> str:
-    """Returns the script, for a program with these flags."""
-    names = [f"--{name}" if own[name].boolean else f"--{name}=" for name in sorted(own)]
+def script() -> str:
+    """Returns the script."""
+    flags_of = {name: _flags_of(module) for name, module in {"": "pax.main", **PROGRAMS}.items()}
     parts = {
         "@PYTHON@": shlex.quote(sys.executable),
-        "@FLAGS@": " ".join([*names, "--config."]),
+        "@FLAGS@": _array({name: _names(own) for name, own in flags_of.items()}),
+        "@VALUES@": _array({name: _values(own) for name, own in flags_of.items()}),
         "@PROGRAMS@": " ".join(PROGRAMS),
     }
     text = SCRIPT
     for name, value in parts.items():
         text = text.replace(name, value)
     return text
+
+
+def _flags_of(module: str) -> flags.FlagValues:
+    """Returns the flags of a program, by its module."""
+    own = flags.FlagValues()
+    importlib.import_module(module).define_flags(own)
+    return own
+
+
+def _names(own: flags.FlagValues) -> list[str]:
+    names = [f"--{name}" if own[name].boolean else f"--{name}=" for name in sorted(own)]
+    return [*names, "--config."] if "--config=" in names else names
+
+
+def _values(own: flags.FlagValues) -> list[str]:
+    """Returns the flags that take one of a few values, with each of these."""
+    few = {name: getattr(own[name].parser, "enum_values", None) or () for name in sorted(own)}
+    return [f"--{name}={value}" for name, values in few.items() for value in values]
+
+
+def _array(by_name: dict[str, list[str]]) -> str:
+    """Returns what stands between the brackets of an associative array of bash."""
+    # The slash, because bash takes no empty key.
+    return " ".join(f'[{name}/]="{" ".join(words)}"' for name, words in by_name.items())
 
 
 def words(config: str) -> list[str]:

@@ -127,9 +127,7 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
         print(variants_page(arguments))
         return
     if given.completion:
-        own = flags.FlagValues()
-        define_flags(own)
-        print(completion.script(own), end="")
+        print(completion.script(), end="")
         return
     if arguments:
         raise ConfigError(f"{arguments[0]!r} is no flag: flags start with --, see --help")

@@ -3,9 +3,8 @@
 import subprocess
 
 import pytest
-from absl import flags
 
-from pax import completion, main
+from pax import completion
 
 STUB = """#!/bin/bash
 # Stands for Python: prints what `python -m pax.completion` does, and notes that it was asked.
@@ -22,15 +21,13 @@ def offered(tmp_path, *lines):
     """Returns what is offered at the end of each line, in one shell."""
     (tmp_path / "python").write_text(STUB)
     (tmp_path / "python").chmod(0o755)
-    own = flags.FlagValues()
-    main.define_flags(own)
-    text = completion.script(own).replace(
+    text = completion.script().replace(
         completion.shlex.quote(completion.sys.executable), "./python"
     )
     (tmp_path / "script").write_text(text)
     code = "source ./script\n"
     for line in lines:
-        code += f"COMP_LINE='{line}' COMP_POINT={len(line)} COMP_WORDS=(pax)\n_pax\n"
+        code += f"COMP_LINE='{line}' COMP_POINT={len(line)} COMP_WORDS=({line})\n_pax\n"
         code += 'echo "${COMPREPLY[*]}"\n'
     shell = ["bash", "--norc", "-euc", code]
     done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -61,6 +58,23 @@ def test_bash_offers_variants_settings_flags_and_commands(tmp_path):
         "-m pax.completion",
         "-m pax.completion configs/ipd.py:ppo",
     ]
+
+
+def test_bash_offers_what_the_named_program_takes(tmp_path):
+    out, own, none, executor, mode, switch, spaced = offered(
+        tmp_path,
+        "pax report exp/* --",
+        "pax tournament --strat",
+        "pax new --",
+        "pax sweep --config=configs/ipd.py:ppo --executor=",
+        "pax --mode=",
+        "pax sweep --dry",
+        "pax sweep --config configs/im",
+    )
+    assert "--out=" in out and "--workdir=" not in out and "--config." not in out
+    assert own == ["--strategies="]
+    assert none == [] and executor == ["local"] and mode == ["train", "evaluate"]
+    assert switch == ["--dry_run"] and spaced == ["configs/imp.py:ppo"]
 
 
 def test_words_are_variants_and_settings(tmp_path, monkeypatch, capsys):
