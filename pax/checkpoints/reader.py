@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging as python_logging
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,7 +168,14 @@ class CheckpointReader:
                 f"version of Pax reads schema {SCHEMA}: use the version that wrote it, or start in "
                 "another directory."
             )
-        difference = first_difference(describe_leaves(abstract_state), meta["leaves"])
+        expected_leaves = describe_leaves(abstract_state)
+        saved, wanted = _num_seeds(meta["leaves"]), _num_seeds(expected_leaves)
+        if saved is not None and wanted is not None and saved != wanted:
+            raise CheckpointError(
+                f"checkpoint {step} in {self._directory} is of a run with num_seeds {saved}, and num_seeds "
+                f"is {wanted} here: set it to {saved}, or start in another directory."
+            )
+        difference = first_difference(expected_leaves, meta["leaves"])
         if difference is not None:
             raise CheckpointError(
                 f"checkpoint {step} in {self._directory} is of another configuration or version of "
@@ -198,6 +206,12 @@ class CheckpointReader:
         ]
         state = jax.tree.unflatten(jax.tree.structure(abstract_state), leaves)
         return Restored(step, state, restored.callbacks, meta["meta"])
+
+
+def _num_seeds(leaves: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """Returns how many keys the state of a run has, one per seed; None for other trees."""
+    shape = leaves.get("keys", {}).get("shape")
+    return shape[0] if shape else None
 
 
 # What Orbax gets when there is no array to store: it refuses an empty tree.

@@ -17,8 +17,9 @@ import pytest
 from callbacks import Checkpoint, EarlyStop, Evaluation, Pictures, Scalars
 from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
+from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.envs import IteratedMatrixGame
-from pax.errors import ConfigError, OutputError
+from pax.errors import CheckpointError, ConfigError, OutputError
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.roles import Role
 from pax.run.locks import TRAINING_LOCK
@@ -239,6 +240,21 @@ def test_two_trainers_of_one_process_do_not_share_a_folder(tmp_path):
     assert [row["iteration"] for row in read_metrics(tmp_path / METRICS_FILE)] == [1, 2, 3, 4]
     inner.fit(6)
     assert inner.step == 6
+
+
+def test_another_number_of_seeds_is_named(tmp_path, whole):
+    reader = CheckpointReader(whole / CHECKPOINTS)
+    of_three = MetaTrainer(
+        ENV,
+        [AGENTS["Tabular"].for_env(ENV, 0, num_minibatches=2), AGENTS["TitForTat"].for_env(ENV, 1)],
+        num_envs=4,
+        num_seeds=3,
+    )
+    told = (
+        "of a run with num_seeds 1, and num_seeds is 3 here: set it to 1, or start in another dir"
+    )
+    with pytest.raises(CheckpointError, match=told):
+        reader.restore(of_three.compiled_loop.abstract_state())
 
 
 HOLD = """
