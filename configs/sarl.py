@@ -19,6 +19,7 @@ VARIANTS = {
     "Catch-bsuite": "PPO on Catch-bsuite: 1 per episode",
 }
 OPTIONS = ("memory", "quicktest")
+MIN_STEPS = 500
 # Rewards of every step tell how the pendulum does: looking far ahead only adds noise.
 SETTINGS = {"pendulum": {"discount": 0.9, "entropy_coeff": 0.0}}
 PPO = {
@@ -53,7 +54,9 @@ def get_config(argument: str = "cartpole") -> ConfigDict:
             )
     config = base_config()
     config.env = game("Gymnax", name=name)
-    config.num_inner_steps, config.num_envs = 500, 8
+    # An episode of which only the time limit is certain has to end within a rollout to be counted.
+    steps = max(MIN_STEPS, int(config.env.get("max_steps_in_episode", 0)))
+    config.num_inner_steps, config.num_envs = steps, 8
     config.num_iters = 40
     config.roles = ("agent1",)
     settings = PPO | SETTINGS.get(variant, {})

@@ -18,6 +18,7 @@ from pax.config.imports import find_class
 from pax.config.sections import (
     FROM_ROLE,
     ROLE,
+    arguments,
     base_config,
     check_section,
     check_type,
@@ -154,7 +155,7 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
         _tell_steps(name, own["num_inner_steps"].default, config)
         settings["num_inner_steps"] = config.num_inner_steps
     check_section("env", {key: settings[key] for key in settings if key in own}, cls)
-    env = cls(**{key: settings.pop(key) for key in list(settings) if key in own})
+    env = cls(**arguments({key: settings.pop(key) for key in list(settings) if key in own}))
     if env.num_inner_steps != config.num_inner_steps:
         if "num_inner_steps" in own:
             raise ConfigError(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
 
 from pax.checks import COUNT_OR_NONE, brief, check_kind, check_number, short
 from pax.errors import CheckpointError, ConfigError, nearest
@@ -96,13 +97,29 @@ def game(kind: str, **settings: Any) -> ConfigDict:
         )
     for name in [name for name in settings if name in own]:
         _check_override(f"{name} of {kind}", settings[name], own[name])
+    sections = {name: settings.pop(name, {}) for name in cls.subsections(own)}
     own.update({name: settings.pop(name) for name in list(settings) if name in own})
-    params = cls(**own).param_settings()
+    for name, like in cls.subsections(own).items():
+        _check_override(f"{name} of {kind}", sections[name], {})
+        for key in sections[name].keys() & like.keys():
+            _check_override(f"{name}.{key} of {kind}", sections[name][key], like[key])
+        # The shell can set what is None only where the config says that it may be anything.
+        like = {key: placeholder(object) if value is None else value for key, value in like.items()}
+        own[name] = {**like, **sections[name]}
+    params = cls(**arguments(own)).param_settings()
     for name in settings:
         if name not in params:
             raise ConfigError(f"{kind} has no setting {name!r}: {nearest(name, [*own, *params])}")
         _check_override(f"{name} of {kind}", settings[name], params[name])
     return ConfigDict({"type": kind, **own, **params, **settings})
+
+
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a section of a config holds as arguments of a class: sections in it are dicts."""
+    return {
+        name: value.to_dict() if isinstance(value, ConfigDict) else value
+        for name, value in config.items()
+    }
 
 
 def role(agent: str, seat: int, **settings: Any) -> ConfigDict:

@@ -38,6 +38,16 @@ class Environment:
     render_mode = ""
     """The output of `render`: `rgb_array` of a single state, `figure` of a whole episode, or "" for none."""
 
+    @classmethod
+    def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the defaults of arguments of the class that are sections of a config, by name.
+
+        Args:
+            settings: the other arguments, which they may depend on.
+        """
+        del settings
+        return {}
+
     @property
     def default_params(self) -> Any:
         """Returns what `make_params` makes of no settings; `()` for a game without any."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pax.checks import check_mapping
 from pax.envs.auto_reset import (
     Adapter,
     EnvState,
@@ -20,9 +23,24 @@ from pax.envs.auto_reset import (
     to_space,
 )
 from pax.envs.common import check_steps
+from pax.envs.constructors import changed_settings, plain_settings
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError, nearest
+
+
+@functools.cache
+def _constructor(name: str) -> type:
+    """Returns the class of an environment of gymnax, by name."""
+    import gymnax
+
+    known = gymnax.registered_envs
+    if name not in known:
+        raise ConfigError(f"name is {name!r}, which gymnax does not have: {nearest(name, known)}")
+    try:
+        return type(gymnax.make(name)[0])
+    except OSError as e:
+        raise ConfigError(f"name is {name!r}, whose data cannot be fetched: {e}") from e
 
 
 class Gymnax(Adapter):
@@ -30,29 +48,41 @@ class Gymnax(Adapter):
 
     num_players = 1
 
-    def __init__(self, name: str = "CartPole-v1", num_inner_steps: int = 500):
+    def __init__(
+        self,
+        name: str = "CartPole-v1",
+        num_inner_steps: int = 500,
+        settings: Mapping[str, Any] | None = None,
+    ):
         """Makes the game.
 
         Args:
-            num_inner_steps: steps of an episode.
+            num_inner_steps: steps of a rollout: an episode that ends earlier is followed by another one.
             name: of the environment in gymnax.
+            settings: what its constructor takes, by name, such as `{"is_slippery": False}`.
         """
         # Imported late, as it takes a second.
         import gymnax
 
         check_steps(num_inner_steps)
-        if name not in gymnax.registered_envs:
-            raise ConfigError(
-                f"name is {name!r}, which gymnax does not have: {nearest(name, gymnax.registered_envs)}"
-            )
+        settings = {} if settings is None else settings
+        check_mapping("settings", settings, f"a dict of what {name} of gymnax takes")
+        changed = changed_settings(_constructor(name), f"{name} of gymnax", settings)
         self.name = name
         self.num_inner_steps = num_inner_steps
         try:
-            self._env, params = gymnax.make(name)
+            self._env, params = gymnax.make(name, **changed)
         except OSError as e:
             raise ConfigError(f"name is {name!r}, whose data cannot be fetched: {e}") from e
+        except Exception as e:
+            # Each environment refuses in its own way what it cannot be made of.
+            raise ConfigError(f"gymnax cannot make {name} with {changed}: {e}") from e
         self._params = params
         self._spaces = self._spaces_for(params)
+
+    @classmethod
+    def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        return {"settings": plain_settings(_constructor(settings["name"]))}
 
     def make_params(self, **settings: Any) -> Any:
         known = self.param_settings()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from pax.envs.auto_reset import (
     to_action_space,
 )
 from pax.envs.common import check_steps
+from pax.envs.constructors import changed_settings, plain_settings
 from pax.envs.spaces import Box, Dict, Space
 from pax.errors import ConfigError, MissingLibraryError, nearest
 
@@ -64,16 +64,14 @@ class JaxMARL(Adapter):
         self.num_inner_steps = num_inner_steps
         settings = {} if settings is None else settings
         check_mapping("settings", settings, f"a dict of what {name} of JaxMARL takes")
+        usual, changed = _made(name), dict(settings)
+        if usual is not None and not _passes_on(name):
+            changed = changed_settings(type(usual), f"{name} of JaxMARL", settings)
+        given = _looked_up(name, changed)
         try:
-            self._env = jaxmarl.make(name, **settings)
-        except TypeError as e:
-            # Some environments cannot be made without settings.
-            with contextlib.suppress(TypeError):
-                _check_settings(jaxmarl.make(name), name, settings)
-            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings)}: {e}") from e
-        except (ValueError, ImportError, KeyError, AssertionError, AttributeError) as e:
-            raise ConfigError(f"JaxMARL cannot make {name} with {dict(settings)}: {e}") from e
-        _check_settings(self._env, name, settings)
+            self._env = jaxmarl.make(name, **given)
+        except (TypeError, ValueError, ImportError, KeyError, AssertionError, AttributeError) as e:
+            raise ConfigError(f"JaxMARL cannot make {name} with {changed}: {e}") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
         # Declared spaces are not always those of the observations.
@@ -84,6 +82,11 @@ class JaxMARL(Adapter):
         self._action_spaces = [
             to_action_space(self._env.action_space(agent), name) for agent in self._agents
         ]
+
+    @classmethod
+    def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        usual = _made(settings["name"])
+        return {"settings": {} if usual is None else plain_settings(type(usual))}
 
     def make_params(self, **settings: Any) -> dict[str, Any]:
         for key in settings:
@@ -162,28 +165,51 @@ class JaxMARL(Adapter):
         return self._action_spaces[player]
 
 
-def _check_settings(env: Any, name: str, settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError if a constructor does not have one of these settings: some ignore unknown ones."""
-    if any(hasattr(part, "reset") for part in vars(env).values()):
-        return  # It passes unknown settings on to another environment.
-    known: set[str] = set()
-    for cls in type(env).__mro__[:-1]:
-        parameters = inspect.signature(
-            vars(cls).get("__init__", object.__init__)
-        ).parameters.values()
-        known |= {
-            each.name
-            for each in parameters
-            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-        }
-        if "__init__" in vars(cls) and all(
-            each.kind is not each.VAR_KEYWORD for each in parameters
-        ):
-            break
-    known.discard("self")
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"{key} is no setting of {name} of JaxMARL: {nearest(key, known)}")
+def _made(name: str) -> Any:
+    """Returns an environment as JaxMARL makes it of no settings; None if it does not."""
+    import jaxmarl
+
+    return _make(jaxmarl.make, name)
+
+
+@functools.cache
+def _make(make: Callable[[str], Any], name: str) -> Any:
+    try:
+        return make(name)
+    except Exception:
+        # It needs settings, or further packages: what is missing is told once it is made with the settings.
+        return None
+
+
+def _passes_on(name: str) -> bool:
+    """Returns whether an environment holds another one, to which it passes on what it does not know."""
+    return any(hasattr(part, "reset") for part in vars(_made(name)).values())
+
+
+def _looked_up(env: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings in which names of kitchens and battles have become what they name."""
+    found = dict(settings)
+    tables = {"scenario": _scenarios} | ({"layout": _layouts} if env == "overcooked" else {})
+    for key, table in tables.items():
+        name = found.get(key)
+        if isinstance(name, str):
+            known = table()
+            if name not in known:
+                raise ConfigError(f"{key} is {name!r} in {env} of JaxMARL: {nearest(name, known)}")
+            found[key] = known[name]
+    return found
+
+
+def _layouts() -> Mapping[str, Any]:
+    from jaxmarl.environments.overcooked import overcooked_layouts
+
+    return overcooked_layouts
+
+
+def _scenarios() -> Mapping[str, Any]:
+    from jaxmarl.environments.smax import smax_env
+
+    return smax_env.MAP_NAME_TO_SCENARIO
 
 
 def _observation_space(shown: Any, name: str) -> Space:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pax.config import base_config, game
+from pax.config.build import build_env
 from pax.envs.jaxmarl import JaxMARL
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
@@ -29,6 +31,12 @@ NEED_MORE = (
 
 def make(name):
     return JaxMARL(name, 4)
+
+
+def with_env(env):
+    config = base_config()
+    config.env, config.num_inner_steps = env, 4
+    return config
 
 
 def test_arrays_of_all_players_are_taken_apart():
@@ -149,9 +157,28 @@ def test_every_environment_is_played_or_refused_in_a_sentence(name):
             {"num_agent": 2},
             "num_agent is no setting of MPE_simple_spread_v3 of JaxMARL: did you mean num_agents?",
         ),
+        (
+            "overcooked",
+            {"layout": "cramped"},
+            "layout is 'cramped' in overcooked of JaxMARL: did you mean cramped_room?",
+        ),
+        (
+            "storm_np",
+            {"num_agents": "3"},
+            "num_agents is '3' in storm_np of JaxMARL: give a number",
+        ),
     ],
 )
 def test_settings_that_are_none_of_an_environment_are_refused(name, settings, sentence):
     with pytest.raises(ConfigError) as refused:
         JaxMARL(name, 5, settings=settings)
     assert str(refused.value) == sentence
+
+
+def test_the_config_has_what_the_constructor_takes():
+    config = game("JaxMARL", name="storm_np", settings={"num_agents": 3})
+    assert (config.settings.num_agents, config.settings.grid_size) == (3, 8)
+    assert build_env(with_env(config))[0].num_players == 3
+    config = game("JaxMARL", name="overcooked", settings={"layout": "forced_coord"})
+    # That kitchen is 5 x 5, and the usual one 5 x 4.
+    assert build_env(with_env(config))[0].observation_space(0).shape == (5, 5, 26)

@@ -286,6 +286,37 @@ def test_cart_pole_is_that_of_gymnax():
     assert ends >= 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"is_slipery": False},
+            "is_slipery is no setting of FrozenLake-misc of gymnax: did you mean is_slip",
+        ),
+        ({"is_slippery": 3}, "is_slippery is 3 in FrozenLake-misc of gymnax: give True or False"),
+        (
+            {"map_name": "9x9"},
+            "gymnax cannot make FrozenLake-misc with {'map_name': '9x9'}: map_name must",
+        ),
+        (3, "settings is 3: give a dict of what FrozenLake-misc of gymnax takes"),
+    ],
+)
+def test_what_a_constructor_of_gymnax_does_not_take_is_told(settings, sentence):
+    with pytest.raises(ConfigError) as refused:
+        Gymnax("FrozenLake-misc", 5, settings)
+    assert str(refused.value).startswith(sentence)
+
+
+def test_what_a_constructor_of_gymnax_takes_changes_the_game():
+    # Where it is slippery, two steps out of three go elsewhere.
+    env = Gymnax("FrozenLake-misc", 5, {"is_slippery": False})
+    _, state = env.reset(jax.random.key(0), env.default_params)
+    for seed in range(8):
+        seen, *_ = env.step(jax.random.key(seed), state, (jnp.int32(2),), env.default_params)
+        assert int(seen[0]) == 1
+    assert Gymnax("Catch-bsuite", 5, {"columns": 7}).observation_space(0).shape == (10, 7)
+
+
 def test_what_gymnax_does_not_have_is_told():
     with pytest.raises(ConfigError, match="^name is 'CartPole', .* did you mean CartPole-v1"):
         Gymnax("CartPole")
