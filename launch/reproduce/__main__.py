@@ -1,13 +1,14 @@
-"""The tables of the opponent-shaping literature, beside the numbers that were published.
+"""The tables of the opponent-shaping literature, beside the numbers that were published, and of libraries.
 
     python -m launch.reproduce mfos
     python -m launch.reproduce lola --workdir=DIR
     python -m launch.reproduce shaper --quick
+    python -m launch.reproduce gymnax
 
-Prints the table, and writes it as CSV and as a figure to the folder, with the learning curves of runs beside
-it where the table has them. What is done is kept there: the same
-command goes on where it was interrupted. `--quick` takes a small part of the work, to see that it runs;
-its numbers are not those of the table.
+Prints the table, and writes it as CSV and, if its rows are of one scale, as a figure to the folder, with the
+learning curves of runs beside it where the table has them. What is done is kept there: the same command goes
+on where it was interrupted. `--quick` takes a small part of the work, to see that it runs; its numbers are
+not those of the table.
 """
 
 from __future__ import annotations
@@ -82,10 +83,12 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
             print("A small part of the work (--quick): these numbers are not those of the table.\n")
         print(to_markdown(table, results))
         write_csv(table, results, folder / f"{name}.csv")
-        plot_table(table, results, folder / f"{name}.png")
+        if table.has_one_scale:
+            plot_table(table, results, folder / f"{name}.png")
         plot_curves(table, results, folder / "runs", folder / f"{name}_curves.png")
         minutes = sum(result["seconds"] for result in results) / 60
-        print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv and .png")
+        figure = " and .png" if table.has_one_scale else ""
+        print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv{figure}")
     return folder
 
 

@@ -68,6 +68,8 @@ class PublishedTable:
     """The heading of the first column, which names the rows."""
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
+    has_one_scale: bool = True
+    """Whether all rows are of the same scale, so that they can be drawn in one figure."""
 
 
 def trained(

@@ -13,6 +13,7 @@ import numpy as np
 
 from launch.reproduce.cells import Cell, PublishedTable, as_name, config_of, trained
 from launch.reproduce.learning_aware import coala
+from launch.reproduce.libraries import gymnax
 from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.config.build import build_trainer
 from pax.envs import InfiniteMatrixGame
@@ -222,4 +223,5 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "shaper": shaper,
     "coin_game": coin_game,
     "coala": coala,
+    "gymnax": gymnax,
 }

@@ -11,7 +11,7 @@ from pax.agents.coin_players import (
     Stay,
 )
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
-from pax.agents.fixed import Altruistic, Defect, Grim, Random, TitForTat
+from pax.agents.fixed import Altruistic, Defect, Grim, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
 from pax.agents.memory_one import MemoryOne, RandomMemoryOne, WinStayLoseShift, ZeroDeterminant
 from pax.agents.naive import Naive
@@ -24,6 +24,7 @@ from pax.agents.nplayer_strategies import (
     TitForTatStrictSwitch,
 )
 from pax.agents.ppo import PPO, PPOMemory, Tabular
+from pax.agents.random_player import Random
 from pax.agents.shaper import MFOS, Shaper
 
 AGENTS: dict[str, type[Agent]] = {

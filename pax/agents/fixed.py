@@ -110,11 +110,6 @@ class Altruistic(Unconditional):
 
 
 @dataclasses.dataclass
-class Random(Unconditional):
-    """Plays C or D with equal probability."""
-
-
-@dataclasses.dataclass
 class Grim(Reactive):
     """Plays C until anybody has played D, then D for the rest of the episode (as its own D is a D)."""
 

@@ -12,7 +12,7 @@ from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
 
 C, D = 0, 1
-FIXED = (TitForTat, Defect, Altruistic, Random, Grim)
+FIXED = (TitForTat, Defect, Altruistic, Grim)
 # What is done after CC, CD, DC, DD and in START, own action first.
 TABLES = {
     TitForTat: (C, D, C, D, C),
