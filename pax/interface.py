@@ -13,6 +13,7 @@ from pax.agents.agent import Agent
 from pax.checkpoints.tree import flatten_leaves
 from pax.checks import short
 from pax.envs.environment import Environment
+from pax.envs.masks import check_mask
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
@@ -46,6 +47,11 @@ def check_game(env: Environment, params: PyTree) -> None:
                     f"{name}.{kind}({player}) is {space!r}: give a Discrete, a Box or a Dict "
                     "of pax.envs.spaces"
                 )
+        check_mask(
+            f"player {player + 1} of {name}",
+            env.observation_space(player),
+            env.action_space(player),
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     start = jax.eval_shape(lambda key: _defined(f"{name}.reset", env.reset, key, params), key)
     if not isinstance(start, tuple) or len(start) != 2:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pax.agents.agent import Agent
 from pax.checks import COUNT_OR_NONE, check_instance, check_kind, check_number, short
+from pax.envs.masks import MASK, mask_of
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
@@ -118,7 +119,11 @@ def _rows(observation: PyTree, space: Space) -> tuple[PyTree, bool]:
         kinds = {(is_one, len(jax.tree.leaves(rows)[0])) for rows, is_one in parts.values()}
         if len(kinds) > 1:
             raise ConfigError("observation has parts of different numbers of games: give as many")
-        return {name: rows for name, (rows, _) in parts.items()}, kinds.pop()[0]
+        rows = {name: rows for name, (rows, _) in parts.items()}
+        mask = mask_of(space, rows)
+        if mask is not None and not np.asarray(mask).any(axis=-1).all():
+            raise ConfigError(f"{MASK} of the observation allows no action: allow one at least")
+        return rows, kinds.pop()[0]
     return _array(observation, space)
 
 

@@ -20,6 +20,7 @@ from pax import interface
 from pax.agents.agent import Agent
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_kind, check_number
 from pax.envs.environment import Environment
+from pax.envs.masks import MASK, choose_legal, has_mask, mask_of
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree, Sample, take
 
@@ -29,13 +30,22 @@ TOLERANCE = 1e-4
 
 
 def random_values(key: jax.Array, space: Space, *batch: int) -> PyTree:
-    """Draws from a space, `[*batch, ...]`: uniformly, or, where bounds are missing, normally and clipped."""
+    """Draws from a space, `[*batch, ...]`: uniformly, or, where bounds are missing, normally and clipped.
+
+    A mask of legal actions allows one at least.
+    """
     check_instance("space", space, Space, "a space of pax.envs.spaces")
     if isinstance(space, Dict):
-        return {
+        values = {
             name: random_values(jax.random.fold_in(key, index), part, *batch)
             for index, (name, part) in enumerate(space.parts)
         }
+        if has_mask(space):
+            # Each action is legal with probability 1/2, and one of them always is.
+            drawn = values[MASK]
+            best = drawn == drawn.max(axis=-1, keepdims=True)
+            values[MASK] = ((drawn > 0.5) | best).astype(jnp.float32)
+        return values
     shape = (*batch, *space.shape)
     if isinstance(space, Discrete):
         return jax.random.randint(key, shape, 0, space.n, space.dtype)
@@ -75,9 +85,10 @@ def check_environment(
 ) -> None:
     """Checks a game by playing episodes of random actions, compiled, in a batch and one by one.
 
-    Observations are within their spaces, rewards finite float32, `done` is true on the last step and only
-    then, the state keeps its types, the same keys give the same episode, and a batch is as many environments
-    played alone. Statistics are scalars. Returns nothing if all this is so.
+    Observations are within their spaces, rewards finite float32, everybody always has a legal action, `done`
+    is true on the last step and only then, the state keeps its types, the same keys give the same episode,
+    and a batch is as many environments played alone. Statistics are scalars. Returns nothing if all this is
+    so.
 
     Args:
         env: the game.
@@ -111,11 +122,13 @@ def check_environment(
     def episode(reset_key: jax.Array, keys: PyTree, joint: PyTree) -> Any:
         first, state = env.reset(reset_key, params)
 
-        def step(state: PyTree, inputs: tuple[PyTree, PyTree]) -> Any:
-            seen, state, *outputs = env.step(inputs[0], state, inputs[1], params)
-            return state, (seen, *outputs)
+        def step(carry: PyTree, inputs: tuple[PyTree, PyTree]) -> Any:
+            seen, state = carry
+            legal = _legal(env, seen, *inputs)
+            seen, state, *outputs = env.step(inputs[0], state, legal, params)
+            return (seen, state), (seen, *outputs)
 
-        _, (later, rewards, done, info) = jax.lax.scan(step, state, (keys, joint))
+        _, (later, rewards, done, info) = jax.lax.scan(step, (first, state), (keys, joint))
         seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
         return seen, rewards, done, info
 
@@ -125,6 +138,7 @@ def check_environment(
     for player in range(env.num_players):
         space = env.observation_space(player)
         assert_in_space(seen[player], space, f"what player {player + 1} of {name} sees")
+        _check_masks(f"player {player + 1} of {name}", space, seen[player])
         finite = np.isfinite(rewards[player]).all()
         _require(finite, f"{name} pays player {player + 1} what is not finite: {rewards[player]}")
         if env.auto_resets:
@@ -151,6 +165,29 @@ def check_environment(
             jnp.shape(value) == (),
             f"{metric} of {name} has shape {jnp.shape(value)}: give a scalar",
         )
+
+
+def _legal(env: Environment, seen: PyTree, key: jax.Array, joint: PyTree) -> tuple[PyTree, ...]:
+    """Returns the actions of all players, of those who see a mask another one that is legal."""
+    masks = [mask_of(env.observation_space(player), part) for player, part in enumerate(seen)]
+    return tuple(
+        action
+        if mask is None
+        else choose_legal(jax.random.uniform(jax.random.fold_in(key, player)), mask)
+        for player, (action, mask) in enumerate(zip(joint, masks, strict=True))
+    )
+
+
+def _check_masks(who: str, space: Space, seen: PyTree) -> None:
+    """Checks observations `[E, T + 1, ...]`: wherever a player acts, something is legal."""
+    mask = mask_of(space, seen)
+    if mask is None:
+        return
+    steps = np.flatnonzero(~np.asarray(mask.any(axis=-1).all(axis=0))[:-1])
+    _require(
+        not steps.size,
+        f"{MASK} of {who} allows no action in step {[*(steps + 1), 0][0]}: allow one at least",
+    )
 
 
 def check_agent(

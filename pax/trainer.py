@@ -24,6 +24,7 @@ from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.writer import Checkpointer
 from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_choice, check_kind, check_number, folder
 from pax.envs.environment import Environment
+from pax.envs.masks import find_forbidden
 from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from pax.interface import check_params
 from pax.loop.compiled import CompiledLoop
@@ -670,6 +671,7 @@ class MetaTrainer:
 
     def _last_good_checkpoint(self) -> str:
         remedy = "lower the learning rate, or look at what the metrics did before"
+        remedy = find_forbidden(self.env, self.env_params) or remedy
         if self.checkpointer is None:
             return f"nothing was saved; {remedy}"
         self.checkpointer.wait()

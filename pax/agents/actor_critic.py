@@ -23,6 +23,7 @@ from pax.checks import (
     check_choice,
     check_number,
 )
+from pax.envs.masks import mask_of
 from pax.envs.spaces import Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState, take
@@ -205,19 +206,21 @@ class ActorCritic(Agent):
         """Runs one step of the network: (hidden `[B, H]`, distribution `[B]`, values `[B]`)."""
         if self.recurrent:
             hidden, (outputs, values) = self._apply(params, hidden, observations)
-            return hidden, self._distribution(outputs), values
+            return hidden, self._distribution(outputs, observations), values
         space = self.observation_space
         if not isinstance(space, Discrete) or space.n > MAX_TABULATED:
             outputs, values = self._apply(params, observations)
-            return hidden, self._distribution(outputs), values
+            return hidden, self._distribution(outputs, observations), values
         # One evaluation per distinct observation instead of one per sample.
-        outputs, values = self._apply(params, jnp.arange(space.n))
-        table = (self._distribution(outputs), values)
+        everything = jnp.arange(space.n)
+        outputs, values = self._apply(params, everything)
+        table = (self._distribution(outputs, everything), values)
         distribution, values = take(table, observations)
         return hidden, distribution, values
 
-    def _distribution(self, outputs: jax.Array) -> Distribution:
-        return make_distribution(outputs, self.action_space, self.action_scale)
+    def _distribution(self, outputs: jax.Array, observations: PyTree) -> Distribution:
+        mask = mask_of(self.observation_space, observations)
+        return make_distribution(outputs, self.action_space, self.action_scale, mask)
 
     def _apply(self, params: PyTree, *inputs: PyTree, method: Any = None) -> Any:
         return self._module.apply({"params": params}, *inputs, method=method)
@@ -230,7 +233,7 @@ class ActorCritic(Agent):
             return self.forward(params, hidden, observations)[1:]
 
         outputs, values = self._apply(params, hidden, observations, dones, method="unroll")
-        return self._distribution(outputs), values
+        return self._distribution(outputs, observations), values
 
     def draw(self, key: jax.Array, batch: tuple[int, ...]) -> jax.Array:
         return draw(key, self.action_space, batch)

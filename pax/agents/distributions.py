@@ -69,6 +69,25 @@ class Categorical:
 
 
 @struct.dataclass
+class MaskedCategorical(Categorical):
+    """Over the legal ones among the integers 0, ..., A - 1: others have no probability, and are never drawn.
+
+    Where none is legal, everything is NaN.
+    """
+
+    @classmethod
+    def from_masked(cls, logits: jax.Array, mask: jax.Array) -> MaskedCategorical:
+        """Returns the distribution of logits `[..., A]` where the mask `[..., A]` is true."""
+        return cls(jax.nn.log_softmax(jnp.where(mask, logits, -jnp.inf)))
+
+    def transform(self, uniform: jax.Array) -> jax.Array:
+        cumulative = jnp.cumsum(jnp.exp(self.log_probs), axis=-1)
+        # Probabilities may sum up to a little less than 1: what is left over belongs to no action.
+        reached = uniform * cumulative[..., -1]
+        return (reached[..., None] >= cumulative[..., :-1]).sum(axis=-1, dtype=jnp.int32)
+
+
+@struct.dataclass
 class Gaussian:
     """Over arrays of independent normal numbers, each clipped to the bounds of a space.
 
@@ -167,13 +186,19 @@ def num_outputs(space: Space) -> int:
     raise ConfigError(f"actions are {space}: a policy needs Discrete ones, or a Box")
 
 
-def make_distribution(outputs: jax.Array, space: Space, scale: float = 1.0) -> Distribution:
+def make_distribution(
+    outputs: jax.Array, space: Space, scale: float = 1.0, mask: jax.Array | None = None
+) -> Distribution:
     """Makes the distribution over `space` that outputs `[..., num_outputs(space)]` of a network describe.
 
-    These are logits, or means followed by inputs of the standard deviations. Between two finite bounds, the
+    Only actions where `mask`, bool `[..., n]`, is true are in it.
+
+    Outputs are logits, or means followed by inputs of the standard deviations. Between two finite bounds, the
     mean lies between them, and half their distance is the unit of the standard deviation. Elsewhere `scale`
     is the unit, and means count from the finite bound, if there is one.
     """
+    if mask is not None:
+        return MaskedCategorical.from_masked(outputs, mask)
     if isinstance(space, Discrete):
         return Categorical.from_logits(outputs)
     assert isinstance(space, Box)

@@ -21,7 +21,8 @@ from pax.envs.auto_reset import (
 )
 from pax.envs.common import check_steps
 from pax.envs.constructors import changed_settings, plain_settings
-from pax.envs.spaces import Box, Dict, Space
+from pax.envs.masks import MASK
+from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError, MissingLibraryError, nearest
 
 PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
@@ -31,7 +32,8 @@ PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "st
 class JaxMARL(Adapter):
     """Any environment of JaxMARL, by name; players in the order of its `agents`.
 
-    JaxMARL does not distinguish time limits from other ends, so that every end counts as terminal.
+    Where it tells which actions are legal, they are part of the observations, see `pax.envs.masks`. It does
+    not distinguish time limits from other ends, so that every end counts as terminal.
     It has no parameters that may differ between environments; `settings` go to its constructor.
     """
 
@@ -74,14 +76,15 @@ class JaxMARL(Adapter):
             raise ConfigError(f"JaxMARL cannot make {name} with {changed}: {e}") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
-        # Declared spaces are not always those of the observations.
-        shown = jax.eval_shape(
-            lambda key: self._observations(self._env.reset(key)[0]), jax.random.key(0)
-        )
-        self._observation_spaces = [_observation_space(part, name) for part in shown]
         self._action_spaces = [
             to_action_space(self._env.action_space(agent), name) for agent in self._agents
         ]
+        self._legal_actions = self._find_legal_actions()
+        # Declared spaces are not always those of the observations.
+        shown = jax.eval_shape(
+            lambda key: self._observations(*self._env.reset(key)), jax.random.key(0)
+        )
+        self._observation_spaces = [_observation_space(part, name) for part in shown]
 
     @classmethod
     def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -99,7 +102,7 @@ class JaxMARL(Adapter):
         del params
         shown, inner = self._env.reset(key)
         totals = EpisodeTotals.zeros(self.num_players)
-        return self._observations(shown), EnvState(strong_types(inner), totals, jnp.int32(0))
+        return self._observations(shown, inner), EnvState(strong_types(inner), totals, jnp.int32(0))
 
     def transition(
         self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any
@@ -110,7 +113,7 @@ class JaxMARL(Adapter):
         joint: Any = actions if numbered else dict(zip(self._agents, actions, strict=True))
         shown, inner, rewards, dones, _ = self._env.step_env(drawn.key, state.inner, joint)
         over = jnp.asarray(dones["__all__"], bool)
-        final = self._observations(shown)
+        final = self._observations(shown, inner)
         observations, inner = drawn.unless(
             over, final, strong_types(inner), lambda key: self.reset(key, params)
         )
@@ -120,12 +123,31 @@ class JaxMARL(Adapter):
         ends = (over, jnp.zeros_like(over))
         return self._outcome(state, (observations, inner), earned, ends, final)
 
-    def _observations(self, shown: Any) -> tuple[Any, ...]:
+    def _find_legal_actions(self) -> Callable[[Any], Any] | None:
+        """Returns the function of a state that tells all agents' legal actions; None if all always are."""
+        if not all(isinstance(space, Discrete) for space in self._action_spaces):
+            return None
+        for name in ("get_legal_moves", "get_avail_actions"):
+            found = getattr(self._env, name, None)
+            is_abstract = found is None or found.__func__.__module__.endswith("multi_agent_env")
+            if not is_abstract:
+                return found
+        return None
+
+    def _observations(self, shown: Any, inner: Any) -> tuple[Any, ...]:
+        """Returns what each player sees in a state of the environment, with the actions that are legal."""
         if self.name in PLAYER_AXES:
             shown = self._apart(shown, PLAYER_AXES[self.name])
-        return tuple(
+        parts = [
             jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), part)
             for part in self._by_player("observations", shown)
+        ]
+        if self._legal_actions is None:
+            return tuple(parts)
+        masks = self._by_player("legal actions", self._legal_actions(inner))
+        return tuple(
+            {MASK: jnp.asarray(mask, jnp.float32), **_by_name(part)}
+            for part, mask in zip(parts, masks, strict=True)
         )
 
     def _apart(self, shown: Any, axes: Any) -> list[Any]:
@@ -212,9 +234,19 @@ def _scenarios() -> Mapping[str, Any]:
     return smax_env.MAP_NAME_TO_SCENARIO
 
 
+def _by_name(shown: Any) -> dict[str, Any]:
+    return dict(shown) if hasattr(shown, "items") else {"observation": shown}
+
+
 def _observation_space(shown: Any, name: str) -> Space:
+    """Returns the space of an observation, given as arrays or their shapes."""
     if hasattr(shown, "items"):
-        return Dict(tuple((key, Box(part.shape)) for key, part in sorted(shown.items())))
+        return Dict(
+            tuple(
+                (key, Box(part.shape, 0.0, 1.0) if key == MASK else Box(part.shape))
+                for key, part in sorted(shown.items())
+            )
+        )
     if hasattr(shown, "shape"):
         return Box(shown.shape)
     raise ConfigError(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.agents.networks.initializers import orthogonal
+from pax.envs.masks import MASK
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.types import PyTree
 
@@ -70,7 +71,7 @@ class Torso(nn.Module):
 
     With `conv_channels`, images go through convolutions; with `symlog`, large numbers become small,
     sign(x) log(1 + |x|) (Hafner et al. 2023, arxiv.org/abs/2301.04104); with `embed`, all of it goes through
-    a tanh layer.
+    a tanh layer. A mask of legal actions is no feature.
     """
 
     observation_space: Space
@@ -85,6 +86,8 @@ class Torso(nn.Module):
         parts = space.parts if isinstance(space, Dict) else (("", space),)
         features = []
         for name, part in parts:
+            if name == MASK:
+                continue
             value = observations[name] if name else observations
             if is_image(part) and self.conv_channels:
                 maps = Convolutions(self.conv_channels)(value)
