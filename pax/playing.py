@@ -17,7 +17,7 @@ from pax import checks
 from pax.agents import AGENTS
 from pax.agents.agent import Agent
 from pax.callbacks.video import draw_episode
-from pax.checkpoints.policies import POLICIES, load_agent_state, load_policy
+from pax.checkpoints.policies import AVERAGE, POLICIES, load_agent_state, load_policy
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_items, check_number
 from pax.config.imports import leave_path
 from pax.envs.environment import Environment
@@ -53,7 +53,7 @@ def load_agent(
 
     Args:
         path: a policy file, or the folder of a run, or of policies.
-        name: of the role, in a folder that has several, such as `agent1` or `agent1_best`.
+        name: of the role, in a folder that has several, such as `agent1`, `agent1_best` or `agent1_average`.
         seed: which one of a run with several seeds, counted from 0; None: the first.
         allow_imports: modules that may be imported for an agent that is not of Pax, such as
             `["my_module"]`: where its class is.
@@ -92,7 +92,13 @@ def _choose(folder: pathlib.Path, name: str | None, seed: int | None) -> pathlib
             f"{folder} holds no exported policies: give a run that was trained to its end, or a policy file"
         )
     if name is None:
-        own = [role for role in roles if role.removesuffix(BEST) not in {*roles} - {role}]
+        own = [
+            role
+            for role in roles
+            if not any(
+                role.endswith(kind) and role.removesuffix(kind) in roles for kind in (BEST, AVERAGE)
+            )
+        ]
         if len(own) > 1:
             raise ConfigError(f"{folder} has policies of {', '.join(own)}: give name, one of them")
         name = own[0]

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import jax
 
 from pax.agents.agent import Agent
+from pax.checkpoints.policies import AVERAGE
 from pax.checks import (
+    SHARE,
     WHOLE,
     check_distinct,
     check_instance,
@@ -49,6 +51,9 @@ class Role:
     over."""
     num_initial_states: int = 0
     """From how many states, the same in all trials, one that starts afresh in a trial draws; 0: a new one."""
+    ema_decay: float = 0.0
+    """Of the exponential moving average of the policy that the learner trains, per update: from 0, for no
+    average, to less than 1. See `pax.loop.averages`."""
 
     def __post_init__(self) -> None:
         """Checks the kinds of all this; `check_roles` checks how it fits a game."""
@@ -69,6 +74,7 @@ class Role:
         check_kind("member_of", self.member_of, "", where)
         check_number("num_initial_states", self.num_initial_states, WHOLE, where)
         check_number("reset_every", self.reset_every, WHOLE, where)
+        check_number("ema_decay", self.ema_decay, SHARE, where)
 
     @property
     def carried(self) -> bool:
@@ -98,6 +104,8 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             )
         if role.num_initial_states:
             _check_initial_states(role)
+        if role.ema_decay:
+            _check_average(role, names)
         if role.member_of:
             check_member(role, roles)
         if not role.seats and not (role.member_of and role.self_play_seats):
@@ -162,6 +170,25 @@ def _check_initial_states(role: Role) -> None:
     if role.learner:
         raise ConfigError(
             f"{where}, which a learner improves across trials, so that it never starts afresh: leave it 0"
+        )
+
+
+def _check_average(role: Role, names: Sequence[str]) -> None:
+    where = f"ema_decay is {role.ema_decay:g} in role {role.name}"
+    if role.ema_decay == 1:
+        raise ConfigError(
+            f"{where}, with which the average never moves: give less, such as 0.99, or 0 for no average"
+        )
+    if role.learner is None:
+        raise ConfigError(
+            f"{where}, which no learner trains across trials, so that there is nothing to average: leave it 0"
+        )
+    if role.learner.why_no_average:
+        raise ConfigError(f"{where}, and {role.learner.why_no_average}: leave it 0")
+    taken = f"{role.name}{AVERAGE}"
+    if taken in names:
+        raise ConfigError(
+            f"{where}, whose average is called {taken}, and so is another role: give that another name"
         )
 
 

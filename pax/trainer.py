@@ -18,7 +18,7 @@ from pax.agents.agent import Agent
 from pax.callbacks.callback import Callback
 from pax.callbacks.callback_list import CallbackList
 from pax.callbacks.defaults import default_callbacks as callbacks_that_lack
-from pax.checkpoints.policies import POLICIES, deployed, export_policies
+from pax.checkpoints.policies import AVERAGE, POLICIES, averaged, deployed, export_policies
 from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.writer import Checkpointer
@@ -330,7 +330,10 @@ class MetaTrainer:
 
     @property
     def evaluations(self) -> tuple[str, ...]:
-        """The names of the evaluations that the trainer was made with; `as_trained` if there are none."""
+        """The names of the evaluations that the trainer was made with; `as_trained` if there are none.
+
+        Where a role keeps a moving average of its policy (`ema_decay`), each is followed by `<name>_average`.
+        """
         return tuple(self._evaluations.by_name)
 
     @property
@@ -370,7 +373,8 @@ class MetaTrainer:
         """Returns a trained role as it is now, frozen, to act step by step.
 
         Args:
-            name: of the role; None for the only one that is trained.
+            name: of the role, or, as in names of policies, `<role>_average` of one with `ema_decay` for its
+                moving average; None for the only role that is trained.
             seed: which of several seeds, counted from 0 as in names of policies; None for the first.
 
         Raises:
@@ -383,13 +387,15 @@ class MetaTrainer:
             raise ConfigError(
                 f"name is None, and {len(trained)} roles are trained: give one of {names}"
             )
-        if name is not None:
-            check_choice("name", name, names)
-        role = trained[names.index(name) if name is not None else 0]
+        averages = {f"{role.name}{AVERAGE}": role for role in trained if role.ema_decay}
+        by_name = {**dict(zip(names, trained, strict=True)), **averages}
+        name = names[0] if name is None else name
+        check_choice("name", name, by_name)
+        role, of_role = by_name[name], averaged if name in averages else deployed
         index = 0 if seed is None else seed
         check_number("seed", index, Limit(0, self.num_seeds - 1, whole=True))
-        policy = take(deployed(role, self._trained_state()), index)
-        return Player(role.agent, jax.device_get(policy), name=role.name)
+        policy = take(of_role(role, self._trained_state()), index)
+        return Player(role.agent, jax.device_get(policy), name=name)
 
     def evaluate(
         self,

@@ -140,6 +140,9 @@ class RunState:
     """By role that learns across trials, the learner's state, `[S, ...]`."""
     inner: dict[str, TrainingState]
     """By role that lives on from trial to trial without a learner, `[S, C, O, ...]`."""
+    averages: dict[str, PyTree] = struct.field(default_factory=dict)
+    """By role that keeps one, the moving average of the parameters of the policy that its learner deploys,
+    `[S, ...]`."""
 
 
 @struct.dataclass

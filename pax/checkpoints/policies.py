@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 POLICIES = "policies"
 """The folder of a run's policies, in its workdir."""
+AVERAGE = "_average"
+"""What follows a name where moving averages take the place of policies: of a role, of an evaluation."""
 
 FORMAT = 1
 
@@ -188,10 +190,16 @@ def deployed(role: Role, state: RunState) -> TrainingState:
     return take(state.inner[role.name], np.s_[:, 0, 0])
 
 
+def averaged(role: Role, state: RunState) -> TrainingState:
+    """Returns the moving average of the policy of a role that keeps one, in each seed, `[S, ...]`."""
+    return dataclasses.replace(deployed(role, state), params=state.averages[role.name])
+
+
 def export_policies(directory: Any, roles: Sequence[Role], state: RunState) -> list[str]:
     """Writes one file per trained role and seed, `<role>.msgpack` or `<role>_seed_<i>.msgpack`.
 
-    Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`.
+    Evolution also leaves the best candidate it ever had, `<role>_best.msgpack`, and a role with `ema_decay`
+    its moving average, `<role>_average.msgpack`.
     """
     num_seeds = state.keys.shape[0]
     paths = []
@@ -202,6 +210,8 @@ def export_policies(directory: Any, roles: Sequence[Role], state: RunState) -> l
             policies = jax.vmap(role.learner.exports)(state.learners[role.name])
         else:
             policies = {"": deployed(role, state)}
+        if role.ema_decay:
+            policies[AVERAGE] = averaged(role, state)
         for kind, policy in policies.items():
             params = jax.device_get(policy.params)
             for seed in range(num_seeds):

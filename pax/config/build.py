@@ -221,6 +221,7 @@ def build_role(
         taken_over,
         options["member_of"],
         options["num_initial_states"],
+        options["ema_decay"],
     )
 
 

@@ -28,6 +28,7 @@ ROLE = {
     "self_play_seats": (),
     "member_of": "",
     "num_initial_states": 0,
+    "ema_decay": 0.0,
     "path": "",
 }
 """What the config of a role holds besides the hyper-parameters of its agent; `role` tells what it means."""
@@ -143,6 +144,8 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         member_of: a role with several candidates: in every trial it has the parameters of another of them.
         num_initial_states: from how many states, the same in all trials, one that starts afresh draws; 0: it
             gets a new one.
+        ema_decay: of the exponential moving average of the policy that its learner trains, per update, such
+            as 0.99; 0: none is kept.
         path: an exported policy to start from.
 
     Raises:

@@ -141,6 +141,10 @@ class Evolution(Learner):
         self._sigma = _decay(self.sigma, self.sigma_decay, self.sigma_limit)
         self._strategy = self._make_strategy(known[self.strategy])
         self._strategy_params = self._make_strategy_params()
+        if not self._has_mean:
+            self.why_no_average = (
+                f"{self.strategy} has a population without a mean, of which the best is deployed"
+            )
         if self.only:
             self._check_only()
 

@@ -15,6 +15,8 @@ from pax.types import Metrics, PyTree, TrainingState, take
 class Frozen(Learner):
     """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these."""
 
+    why_no_average = "frozen policies stay as they are"
+
     def __init__(self, num_candidates: int = 1, initial: TrainingState | None = None):
         """Takes the policies `[K, ...]` as `initial`, unless they are put into the state of the loop."""
         self.num_candidates = num_candidates

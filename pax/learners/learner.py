@@ -52,6 +52,8 @@ class Learner:
     """C."""
     reads_rollouts: bool = False
     """Whether `update` looks at the role's rollouts; where no one does, they are never stored."""
+    why_no_average: str = ""
+    """Why a moving average of what it deploys makes no sense, as a clause; empty where it does."""
 
     @classmethod
     def for_agent(

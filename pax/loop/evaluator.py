@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pax.agents.agent import Agent
-from pax.checkpoints.policies import deployed
+from pax.checkpoints.policies import AVERAGE, averaged, deployed
 from pax.checks import (
     COUNT,
     check_choice,
@@ -29,7 +31,7 @@ from pax.loop.xla import compiler_options, undefined_numbers
 from pax.player import Player
 from pax.roles import Role, check_member, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
-from pax.types import PyTree, RunState, Task, take
+from pax.types import PyTree, RunState, Task, TrainingState, take
 
 AS_TRAINED = "as_trained"
 """The evaluation of the roles as they are, which a trainer without any other has."""
@@ -69,6 +71,9 @@ class Evaluator:
     Roles that learn across trials, and co-players that live on, play what they have learned so far. Those
     that start afresh in every trial do so here too, and go on learning within it; members of a pool start as
     copies of its deployed policy. Self-play is a way to train: here everybody plays only their own seats.
+
+    Attributes:
+        has_averages: whether somebody plays who keeps a moving average of the policy: see `of_averages`.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Evaluator:
             if role.name not in replacements and (role.learner or role.carried)
         }
         self._frozen_or_replaced = {*self._trained, *replacements}
+        self.has_averages = False
         playing = []
         # Those who begin as the deployed policy of a pool, also where somebody else plays in its place.
         self._copies: dict[str, tuple[Role, Role]] = {}
@@ -118,11 +124,13 @@ class Evaluator:
                     "learns_in_trial": False,
                     "num_initial_states": 0,
                 }
+                self.has_averages |= bool(role.ema_decay)
                 role = dataclasses.replace(role, **frozen)
             elif role.member_of:
                 self._copies[role.name] = role, check_member(role, roles)
+                self.has_averages |= bool(self._copies[role.name][1].ema_decay)
                 role = dataclasses.replace(role, learner=Frozen(1), member_of="")
-            playing.append(dataclasses.replace(role, self_play_seats=()))
+            playing.append(dataclasses.replace(role, self_play_seats=(), ema_decay=0.0))
         check_roles(playing, env)
         self._loop = Loop(
             env,
@@ -134,6 +142,14 @@ class Evaluator:
         self._run = jax.jit(self._evaluate, compiler_options=options)
         self._record = jax.jit(self._play_one, compiler_options=options)
         self._learn = jax.jit(self._play_trials, static_argnums=1, compiler_options=options)
+        # Whether averages play; one program serves for both. Without any, it is not asked.
+        self._averages = (jnp.bool_(False),) if self.has_averages else ()
+
+    def of_averages(self) -> Evaluator:
+        """Returns the same evaluation, in which those who keep a moving average of their policy play that."""
+        other = copy.copy(self)
+        other._averages = (jnp.bool_(True),)
+        return other
 
     def _without_training(self, task: Task) -> Task:
         """Returns the task without what is only about learners that do not learn here."""
@@ -147,62 +163,78 @@ class Evaluator:
     def __call__(self, state: RunState) -> dict[str, np.ndarray]:
         """Returns metrics of the policies in `state`, by name, one number per seed `[S]`."""
         with undefined_numbers():
-            metrics = jax.device_get(self._run(state))
+            metrics = jax.device_get(self._run(state, *self._averages))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
     def metric_names(self, abstract_state: RunState) -> list[str]:
         """Returns what an evaluation reports; found by tracing, without compiling."""
-        metrics = jax.eval_shape(self._evaluate, abstract_state)
+        metrics = jax.eval_shape(self._evaluate, abstract_state, *self._averages)
         return sorted(name.removeprefix("train/") for name in metrics)
 
     def record(self, state: RunState) -> Recording:
         """Plays a trial of the first seed; returns the last episode of its first environment."""
         with undefined_numbers():
-            return jax.device_get(self._record(state))
+            return jax.device_get(self._record(state, *self._averages))
 
     def learning_curve(self, state: RunState, num_trials: int) -> np.ndarray:
         """Plays trials of the first seed; returns rewards per step by episode, `[K, players]`, their mean."""
         with undefined_numbers():
-            return np.asarray(self._learn(state, num_trials))
+            return np.asarray(self._learn(state, num_trials, *self._averages))
 
-    def _evaluate(self, state: RunState) -> dict[str, jax.Array]:
-        return self._loop.run(self._start(state), 1)[1]
+    def _evaluate(self, state: RunState, *averages: jax.Array) -> dict[str, jax.Array]:
+        return self._loop.run(self._start(state, *averages), 1)[1]
 
-    def _start(self, state: RunState) -> RunState:
+    def _start(self, state: RunState, *averages: jax.Array) -> RunState:
         """Returns the state that the evaluating loop starts from, one candidate per role."""
         # The same random numbers in every evaluation of a run, and others than those of training.
         keys = jax.vmap(lambda key: stream(key, Stream.EVALUATION))(state.keys)
         start = self._loop.init(keys)
-        frozen = {name: deployed(role, state) for name, role in self._trained.items()}
+        frozen = {name: _policy(role, state, *averages) for name, role in self._trained.items()}
         for name, (role, pool) in self._copies.items():
             fresh = jax.vmap(role.agent.init)(keys)
-            frozen[name] = dataclasses.replace(fresh, params=deployed(pool, state).params)
+            frozen[name] = dataclasses.replace(fresh, params=_policy(pool, state, *averages).params)
         # One candidate per role, `[S, 1, ...]`.
         frozen = jax.tree.map(lambda leaf: leaf[:, None], frozen)
         return dataclasses.replace(start, learners=start.learners | frozen)
 
-    def _play_trials(self, state: RunState, num_trials: int) -> jax.Array:
-        keys, learners, inner = self._first_seed(state, num_trials)
+    def _play_trials(self, state: RunState, num_trials: int, *averages: jax.Array) -> jax.Array:
+        keys, learners, inner = self._first_seed(state, num_trials, *averages)
         trials, _ = jax.vmap(self._loop.single_trial, (0, None, None))(keys, learners, inner)
         return trials.episode_rewards.mean(axis=0)
 
-    def _play_one(self, state: RunState) -> Recording:
-        keys, learners, inner = self._first_seed(state, 1)
+    def _play_one(self, state: RunState, *averages: jax.Array) -> Recording:
+        keys, learners, inner = self._first_seed(state, 1, *averages)
         # In as many environments as in training: those who learn in the trial may need them all.
         trial, task = self._loop.single_trial(keys[0], learners, inner)
         states, actions = take((trial.env_states, trial.actions), np.s_[-1, :, 0])
         return Recording(states, actions, task.env_params)
 
-    def _first_seed(self, state: RunState, num_trials: int) -> tuple[jax.Array, Any, Any]:
+    def _first_seed(
+        self, state: RunState, num_trials: int, *averages: jax.Array
+    ) -> tuple[jax.Array, Any, Any]:
         """Returns keys of single trials `[num_trials]`, learners and carried co-players of the first seed."""
-        start = self._start(state)
+        start = self._start(state, *averages)
         key, learners, inner = take((start.keys, start.learners, start.inner), 0)
         keys = jax.random.split(stream(key, Stream.SINGLE_TRIALS), num_trials)
         return keys, learners, inner
 
 
+def _policy(role: Role, state: RunState, *averages: jax.Array) -> TrainingState:
+    """Returns the policy of a trained role in each seed, `[S, ...]`; its moving average if asked and kept."""
+    policy = deployed(role, state)
+    if averages and role.ema_decay:
+        return jax.tree.map(
+            lambda raw, average: jnp.where(averages[0], average, raw), policy, averaged(role, state)
+        )
+    return policy
+
+
 class Evaluations:
-    """The evaluations of a run by name, and those against opponents of choice."""
+    """The evaluations of a run by name, and those against opponents of choice.
+
+    Each of them in which somebody plays who keeps a moving average of the policy is there a second time, as
+    `<name>_average`, in which all of these play their averages.
+    """
 
     def __init__(
         self,
@@ -217,16 +249,19 @@ class Evaluations:
         """Checks the evaluations; `samplers` are those of training, and `trained` says what was learned."""
         self._env, self._env_params, self._roles = env, env_params, roles
         self._samplers, self._counts, self._trained = samplers, counts, trained
-        self._evaluators = {
-            name: self._evaluator(evaluation, f"evaluations[{name!r}]")
-            for name, evaluation in evaluations.items()
-        }
+        self._evaluators = _with_averages(
+            {
+                name: self._evaluator(evaluation, f"evaluations[{name!r}]")
+                for name, evaluation in evaluations.items()
+            }
+        )
 
     @property
     def by_name(self) -> dict[str, Evaluator]:
         """The evaluators; that of the roles as they are, `as_trained`, if there is no other."""
         if not self._evaluators:
-            self._evaluators[AS_TRAINED] = self._evaluator({}, "the evaluation")
+            as_trained = {AS_TRAINED: self._evaluator({}, "the evaluation")}
+            self._evaluators |= _with_averages(as_trained)
         return self._evaluators
 
     def metric_names(self, name: str, abstract_state: RunState) -> list[str]:
@@ -276,7 +311,7 @@ class Evaluations:
             else Role(name, agent, seats.get(name, ()))
             for name, agent in opponents.items()
         }
-        return {"opponents": self._evaluator(replacements, "the evaluation")}
+        return _with_averages({"opponents": self._evaluator(replacements, "the evaluation")})
 
     def _evaluator(self, evaluation: Evaluation | Mapping[str, Role], where: str) -> Evaluator:
         if not isinstance(evaluation, Evaluation):
@@ -287,3 +322,22 @@ class Evaluations:
             check_samplers(samplers, self._env_params, self._env, **self._counts.of_a_trial)
         sample_task = compose(self._env_params, tuple(samplers.values()))
         return Evaluator(self._env, self._roles, sample_task, evaluation.replacements, self._counts)
+
+
+def _with_averages(evaluators: Mapping[str, Evaluator]) -> dict[str, Evaluator]:
+    """Returns the evaluators by name, each followed by that of the averages, `<name>_average`, if it has any.
+
+    Raises:
+        ConfigError: if there is an evaluation of that name already.
+    """
+    all_of_them: dict[str, Evaluator] = {}
+    for name, evaluator in evaluators.items():
+        all_of_them[name] = evaluator
+        if evaluator.has_averages:
+            if f"{name}{AVERAGE}" in evaluators:
+                raise ConfigError(
+                    f"an evaluation is called {name}{AVERAGE}, which is the name of the evaluation {name!r} "
+                    "of moving averages, as a role has an ema_decay: give it another name"
+                )
+            all_of_them[f"{name}{AVERAGE}"] = evaluator.of_averages()
+    return all_of_them

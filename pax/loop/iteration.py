@@ -17,6 +17,7 @@ from pax.envs.common import per_player
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.learners.learner import Experience
+from pax.loop.averages import first_averages, update_averages
 from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.rollout import select
@@ -99,7 +100,8 @@ class Loop:
             return learners, inner
 
         learners, inner = jax.vmap(init_seed)(keys)
-        return RunState(step=jnp.int32(0), keys=keys, learners=learners, inner=inner)
+        averages = first_averages(self.roles, learners)
+        return RunState(jnp.int32(0), keys, learners, inner, averages)
 
     def run(self, state: RunState, num_iters: int) -> tuple[RunState, Metrics]:
         """Runs `num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""
@@ -107,8 +109,9 @@ class Loop:
         def body(state: RunState, _: None) -> tuple[RunState, Metrics]:
             per_seed = over(self._iteration, len(state.keys), in_axes=(None, 0, 0, 0))
             learners, inner, metrics = per_seed(state.step, state.keys, state.learners, state.inner)
-            state = dataclasses.replace(state, step=state.step + 1, learners=learners, inner=inner)
-            return state, metrics
+            step = state.step + 1
+            averages = update_averages(self.roles, state.averages, learners, step)
+            return RunState(step, state.keys, learners, inner, averages), metrics
 
         return jax.lax.scan(body, state, length=num_iters)
 

@@ -44,6 +44,10 @@ def main(variant, settings):
             # Donated, and needed again.
             state = jax.tree.map(jnp.copy, jax.device_put(states[iteration], places))
             state, found = loop.run(state, 1)
+            found |= {
+                f"average{jax.tree_util.keystr(path)}": leaf
+                for path, leaf in jax.tree.leaves_with_path(state.averages)
+            }
             metrics.append({name: np.asarray(values)[0].tolist() for name, values in found.items()})
             if len(states) == iteration + 1:
                 states.append(state)

@@ -81,7 +81,7 @@ def test_the_choice_is_one_line():
 
 
 # What is cut, and the sizes that make it divisible by 8, of the variant that is not slow.
-QUICK = {"gs": ("candidates (8)", {})}
+QUICK = {"gs": ("candidates (8)", {"agent1": {"ema_decay": 0.5}})}
 
 
 def check_devices(variant, axis, settings):
@@ -111,6 +111,8 @@ def check_devices(variant, axis, settings):
                 np.testing.assert_allclose(
                     value, expected[name], rtol=1e-4, atol=1e-4, err_msg=name
                 )
+        averages = [name for name in run["metrics"][0] if name.startswith("average")]
+        assert bool(averages) == ("agent1" in settings)
         rewards = [one["train/reward_per_timestep/player_1"] for one in run["metrics"]]
         assert len(set(map(str, rewards))) > 1  # It learns, or meets other luck.
         # Seeds have nothing to say to each other. Others gather fitness or gradients, and metrics, but no
