@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import jax
@@ -54,6 +55,12 @@ class Role:
     ema_decay: float = 0.0
     """Of the exponential moving average of the policy that the learner trains, per update: from 0, for no
     average, to less than 1. See `pax.loop.averages`."""
+    warm_start: str | os.PathLike[str] = ""
+    """An exported policy of which the learner takes, to begin with, every parameter that has the name and the
+    shape of one of its own; the others are fresh. `{seed}` in the path is the number of the seed, from 0."""
+    warm_start_parts: str = ""
+    """Patterns with commas in between: of `warm_start` only parameters of such names, as in
+    `cell*,heads/value`; all if empty."""
 
     def __post_init__(self) -> None:
         """Checks the kinds of all this; `check_roles` checks how it fits a game."""
@@ -74,6 +81,10 @@ class Role:
         check_kind("member_of", self.member_of, "", where)
         check_number("num_initial_states", self.num_initial_states, WHOLE, where)
         check_number("reset_every", self.reset_every, WHOLE, where)
+        remedy = "the path of an exported policy"
+        check_instance(f"warm_start of {where}", self.warm_start, (str, os.PathLike), remedy)
+        object.__setattr__(self, "warm_start", os.fspath(self.warm_start))
+        check_kind("warm_start_parts", self.warm_start_parts, "", where)
         check_number("ema_decay", self.ema_decay, SHARE, where)
 
     @property
@@ -106,6 +117,8 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             _check_initial_states(role)
         if role.ema_decay:
             _check_average(role, names)
+        if role.warm_start or role.warm_start_parts:
+            _check_warm_start(role)
         if role.member_of:
             check_member(role, roles)
         if not role.seats and not (role.member_of and role.self_play_seats):
@@ -190,6 +203,28 @@ def _check_average(role: Role, names: Sequence[str]) -> None:
         raise ConfigError(
             f"{where}, whose average is called {taken}, and so is another role: give that another name"
         )
+
+
+def _check_warm_start(role: Role) -> None:
+    if not role.warm_start:
+        raise ConfigError(
+            f"warm_start_parts is {role.warm_start_parts!r} in role {role.name}, and warm_start names no "
+            "policy: give one, or leave both empty"
+        )
+    where = f"warm_start is {role.warm_start!r} in role {role.name}"
+    if role.learner is None:
+        raise ConfigError(
+            f"{where}, which no learner trains across trials: give it one that does, such as gradient, or "
+            "frozen and a path to play a whole policy"
+        )
+    if getattr(role.learner, "initial", None) is not None:
+        raise ConfigError(
+            f"{where}, whose learner starts from a whole policy already: give one of path and warm_start"
+        )
+    try:
+        role.learner.starting_with(lambda params: params)
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from e
 
 
 def check_member(role: Role, roles: Sequence[Role]) -> Role:

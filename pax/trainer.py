@@ -21,6 +21,7 @@ from pax.callbacks.defaults import default_callbacks as callbacks_that_lack
 from pax.checkpoints.policies import AVERAGE, POLICIES, averaged, deployed, export_policies
 from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.checkpoints.save_point import SPEED, SavePoint, ending
+from pax.checkpoints.warm_start import load_warm_starts
 from pax.checkpoints.writer import Checkpointer
 from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_choice, check_kind, check_number, folder
 from pax.envs.environment import Environment
@@ -68,6 +69,7 @@ class MetaTrainer:
         writer: a CLU metric writer for whatever a callback reports.
         stop_reason: why the last `fit` ended early, or None.
         first_step: iterations that were done when the last `fit` began.
+        warm_starts: what roles take from other policies to begin with, by role that has a `warm_start`.
     """
 
     def __init__(
@@ -153,12 +155,14 @@ class MetaTrainer:
         by_name = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
         tasks.check_samplers(by_name, self.env_params, env, **self._counts.of_a_trial)
         self.placement = _placement(self.roles, num_devices, self._counts)
+        self.warm_starts = load_warm_starts(self.roles, num_seeds)
         self._loop = Loop(
             env,
             self.roles,
             tasks.compose(self.env_params, tuple(samplers)),
             self._counts,
             placement=self.placement,
+            warm_starts=self.warm_starts,
             probes=[self.callbacks.probe] if self.callbacks.has_probes else [],
         )
         self._compiled = CompiledLoop(self._loop, self.placement, self._counts)
@@ -573,6 +577,9 @@ class MetaTrainer:
             ended = self._saved.still_ends(self.num_iters, self.callbacks.settings)
             self._asked_to_stop = self._asked_to_stop or ended
             return self.step
+        for start in self.warm_starts.values():
+            if not self.quiet:
+                logging.info("\n".join(start.lines()))
         self.state, self.step = self._compiled.initial_state(), 0
         self._metrics, self._saved = None, SavePoint()
         self._history.clear()

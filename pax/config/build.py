@@ -222,6 +222,8 @@ def build_role(
         options["member_of"],
         options["num_initial_states"],
         options["ema_decay"],
+        options["warm_start"],
+        options["warm_start_parts"],
     )
 
 

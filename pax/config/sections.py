@@ -30,6 +30,8 @@ ROLE = {
     "num_initial_states": 0,
     "ema_decay": 0.0,
     "path": "",
+    "warm_start": "",
+    "warm_start_parts": "",
 }
 """What the config of a role holds besides the hyper-parameters of its agent; `role` tells what it means."""
 
@@ -147,6 +149,10 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         ema_decay: of the exponential moving average of the policy that its learner trains, per update, such
             as 0.99; 0: none is kept.
         path: an exported policy to start from.
+        warm_start: an exported policy of which every parameter is taken that has the name and the shape of
+            one of its own; the others start as always. `{seed}` in the path is the number of the seed.
+        warm_start_parts: patterns with commas in between: of `warm_start` only parameters of such names, as
+            in `cell*,heads/value`; empty: all.
 
     Raises:
         ConfigError: if there is no such agent, the seat is none, or a setting is unknown or of another type.

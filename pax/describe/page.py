@@ -55,7 +55,10 @@ def describe(config: ConfigDict, name: str) -> None:
             )
         console.print(table, "")
     for role in trainer.roles:
-        console.print(f"[bold]{role.name}[/bold]: {_about(role)}", _overview(role), "", sep="\n")
+        console.print(f"[bold]{role.name}[/bold]: {_about(role)}", _overview(role), sep="\n")
+        if role.name in trainer.warm_starts:
+            console.print(_escaped("\n".join(trainer.warm_starts[role.name].lines())))
+        console.print("")
     console.print(*_sizes(trainer), sep="\n")
     if sys.stderr.isatty():
         print("Compiling, and timing some iterations ...", file=sys.stderr)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -135,6 +136,7 @@ class Evolution(Learner):
                 f"top_k is {self.top_k} in evolution: give 1 to the popsize, {self.popsize}"
             )
         self.num_candidates = self.popsize
+        self._change: Callable[[PyTree], PyTree] = lambda mean: mean
         self._learning_rate = _decay(
             self.learning_rate, self.learning_rate_decay, self.learning_rate_limit
         )
@@ -158,6 +160,7 @@ class Evolution(Learner):
         mean = (self.initial or self.agent.init(mean_key)).params
         if self.initial is None and self.init_mean == "zeros":
             mean = jax.tree.map(jnp.zeros_like, mean)
+        mean = self._change(mean)
         if self._has_mean:
             state = self._strategy.init(init_key, mean, self._strategy_params)
         else:
@@ -171,6 +174,11 @@ class Evolution(Learner):
         state = EvolutionState(state, mean, jnp.float32(-jnp.inf))
         # Python numbers in the strategy's state would make it another type after the first iteration.
         return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), state)
+
+    def starting_with(self, change: Callable[[PyTree], PyTree]) -> Learner:
+        learner = copy.copy(self)
+        learner._change = change
+        return learner
 
     def propose(
         self, state: EvolutionState, key: jax.Array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +35,9 @@ class Frozen(Learner):
     def of(cls, policy: TrainingState) -> Frozen:
         """Returns one policy, without a leading axis."""
         return cls(1, jax.tree.map(lambda leaf: leaf[None], policy))
+
+    def starting_with(self, change: Callable[[PyTree], PyTree]) -> Learner:
+        raise ConfigError("a frozen role plays a whole policy: give path, or let it learn")
 
     def init(self, key: jax.Array) -> TrainingState | None:
         del key

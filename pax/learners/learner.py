@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,6 +86,35 @@ class Learner:
     def init(self, key: jax.Array) -> PyTree:
         """Returns the learner's first state."""
         raise NotImplementedError
+
+    def starting_with(self, change: Callable[[PyTree], PyTree]) -> Learner:
+        """Returns this learner with other parameters to start from.
+
+        Here it is a copy of a learner that gets them from `self.agent.init`; other learners override it.
+
+        Args:
+            change: takes fresh parameters of the agent, and returns some of the same shapes.
+
+        Raises:
+            ConfigError: if it starts from no fresh parameters.
+        """
+        agent = getattr(self, "agent", None)
+        if not isinstance(agent, Agent):
+            raise ConfigError(
+                f"{type(self).__name__} keeps no agent of which to change the first parameters: have it keep "
+                "the one that it is given as self.agent, or define starting_with"
+            )
+        init = agent.init
+
+        def changed(key: jax.Array) -> TrainingState:
+            state = init(key)
+            return dataclasses.replace(state, params=change(state.params))
+
+        learner: Any = copy.copy(self)
+        learner.agent = copy.copy(agent)
+        # An attribute of the copy, which comes before the method of its class.
+        object.__setattr__(learner.agent, "init", changed)
+        return learner
 
     def propose(self, state: PyTree, key: jax.Array) -> tuple[TrainingState, PyTree]:
         """Returns what the role plays in this iteration's trials, `[C, ...]`, and the state to update."""

@@ -100,6 +100,11 @@ class Evaluator:
         for name, replacement in replacements.items():
             remedy = "a pax.Role, as in Role('agent2', Defect.for_env(env, 1), seats=(1,))"
             check_instance(f"what replaces {name}", replacement, Role, remedy)
+            if replacement.warm_start:
+                raise ConfigError(
+                    f"warm_start is {replacement.warm_start!r} in what replaces {name} in an evaluation, "
+                    "where nobody is trained: leave it empty, and give path for a policy to play"
+                )
             if name not in names:
                 raise ConfigError(
                     f"an evaluation replaces the role {name!r}: this run has {', '.join(names)}"

@@ -7,12 +7,14 @@ of code that is written for one trial; environments are a plain axis that agents
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pax.checkpoints.warm_start import WarmStart, replace_params
 from pax.envs.common import per_player
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
@@ -58,6 +60,7 @@ class Loop:
         *,
         probes: Sequence[Probe] = (),
         placement: Placement | None = None,
+        warm_starts: Mapping[str, WarmStart] | None = None,
     ):
         """Takes what is played, who plays, and how much of everything there is.
 
@@ -68,6 +71,7 @@ class Loop:
             counts: opponents O, environments E and episodes K.
             probes: what looks inside every trial; their scalars join the metrics.
             placement: which axis is spread over devices; None: everything is where its arguments are.
+            warm_starts: what roles begin with, by name: see `load_warm_starts`.
 
         Raises:
             ConfigError: if what `sample_task` draws does not fit the roles or the game.
@@ -79,6 +83,7 @@ class Loop:
         self.num_opps = counts.num_opps
         self.probes = tuple(probes)
         self.placement = placement
+        self.warm_starts = dict(warm_starts or {})
         self.runner = TrialRunner(env, self.roles, counts)
         self.num_candidates = max(
             [role.learner.num_candidates for role in self.roles if role.learner], default=1
@@ -88,18 +93,26 @@ class Loop:
 
     def init(self, keys: jax.Array) -> RunState:
         """Returns the state before the first iteration, from one key per seed `[S]`."""
+        starts = {name: start.params for name, start in self.warm_starts.items()}
+        of_seeds = {
+            name: 0 if start.is_per_seed else None for name, start in self.warm_starts.items()
+        }
 
-        def init_seed(key: jax.Array) -> Any:
+        def init_seed(key: jax.Array, starts: Mapping[str, Mapping[str, Any]]) -> Any:
             learners, inner = {}, {}
             for index, role in enumerate(self.roles):
                 role_key = jax.random.fold_in(stream(key, Stream.INITIAL_STATE), index)
-                if role.learner:
+                if role.name in starts:
+                    assert role.learner is not None
+                    take_over = functools.partial(replace_params, by_name=starts[role.name])
+                    learners[role.name] = role.learner.starting_with(take_over).init(role_key)
+                elif role.learner:
                     learners[role.name] = role.learner.init(role_key)
                 elif role.carried:
                     inner[role.name] = self._for_each_candidate(self._fresh(role, role_key))
             return learners, inner
 
-        learners, inner = jax.vmap(init_seed)(keys)
+        learners, inner = jax.vmap(init_seed, in_axes=(0, of_seeds))(keys, starts)
         averages = first_averages(self.roles, learners)
         return RunState(jnp.int32(0), keys, learners, inner, averages)
 
