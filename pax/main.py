@@ -7,7 +7,7 @@ Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--st
 Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see docs/scale.md)
 What there is:  python -m pax.main --list [word ...]
 Its settings:   python -m pax.main --config=configs/ipd.py:ppo --describe
-Look:           tensorboard --logdir=exp
+Look:           exp/*/curves.png, tensorboard --logdir=exp
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pax.describe import describe, variants_page
 from pax.errors import ConfigError, PaxError
 from pax.evaluation.job import evaluate_checkpoint, follow
 from pax.loop.xla import enable_compilation_cache
+from pax.metrics.curves_page import CURVES_FILE
 from pax.run import distributed
 from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
 from pax.trainer import MetaTrainer
@@ -299,6 +300,7 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
     is_early = trainer.step < trainer.num_iters and trainer.stop_reason
     reason = f" early: {trainer.stop_reason}" if is_early else ""
     nothing = "Nothing was left to do. " if trainer.step == trainer.first_step else ""
+    curves = f"{workdir / CURVES_FILE}, or " if (workdir / CURVES_FILE).exists() else ""
     rewards = [
         f"{name.rpartition('/')[2]} {value:.3f}"
         for name, value in metrics.items()
@@ -307,7 +309,7 @@ def _report(trainer: MetaTrainer, metrics: dict[str, float], workdir: pathlib.Pa
     print(
         f"Done{reason} at iteration {trainer.step} after {trainer.wall_time:.1f} s. "
         + (f"Reward per step: {', '.join(rewards)}. " if rewards else "")
-        + f"{nothing}Look at it: tensorboard --logdir={workdir}"
+        + f"{nothing}Look at it: {curves}tensorboard --logdir={workdir}"
     )
 
 

@@ -114,7 +114,7 @@ class MetaTrainer:
             evaluations: by name, who replaces whom when the trained roles are evaluated.
             callbacks: what happens besides training.
             default_callbacks: whether to add what these lack of `pax.callbacks`: `Progress`, unless `quiet`,
-                and, with a `workdir`, `Scalars` and `Checkpoint`.
+                and, with a `workdir`, `Scalars`, `Checkpoint` and `Curves`.
             quiet: show no progress, and log nothing but warnings.
             workdir: the run's folder; None: nothing is written. If it holds a checkpoint, and there is a
                 `Checkpoint` callback, the run goes on from there.

@@ -24,6 +24,7 @@ SERVER = """
     import pax.main
     from pax.loop.iteration import Loop
 
+    pax.callbacks.Curves._draw = lambda self, trainer: None  # As in tests/conftest.py.
     warnings.simplefilter("ignore")  # JAX warns about forks.
 
     def run(request):

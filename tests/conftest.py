@@ -7,6 +7,7 @@ import jax
 import jaxlib.version
 import pytest
 
+from pax.callbacks import Curves
 from pax.run.interrupt import STOP_SIGNALS
 from tests.app_server import app_server
 
@@ -40,6 +41,24 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[name.upper()] = str(value)
     is_quick = config.option.markexpr == "not slow"
     os.environ.setdefault("XLA_FLAGS", XLA_FLAGS_OF_QUICK_TESTS if is_quick else XLA_FLAGS)
+
+
+DRAW = Curves._draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs_without_curves():
+    """Has runs leave no `curves.png`: it takes longer than many a run of a test."""
+    Curves._draw = lambda self, trainer: None
+    yield
+    Curves._draw = DRAW
+
+
+@pytest.fixture(autouse=True)
+def runs_with_curves(request, monkeypatch):
+    """Has those of a test with the marker `draws_curves` leave one."""
+    if request.node.get_closest_marker("draws_curves"):
+        monkeypatch.setattr(Curves, "_draw", DRAW)
 
 
 @pytest.fixture(scope="session")

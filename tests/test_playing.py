@@ -13,7 +13,7 @@ from PIL import Image
 import pax
 from pax import MetaTrainer, Player, load_agent, play
 from pax.agents import AGENTS, Agent
-from pax.callbacks import Checkpoint, Progress, Scalars
+from pax.callbacks import Checkpoint, Curves, Progress, Scalars
 from pax.checkpoints.policies import save_policy
 from pax.envs import ENVS, CoinGame, IteratedMatrixGame
 from pax.envs.environment import Environment
@@ -51,8 +51,8 @@ def names(**settings):
 def test_a_trainer_shows_its_progress_and_saves_if_it_has_a_folder(tmp_path):
     assert names() == [Progress]
     assert names(quiet=True) == names(default_callbacks=False) == []
-    assert names(workdir=tmp_path) == [Scalars, Progress, Checkpoint]
-    assert names(workdir=tmp_path, quiet=True) == [Scalars, Checkpoint]
+    assert names(workdir=tmp_path) == [Scalars, Progress, Checkpoint, Curves]
+    assert names(workdir=tmp_path, quiet=True) == [Scalars, Checkpoint, Curves]
     assert names(workdir=tmp_path, default_callbacks=False) == []
     own = [Scalars(every=2), Checkpoint(every=6)]
     trainer = make_trainer(tmp_path, callbacks=own, quiet=True)

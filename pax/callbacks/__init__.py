@@ -1,6 +1,7 @@
 """What ships with Pax. A config names a callback by its dotted path: these, or your own."""
 
 from pax.callbacks.checkpoint import Checkpoint
+from pax.callbacks.curves import Curves
 from pax.callbacks.early_stop import EarlyStop
 from pax.callbacks.evaluation import Evaluation
 from pax.callbacks.pictures import Pictures
@@ -13,6 +14,7 @@ from pax.callbacks.within_a_trial import WithinATrial
 
 __all__ = [
     "Checkpoint",
+    "Curves",
     "EarlyStop",
     "Evaluation",
     "Pictures",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pax.callbacks.callback import Callback
 from pax.callbacks.checkpoint import Checkpoint
+from pax.callbacks.curves import Curves
 from pax.callbacks.progress import Progress
 from pax.callbacks.scalars import Scalars
 
@@ -17,7 +18,7 @@ SAVE_EVERY = 100
 def default_callbacks(
     given: Iterable[Callback], chunk: int, *, saves: bool, quiet: bool
 ) -> list[Callback]:
-    """Returns those of `Progress`, `Scalars` and `Checkpoint` that a run lacks.
+    """Returns those of `Progress`, `Scalars`, `Checkpoint` and `Curves` that a run lacks.
 
     Args:
         given: what it has already; a kind that is among them is not added.
@@ -30,5 +31,6 @@ def default_callbacks(
     if saves:
         wanted.append(Scalars(every=math.ceil(REPORT_EVERY / chunk) * chunk))
         wanted.append(Checkpoint(every=math.ceil(SAVE_EVERY / chunk) * chunk))
+        wanted.append(Curves())
     given = list(given)
     return [each for each in wanted if not any(isinstance(one, type(each)) for one in given)]

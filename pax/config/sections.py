@@ -282,6 +282,7 @@ def base_config() -> ConfigDict:
             "progress": callback(callbacks.Progress),
             "evaluation": callback(callbacks.Evaluation, every=500),
             "checkpoint": callback(callbacks.Checkpoint),
+            "curves": callback(callbacks.Curves),
             "video": callback(callbacks.Video),
             "pictures": callback(callbacks.Pictures),
             "wandb": callback(callbacks.WandB),

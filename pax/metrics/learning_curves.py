@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,18 @@ from pax.metrics.json_writer import STEP_KEY
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
+FITNESS = re.compile(r"/fitness/\w+$")
 COLUMNS = 2
 """Charts side by side."""
 MOST_CHARTS = 40
 MARKED = 12
 """Up to so many points are marked: a line between few would hide that there is nothing in between."""
+MOST_IN_A_ROW = 5
+"""Lines whose names fit above a chart."""
+LEAST_RANGE = 1e-4
+"""What an axis spans at least, as a share of its numbers: float32 has seven digits."""
 
 
 def plot_history(
@@ -40,7 +47,7 @@ def plot_history(
     names = [name for name in table if name not in (STEP_KEY, SEED_KEY)]
     if not names:
         raise ConfigError("there is nothing to plot, as nothing was reported: call fit() first")
-    charts = _charts(names, metrics)
+    charts = group_by_chart(_chosen(names, metrics))
     if len(charts) > MOST_CHARTS:
         raise ConfigError(
             f"metrics names {len(charts)} charts: give at most {MOST_CHARTS}, as in metrics='train/agent1'"
@@ -50,46 +57,73 @@ def plot_history(
     figure = new_figure((4.8 * num_columns, 3.0 * num_rows))
     all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes, (title, lines) in zip(all_axes, charts.items(), strict=False):
-        _plot(axes, title, lines, table)
+        plot_chart(axes, lines, table)
+        axes.set_title(title.replace("_", " "), fontsize=10)
+        axes.set_xlabel("iteration")
     for axes in all_axes[len(charts) :]:
         axes.remove()
     return figure
 
 
-def _charts(
-    names: Sequence[str], metrics: str | Sequence[str] | None
-) -> dict[str, list[tuple[str, str]]]:
-    """Returns by title the metrics of a chart, and what their lines are called."""
+def _chosen(names: Sequence[str], metrics: str | Sequence[str] | None) -> list[str]:
+    """Returns the names of the metrics that a caller asks for."""
     if metrics is None:
-        chosen = [name for name in names if _is_reward(name)] or list(names)
-    else:
-        given = [metrics] if isinstance(metrics, str) else metrics
-        check_items("metrics", given, "the name of a metric, or a list of names")
-        chosen = []
-        for name in given:
-            found = [each for each in names if each == name or each.startswith(f"{name}/")]
-            if not found:
-                groups = {each.rpartition("/")[0] for each in names} - {""}
-                told = nearest(name, [*names, *groups]) if isinstance(name, str) else "give text"
-                raise ConfigError(f"metrics names {name!r}, which was not reported: {told}")
-            chosen += found
-    charts: dict[str, list[tuple[str, str]]] = {}
-    for name in dict.fromkeys(chosen):
+        return [name for name in names if is_reward(name)] or list(names)
+    given = [metrics] if isinstance(metrics, str) else metrics
+    check_items("metrics", given, "the name of a metric, or a list of names")
+    chosen = []
+    for name in given:
+        found = [each for each in names if each == name or each.startswith(f"{name}/")]
+        if not found:
+            groups = {each.rpartition("/")[0] for each in names} - {""}
+            told = nearest(name, [*names, *groups]) if isinstance(name, str) else "give text"
+            raise ConfigError(f"metrics names {name!r}, which was not reported: {told}")
+        chosen += found
+    return chosen
+
+
+Lines = list[tuple[str, str]]
+"""The metrics of a chart, and what their lines are called; "" where the title says it."""
+
+
+def group_by_chart(names: Iterable[str]) -> dict[str, Lines]:
+    """Returns by title which metrics share a chart: those of one group."""
+    charts: dict[str, Lines] = {}
+    for name in dict.fromkeys(names):
         group, _, last = name.rpartition("/")
         # What an agent reports of learning is on different scales: a chart each.
-        is_alone = group.startswith("train/") and not _is_reward(name)
+        is_alone = group.startswith("train/") and not (is_reward(name) or FITNESS.search(name))
         title = name if is_alone or not group else group
         charts.setdefault(title, []).append((name, "" if title == name else last.replace("_", " ")))
     return charts
 
 
-def _is_reward(name: str) -> bool:
+def is_reward(name: str) -> bool:
+    """Returns whether a metric is a reward, and no deviation of one."""
     return any(part.startswith("reward") for part in name.split("/")) and not name.endswith("/std")
 
 
-def _plot(
-    axes: Axes, title: str, lines: Sequence[tuple[str, str]], table: Mapping[str, np.ndarray]
+def plot_chart(
+    axes: Axes,
+    lines: Lines,
+    table: Mapping[str, np.ndarray],
+    *,
+    most_points: int | None = None,
+    legend_above: bool = False,
+    size: float = 8.0,
+    ticks: int = 6,
 ) -> None:
+    """Plots metrics over iterations: lines are estimates over seeds, bands their 95 % intervals.
+
+    Args:
+        axes: where to put it.
+        lines: the metrics, and what they are called.
+        table: see `History.table`.
+        most_points: of a line; of more, as many in a row are averaged as it takes. None: any number.
+        legend_above: whether a short legend stands above the chart, in one row, and not in it.
+        size: of the legend, in points.
+        ticks: on the axis of iterations, about.
+    """
     num_seeds = len(np.unique(table[SEED_KEY]))
     iterations = table[STEP_KEY].reshape(-1, num_seeds)[:, 0]
     for name, label in lines:
@@ -97,17 +131,76 @@ def _plot(
         known = np.isfinite(values).any(axis=1)
         if not known.any():
             continue
-        found = estimate_where_defined(values[known].T)
-        style: dict[str, Any] = {"marker": "o", "markersize": 3} if known.sum() <= MARKED else {}
-        (line,) = axes.plot(iterations[known], found.middle, label=label or None, **style)
+        at, values = _thinned(iterations[known], values[known], most_points or len(iterations))
+        found = estimate_where_defined(values.T)
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) <= MARKED else {}
+        (line,) = axes.plot(at, found.middle, label=label or None, **style)
         if np.isfinite(found.low).any():
             colour = line.get_color()
-            axes.fill_between(
-                iterations[known], found.low, found.high, alpha=0.2, color=colour, linewidth=0
-            )
-    axes.set_title(title.replace("_", " "), fontsize=10)
-    axes.set_xlabel("iteration")
-    axes.locator_params(axis="x", integer=True, nbins=6)
+            axes.fill_between(at, found.low, found.high, alpha=0.2, color=colour, linewidth=0)
+    _set_range(axes)
+    axes.yaxis.set_major_formatter(_formatter())
+    axes.locator_params(axis="x", integer=True, nbins=ticks)
     if any(label for _, label in lines) and axes.lines:
-        many = len(axes.lines) > 8
-        axes.legend(fontsize="xx-small" if many else "small", ncols=1 + (len(axes.lines) - 1) // 8)
+        num = len(axes.lines)
+        if legend_above and num <= MOST_IN_A_ROW:
+            place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
+            place |= {"ncols": num, "frameon": False, "handlelength": 1, "columnspacing": 1}
+        else:
+            # The best place is looked for among all points, which takes long.
+            place = {"loc": "best" if num * len(iterations) < 2000 else "upper left"}
+            place["ncols"] = 1 + (num - 1) // 8
+        axes.legend(fontsize=size * (0.7 if num > 8 else 1), **place)
+
+
+def _thinned(at: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns at most `most` of the iterations `[n]` and values `[n, S]`: means of as many in a row."""
+    size = -(-len(at) // most)
+    if size <= 1:
+        return at, values
+    starts = np.arange(0, len(at), size)
+    is_known = np.isfinite(values)
+    counts = np.add.reduceat(is_known, starts, axis=0, dtype=float)
+    sums = np.add.reduceat(np.where(is_known, values, 0.0), starts, axis=0)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return np.add.reduceat(at, starts) / np.diff([*starts, len(at)]), means
+
+
+def _set_range(axes: Axes) -> None:
+    """Widens the axis of numbers that are all but the same: labels would be those of rounding errors."""
+    low, high = axes.dataLim.intervaly
+    largest = max(abs(low), abs(high))
+    if np.isfinite(largest) and high - low <= LEAST_RANGE * largest:
+        middle, half = (low + high) / 2, 0.1 * largest or 0.5
+        axes.set_ylim(middle - half, middle + half)
+
+
+def _formatter() -> Formatter:
+    """Returns what writes the labels of an axis: see `tick_labels`."""
+    from matplotlib.ticker import Formatter
+
+    class Labels(Formatter):
+        def __call__(self, value: float, pos: int | None = None) -> str:
+            return _label(value, 4)
+
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            return tick_labels(values)
+
+    return Labels()
+
+
+def tick_labels(values: Sequence[float]) -> list[str]:
+    """Returns numbers in as few digits, four or more, as tell them apart; 10 k, 2 M for many thousands."""
+    found: list[str] = []
+    for digits in range(4, 12):
+        found = [_label(value, digits) for value in values]
+        if len(set(found)) == len(found):
+            break
+    return found
+
+
+def _label(value: float, digits: int) -> str:
+    if 1e4 <= abs(value) < 1e15:
+        unit = min(int(np.log10(abs(value)) // 3), 4)
+        return f"{value / 1000**unit:.{digits}g} {' kMGT'[unit]}"
+    return f"{value:z.{digits}g}"

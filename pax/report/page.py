@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pax.metrics.curves_page import CURVES_FILE
 from pax.report.curves import LEARNING, MAX_CHARTS, sections
 from pax.report.data import NOT_SET, Experiment, differences
 from pax.report.estimates import at_the_end
@@ -151,8 +152,15 @@ def _commands(experiments: Sequence[Experiment]) -> str:
     for experiment in experiments:
         for run in experiment.runs:
             command = run.record.get("command", "(no run.json: made from Python)")
-            items.append(f"<p>{text(run.path)}<br><code>{text(command)}</code></p>")
+            items.append(
+                f"<p>{text(run.path)}{_curves_file(run.path)}<br><code>{text(command)}</code></p>"
+            )
     return f"<details><summary>Folders and commands</summary>{''.join(items)}</details>"
+
+
+def _curves_file(path: pathlib.Path) -> str:
+    """Names the run's own page of learning curves, if it has one."""
+    return f" (learning curves: {CURVES_FILE})" if (path / CURVES_FILE).is_file() else ""
 
 
 def _settings(experiments: Sequence[Experiment]) -> str:
