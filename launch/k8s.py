@@ -24,6 +24,7 @@ from pax.config.command_line import run_program
 from pax.config.flags import check_forms, definer
 from pax.config.run_arguments import parse
 from pax.errors import ConfigError
+from pax.run.remote import is_url
 
 PORT = 8476
 """Where the first host coordinates the others; JAX's own choice on Kubernetes."""
@@ -72,6 +73,13 @@ def check(hosts: flags.FlagValues, workdir: str) -> None:
     if not workdir.isprintable():
         raise ConfigError(f"--workdir is {short(workdir)}: give the path of a folder")
     path = pathlib.PurePosixPath(workdir)
+    if is_url(workdir):
+        if hosts.num_hosts > 1:
+            raise ConfigError(
+                f"--workdir={workdir} is on a bucket, and --num_hosts={hosts.num_hosts} need a folder that "
+                "all of them see: give one on a --claim"
+            )
+        return
     if ".." in path.parts:
         raise ConfigError(f"--workdir={workdir} has '..' in it: give a path without")
     if hosts.claim and not path.is_relative_to(hosts.mount):
@@ -231,7 +239,7 @@ def launch(arguments: Sequence[str], given: flags.FlagValues) -> None:
         print(f"Written to {given.out}: kubectl apply -f {given.out}")
     else:
         print(text, end="")
-    if not given.claim:
+    if not given.claim and not is_url(workdir):
         print("Without --claim, results and checkpoints are gone when the pod is.", file=sys.stderr)
 
 

@@ -34,6 +34,7 @@ from pax.errors import ConfigError
 from pax.loop.xla import available_cores, is_told_devices
 from pax.run.directory import check_run
 from pax.run.interrupt import STOP_SIGNALS, heeded, how_it_ended
+from pax.run.remote import is_url
 
 SECONDS_TO_END = 60.0
 """What the others have to end by themselves when one has died, and once more before they are killed."""
@@ -71,7 +72,7 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
 def _check(arguments: Sequence[str]) -> None:
     """Raises what the processes would find wrong before they train."""
     given = parse(arguments)
-    if given.workdir:
+    if given.workdir and not is_url(given.workdir):
         check_run(folder("--workdir", given.workdir), given.config.to_dict(), todays)
 
 

@@ -212,8 +212,8 @@ def folder(name: str, path: Any) -> pathlib.Path:
         raise ConfigError(f"{name} is {short(text)}: give the path of a folder")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ConfigError(
-            f"{name} is {brief(text)}: {scheme[0]} is not supported, give a folder of this machine, or "
-            "one that is mounted here"
+            f"{name} is {brief(text)}: {scheme[0]} is not supported here, give a folder of this machine, "
+            "or one that is mounted here"
         )
     try:
         found = pathlib.Path(text).expanduser()

@@ -37,11 +37,12 @@ from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
 from pax.describe import describe, variants_page
 from pax.errors import ConfigError, PaxError
-from pax.evaluation.job import evaluate_checkpoint, follow
+from pax.evaluation.job import evaluate_checkpoint, follow, kept_alike
 from pax.loop.xla import enable_compilation_cache
 from pax.metrics.curves_page import CURVES_FILE
 from pax.run import distributed
 from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
+from pax.run.remote import Copy, is_url, named_by
 from pax.trainer import MetaTrainer
 
 
@@ -58,8 +59,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define(
         "workdir",
         None,
-        "The run's folder. The same command on the same folder goes on with the run. Default: "
-        "exp/<config>-<variant>-<time>.",
+        "The run's folder; gs://bucket/run is one on a bucket (see docs/scale.md). The same command on the "
+        "same folder goes on with the run. Default: exp/<config>-<variant>-<time>.",
     )
     define(
         "mode",
@@ -195,14 +196,17 @@ def train(given: flags.FlagValues) -> None:
     """Trains, or goes on with the run in `--workdir`."""
     config = given.config
     config_path = config_name(given["config"])
-    workdir = folder(
-        "workdir", distributed.from_lead(given.workdir or str(default_workdir(config_path)))
-    )
+    named = distributed.from_lead(given.workdir or str(default_workdir(config_path)))
+    if not is_url(named):
+        named = str(folder("workdir", named))
     distributed.check_same("config", repr(config.to_dict()))
     # Everything is checked before the folder is touched.
-    trainer = build_trainer(config, str(workdir))
+    trainer = build_trainer(config, named)
     trainer.check()
-    distributed.by_lead(lambda: check_run(workdir, config.to_dict(), todays))
+    assert trainer.workdir is not None
+    workdir = trainer.workdir
+    if trainer.url is None:  # Else it is fetched first, and checked as it is opened.
+        distributed.by_lead(lambda: check_run(pathlib.Path(named), config.to_dict(), todays))
     if not given.workdir:
         workdir = trainer.workdir = _make_workdir(workdir)
     imports = folders_to_record(config.to_dict())
@@ -210,12 +214,14 @@ def train(given: flags.FlagValues) -> None:
         recorded: dict[str, Any] = {}
 
         def record() -> None:
-            recorded.update(open_run(workdir, config.to_dict(), config_path, imports, todays))
+            with named_by(workdir, trainer.url):
+                recorded.update(open_run(workdir, config.to_dict(), config_path, imports, todays))
 
         distributed.by_lead(record)
         config_file = find_config(config_path.partition(":")[0]).absolute()
         logging.info("Config: %s, of %s", config_path, config_file)
-        logging.info("Run directory: %s", workdir)
+        where = f", of {trainer.url}" if trainer.url else ""
+        logging.info("Run directory: %s%s", workdir, where)
         logging.info("Devices: %s", trainer.placement)
         try:
             _fit(trainer, workdir)
@@ -263,15 +269,17 @@ def evaluate(given: flags.FlagValues) -> None:
     """Evaluates one checkpoint of `--workdir`, or each that training leaves there."""
     if not given.workdir:
         raise ConfigError("--workdir is missing: name the run to evaluate")
-    workdir = folder("workdir", given.workdir)
+    copy = Copy("workdir", given.workdir) if is_url(given.workdir) else None
+    workdir = copy.path if copy else folder("workdir", given.workdir)
     config, names, imports = given.config, given.evaluations, given.allow_imports
     if not given.follow:
-        evaluate_checkpoint(workdir, config, given.step, names, imports)
+        with named_by(workdir, given.workdir if copy else None), kept_alike(copy):
+            evaluate_checkpoint(workdir, config, given.step, names, imports)
         return
     if given.step is not None:
         raise ConfigError(f"--step={given.step} is one checkpoint, and --follow all: give one flag")
     try:
-        follow(workdir, config, names, given.poll_seconds, imports)
+        follow(workdir, config, names, given.poll_seconds, imports, copy)
     except KeyboardInterrupt:
         logging.flush()
         print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)

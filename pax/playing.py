@@ -17,7 +17,8 @@ from pax import checks
 from pax.agents import AGENTS
 from pax.agents.agent import Agent
 from pax.callbacks.video import draw_episode
-from pax.checkpoints.policies import AVERAGE, POLICIES, load_agent_state, load_policy
+from pax.checkpoints.elsewhere import is_elsewhere, local_policy
+from pax.checkpoints.policies import AVERAGE, load_agent_state, load_policy
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_items, check_number
 from pax.config.imports import leave_path
 from pax.envs.environment import Environment
@@ -31,6 +32,7 @@ from pax.loop.xla import compiler_options, undefined_numbers
 from pax.metrics.tensorboard_writer import encode_gif, picture
 from pax.player import Player
 from pax.roles import Role, check_roles
+from pax.run.directory import POLICIES
 from pax.run.files import write_whole
 from pax.types import PyTree, Task, TrainingState, take
 
@@ -52,8 +54,10 @@ def load_agent(
     """Loads an exported policy, to act with it; no code is run that comes with it.
 
     Args:
-        path: a policy file, or the folder of a run, or of policies.
-        name: of the role, in a folder that has several, such as `agent1`, `agent1_best` or `agent1_average`.
+        path: a policy file, or the folder of a run, or of policies; also on a bucket (`gs://...`) or at
+            W&B (`wandb:<entity>/<project>/<run>/<file>`).
+        name: of the role, in a folder that has several, such as `agent1`, `agent1_best` or
+            `agent1_average`.
         seed: which one of a run with several seeds, counted from 0; None: the first.
         allow_imports: modules that may be imported for an agent that is not of Pax, such as
             `["my_module"]`: where its class is.
@@ -65,7 +69,8 @@ def load_agent(
         CheckpointError: if there is no such policy, or it is damaged.
         ConfigError: if there are several, or its agent is not of Pax and may not be imported.
     """
-    path = pathlib.Path(os.path.expanduser(checks.file("path", path)))
+    checks.file("path", path)
+    path = local_policy("path", path if is_elsewhere(path) else os.path.expanduser(path))
     check_items("allow_imports", allow_imports, "a list of modules, such as ['my_module']")
     if seed is not None:
         check_number("seed", seed, COUNT_OR_NONE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from pax.agents.agent import Agent
 from pax.callbacks.callback import Callback
 from pax.callbacks.callback_list import CallbackList
 from pax.callbacks.defaults import default_callbacks as callbacks_that_lack
-from pax.checkpoints.policies import AVERAGE, POLICIES, averaged, deployed, export_policies
+from pax.checkpoints.policies import AVERAGE, averaged, deployed, export_policies
 from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.warm_start import load_warm_starts
@@ -41,9 +42,11 @@ from pax.metrics.writers import RunWriter, create_writer, metric_writers
 from pax.player import Player
 from pax.roles import Role, as_role
 from pax.run import distributed
+from pax.run.directory import POLICIES
 from pax.run.files import is_full
 from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
 from pax.run.locks import FileLock, lock_run
+from pax.run.staging import staging_of
 from pax.run.status import StatusReport
 from pax.trainer_checks import check_fit, check_kinds
 from pax.types import PyTree, RunState, take
@@ -65,7 +68,7 @@ class MetaTrainer:
     Attributes:
         step: iterations done.
         state: everything that was learned; None before the first `fit` or `restore`.
-        workdir: the run's folder, or None: then nothing is written.
+        workdir: the run's folder on this machine, or None: then nothing is written.
         writer: a CLU metric writer for whatever a callback reports.
         stop_reason: why the last `fit` ended early, or None.
         first_step: iterations that were done when the last `fit` began.
@@ -117,7 +120,8 @@ class MetaTrainer:
                 and, with a `workdir`, `Scalars`, `Checkpoint` and `Curves`.
             quiet: show no progress, and log nothing but warnings.
             workdir: the run's folder; None: nothing is written. If it holds a checkpoint, and there is a
-                `Checkpoint` callback, the run goes on from there.
+                `Checkpoint` callback, the run goes on from there. A folder on a bucket, such as
+                `gs://bucket/run`, is kept as the one on this machine is in which the run works.
             hyperparameters: what the run's reports show as its settings; by default, those above.
 
         Raises:
@@ -137,7 +141,11 @@ class MetaTrainer:
         self.num_seeds = num_seeds
         self.seed = seed
         self.chunk = chunk
-        self.workdir = None if workdir is None else folder("workdir", workdir)
+        self._staging = staging_of("workdir", workdir)
+        self.workdir: pathlib.Path | None = None
+        if workdir is not None:
+            staged = self._staging.folder if self._staging else None
+            self.workdir = staged or folder("workdir", workdir)
         check_kind("quiet", quiet, False)
         check_kind("default_callbacks", default_callbacks, False)
         self.quiet = quiet
@@ -197,6 +205,11 @@ class MetaTrainer:
     def is_lead(self) -> bool:
         """Whether this process is the one that writes files."""
         return distributed.is_lead()
+
+    @property
+    def url(self) -> str | None:
+        """Where the run's folder is on a bucket, or None if it is not on one."""
+        return None if self._staging is None else self._staging.url
 
     @property
     def workdir_is_gone(self) -> bool:
@@ -266,20 +279,67 @@ class MetaTrainer:
         if self.workdir is None or self._is_claimed:
             yield
             return
-        workdir = self.workdir
-
-        def take() -> None:
-            self._lock = lock_run(workdir)
-
-        distributed.by_lead(take)
+        distributed.by_lead(self._take)
+        self._check_sharing()
         self._is_claimed = True
         try:
             yield
+        except BaseException:
+            self._give_back(is_failing=True)
+            raise
+        self._give_back()
+
+    def _take(self) -> None:
+        """Takes the locks of the folder."""
+        assert self.workdir is not None
+        if self._staging is None:
+            self._lock = lock_run(self.workdir)
+            return
+        is_changed = self._staging.open()
+        try:
+            if is_changed and self.state is not None:
+                raise OutputError(
+                    f"workdir {self._staging.url} was changed by others since this trainer wrote to it: make "
+                    "a new trainer, which goes on from what is there"
+                )
+            self._lock = lock_run(self.workdir)
+        except BaseException:
+            self._staging.close(is_failing=True)
+            raise
+
+    def _give_back(self, is_failing: bool = False) -> None:
+        """Gives the locks back, once all is where it belongs."""
+        self._is_claimed = False
+        try:
+            if self._staging is not None:
+                self._staging.close(is_failing)
         finally:
-            self._is_claimed = False
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+
+    def _check_sharing(self) -> None:
+        """Raises ConfigError unless all processes of a run see the folder that stands for one on a bucket."""
+        if self._staging is None:
+            return
+        is_seen = distributed.from_lead(self._staging.nonce) == self._staging.nonce
+        folder = distributed.from_lead(str(self.workdir))
+        if distributed.agree(None if is_seen and folder == str(self.workdir) else "not shared"):
+            if self.is_lead:
+                self._staging.close(is_failing=True)
+            raise ConfigError(
+                f"workdir is {self._staging.url}, and not all processes share {folder}, where the run works: "
+                "set XDG_CACHE_HOME to a folder that all of them see, or give one as the workdir"
+            )
+
+    def _upload_from_now_on(self) -> None:
+        if self._staging is not None:
+            distributed.by_lead(self._staging.begin)
+
+    def _refresh(self) -> None:
+        """Fetches what is new on the bucket, unless this trainer is the one that writes there."""
+        if self._staging is not None and not self._is_claimed:
+            distributed.by_lead(self._staging.refresh)
 
     def fit(
         self, num_iters: int | None = None, *, pass_on_signals: bool = True
@@ -318,6 +378,7 @@ class MetaTrainer:
             StatusReport(self) as self._status,
             self._leaving_well(),
         ):
+            self._upload_from_now_on()
             self.callbacks.setup(self)
             resumed_at = self._begin()
             self._agree_to_stop()
@@ -351,6 +412,7 @@ class MetaTrainer:
         second iteration is dropped, again and again (`pax.metrics.history.MAX_VALUES`).
         """
         if self.state is None and self.workdir is not None and self._history.is_empty:
+            self._refresh()
             step = CheckpointReader(self.workdir / CHECKPOINTS).latest_step()
             if step is not None:
                 self._history.go_back(self.workdir, step)
@@ -486,6 +548,7 @@ class MetaTrainer:
             check_number("step", step, COUNT_OR_NONE)
         if self.workdir is None:
             return False
+        self._refresh()
         checkpointer = self.checkpointer or CheckpointReader(self.workdir / CHECKPOINTS)
         if step is None and checkpointer.latest_step() is None:
             return False
@@ -505,6 +568,10 @@ class MetaTrainer:
         """
         if self.workdir is None or self.state is None:
             return []
+        if self._staging is not None and not self._is_claimed:
+            with self.claim():
+                self._upload_from_now_on()
+                return self.export_policies(folder)
         state = self.placement.local(self.state)
         if not self.is_lead:
             return []
@@ -565,6 +632,8 @@ class MetaTrainer:
     def _check_folder(self) -> None:
         if self.workdir_is_gone:
             raise self._gone()
+        if self._staging is not None:
+            self._staging.check()
 
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pax import checks
+from pax.checkpoints.elsewhere import is_elsewhere, local_policy
 from pax.checkpoints.tree import describe_leaves, first_difference
-from pax.errors import CheckpointError
+from pax.errors import CheckpointError, ConfigError
 from pax.run.files import read_regular, write_whole
 from pax.types import take
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from pax.roles import Role
     from pax.types import RunState, TrainingState
 
-POLICIES = "policies"
-"""The folder of a run's policies, in its workdir."""
 AVERAGE = "_average"
 """What follows a name where moving averages take the place of policies: of a role, of an evaluation."""
 
@@ -64,6 +63,10 @@ def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -
         CheckpointError: `agent` is not JSON, `params` holds something other than arrays, or the file
             cannot be written.
     """
+    if is_elsewhere(path):
+        raise ConfigError(
+            f"path is {path}: policies are written to this machine, give a file of it"
+        )
     path = checks.file("path", path)
     checks.check_mapping(
         "agent", agent, "a dict of its type and settings, such as agent.describe()"
@@ -104,7 +107,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     """Reads a policy that `save_policy` wrote.
 
     Args:
-        path: The file.
+        path: The file, on this machine, on a bucket (`gs://...`) or at W&B (`wandb:...`).
         like: A pytree of arrays or `jax.ShapeDtypeStruct` that says which containers, shapes and
             dtypes the parameters must have. Without it they come as nested dicts, in which sequences
             and structs have become dicts as well (see `flax.serialization.to_state_dict`).
@@ -113,15 +116,17 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
         The description of the agent, and its parameters as numpy arrays.
 
     Raises:
-        ConfigError: `path` is no path.
+        ConfigError: `path` is no path, or cannot be fetched.
         CheckpointError: There is no such file, it is not an intact policy file of this format, or the
             parameters are not like `like`.
     """
-    path = checks.file("path", path)
+    checks.file("path", path)
+    file = local_policy("path", path)
     try:
-        data = read_regular(path)
+        data = read_regular(file)
     except FileNotFoundError as e:
-        raise CheckpointError(f"no policy file {path.absolute()}: check the path.") from e
+        where = path if is_elsewhere(path) else file.absolute()
+        raise CheckpointError(f"no policy file {where}: check the path.") from e
     except OSError as e:
         raise CheckpointError(f"policy {path} cannot be read: {e}.") from e
     if not data.startswith(_MAGIC):
@@ -155,7 +160,7 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
     return Policy(agent, params)
 
 
-def _read(path: Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
+def _read(path: str | Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
     """Returns the agent's description, and its parameters: an array, or nested dicts of arrays.
 
     Raises:

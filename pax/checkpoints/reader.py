@@ -19,14 +19,13 @@ from absl import logging
 
 from pax.checkpoints.tree import PyTree, describe_leaves, first_difference, flatten_leaves, is_jax
 from pax.errors import CheckpointError
+from pax.run.directory import CHECKPOINTS, CHECKSUMS
 from pax.run.files import find_irregular, open_regular, read_regular
+
+__all__ = ["CHECKPOINTS", "CHECKSUMS", "CheckpointReader", "Restored"]
 
 SCHEMA = 1
 
-CHECKPOINTS = "checkpoints"
-"""The folder of a run's checkpoints, in its workdir."""
-
-CHECKSUMS = "checksums.json"
 STEP = "step"
 """The key in it of the step: a copied folder has another name. Other keys are paths with a slash."""
 ITEMS = ("state", "callbacks", "meta")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,26 @@ class Follower:
         trainer: of the same configuration and with the same `workdir`; it does not train.
         names: those of its evaluations to run.
         waiting: how long to wait between looks.
+        refresh: called before each look: it makes the folder as new as what it is a copy of.
+        keep: called after each result: it writes it to where the folder is copied from.
     """
 
-    def __init__(self, trainer: MetaTrainer, names: Sequence[str], waiting: Waiting):
+    def __init__(
+        self,
+        trainer: MetaTrainer,
+        names: Sequence[str],
+        waiting: Waiting,
+        refresh: Callable[[], None] = lambda: None,
+        keep: Callable[[], None] = lambda: None,
+    ):
         if trainer.workdir is None:
             raise ConfigError("the trainer has no workdir: name the run to follow")
         self._trainer = trainer
         self._workdir = workdir = trainer.workdir
         self._names = names
         self._waiting = waiting
+        self._refresh = refresh
+        self._keep = keep
         self._results = Results(workdir)
         self._reader = CheckpointReader(workdir / CHECKPOINTS)
         self._seen: set[int] = set()
@@ -64,6 +75,7 @@ class Follower:
                     "go on"
                 )
             while True:
+                self._refresh()
                 # In this order: what was saved when training said that it is done is seen.
                 status = read_status(self._workdir)
                 steps = self._reader.steps()
@@ -115,6 +127,7 @@ class Follower:
         for row in evaluate(self._trainer, self._lacking(step)):
             self._results.record([row])
             mirror.sync(log=True)
+        self._keep()
         self._num_evaluated += 1
         seconds, left = time.monotonic() - started, len(todo) - 1
         more = f", {left} more on disk, ETA {left * seconds:.0f} s" if left else ""

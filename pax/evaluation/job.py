@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -12,8 +13,9 @@ from pax.config.build import build_trainer
 from pax.config.recorded import config_of_run
 from pax.errors import CheckpointError, ConfigError, nearest
 from pax.evaluation.follower import Follower, Waiting, evaluate
-from pax.evaluation.results import Results, describe, mirroring
-from pax.run.directory import RUN_FILE
+from pax.evaluation.results import EVALUATION_FILE, FOLDER, Results, describe, mirroring
+from pax.run.directory import CHECKPOINTS, RUN_FILE
+from pax.run.remote import Copy
 from pax.run.status import STATUS_FILE
 from pax.trainer import MetaTrainer
 
@@ -59,6 +61,7 @@ def follow(
     names: Sequence[str] | None = None,
     poll_seconds: float = 5.0,
     allow_imports: Sequence[str] = (),
+    copy: Copy | None = None,
 ) -> None:
     """Evaluates every checkpoint once, as it appears, until training says in the folder that it is done.
 
@@ -71,6 +74,7 @@ def follow(
         names: the evaluations to run; None for all of the config.
         poll_seconds: between looks at the folder.
         allow_imports: modules that the recorded config may have imported: see `config_of_run`.
+        copy: of a run on a bucket: `workdir` is its path, and it is brought up to date before each look.
 
     Raises:
         ConfigError: if the folder holds no run, there is no such evaluation, or another process follows.
@@ -79,10 +83,53 @@ def follow(
     waiting = Waiting(poll_seconds)
     # Before training has made the folder its own it must stay empty, or training would not take it.
     signs = (RUN_FILE,) if config is None else (RUN_FILE, STATUS_FILE)
+    refresh(copy, may_be_missing=True)
     while not any((workdir / name).exists() for name in signs):
+        refresh(copy, may_be_missing=True)
         waiting.for_("training to start: %s holds no run yet", workdir)
     trainer = _build(workdir, config, allow_imports)
-    print(Follower(trainer, choose(names, trainer.evaluations), waiting).run())
+    follower = Follower(
+        trainer,
+        choose(names, trainer.evaluations),
+        waiting,
+        refresh=lambda: refresh(copy),
+        keep=lambda: upload_results(copy),
+    )
+    print(follower.run())
+
+
+@contextlib.contextmanager
+def kept_alike(copy: Copy | None) -> Iterator[None]:
+    """Fetches a run from a bucket, if it is on one, and uploads the results of what is evaluated within."""
+    refresh(copy)
+    yield
+    upload_results(copy)
+
+
+def refresh(copy: Copy | None, may_be_missing: bool = False) -> None:
+    """Fetches what is new of a run on a bucket; None stands for a run of this machine.
+
+    Raises:
+        ConfigError: if the bucket cannot be reached, or there is no run unless it `may_be_missing`.
+    """
+    if copy is not None:
+        copy.refresh(_is_evaluated, may_be_missing)
+
+
+def upload_results(copy: Copy | None) -> None:
+    """Writes the results of evaluations to the bucket that the run is on; None stands for none.
+
+    Raises:
+        ConfigError: if they cannot be written.
+    """
+    if copy is not None:
+        copy.upload(lambda path: path == EVALUATION_FILE or path.startswith(f"{FOLDER}/"))
+
+
+def _is_evaluated(path: str) -> bool:
+    """Returns whether a file of a run is one that evaluations read."""
+    files = (RUN_FILE, STATUS_FILE, EVALUATION_FILE)
+    return path in files or path.startswith(f"{CHECKPOINTS}/")
 
 
 def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:

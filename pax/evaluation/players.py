@@ -13,14 +13,15 @@ import jax
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
-from pax.checkpoints.policies import POLICIES, load_policy
+from pax.checkpoints.elsewhere import local_policy
+from pax.checkpoints.policies import load_policy
 from pax.config.build import build_agent, build_env
 from pax.config.imports import check_named
 from pax.config.recorded import todays
 from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant
-from pax.run.directory import IMPORTS, RUN_FILE, describe_differences, jsonable, read_run
+from pax.run.directory import IMPORTS, POLICIES, RUN_FILE, describe_differences, jsonable, read_run
 
 SUFFIX = ".msgpack"
 TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))
@@ -77,9 +78,8 @@ def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError
     errors: list[PaxError] = []
     runs: dict[pathlib.Path, tuple[Mapping[str, Any], Any]] = {}
     for given in paths:
-        path = pathlib.Path(given)
         try:
-            for file in _files(path):
+            for file in _files(local_policy("the policy", given)):
                 run = file.resolve().parent.parent
                 if not (run / RUN_FILE).exists():
                     found[file.resolve()] = PolicyFile(file, None, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging as python_logging
 import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax
 from absl import flags, logging
 
 from pax.errors import ConfigError
+from pax.run.files import cache_folder
 
 _OUR_HANDLERS: set[python_logging.Handler] = set()
 """Of log lines, in programs that have none of their own."""
@@ -67,20 +67,6 @@ def enable_compilation_cache() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(cache / "pax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def cache_folder() -> pathlib.Path | None:
-    """Returns where this user's caches are; None without a home directory.
-
-    An `XDG_CACHE_HOME` that is empty or relative counts as not set, as its specification says.
-    """
-    given = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if given.is_absolute():
-        return given
-    try:
-        return pathlib.Path.home() / ".cache"
-    except RuntimeError:
-        return None
 
 
 def show_log_lines(quiet: bool = False) -> None:

@@ -19,6 +19,7 @@ from pax.checks import MAX_INT
 from pax.errors import ConfigError
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.run.files import parse_object, read_regular, split_lines, write_whole
+from pax.run.remote import local_path
 
 STEP_KEY = "iteration"
 METRICS_FILE = "metrics.jsonl"
@@ -32,7 +33,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     A last line that is incomplete, as a killed run leaves it, is left out.
 
     Args:
-        path: the file, or the folder of a run.
+        path: the file, or the folder of a run; also on a bucket, as in `gs://bucket/run`.
 
     Returns:
         One dict per iteration, `{"iteration": step, name: number or None}`; None stands for a
@@ -79,7 +80,8 @@ def _is_number(value: Any) -> bool:
 
 def _read(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:
     """Returns the rows of a file, or of the file `name` in a folder."""
-    path = checks.file("path", path)
+    checks.file("path", path)
+    path = local_path("path", path)
     if path.is_dir():
         path = path / name
     try:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from pax.checks import MAX_INT, short
-from pax.errors import ConfigError
+from pax.errors import ConfigError, OutputError
 from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
 from pax.metrics.writers import METRICS_FILE, SEEDS_FILE, read_metrics, read_seed_metrics
 from pax.run.directory import RUN_FILE, flat, read_run
 from pax.run.files import read_regular
+from pax.run.remote import local_path
 
 NOT_SET = "not set"
 STEPS = "environment steps"
@@ -110,11 +111,13 @@ def read_runs(paths: Sequence[str]) -> tuple[list[RecordedRun], list[str]]:
     """Reads what can be read; returns the runs, and a sentence for whatever could not be."""
     runs: dict[pathlib.Path, RecordedRun] = {}
     problems: list[str] = []
-    for path in map(pathlib.Path, paths):
+    for given in paths:
+        path = pathlib.Path(given)
         try:
+            path = local_path("the run", given)
             if path.resolve() not in runs:
                 runs[path.resolve()] = read_folder(path, problems)
-        except ConfigError as e:
+        except (ConfigError, OutputError) as e:
             problems.append(" ".join(str(e).split()))
         except OSError as e:
             problems.append(

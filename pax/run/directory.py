@@ -21,10 +21,16 @@ from pax.errors import ConfigError
 from pax.run.files import contents, make_new_folder, not_writable, read_regular, write_whole
 
 RUN_FILE = "run.json"
+CHECKPOINTS = "checkpoints"
+"""The folder of a run's checkpoints, in its workdir."""
+CHECKSUMS = "checksums.json"
+"""What a checkpoint has once it is whole: sizes and CRC-32 sums of its files."""
+POLICIES = "policies"
+"""The folder of a run's policies, in its workdir."""
 IMPORTS = "imports"
 """The key in it of what the config names that is not of Pax: top-level modules, and where they were."""
 FILES = (RUN_FILE, "metrics.jsonl", "metrics_seeds.jsonl", "training.json", "evaluation.jsonl")
-FOLDERS = ("checkpoints", "policies", "videos", "evaluation")
+FOLDERS = (CHECKPOINTS, POLICIES, "videos", "evaluation")
 """What the files and folders are called that a run has in its own."""
 MAY_CHANGE = (
     # How long.
@@ -203,7 +209,7 @@ def _write(workdir: pathlib.Path, run: Mapping[str, Any]) -> None:
 def has_begun(workdir: pathlib.Path) -> bool:
     """Returns whether something of a run is in its folder: a checkpoint, or a row of metrics."""
     metrics = workdir / "metrics.jsonl"
-    return bool(contents(workdir / "checkpoints")) or (
+    return bool(contents(workdir / CHECKPOINTS)) or (
         metrics.exists() and metrics.stat().st_size > 0
     )
 

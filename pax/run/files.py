@@ -122,6 +122,11 @@ def contents(folder: pathlib.Path) -> list[str]:
     return [name for name in names if name not in FOREIGN and not _OURS.fullmatch(name)]
 
 
+def is_transient(name: str) -> bool:
+    """Returns whether a file of this name is in the middle of being written, or a lock."""
+    return _OURS.fullmatch(name) is not None
+
+
 def make_new_folder(base: pathlib.Path) -> pathlib.Path:
     """Makes `base`, or `base-2`, `base-3` ... if it exists, and returns the folder that it made.
 
@@ -139,6 +144,20 @@ def make_new_folder(base: pathlib.Path) -> pathlib.Path:
             continue
         return path
     raise AssertionError("there are infinitely many names")
+
+
+def cache_folder() -> pathlib.Path | None:
+    """Returns where this user's caches are; None without a home directory.
+
+    An `XDG_CACHE_HOME` that is empty or relative counts as not set, as its specification says.
+    """
+    given = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return pathlib.Path.home() / ".cache"
+    except RuntimeError:
+        return None
 
 
 def is_full(error: BaseException | None) -> bool:

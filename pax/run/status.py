@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -81,7 +81,8 @@ class StatusReport:
         trainer = self._trainer
         if not self._has_begun or trainer.workdir_is_gone:
             return
-        workdir = cast(pathlib.Path, trainer.workdir)
+        workdir = trainer.workdir
+        assert workdir is not None
         status = Status(state, trainer.step, trainer.num_iters, reason, tuple(self._saved))
         try:
             write_whole(workdir / STATUS_FILE, json.dumps(dataclasses.asdict(status)) + "\n")

@@ -221,8 +221,8 @@ def test_wrong_command_lines(app, finished_run, argument):
         ([f"{IPD}:pop"], "there is no variant 'pop': choose one of ppo, .*"),
         ([f"--config={ROOT}/configs/idp.py"], "config file .* did you mean .*/configs/ipd.py\\?"),
         (
-            [TABULAR, "--workdir=gs://bucket/x"],
-            "workdir is gs://bucket/x: gs:// is not supported.*",
+            [TABULAR, "--workdir=ftp://host/x"],
+            "workdir is ftp://host/x: ftp:// is not supported, give a folder, or one of gs://, .*",
         ),
         ([TABULAR, "--workdir=" + "a" * 300], "workdir has a name of 300 bytes in it .*"),
         ([TABULAR, "--workdir=~nobody9/x"], "workdir is ~nobody9/x: there is no such home .*"),
