@@ -85,7 +85,10 @@ def check_game(env: Environment, params: PyTree) -> None:
                     f"{name} begins anew within a rollout, and the info of its step has no {flag!r}: add it"
                 )
         for flag in ("terminated", "truncated"):
-            _check_flag(f"{name}.step", flag, info[flag])
+            if isinstance(info[flag], tuple):
+                _check_per_player(f"{name}.step", flag, env.num_players, info[flag])
+            for value in info[flag] if isinstance(info[flag], tuple) else [info[flag]]:
+                _check_flag(f"{name}.step", flag, value)
         _check_observations(f"{name}.step", env, info["final_observations"], "final_observations")
 
 

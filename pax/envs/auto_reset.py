@@ -107,6 +107,7 @@ class Adapter(Environment):
         rewards: tuple[jax.Array, ...],
         ends: tuple[jax.Array, jax.Array],
         final: tuple[Any, ...],
+        own_ends: tuple[jax.Array, ...] | None = None,
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         """Returns the outputs of `transition`.
 
@@ -116,13 +117,15 @@ class Adapter(Environment):
             rewards: by player, float32.
             ends: whether the episode has terminated, and whether it was truncated, bool.
             final: observations after the step, before a reset.
+            own_ends: by player, whether it is over for them, though the episode may go on for others; None:
+                it is over for all at once.
         """
         observations, inner = seen
         terminated, truncated = ends
         episode, finished = state.episode.add(rewards, terminated | truncated)
         inner_t = state.inner_t + 1
         info = {
-            "terminated": terminated,
+            "terminated": terminated if own_ends is None else own_ends,
             "truncated": truncated,
             "final_observations": final,
             **finished,

@@ -29,8 +29,9 @@ class Environment:
     num_inner_steps: int
     auto_resets = False
     """Whether episodes may end before `num_inner_steps` steps, and the next one begins at once. Then every
-    info has `terminated` and `truncated`, bool, and `final_observations`, one per player: those at
-    the end of the episode, where one ended."""
+    info has `terminated` and `truncated`, bool, or a tuple of one per player where an episode may be over for
+    some and go on for others, and `final_observations`, one per player: those at the end of the episode,
+    where one ended."""
     state_names: Sequence[str] = ()
     """Names of Discrete observations; () if they have none."""
     action_names: Sequence[str] = ()

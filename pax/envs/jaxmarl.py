@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from pax.checks import check_mapping
+from pax.checks import NUMBER, check_mapping, check_number
 from pax.envs.auto_reset import (
     Adapter,
     EnvState,
@@ -25,6 +25,8 @@ from pax.envs.masks import MASK
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError, MissingLibraryError, nearest
 
+SHAPED = "shaped_reward"
+"""Where the info of a step has rewards for what leads to the reward, such as putting onions into a pot."""
 PLAYER_AXES: dict[str, Any] = {"storm": {"observations": 0, "inventory": 1}, "storm_np": 0}
 """Environments whose observations are arrays of all players, and the axis of players, from their source."""
 
@@ -33,8 +35,9 @@ class JaxMARL(Adapter):
     """Any environment of JaxMARL, by name; players in the order of its `agents`.
 
     Where it tells which actions are legal, they are part of the observations, see `pax.envs.masks`. It does
-    not distinguish time limits from other ends, so that every end counts as terminal.
-    It has no parameters that may differ between environments; `settings` go to its constructor.
+    not distinguish time limits from other ends, so that every end counts as terminal; one that is over for a
+    single agent ends the episode for that player only. `settings` go to its constructor. The only parameter
+    is `shaped_reward`, the weight of the rewards for what leads to the reward, where there are such.
     """
 
     def __init__(
@@ -76,15 +79,24 @@ class JaxMARL(Adapter):
             raise ConfigError(f"JaxMARL cannot make {name} with {changed}: {e}") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
+        # Declared spaces are not always those of the observations.
+        shown = jax.eval_shape(lambda key: self._parts(self._env.reset(key)[0]), jax.random.key(0))
+        self._observation_spaces: list[Dict | Box] = [
+            _observation_space(part, name) for part in shown
+        ]
         self._action_spaces = [
             to_action_space(self._env.action_space(agent), name) for agent in self._agents
         ]
         self._legal_actions = self._find_legal_actions()
-        # Declared spaces are not always those of the observations.
-        shown = jax.eval_shape(
-            lambda key: self._observations(*self._env.reset(key)), jax.random.key(0)
-        )
-        self._observation_spaces = [_observation_space(part, name) for part in shown]
+        if self._legal_actions is not None:
+            self._observation_spaces = [
+                _with_mask(space, actions.n)
+                for space, actions in zip(
+                    self._observation_spaces, self._action_spaces, strict=True
+                )
+                if isinstance(actions, Discrete)
+            ]
+        self._has_shaped_reward = self._finds_shaped_reward()
 
     @classmethod
     def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
@@ -92,11 +104,17 @@ class JaxMARL(Adapter):
         return {"settings": {} if usual is None else plain_settings(type(usual))}
 
     def make_params(self, **settings: Any) -> dict[str, Any]:
-        for key in settings:
-            raise ConfigError(
-                f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
-            )
-        return {}
+        known = self.param_settings()
+        for key, value in settings.items():
+            if key not in known:
+                raise ConfigError(
+                    f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
+                )
+            check_number(key, value, NUMBER, self.name)
+        return {key: jnp.float32(settings.get(key, value)) for key, value in known.items()}
+
+    def param_settings(self) -> dict[str, Any]:
+        return {"shaped_reward": 0.0} if self._has_shaped_reward else {}
 
     def reset(self, key: jax.Array, params: Any) -> tuple[tuple[Any, ...], EnvState]:
         del params
@@ -108,10 +126,8 @@ class JaxMARL(Adapter):
         self, drawn: StepDraw, state: EnvState, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         actions = clip_actions(actions, self._action_spaces)
-        # Where agents are numbers, some environments take actions in that order and some by number.
-        numbered = all(isinstance(agent, int) for agent in self._agents)
-        joint: Any = actions if numbered else dict(zip(self._agents, actions, strict=True))
-        shown, inner, rewards, dones, _ = self._env.step_env(drawn.key, state.inner, joint)
+        joint = self._joint(actions)
+        shown, inner, rewards, dones, info = self._env.step_env(drawn.key, state.inner, joint)
         over = jnp.asarray(dones["__all__"], bool)
         final = self._observations(shown, inner)
         observations, inner = drawn.unless(
@@ -120,8 +136,18 @@ class JaxMARL(Adapter):
         earned = tuple(
             jnp.asarray(reward, jnp.float32) for reward in self._by_player("rewards", rewards)
         )
+        if self._has_shaped_reward:
+            shaped = self._by_player("shaped rewards", info[SHAPED])
+            weight = params["shaped_reward"]
+            earned = tuple(
+                reward + weight * jnp.asarray(more, jnp.float32)
+                for reward, more in zip(earned, shaped, strict=True)
+            )
+        own_ends = None
+        if self.num_players > 1 and all(agent in dones for agent in self._agents):
+            own_ends = tuple(over | jnp.asarray(dones[agent], bool) for agent in self._agents)
         ends = (over, jnp.zeros_like(over))
-        return self._outcome(state, (observations, inner), earned, ends, final)
+        return self._outcome(state, (observations, inner), earned, ends, final, own_ends)
 
     def _find_legal_actions(self) -> Callable[[Any], Any] | None:
         """Returns the function of a state that tells all agents' legal actions; None if all always are."""
@@ -134,20 +160,41 @@ class JaxMARL(Adapter):
                 return found
         return None
 
+    def _finds_shaped_reward(self) -> bool:
+        """Returns whether the info of a step has rewards for what leads to the reward, by agent."""
+
+        def info_of_a_step(key: jax.Array) -> Any:
+            actions = [space.zeros() for space in self._action_spaces]
+            _, state = self._env.reset(key)
+            return self._env.step_env(key, state, self._joint(actions))[4]
+
+        return SHAPED in jax.eval_shape(info_of_a_step, jax.random.key(0))
+
+    def _joint(self, actions: Sequence[Any]) -> Any:
+        """Returns the actions of all players as the environment takes them."""
+        # Where agents are numbers, some environments take actions in that order and some by number.
+        if all(isinstance(agent, int) for agent in self._agents):
+            return tuple(actions)
+        return dict(zip(self._agents, actions, strict=True))
+
     def _observations(self, shown: Any, inner: Any) -> tuple[Any, ...]:
         """Returns what each player sees in a state of the environment, with the actions that are legal."""
-        if self.name in PLAYER_AXES:
-            shown = self._apart(shown, PLAYER_AXES[self.name])
-        parts = [
-            jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), part)
-            for part in self._by_player("observations", shown)
-        ]
+        parts = self._parts(shown)
         if self._legal_actions is None:
-            return tuple(parts)
+            return parts
         masks = self._by_player("legal actions", self._legal_actions(inner))
         return tuple(
             {MASK: jnp.asarray(mask, jnp.float32), **_by_name(part)}
             for part, mask in zip(parts, masks, strict=True)
+        )
+
+    def _parts(self, shown: Any) -> tuple[Any, ...]:
+        """Returns what each player sees, of observations as the environment gives them."""
+        if self.name in PLAYER_AXES:
+            shown = self._apart(shown, PLAYER_AXES[self.name])
+        return tuple(
+            jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), part)
+            for part in self._by_player("observations", shown)
         )
 
     def _apart(self, shown: Any, axes: Any) -> list[Any]:
@@ -238,17 +285,17 @@ def _by_name(shown: Any) -> dict[str, Any]:
     return dict(shown) if hasattr(shown, "items") else {"observation": shown}
 
 
-def _observation_space(shown: Any, name: str) -> Space:
+def _observation_space(shown: Any, name: str) -> Dict | Box:
     """Returns the space of an observation, given as arrays or their shapes."""
     if hasattr(shown, "items"):
-        return Dict(
-            tuple(
-                (key, Box(part.shape, 0.0, 1.0) if key == MASK else Box(part.shape))
-                for key, part in sorted(shown.items())
-            )
-        )
+        return Dict(tuple((key, Box(part.shape)) for key, part in sorted(shown.items())))
     if hasattr(shown, "shape"):
         return Box(shown.shape)
     raise ConfigError(
         f"{name} shows {type(shown).__name__}, and Pax plays arrays and dicts of arrays"
     )
+
+
+def _with_mask(space: Dict | Box, num_actions: int) -> Dict:
+    parts = space.parts if isinstance(space, Dict) else (("observation", space),)
+    return Dict(((MASK, Box((num_actions,), 0.0, 1.0)), *parts))

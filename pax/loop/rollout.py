@@ -203,22 +203,27 @@ def _sample(env: Environment, role: Role, choice: Choice, outcome: Outcome, task
 
     done, ends = outcome.done, None
     if env.auto_resets:
-        terminated, truncated = outcome.info["terminated"], outcome.info["truncated"]
+        terminated, truncated = (
+            _by_row(outcome.info[name], role.seats, task) for name in ("terminated", "truncated")
+        )
+        done = jnp.tile(done, num_seats)
         # The next rollout of the trial begins anew, wherever this one is.
         cut = (truncated | done) & ~terminated
         done = done | terminated | truncated
         ends = Ends(
-            terminated=jnp.tile(terminated, num_seats),
-            truncated=jnp.tile(cut, num_seats),
+            terminated=terminated,
+            truncated=cut,
             final_observations=of_seats(reseat(task.seats, outcome.info["final_observations"])),
         )
+    else:
+        done = jnp.tile(done, num_seats)
     return Sample(
         observations=own.observations,
         actions=own.actions,
         rewards=of_seats(outcome.rewards),
         log_probs=own.after.extras["log_probs"],
         values=own.after.extras["values"],
-        dones=jnp.tile(done, num_seats),
+        dones=done,
         hiddens=own.before.hidden,
         ends=ends,
         num_seats=num_seats,
@@ -237,9 +242,22 @@ def _remember(
     """Returns the memory after a step; where an episode ended within the rollout, what outlives it."""
     if not env.auto_resets:
         return memory
-    over = outcome.info["terminated"] | outcome.info["truncated"]
+    seats = playable_seats(role, task)
+    terminated, truncated = (
+        _by_row(outcome.info[name], seats, task) for name in ("terminated", "truncated")
+    )
     forgotten = role.agent.reset_memory(memory, new_trial=False, state=states[role.name])
-    return select_rows(jnp.tile(over, len(playable_seats(role, task))), forgotten, memory)
+    return select_rows(terminated | truncated, forgotten, memory)
+
+
+def _by_row(
+    ends: jax.Array | tuple[jax.Array, ...], seats: tuple[int, ...], task: Task
+) -> jax.Array:
+    """Returns whether it is over for each row `[B]` of a role, given that for all players, or by player."""
+    if isinstance(ends, tuple):
+        by_seat = reseat(task.seats, ends)
+        return join_seats([by_seat[seat] for seat in seats])
+    return jnp.tile(ends, len(seats))
 
 
 def playable_seats(role: Role, task: Task) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def test_arrays_of_all_players_are_taken_apart():
     windows = np.arange(2 * 5 * 5 * 16.0).reshape(2, 5, 5, 16)
     # One player holds 1 and 2 coins and has enough to play, which it shows; the other nothing yet.
     inventory = np.array([[1, 0], [2, 0], [1, 0], [1, 0], [2, 0]])
-    shown = make("storm")._observations({"observations": windows, "inventory": inventory})
+    shown = make("storm")._parts({"observations": windows, "inventory": inventory})
     for player, held in enumerate(([1, 2, 1, 1, 2], [0, 0, 0, 0, 0])):
         np.testing.assert_array_equal(shown[player]["observations"], windows[player])
         np.testing.assert_array_equal(shown[player]["inventory"], held)
@@ -89,6 +89,9 @@ class Fake:
 
     def reset(self, key):
         return self.shown, jnp.int32(0)
+
+    def step_env(self, key, state, actions):
+        return self.shown, state, {}, {}, {}
 
     def action_space(self, agent):
         raise AssertionError("observations come first")
@@ -182,3 +185,29 @@ def test_the_config_has_what_the_constructor_takes():
     config = game("JaxMARL", name="overcooked", settings={"layout": "forced_coord"})
     # That kitchen is 5 x 5, and the usual one 5 x 4.
     assert build_env(with_env(config))[0].observation_space(0).shape == (5, 5, 26)
+
+
+def test_shaped_rewards_count_as_much_as_the_config_says():
+    config = game("JaxMARL", name="overcooked", shaped_reward=0.5)
+    env, params = build_env(with_env(config))
+    assert params == {"shaped_reward": 0.5}
+    _, state = env.reset(jax.random.key(0), params)
+
+    def paid(rewards, shaped):
+        """Steps of an environment that always pays the same."""
+        original = env._env.step_env
+
+        def step_env(key, inner, actions):
+            seen, inner, _, dones, _ = original(key, inner, actions)
+            by_agent = [dict(zip(env._agents, each, strict=True)) for each in (rewards, shaped)]
+            return seen, inner, by_agent[0], dones, {"shaped_reward": by_agent[1]}
+
+        env._env.step_env = step_env
+        try:
+            return [float(r) for r in env.step(jax.random.key(1), state, (4, 4), params)[2]]
+        finally:
+            env._env.step_env = original
+
+    assert paid((20.0, 20.0), (3.0, 5.0)) == [21.5, 22.5]
+    with pytest.raises(ConfigError, match="shaped_reward is no setting of JaxMARL"):
+        make("storm_np").make_params(shaped_reward=1.0)

@@ -18,6 +18,7 @@ from pax.envs.environment import Environment
 from pax.envs.gymnax import Gymnax
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
+from pax.interface import check_game
 from pax.learners.gradient import join_trials
 from pax.learners.lola_dice import dice_objective
 from pax.loop.counts import Counts
@@ -406,3 +407,64 @@ def test_policies_stay_within_bounds_from_the_start(name):
     at_bound = ((actions == low) | (actions == high)).mean()
     assert (at_bound > 0.1) == bool(np.isfinite([low, high]).any())
     assert np.isfinite(after.extras["log_probs"]).all()
+
+
+class OneLeavesEarly(Environment):
+    """Episodes of four steps; for the first player it is over after two, and the other one goes on."""
+
+    num_players = 2
+    num_inner_steps = 8
+    auto_resets = True
+    default_params = ()
+
+    def reset(self, key, params):
+        return (jnp.float32([1]),) * 2, (jnp.int32(0), jnp.int32(0))
+
+    def step(self, key, state, actions, params):
+        t, played = state[0] + 1, state[1] + 1
+        final = (jnp.float32(t)[None],) * 2
+        info = {"terminated": (t >= 2, t == 4), "truncated": jnp.bool_(False)}
+        info["final_observations"] = final
+        t = jnp.where(t == 4, 0, t)
+        seen = (jnp.float32(t + 1)[None],) * 2
+        return seen, (t, played), (jnp.float32(1),) * 2, played >= 8, info
+
+    def observation_space(self, player):
+        return Box((1,))
+
+    def action_space(self, player):
+        return Discrete(2)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_episode_may_be_over_for_one_player_and_go_on_for_another(is_shared):
+    env = OneLeavesEarly()
+    check_game(env, ())
+    agents = [PPOMemory.for_env(env, seat, sequence_length=8) for seat in range(2)]
+    roles = (
+        [Role("both", agents[0], (0, 1))]
+        if is_shared
+        else [
+            Role(name, agent, (seat,))
+            for seat, (name, agent) in enumerate(zip("ab", agents, strict=True))
+        ]
+    )
+    runner = TrialRunner(env, roles, Counts(num_envs=3))
+    states = {role.name: role.agent.init(jax.random.key(0)) for role in roles}
+    trial, _ = jax.jit(runner.play)(jax.random.key(1), states, Task(()))
+    by_role = [jax.tree.map(lambda leaf: leaf[0], trial.rollouts[role.name]) for role in roles]
+
+    def of(player, get):
+        """Values [T, E] of a player: rows of a shared policy are those of one seat after the other."""
+        values = np.asarray(get(by_role[0] if is_shared else by_role[player]))
+        return values[:, 3 * player : 3 * player + 3] if is_shared else values
+
+    first, second = np.tile([0, 1, 1, 1], 2), np.tile([0, 0, 0, 1], 2)
+    for player, expected in enumerate((first, second)):
+        np.testing.assert_array_equal(
+            of(player, lambda r: r.ends.terminated), np.tile(expected[:, None], 3)
+        )
+        np.testing.assert_array_equal(of(player, lambda r: r.dones), np.tile(expected[:, None], 3))
+        # Memories begin anew after an end, and only then.
+        is_empty = (of(player, lambda r: r.hiddens) == 0).all(axis=-1)
+        np.testing.assert_array_equal(is_empty, np.tile(np.roll(expected, 1)[:, None], 3))
