@@ -108,6 +108,7 @@ class Adapter(Environment):
         ends: tuple[jax.Array, jax.Array],
         final: tuple[Any, ...],
         own_ends: tuple[jax.Array, ...] | None = None,
+        counted: tuple[jax.Array, ...] | None = None,
     ) -> tuple[tuple[Any, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         """Returns the outputs of `transition`.
 
@@ -119,10 +120,12 @@ class Adapter(Environment):
             final: observations after the step, before a reset.
             own_ends: by player, whether it is over for them, though the episode may go on for others; None:
                 it is over for all at once.
+            counted: by player, what counts for the returns of episodes; None: the rewards.
         """
         observations, inner = seen
         terminated, truncated = ends
-        episode, finished = state.episode.add(rewards, terminated | truncated)
+        counted = rewards if counted is None else counted
+        episode, finished = state.episode.add(counted, terminated | truncated)
         inner_t = state.inner_t + 1
         info = {
             "terminated": terminated if own_ends is None else own_ends,

@@ -37,7 +37,8 @@ class JaxMARL(Adapter):
     Where it tells which actions are legal, they are part of the observations, see `pax.envs.masks`. It does
     not distinguish time limits from other ends, so that every end counts as terminal; one that is over for a
     single agent ends the episode for that player only. `settings` go to its constructor. The only parameter
-    is `shaped_reward`, the weight of the rewards for what leads to the reward, where there are such.
+    is `shaped_reward`, the weight of the rewards for what leads to the reward, where there are such;
+    returns of episodes are counted without.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class JaxMARL(Adapter):
         observations, inner = drawn.unless(
             over, final, strong_types(inner), lambda key: self.reset(key, params)
         )
-        earned = tuple(
+        counted = earned = tuple(
             jnp.asarray(reward, jnp.float32) for reward in self._by_player("rewards", rewards)
         )
         if self._has_shaped_reward:
@@ -147,7 +148,8 @@ class JaxMARL(Adapter):
         if self.num_players > 1 and all(agent in dones for agent in self._agents):
             own_ends = tuple(over | jnp.asarray(dones[agent], bool) for agent in self._agents)
         ends = (over, jnp.zeros_like(over))
-        return self._outcome(state, (observations, inner), earned, ends, final, own_ends)
+        seen = (observations, inner)
+        return self._outcome(state, seen, earned, ends, final, own_ends, counted)
 
     def _find_legal_actions(self) -> Callable[[Any], Any] | None:
         """Returns the function of a state that tells all agents' legal actions; None if all always are."""

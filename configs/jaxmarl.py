@@ -1,0 +1,96 @@
+"""Any environment of JaxMARL, under every learner and shaper of Pax.
+
+    python -m pax.main --config=configs/jaxmarl.py:hanabi
+
+A variant is `<environment>[,<learner or shaper>][,opponent=...]`: a name of JaxMARL, and whatever games of
+two players take (docs/environments.md). Without more, one PPO policy plays all agents that observe and act
+alike. Needs `pip install -e ".[jaxmarl]"`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.config import game
+from pax.config.build import build_env
+from pax.config.sections import base_config
+from pax.configs import _helper as helper
+
+VARIANTS = {
+    "MPE_simple_spread_v3": "PPO for all agents: not run",
+    "overcooked": "PPO for both cooks, paid for what leads to a dish as well: not run",
+    "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: not run",
+    "hanabi": "PPO for both players, under masks of legal actions: not run",
+    "switch_riddle,ppo_memory": "PPO_memory for all prisoners: not run",
+    "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
+    "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
+    "jaxnav": "PPO for all robots, with continuous actions: not run",
+    "coin_game,shaper,small": "Shaper by evolution against PPO_memory: not run",
+    "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
+}
+# Steps of a rollout: of one episode at least, where those have a limit.
+STEPS = {"overcooked": 400, "overcooked_v2": 400, "jaxnav": 500, "storm": 152, "storm_2p": 152}
+STEPS |= {"storm_np": 152, "coin_game": 100, "MPE_simple_spread_v3": 100}
+USUAL_STEPS = 128
+# A dish that is delivered pays 20. Nobody finds that out unless onions in a pot, which shape, pay something.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "overcooked": {"shaped_reward": 1.0},
+    "overcooked_v2": {"shaped_reward": 1.0},
+    "coin_game": {"settings": {"num_inner_steps": 100, "num_outer_steps": 1}},
+}
+PPO: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "discount": 0.99,
+    "entropy_coeff": 0.01,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+    "hidden_size": 64,
+    "head_init": "orthogonal",
+    "separate_critic": True,
+}
+MEMORY = {**PPO, "embed": True, "sequence_length": 0}
+MEMORY.pop("separate_critic")
+
+
+def get_config(argument: str = "coin_game") -> ConfigDict:
+    name, *rest = argument.split(",")
+    env = game("JaxMARL", name=name, **SETTINGS.get(name, {}))
+    steps = STEPS.get(name, USUAL_STEPS)
+    seats, are_equal = _seats(env, steps)
+    experiment = helper.Experiment(
+        env=env,
+        num_inner_steps=steps,
+        learners=helper.learners(PPO, MEMORY),
+        sizes={"num_envs": 16, "num_iters": 500},
+        strategies={"random": "Random"},
+        opponent="shared" if are_equal else "self",
+        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
+        mixed_lr={"low": 3e-5, "high": 0.03},
+        trials={"num_outer_steps": 50, "num_envs": 10, "num_opps": 2, "num_iters": 500},
+        small={"num_outer_steps": 10, "num_envs": 4, "num_iters": 50, "popsize": 32},
+        seats=seats,
+        are_equal=are_equal,
+    )
+    kinds = {*experiment.learners, *experiment.shapers, *helper.TASK_OPTIONS}
+    if not rest or rest[0] not in kinds:
+        rest = ["ppo", *rest]
+    return helper.get_config(",".join(rest), experiment)
+
+
+def _seats(env: ConfigDict, steps: int) -> tuple[tuple[tuple[int, ...], ...], bool]:
+    """Returns the seats of each role, and whether all players observe and act alike.
+
+    If not, those that do share a role.
+    """
+    config = base_config()
+    config.env, config.num_inner_steps = env, steps
+    made, _ = build_env(config)
+    groups: dict[Any, list[int]] = {}
+    for player in range(made.num_players):
+        alike = made.observation_space(player), made.action_space(player)
+        groups.setdefault(alike, []).append(player)
+    if len(groups) == 1:
+        return tuple((player,) for player in range(made.num_players)), True
+    return tuple(map(tuple, groups.values())), False
