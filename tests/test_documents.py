@@ -256,6 +256,7 @@ def test_the_code_of_the_page_about_python_runs(tmp_path, monkeypatch):
         "fit(200)": "fit(2)",
         "fit(300)": "fit(4)",
         "fit(400)": "fit(6)",
+        "fit(50)": "fit(2)",
     }
     for before, after in small.items():
         assert before in code
@@ -275,6 +276,54 @@ def test_the_code_of_the_page_about_python_runs(tmp_path, monkeypatch):
     assert names["against"]["reward_per_timestep/player_1"].shape == (3,)
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"exp", "curves.png", "learning.png", "episode.png", "coins.gif"}
+
+
+@pytest.mark.slow
+def test_the_commands_of_averages_run(app, tmp_path):
+    """One after the other in an empty folder, at their quick sizes."""
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(
+        r"```bash\n(.*?)```", text.split("## Moving averages")[1].split("\n## ")[0], re.DOTALL
+    )
+    train, evaluate, crossplay = (
+        shlex.split(line) for line in block.replace("\\\n", "").splitlines()
+    )
+    trained = app(
+        *(arg + ",quicktest" * arg.startswith("--config=") for arg in train[3:]), cwd=tmp_path
+    )
+    assert trained.code == 0, trained.stderr
+    evaluated = app(*evaluate[3:], cwd=tmp_path)
+    assert evaluated.code == 0, evaluated.stderr
+    assert re.findall(r"^evaluation/(\w+) at", evaluated.stdout, re.MULTILINE) == [
+        "as_trained",
+        "as_trained_average",
+    ]
+    played = app(*crossplay[2:], "--num_envs=2", cwd=tmp_path, module="pax.evaluation.crossplay")
+    assert played.code == 0, played.stderr
+    assert "agent2_average_seed_2" in played.stdout
+
+
+@pytest.mark.parametrize(
+    ("document", "taken", "fresh"),
+    [
+        ("README.md", 4, "Heads_0/policy/bias [2] (not asked for)"),
+        ("docs/environments/coin_game.md", 9, "torso/Dense_0/kernel [42, 16] (there [36, 16])"),
+    ],
+)
+def test_commands_of_warm_starts_find_what_they_name(document, taken, fresh, tmp_path):
+    """The command that starts from another run's policy, and the one before that trains it."""
+    text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"^ *python -m pax\.main (.*?)(?: +#.*)?$", text, re.MULTILINE)
+    (warm,) = [line for line in lines if "warm_start=" in line]
+    source = re.search(r"warm_start=(\S+)/policies/", warm)[1]
+    first = next(line for line in lines if f"--workdir={source}" in line)
+    trainer = build_trainer(read(re.sub(r" *--workdir=\S+", "", first)), str(tmp_path))
+    trainer.state = trainer.compiled_loop.initial_state()
+    trainer.export_policies()
+    warm = re.sub(r" *--workdir=\S+", "", warm).replace(source, str(tmp_path))
+    start = build_trainer(read(warm), None).warm_starts["agent1"]
+    assert len(start.params) == taken
+    assert fresh in start.lines()[2]
 
 
 OWN = ("Write your own environment", "Write your own agent", "Write your own callback")

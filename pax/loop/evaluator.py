@@ -135,7 +135,13 @@ class Evaluator:
                 self._copies[role.name] = role, check_member(role, roles)
                 self.has_averages |= bool(self._copies[role.name][1].ema_decay)
                 role = dataclasses.replace(role, learner=Frozen(1), member_of="")
-            playing.append(dataclasses.replace(role, self_play_seats=(), ema_decay=0.0))
+            only_trained: dict[str, Any] = {
+                "self_play_seats": (),
+                "ema_decay": 0.0,
+                "warm_start": "",
+                "warm_start_parts": "",
+            }
+            playing.append(dataclasses.replace(role, **only_trained))
         check_roles(playing, env)
         self._loop = Loop(
             env,

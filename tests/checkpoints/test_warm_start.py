@@ -115,6 +115,7 @@ def test_every_seed_starts_with_its_own(folder, init_mean):
     warm = make_role(folder, "agent1_seed_{seed}.msgpack", "Dense_1", learner)
     trainer = make_trainer(warm, num_seeds=2)
     trainer.state = trainer._compiled.initial_state()
+    assert trainer.evaluations == ("as_trained",)
     first, second = (by_name(trainer.agent("agent1", seed).state.params) for seed in (0, 1))
     for found, number in ((first, 7.0), (second, 8.0)):
         np.testing.assert_array_equal(found["Dense_1/kernel"], np.full((16, 16), number))
