@@ -53,8 +53,8 @@ class Role:
     num_initial_states: int = 0
     """From how many states, the same in all trials, one that starts afresh in a trial draws; 0: a new one."""
     ema_decay: float = 0.0
-    """Of the exponential moving average of the policy that the learner trains, per update: from 0, for no
-    average, to less than 1. See `pax.loop.averages`."""
+    """The decay per update of the exponential moving average of the policy that its learner trains: from 0
+    (no average) to less than 1. See `pax.loop.averages`."""
     warm_start: str | os.PathLike[str] = ""
     """An exported policy of which the learner takes, to begin with, every parameter that has the name and the
     shape of one of its own; the others are fresh. `{seed}` in the path is the number of the seed, from 0."""

@@ -146,8 +146,8 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         member_of: a role with several candidates: in every trial it has the parameters of another of them.
         num_initial_states: from how many states, the same in all trials, one that starts afresh draws; 0: it
             gets a new one.
-        ema_decay: of the exponential moving average of the policy that its learner trains, per update, such
-            as 0.99; 0: none is kept.
+        ema_decay: the decay per update of the exponential moving average of the policy that its learner
+            trains, such as 0.99, which is evaluated and exported too; 0: no average.
         path: an exported policy to start from.
         warm_start: an exported policy of which every parameter is taken that has the name and the shape of
             one of its own; the others start as always. `{seed}` in the path is the number of the seed.

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import pax
@@ -20,6 +21,7 @@ from pax.errors import ConfigError
 from pax.evaluation.players import find_policies
 from pax.learners import Evolution, Frozen, Gradient
 from pax.loop.averages import update_averages
+from pax.types import TrainingState
 from tests.programs import sharing
 
 ENV = IteratedMatrixGame(num_inner_steps=4)
@@ -69,17 +71,33 @@ def test_an_average_is_what_its_definition_says(learner):
     np.testing.assert_allclose(table(trainer, "agent1_average"), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_decay_close_to_one_gives_the_plain_mean_and_counters_are_taken_as_they_are():
-    player = Role("agent1", AGENT, (0,), Gradient(AGENT), ema_decay=1 - 1e-9)
-    state = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], AGENT.init(jax.random.key(0)))
+def averages_of(values, decay):
+    """The averages of parameters and a counter after each update."""
+    player = Role("agent1", AGENT, (0,), Gradient(AGENT), ema_decay=decay)
+    state = TrainingState({}, (), jnp.zeros(1, jnp.int32))
     averages = {"agent1": {"x": jnp.full((1, 3), 7.0), "count": jnp.zeros(1, jnp.int32)}}
-    given = np.random.default_rng(0).normal(size=(50, 1, 3))
-    for t, x in enumerate(given, 1):
+    for t, x in enumerate(values, 1):
         params = {"x": jnp.float32(x), "count": jnp.full(1, t)}
         learners = {"agent1": dataclasses.replace(state, params=params)}
         averages = update_averages([player], averages, learners, jnp.int32(t))
-    np.testing.assert_allclose(averages["agent1"]["x"], given.mean(axis=0), rtol=1e-4, atol=1e-5)
-    assert averages["agent1"]["count"] == 50
+        yield averages["agent1"]
+
+
+VALUES = np.random.default_rng(0).normal(size=(20, 1, 3))
+
+
+def test_an_average_is_that_of_optax_with_its_correction():
+    ema = optax.ema(0.9, debias=True)
+    state = ema.init(jnp.zeros((1, 3)))
+    for x, average in zip(VALUES, averages_of(VALUES, 0.9), strict=True):
+        expected, state = ema.update(jnp.float32(x), state)
+        np.testing.assert_allclose(average["x"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_decay_close_to_one_gives_the_plain_mean_and_counters_are_taken_as_they_are():
+    *_, average = averages_of(VALUES, 1 - 1e-9)
+    np.testing.assert_allclose(average["x"], VALUES.mean(axis=0), rtol=1e-4, atol=1e-5)
+    assert average["count"] == 20
 
 
 def test_without_a_decay_nothing_is_kept_or_computed(monkeypatch):
