@@ -1,28 +1,22 @@
-"""What documents tell to run, runs: their commands are accepted, and README's code does what it says."""
+"""Commands in documents and configs name variants and settings that there are; their code: test_pages."""
 
-import functools
 import importlib.util
-import math
 import pathlib
 import re
 import shlex
 import sys
-import types
 from unittest import mock
 
 import numpy as np
 import pytest
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
-import pax
-from pax import MetaTrainer, main
-from pax.agents import AGENTS, PPO
-from pax.config import base_config, game, role
+from pax import main
+from pax.config import game, role
 from pax.config.build import build_env, build_trainer
 from pax.config.command_line import read_flags
 from pax.configs import ipd
-from pax.envs import ENVS
 from pax.errors import ConfigError
 
 ROOT = pathlib.Path(main.__file__).parent.parent
@@ -162,122 +156,6 @@ def test_what_config_helpers_do_not_know_is_told():
         game("Fishery", growth=1.0)
 
 
-def code_blocks(heading, language):
-    """The code of a section of README in one language."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"## {heading}\n")[1]
-    return re.findall(rf"```{language}\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
-
-
-def python_blocks(heading):
-    """The Python code of a section of README."""
-    return code_blocks(heading, "python")
-
-
-def test_the_environment_and_the_agent_of_the_readme_work_as_they_say(monkeypatch, capsys):
-    """In a notebook, by the checks of `pax.testing`, and, once registered, from a config."""
-    module = types.ModuleType("my_module")
-    names = vars(module)
-    game_code, _ = python_blocks("Write your own environment")
-    agent_code, checks = python_blocks("Write your own agent")
-    monkeypatch.setitem(sys.modules, "my_module", module)
-    for code in (game_code, agent_code, checks):
-        exec(code, names)
-    # The checks say nothing if all is well.
-    assert capsys.readouterr().out == ""
-    kind, bandit = names["RockPaperScissors"], names["Bandit"]
-    env = kind()
-    MetaTrainer(env, [PPO.for_env(env), bandit.for_env(env, 1)], num_envs=10)
-
-    monkeypatch.setitem(ENVS, "RockPaperScissors", kind)
-    monkeypatch.setitem(AGENTS, "Bandit", bandit)
-    config = base_config()
-    config.env = game("RockPaperScissors")
-    config.num_inner_steps, config.num_envs, config.num_iters, config.chunk = 20, 10, 2, 1
-    config.roles = ("agent1", "agent2")
-    config.agent1, config.agent2 = role("PPO", 0), role("Bandit", 1, temperature=0.5)
-    config.callbacks = ConfigDict()
-    trainer = build_trainer(config, None)
-    assert (trainer.env.num_inner_steps, trainer.roles[1].agent.temperature) == (20, 0.5)
-    assert math.isfinite(trainer.fit()["train/agent2/best"])
-    with config.unlocked():
-        config.env.stake = 2.0
-    with pytest.raises(
-        ConfigError, match="env.stake is no setting of make_params|stake is no setting"
-    ):
-        build_trainer(config, None)
-
-
-def test_the_notebook_code_of_the_readme_runs(monkeypatch, capsys, tmp_path):
-    (code,) = python_blocks("In a notebook")
-    monkeypatch.chdir(tmp_path)
-    small = {
-        "fit(200)": "fit(2)",
-        "fit(400)": "fit(4)",
-        "num_inner_steps=150": "num_inner_steps=10",
-    }
-    for before, after in small.items():
-        assert before in code
-        code = code.replace(before, after)
-
-    def small_trainer(*args, **settings):
-        return MetaTrainer(*args, chunk=2, num_envs=20, **settings)
-
-    monkeypatch.setattr(pax, "MetaTrainer", small_trainer)
-    exec(code, {"__name__": "readme"})
-    printed = capsys.readouterr().out
-    assert len(re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)) == 1
-
-
-def test_the_code_of_the_page_about_coala_runs(monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "coala.md").read_text(), re.DOTALL)
-    small = {"num_opps=48": "num_opps=2", "num_outer_steps=20": "num_outer_steps=2"}
-    code = "\n".join(blocks).replace("num_iters=200", "num_iters=1")
-    for before, after in small.items():
-        assert before in code
-        code = code.replace(before, after)
-    names: dict = {}
-    exec(code, names)
-    assert "train/meta/entropy" in names["metrics"]
-    config = base_config()
-    config.env, config.roles = game("IteratedMatrixGame"), ("agent1", "agent2")
-    names["add_players"](config)
-    config.callbacks = {}
-    build_trainer(config, None)
-
-
-def test_the_code_of_the_page_about_python_runs(tmp_path, monkeypatch):
-    """From top to bottom, in one piece, but for its sizes."""
-    text = (ROOT / "docs" / "from_python.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    code = "\n".join(blocks)
-    assert len(blocks) == text.count("```") / 2 >= 8
-    small = {
-        "steps=100": "steps=5",
-        "fit(200)": "fit(2)",
-        "fit(300)": "fit(4)",
-        "fit(400)": "fit(6)",
-        "fit(50)": "fit(2)",
-    }
-    for before, after in small.items():
-        assert before in code
-        code = code.replace(before, after)
-
-    class SmallTrainer(MetaTrainer):
-        def __init__(self, *args, **settings):
-            super().__init__(*args, chunk=2, num_envs=20, **settings)
-
-    monkeypatch.setattr(pax, "MetaTrainer", SmallTrainer)
-    monkeypatch.chdir(tmp_path)
-    names = {"__name__": "page"}
-    exec(code, names)
-    # Of what was trained before it went on, it has what was reported: the end of each fit.
-    assert list(names["rewards"].index) == [2, 4, 5, 6]
-    assert names["played"].rewards.shape == (5, 2) and names["actions"].shape == (4,)
-    assert names["against"]["reward_per_timestep/player_1"].shape == (3,)
-    written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"exp", "curves.png", "learning.png", "episode.png", "coins.gif"}
-
-
 @pytest.mark.slow
 def test_the_commands_of_averages_run(app, tmp_path):
     """One after the other in an empty folder, at their quick sizes."""
@@ -306,7 +184,7 @@ def test_the_commands_of_averages_run(app, tmp_path):
 @pytest.mark.parametrize(
     ("document", "taken", "fresh"),
     [
-        ("README.md", 4, "Heads_0/policy/bias [2] (not asked for)"),
+        ("docs/running.md", 4, "Heads_0/policy/bias [2] (not asked for)"),
         ("docs/environments/coin_game.md", 9, "torso/Dense_0/kernel [42, 16] (there [36, 16])"),
     ],
 )
@@ -324,55 +202,3 @@ def test_commands_of_warm_starts_find_what_they_name(document, taken, fresh, tmp
     start = build_trainer(read(warm), None).warm_starts["agent1"]
     assert len(start.params) == taken
     assert fresh in start.lines()[2]
-
-
-OWN = ("Write your own environment", "Write your own agent", "Write your own callback")
-SMALL = {
-    "num_iters": 4,
-    "chunk": 2,
-    "num_inner_steps": 5,
-    "num_envs": 4,
-    "callbacks.scalars.every": 2,
-    "callbacks.progress.enabled": False,
-    "callbacks.evaluation.every": 2,
-    "callbacks.checkpoint.every": 2,
-}
-
-
-def test_own_modules_and_commands_of_the_readme_run_from_a_folder_of_ones_own(app, tmp_path):
-    """The files that README has users write, and its commands as they stand, but for their sizes."""
-    (game_code, config), (agent, _), (callback,) = map(python_blocks, OWN)
-    (tmp_path / "my_module.py").write_text("\n\n".join([game_code, agent, callback]))
-    (tmp_path / "my_config.py").write_text(config)
-    blocks = "".join(block for heading in OWN for block in code_blocks(heading, "bash"))
-    commands = [
-        shlex.split(line, comments=True) for line in blocks.replace("\\\n", "").splitlines()
-    ]
-    apps = [argv[3:] for argv in commands if argv[:3] == ["python", "-m", "pax.main"]]
-    trained, evaluated, bandit, called = apps
-    small = [f"--config.{key}={value}" for key, value in SMALL.items()]
-    app = functools.partial(app, cwd=tmp_path)
-    for argv in (trained, bandit):
-        answer = app(*argv, *small)
-        assert answer.code == 0, answer.stderr
-    answer = app(*evaluated)
-    assert answer.code == 0, answer.stderr
-    assert answer.stdout.startswith("evaluation/as_trained at iteration 4\n")
-    answer = app(*[arg for arg in evaluated if "allow_imports" not in arg])
-    assert (answer.code, answer.stdout) == (1, "")
-    assert "--allow_imports=my_module" in answer.stderr
-    # Every inequality is above -1; 6 is no multiple of 4, but the last iteration.
-    called = [arg.replace("'threshold': 0.2", "'threshold': -1.0, 'every': 4") for arg in called]
-    answer = app(*called, *small, "--config.num_iters=6")
-    assert answer.code == 0, answer.stderr
-    said = re.findall(
-        r"^iteration (\d): rewards are unequal, player 1 gets ", answer.stdout, re.MULTILINE
-    )
-    assert said == ["4", "6"]
-
-    (cross_play,) = [argv for argv in commands if argv[2:3] == ["pax.evaluation.crossplay"]]
-    assert len(commands) == len(apps) + 1
-    module = cross_play[2]
-    played = app(*cross_play[3:], "--num_envs=4", f"--workdir={tmp_path}/played", module=module)
-    assert played.code == 0, played.stderr
-    assert "2 players of RockPaperScissors" in played.stdout

@@ -4,16 +4,13 @@ import ast
 import re
 import subprocess
 import sys
-import types
 import venv
 import zipfile
 
 import pytest
 
-from pax import MetaTrainer
-from pax.agents import PPO, PPOMemory
 from pax.errors import ConfigError
-from pax.new.__main__ import NAME, TEMPLATES, check_name, write_project
+from pax.new.__main__ import TEMPLATES, check_name, write_project
 from pax.programs import PROGRAMS
 from tests import newcomer
 from tests.test_layout import ROOT
@@ -65,35 +62,13 @@ def test_its_readme_names_files_and_commands_that_exist(project):
     assert len(newcomer.commands(readme)) == 8
 
 
-def test_the_page_about_projects_shows_what_is_written_and_its_code_runs(monkeypatch):
+def test_the_page_about_projects_shows_what_is_written():
     page = (ROOT / "docs" / "own_project.md").read_text()
     readme = (TEMPLATES / "README.md.txt").read_text()
     shown = re.findall(r"^python -m (?!pax\.new).*", page, re.MULTILINE)
     assert len(shown) == 8 and all(line in readme for line in shown)
     for name, module in PROGRAMS.items():
         assert f"| `pax {name}` | `python -m {module.removesuffix('.__main__')}` |" in page
-
-    code = types.ModuleType("page_code")
-    monkeypatch.setitem(sys.modules, "page_code", code)
-    for text in [
-        *re.findall(r"```python\n(.*?)```", page, re.DOTALL),
-        template("game"),
-        template("agent"),
-    ]:
-        exec(text, vars(code))
-    assert code.get_config("tabular").num_envs == 20
-    env = code.Pond()
-    roles = [
-        PPO.for_env(env, network="page_code.Wide"),
-        PPOMemory.for_env(env, 1, network="page_code.Leaky"),
-    ]
-    # Its constructor traces what it is given.
-    MetaTrainer(env, roles, num_envs=10, samplers=[code.stakes(0.5, 3.0)])
-    MetaTrainer(env, [code.Bandit.for_env(env), roles[1]], num_envs=10)
-
-
-def template(name):
-    return (TEMPLATES / NAME / f"{name}.py.txt").read_text()
 
 
 def test_runs_of_its_own_code_are_evaluated_and_play_if_one_allows_it(project, app):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -75,3 +76,12 @@ def test_it_is_kept_with_what_it_shows(cells):
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
     assert all(output["name"] == "stdout" for output in outputs if "name" in output)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+
+
+def test_it_can_be_opened_and_installs_pax_where_its_home_is(cells):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    home = project["urls"]["Homepage"]
+    assert f'"git+{home}"' in "".join(cells[0]["source"])
+    address = f"https://colab.research.google.com/github{home.removeprefix('https://github.com')}"
+    for document in (ROOT / "README.md", NOTEBOOK):
+        assert f"({address}/blob/main/docs/quickstart.ipynb)" in document.read_text()
