@@ -75,6 +75,8 @@ ELSEWHERE = {
     "export": "sets up the reader's shell",
 }
 """Why some programs are not run, or only in another place."""
+BUILT: set[str] = set()
+"""Configs of which a trainer was built: many pages have the same."""
 MODULES_ELSEWHERE = {
     "pytest": ELSEWHERE["pytest"],
     "pax.experiment": "is the program of the Pax of 2022 to 2024, of which a page tells",
@@ -262,11 +264,23 @@ def test_the_commands_of_a_page_are_accepted(page, tmp_path, monkeypatch):
         accept(shlex.split(line), folder)
 
 
+VARIANT = re.compile(r"`(?:--config=)?(configs/(?!pond)\w+\.py:[^`\s<|.]*)`")
+# tests/config/test_experiments.py has those of the page that lists all of them.
+OTHERS = [PAGES[page] for page in PAGES if page != "docs/experiments.md"]
+SHIPPED = sorted({name for text in OTHERS for name in VARIANT.findall(text)})
+
+
+def test_variants_that_pages_name_are_there():
+    assert len(SHIPPED) > 30
+    for name in SHIPPED:
+        load_config(name)
+
+
 def accept(argv, folder):
     """Fails unless a command line names a program, and settings, that there are."""
     program, *arguments = argv
     if program == "pax":
-        is_named = arguments and arguments[0] in PROGRAMS
+        is_named = bool(arguments) and not arguments[0].startswith("-")
         accept_flags(PROGRAMS[arguments[0]] if is_named else "pax.main", arguments[is_named:])
     elif program == "python" and arguments[0] == "-m":
         if arguments[1] not in MODULES_ELSEWHERE:
@@ -280,8 +294,10 @@ def accept(argv, folder):
 
 
 def accept_flags(module, arguments):
-    """Reads a command line as the program does, short of working."""
-    if importlib.util.find_spec(module).submodule_search_locations:
+    """Reads a command line as the program does, and builds what it would train."""
+    found = importlib.util.find_spec(module)
+    assert found, f"there is no module {module}"
+    if found.submodule_search_locations:
         module = f"{module}.__main__"
     values = flags.FlagValues()
     importlib.import_module(module).define_flags(values)
@@ -289,4 +305,10 @@ def accept_flags(module, arguments):
     with mock.patch.object(sys, "argv", ["program", *arguments]):
         rest = read_flags(["program", *arguments], values)[1:]
     if "--" in arguments:
-        parse(rest)
+        parse(rest)  # It builds the trainer.
+    config = values.config if "config" in values and module == "pax.main" else None
+    # A policy that another command has yet to write cannot be loaded.
+    has_policy = any("path=" in argument for argument in arguments)
+    if config is not None and not has_policy and str(config) not in BUILT:
+        build_trainer(config, None)
+        BUILT.add(str(config))
