@@ -271,7 +271,7 @@ SHIPPED = sorted({name for text in OTHERS for name in VARIANT.findall(text)})
 
 
 def test_variants_that_pages_name_are_there():
-    assert len(SHIPPED) > 30
+    assert len(SHIPPED) >= 20
     for name in SHIPPED:
         load_config(name)
 
