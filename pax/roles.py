@@ -32,7 +32,11 @@ MAX_INITIAL_STATES = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """An agent, its seats, and how it learns."""
+    """An agent, its seats, and how it learns.
+
+    Raises:
+        ConfigError: if a setting is of the wrong kind; whether it fits the game is checked by `MetaTrainer`.
+    """
 
     name: str
     agent: Agent

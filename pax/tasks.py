@@ -51,7 +51,15 @@ SampleTask = Callable[[jax.Array, jax.Array, jax.Array], Task]
 
 
 def compose(env_params: PyTree, samplers: Sequence[Sampler] = ()) -> SampleTask:
-    """Makes one `sample_task(key, generation_key, step)` of `env_params`, then the samplers in order."""
+    """Makes one `sample_task(key, generation_key, step)` of `env_params`, then the samplers in order.
+
+    Args:
+        env_params: the game's parameters before any sampler.
+        samplers: each gets keys of its own, and the task that the one before it has returned.
+
+    Returns:
+        A pure function that draws the task of one set of opponents in iteration `step`, int32.
+    """
 
     def sample_task(key: jax.Array, generation_key: jax.Array, step: jax.Array) -> Task:
         task = Task(env_params=env_params)
@@ -203,6 +211,9 @@ def hard_stop(num_outer_steps: int, at: int = 0) -> Sampler:
     Args:
         num_outer_steps: episodes of a trial.
         at: the episode, 0 to draw it.
+
+    Raises:
+        ConfigError: if there is no such episode.
     """
     check_number("num_outer_steps", num_outer_steps, COUNT)
     check_number("at", at, WHOLE)
@@ -224,6 +235,9 @@ def mixed_learning_rate(role: str, low: float = 1e-5, high: float = 1.0) -> Samp
         role: whose learning rate it is.
         low: the least.
         high: the greatest.
+
+    Raises:
+        ConfigError: unless 0 < low <= high < infinity.
     """
     check_name("the role of a task", role)
     check_number("low", low, NUMBER)
@@ -246,6 +260,9 @@ def mixed_payoff(high: int = 10, per_generation: bool = False) -> Sampler:
     Args:
         high: how many integers there are to draw from.
         per_generation: whether all opponents of an iteration play the same game.
+
+    Raises:
+        ConfigError: if the game has no `payoff_matrix` `[4, 2]`, once a trainer is made.
     """
     check_number("high", high, COUNT)
     check_kind("per_generation", per_generation, False)
@@ -267,6 +284,10 @@ def mixed_ipd_payoff(scale: float = 2.0) -> Sampler:
 
     Args:
         scale: unit of the costs.
+
+    Raises:
+        ConfigError: if it is not positive, or, once a trainer is made, the game has no `payoff_matrix`
+            `[4, 2]`.
     """
     check_number("scale", scale, NUMBER)
     _check(0 < scale < math.inf, f"scale is {scale}", "give a positive number")
@@ -288,6 +309,10 @@ def noisy_opponent_payoff(noise: float = 0.5) -> Sampler:
 
     Args:
         noise: the most that is added or taken off.
+
+    Raises:
+        ConfigError: if it is negative, or, once a trainer is made, the game has no `payoff_matrix`
+            `[4, 2]`.
     """
     check_number("noise", noise, NUMBER)
     _check(0 <= noise < math.inf, f"noise is {noise}", "give a number of 0 or more")
@@ -305,6 +330,10 @@ def shuffled_seats(num_players: int) -> Sampler:
 
     Args:
         num_players: how many seats there are.
+
+    Raises:
+        ConfigError: once a trainer is made, if the game has another number of players, or these differ in
+            what they observe or do.
     """
     check_number("num_players", num_players, COUNT)
 
@@ -321,6 +350,9 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
         start: the probability in the first iteration.
         end: the probability from iteration `horizon` on.
         horizon: iterations over which it changes.
+
+    Raises:
+        ConfigError: if one is no probability, or `horizon` is less than 1.
     """
     check_number("start", start, NUMBER)
     check_number("end", end, NUMBER)
@@ -349,6 +381,9 @@ def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampl
         naive: share of the trials against others.
         told: whether agents are told which trials are among themselves.
         after: iterations without any of these.
+
+    Raises:
+        ConfigError: if the share is not in [0, 1], or `after` is negative.
     """
     check_number("naive", naive, SHARE)
     check_kind("told", told, False)
@@ -370,6 +405,9 @@ def blinded(role: str, num_envs: int, num_blind: int) -> Sampler:
         role: who does not see.
         num_envs: environments of the run.
         num_blind: in how many of them it does not see.
+
+    Raises:
+        ConfigError: if there are not so many.
     """
     check_name("the role of a task", role)
     check_number("num_envs", num_envs, COUNT)

@@ -328,14 +328,21 @@ class PPO(ActorCritic):
 
 @dataclasses.dataclass
 class PPOMemory(PPO):
-    """PPO with a recurrent network: `PPO_memory` in configs."""
+    """PPO with a recurrent network, whose memory lasts for an episode: `PPO_memory` in configs.
+
+    `network` names the memory, `gru`, `linear` or `module.Class` of your own, of `hidden_size` numbers.
+    """
 
     network: str = "gru"
 
 
 @dataclasses.dataclass
 class Tabular(PPO):
-    """PPO with a table over the observations."""
+    """PPO with a table over the observations: a row of logits and a value for each, all 0 at first.
+
+    Raises:
+        ConfigError: if observations or actions are not integers (`Discrete`).
+    """
 
     network: str = "table"
 

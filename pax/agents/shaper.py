@@ -36,7 +36,11 @@ class TrialMemory(PPO):
 
 @dataclasses.dataclass
 class Shaper(TrialMemory):
-    """One memory, that lasts for a trial, optionally mixed over the environments of one opponent."""
+    """Shaper (Khan et al. 2023, arxiv.org/abs/2312.12568): one memory, that lasts for a trial.
+
+    It may be mixed over the environments of one opponent (`context`). Its learner is evolution, or PPO over
+    whole trials.
+    """
 
     context: Context = "none"
     """How the memory is mixed over environments: `none`, `avg` or `att`."""
@@ -59,7 +63,11 @@ class Shaper(TrialMemory):
 
 @dataclasses.dataclass
 class MFOS(TrialMemory):
-    """Model-free opponent shaping: a memory of its own for each episode, and theta for the trial."""
+    """Model-free opponent shaping (M-FOS, Lu et al. 2022, arxiv.org/abs/2205.01447).
+
+    It has a memory of its own for each episode, and theta, which scales its features, for the trial. Its
+    learner is evolution, or PPO over whole trials.
+    """
 
     learns_between_episodes = True
 

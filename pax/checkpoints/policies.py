@@ -45,7 +45,9 @@ class Policy(NamedTuple):
     """What `load_policy` returns."""
 
     agent: dict[str, Any]
+    """What it takes to build the agent: its class, its spaces as text, and its hyper-parameters."""
     params: PyTree
+    """Its parameters, numpy arrays in dicts."""
 
 
 def save_policy(path: str | Path, *, agent: Mapping[str, Any], params: PyTree) -> None:

@@ -44,7 +44,11 @@ def _constructor(name: str) -> type:
 
 
 class Gymnax(Adapter):
-    """Any environment of gymnax, by name, for one player. Parameters are those of gymnax."""
+    """Any environment of gymnax, by name, for one player. Parameters are those of gymnax.
+
+    Raises:
+        ConfigError: if gymnax has none of that name, or its data cannot be fetched.
+    """
 
     num_players = 1
 

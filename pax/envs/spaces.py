@@ -17,7 +17,11 @@ from pax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """The integers 0, ..., n - 1, as int32 scalars."""
+    """The integers 0, ..., n - 1, as int32 scalars.
+
+    Raises:
+        ConfigError: if n is no whole number of at least 1.
+    """
 
     n: int
 
@@ -100,7 +104,10 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Dict:
-    """Named parts: values are dicts of what each part's space holds."""
+    """Named parts, as in `Dict((("map", Box((5, 5, 3))), ("stock", Discrete(4))))`.
+
+    Values are dicts of what each part's space holds.
+    """
 
     parts: tuple[tuple[str, Discrete | Box], ...]
 

@@ -14,7 +14,11 @@ from pax.types import Metrics, PyTree, TrainingState, take
 
 
 class Frozen(Learner):
-    """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these."""
+    """K policies that stay as they are, one candidate each; evaluation and cross-play are made of these.
+
+    Raises:
+        ConfigError: if a role has it in a config, and no `path` to a policy.
+    """
 
     why_no_average = "frozen policies stay as they are"
 

@@ -39,7 +39,11 @@ AS_TRAINED = "as_trained"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A way to judge the trained roles."""
+    """A way to judge the trained roles.
+
+    Raises:
+        ConfigError: if a replacement is no role, or a sampler none.
+    """
 
     replacements: Mapping[str, Role] = dataclasses.field(default_factory=dict)
     """Who takes over, by the name of the role that gives up its seats."""
