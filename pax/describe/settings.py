@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
 from pax.callbacks.callback import Callback
+from pax.config.build import find_task
 from pax.config.imports import find_class
 from pax.config.sections import ROLE, base_config, defaults, find_learner, role
 from pax.describe.meanings import meanings
 from pax.envs import ENVS, Environment
-from pax.tasks import TASKS
 
 ABOUT_CALLBACKS = {
     "type": "the class, as `module.Class`.",
@@ -59,7 +59,7 @@ def list_settings(config: ConfigDict) -> dict[str, list[Setting]]:
     for name in values["roles"]:
         groups[name] = list(_role(name, values[name]))
     for name, section in values["tasks"].items():
-        make: Callable[..., Any] = TASKS[section.get("type", name)]
+        make: Callable[..., Any] = find_task(f"tasks.{name}", section.get("type", name))
         groups.setdefault("tasks", []).extend(
             _section(f"tasks.{name}", section, make, {"type": "the task."})
         )

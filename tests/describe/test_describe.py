@@ -82,3 +82,11 @@ def test_a_page_tells_settings_roles_and_cost(capsys):
     )
     for word in ("Time: ", "Memory: ", "tasks.mixed_lr", "callbacks.checkpoint.every"):
         assert word in text
+
+
+def test_a_task_of_ones_own_is_described_by_its_docstring():
+    config = load_config("configs/ipd.py:shaper")
+    config.tasks.mine = {"type": "pax.tasks.noisy_opponent_payoff", "noise": 0.25}
+    noise = {setting.key: setting for setting in list_settings(config)["tasks"]}["tasks.mine.noise"]
+    assert (noise.value, noise.default) == (0.25, 0.5)
+    assert noise.meaning == "the most that is added or taken off."
