@@ -43,6 +43,7 @@ SMALLER = {
         "fit(200)": "fit(2)",
         "fit(300)": "fit(4)",
         "fit(400)": "fit(6)",
+        "fit(50)": "fit(2)",
     },
     "docs/performance.md": {
         "    (200, 384, 16),\n    (200, 384, 32),\n    (200, 768, 16),\n    (200, 768, 32),\n": "",
@@ -308,7 +309,7 @@ def accept_flags(module, arguments):
         parse(rest)  # It builds the trainer.
     config = values.config if "config" in values and module == "pax.main" else None
     # A policy that another command has yet to write cannot be loaded.
-    has_policy = any("path=" in argument for argument in arguments)
+    has_policy = any(re.search("path=|warm_start=", argument) for argument in arguments)
     if config is not None and not has_policy and str(config) not in BUILT:
         build_trainer(config, None)
         BUILT.add(str(config))
