@@ -577,7 +577,9 @@ class MetaTrainer:
             return []
         directory = self.workdir / POLICIES / folder
         directory.mkdir(exist_ok=True, parents=True)
-        return export_policies(directory, self.roles, state)
+        paths = export_policies(directory, self.roles, state)
+        self.callbacks.on_export(self, self.step, paths)
+        return paths
 
     def _trained_state(self) -> RunState:
         """Returns what was learned so far, here or in the newest checkpoint."""

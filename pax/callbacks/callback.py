@@ -6,7 +6,7 @@ chunk, a callback defines `probe`, which becomes part of the compiled step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pax.checks import Limit
@@ -93,6 +93,15 @@ class Callback:
 
     def on_save(self, trainer: MetaTrainer, step: int) -> None:
         """Runs after the checkpoint of `step` has been handed to the writer."""
+
+    def on_export(self, trainer: MetaTrainer, step: int, paths: Sequence[str]) -> None:
+        """Runs after the policies of the state after `step` iterations were written, on the lead only.
+
+        Args:
+            trainer: The trainer.
+            step: Iterations done so far.
+            paths: The files.
+        """
 
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
         """Runs once after the last chunk, unless the fit failed."""

@@ -270,6 +270,11 @@ class CallbackList:
         for entry in self._entries:
             self._call(entry, "on_save", step, trainer, step)
 
+    def on_export(self, trainer: MetaTrainer, step: int, paths: Sequence[str]) -> None:
+        """Fires `on_export`."""
+        for entry in self._entries:
+            self._call(entry, "on_export", step, trainer, step, paths)
+
     def on_fit_end(self, trainer: MetaTrainer, state: Any, step: int) -> None:
         """Fires `on_fit_end`."""
         for entry in self._entries:

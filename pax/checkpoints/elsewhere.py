@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 
+from pax.checkpoints.wandb_policies import fetch_policy, is_at_wandb
 from pax.run.remote import is_url, local_path
 
 
 def is_elsewhere(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a path is of something on a bucket."""
-    return is_url(path)
+    """Returns whether a path is of something on a bucket, or at W&B."""
+    return is_url(path) or is_at_wandb(path)
 
 
 def local_policy(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
@@ -18,9 +19,12 @@ def local_policy(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
 
     Args:
         name: the setting or flag that names it, for messages.
-        path: of this machine, or a URL, as in `gs://bucket/run`.
+        path: of this machine, a URL, as in `gs://bucket/run`, or of a policy at W&B, as in
+            `wandb:<entity>/<project>/<run>/<file>`.
 
     Raises:
         ConfigError: if it cannot be fetched.
     """
+    if isinstance(path, str) and is_at_wandb(path):
+        return fetch_policy(name, path)
     return local_path(name, path)

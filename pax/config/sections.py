@@ -148,7 +148,8 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
             gets a new one.
         ema_decay: the decay per update of the exponential moving average of the policy that its learner
             trains, such as 0.99, which is evaluated and exported too; 0: no average.
-        path: an exported policy to start from.
+        path: an exported policy to start from: a file, also on a bucket (gs://...) or at W&B
+            (wandb:<entity>/<project>/<run>/<file>).
         warm_start: an exported policy of which every parameter is taken that has the name and the shape of
             one of its own; the others start as always. `{seed}` in the path is the number of the seed.
         warm_start_parts: patterns with commas in between: of `warm_start` only parameters of such names, as

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wandb
@@ -20,20 +20,29 @@ from pax.metrics.tensorboard_writer import as_pixels, encode_gif, picture
 class WandBWriter(ScalarWriter):
     """CLU `MetricWriter` of a run of Weights & Biases, with iterations as its steps.
 
-    What is written for one step is one row there. A row for a step before the last one is passed over, as
-    W&B takes no such rows: a run that goes on from a checkpoint writes the same numbers again.
+    What is written for one step is one row there. A row that W&B has is passed over: a run that goes on from
+    a checkpoint writes the same numbers again. Online, W&B says how far it is; offline, nobody reads what an
+    earlier process has left.
 
     Args:
         run_id: the run to begin, or to go on with if there is one.
         directory: where W&B keeps its files, in a folder `wandb`; None: the current folder.
-        settings: further arguments of `wandb.init`: project, entity, group, name.
+        step: the iteration that the run goes on from: rows for it are none of those that came before.
+        last_reported: the last iteration that was written before; offline, later ones are new.
+        settings: further arguments of `wandb.init`: project, entity, group, name, job_type, tags, mode.
 
     Raises:
         wandb.errors.Error: if there is no connection to W&B, or no key for it.
     """
 
     def __init__(
-        self, run_id: str, directory: str | os.PathLike[str] | None = None, **settings: Any
+        self,
+        run_id: str,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        step: int = 0,
+        last_reported: int = -1,
+        **settings: Any,
     ) -> None:
         self.exit_code = 0
         """What W&B is told when the run ends; not 0 marks it as failed."""
@@ -45,6 +54,8 @@ class WandBWriter(ScalarWriter):
             settings=wandb.Settings(console="off"),
             **settings,
         )
+        self._step = step
+        self._last_reported = last_reported if self._run.offline else -1
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Writes the scalars of a step; those that are not finite are left out.
@@ -90,10 +101,29 @@ class WandBWriter(ScalarWriter):
         settings = json.loads(json.dumps(dict(hparams), default=str))
         self._run.config.update(settings, allow_val_change=True)
 
+    def write_policies(self, step: int, paths: Sequence[str]) -> None:
+        """Writes exported policies: all of them are one artifact, with a version per export.
+
+        Its name is `policies-<run>`, its type "policy", and its aliases are `latest` and `iteration-<step>`.
+
+        Args:
+            step: the iteration.
+            paths: of the files.
+        """
+        if not paths:
+            return
+        artifact = wandb.Artifact(
+            f"policies-{self._run.id}", type="policy", metadata={"iteration": int(step)}
+        )
+        for path in paths:
+            artifact.add_file(path, name=os.path.basename(path))
+        self._run.log_artifact(artifact, aliases=["latest", f"iteration-{int(step)}"])
+
     def close(self) -> None:
         """Ends the run, when all of it is written."""
         self._run.finish(exit_code=self.exit_code)
 
     def _log(self, step: int, row: dict[str, Any]) -> None:
-        if row and step >= self._run.step:
+        is_new = step > self._last_reported or step == self._step
+        if row and is_new and step >= self._run.step:
             self._run.log(row, step=int(step))

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from callbacks import Scalars, Video, WandB
+from callbacks import Checkpoint, Scalars, Video, WandB
 from pax import Callback, MetaTrainer
 from pax.agents import Altruistic, Defect, EvilGreedy, Stay
 from pax.callbacks.callback import CallbackError
+from pax.checkpoints.policies import load_policy
 from pax.config import base_config
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.errors import ConfigError
@@ -117,7 +118,8 @@ def make_trainer(workdir, *callbacks, env=None, agents=(Defect, Altruistic), num
 
 @needs_wandb
 def test_a_run_is_written_and_gone_on_with(tmp_path, offline):
-    trainer = make_trainer(tmp_path, WandB(project="mine", group="pairs"), Scalars(every=1))
+    about = {"group": "pairs", "name": "first", "job_type": "train", "tags": ("a", "b")}
+    trainer = make_trainer(tmp_path, WandB(project="mine", **about), Scalars(every=1))
     trainer.fit()
     (first,) = folders(tmp_path)
     rows = history(first)
@@ -133,7 +135,8 @@ def test_a_run_is_written_and_gone_on_with(tmp_path, offline):
         }
         assert ours == defined
     (run,) = [r.run for r in records(first) if r.WhichOneof("record_type") == "run"][:1]
-    assert (run.project, run.run_group, run.display_name) == ("mine", "pairs", tmp_path.name)
+    assert (run.project, run.run_group, run.display_name) == ("mine", "pairs", "first")
+    assert (run.job_type, list(run.tags)) == ("train", ["a", "b"])
     settings = config(first)
     assert settings["num_envs"] == 2
     assert settings["agent1"] == json.loads(json.dumps(trainer.hyperparameters["agent1"]))
@@ -193,6 +196,23 @@ def test_the_writer_takes_what_the_others_take(tmp_path, offline):
 
 
 @needs_wandb
+def test_policies_are_written_as_an_artifact(tmp_path, offline):
+    make_trainer(tmp_path, WandB(), Checkpoint(every=2)).fit()
+    (folder,) = folders(tmp_path)
+    (found,) = [
+        record.request.log_artifact.artifact
+        for record in records(folder)
+        if record.WhichOneof("record_type") == "request"
+    ] or [r.artifact for r in records(folder) if r.WhichOneof("record_type") == "artifact"]
+    assert (found.type, sorted(found.aliases)) == ("policy", ["iteration-2", "latest"])
+    kept = {entry.path: entry for entry in found.manifest.contents}
+    assert sorted(kept) == ["agent1.msgpack", "agent2.msgpack"]
+    (tmp_path / "policies" / "agent1.msgpack").unlink()
+    # A copy, as the file may be replaced before it is sent.
+    assert load_policy(kept["agent1.msgpack"].local_path).agent["agent"] == "Defect"
+
+
+@needs_wandb
 def test_a_run_that_fails_is_marked(tmp_path, offline):
     class Broken(Callback):
         def on_chunk_end(self, trainer, state, step, metrics):
@@ -212,9 +232,10 @@ def test_what_keeps_it_from_beginning_is_said(tmp_path, monkeypatch):
     def fail(**settings):
         raise wandb.errors.UsageError("No API key\nconfigured.")
 
+    monkeypatch.setattr(wandb, "login", lambda **settings: True)
     monkeypatch.setattr(wandb, "init", fail)
     message = (
-        r"cannot be used \(No API key configured.\): type wandb login, or set WANDB_MODE=offline"
+        r"cannot be used \(No API key configured.\): type wandb login, or set WANDB_API_KEY, or"
     )
     with pytest.raises(ConfigError, match=message):
         make_trainer(tmp_path, WandB()).fit()
@@ -248,8 +269,8 @@ def test_a_missing_package_is_said_with_the_line_to_type(tmp_path, leaves_a_fold
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "Error: callbacks.wandb: callbacks.WandB needs the package wandb, which is not installed: "
-        'pip install -e ".[wandb]"'
+        "Error: the callback WandB needs the package wandb, which is not installed: pip install -e "
+        '".[wandb]"'
     )
     assert not (tmp_path / "run").exists()
 
