@@ -31,7 +31,7 @@ from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from pax.interface import check_params
 from pax.loop.compiled import CompiledLoop
 from pax.loop.counts import Counts
-from pax.loop.evaluator import Evaluation, Evaluations, Recording
+from pax.loop.evaluator import Evaluation, Evaluations, Recording, TrialCurves
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings, show_log_lines
@@ -503,7 +503,19 @@ class MetaTrainer:
             By evaluation, rewards per step of the episodes of a trial, `[K, players]`, averaged over trials
             and environments: what becomes of those who learn within it.
         """
-        return self._evaluations.learning_curves(num_trials)
+        return {name: curves.rewards for name, curves in self.trial_curves(num_trials).items()}
+
+    def trial_curves(self, num_trials: int = 8) -> dict[str, TrialCurves]:
+        """Plays trials of the first seed as `learning_curves` does; returns more of what happened in them.
+
+        Args:
+            num_trials: each against opponents of its own.
+
+        Returns:
+            By evaluation, of the episodes of a trial, the rewards, the statistics of the game by name, and
+            in matrix games how often each player cooperated after what.
+        """
+        return self._evaluations.trial_curves(num_trials)
 
     def request_stop(self, reason: str) -> None:
         """Ends training after the current chunk; the first reason given is kept.

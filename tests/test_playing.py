@@ -54,7 +54,7 @@ def test_a_trainer_shows_its_progress_and_saves_if_it_has_a_folder(tmp_path):
     assert names(workdir=tmp_path) == [Scalars, Progress, Checkpoint, Curves]
     assert names(workdir=tmp_path, quiet=True) == [Scalars, Checkpoint, Curves]
     assert names(workdir=tmp_path, default_callbacks=False) == []
-    own = [Scalars(every=2), Checkpoint(every=6)]
+    own = [Scalars(every=2), Checkpoint(every=6), Curves()]
     trainer = make_trainer(tmp_path, callbacks=own, quiet=True)
     assert list(trainer.callbacks) == own
     # Those that are added fit any chunk.

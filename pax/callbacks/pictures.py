@@ -16,29 +16,42 @@ from pax.agents.distributions import Categorical
 from pax.callbacks.callback import Callback
 from pax.callbacks.video import figure_to_array
 from pax.checkpoints.policies import deployed
+from pax.envs.cooperation_figures import plot_cooperation, shares
 from pax.envs.environment import Environment
 from pax.envs.figures import HeatMap, new_figure, plot_heat_map
+from pax.envs.matrix_game_statistics import COOPERATE, StateCounts
 from pax.envs.spaces import Discrete
 from pax.metrics.seeds import has_interval, interval_names
 from pax.metrics.tensorboard_layout import write_layout
+from pax.metrics.tensorboard_writer import encode_png
 from pax.metrics.writers import METRICS_FILE, read_metrics
+from pax.run.files import write_whole
 from pax.types import PyTree
 
 if TYPE_CHECKING:
+    from pax.loop.evaluator import TrialCurves
     from pax.trainer import MetaTrainer
 
 MAX_OBSERVATIONS = 64
 """Games with more situations than this have no picture of a policy."""
+NUM_TRIALS = 8
+MOST_PANELS = 2
+SHARES = {"prob_coop": "share of own coins among those taken", "ratio": "share of coins of type 0"}
+"""Statistics by player that say which way it goes, and what they are called in pictures."""
+FOLDER = "pictures"
 
 
 class Pictures(Callback):
     """Draws policies, visited states and learning curves, and counts parameters and their changes.
 
-    In TensorBoard, under `pictures/`: the policy of each role that acts on one of a few observations (of the
-    first seed), the states visited and the cooperation in each of them over training, and the rewards of the
-    episodes of a trial, which show what a shaper does to those who learn. Under `parameters/` and `updates/`:
-    histograms of the first seed's parameters, and of their changes since the last picture. The tab "Custom
-    scalars" puts together what belongs together.
+    In TensorBoard, under `pictures/`, and the newest of each as a file in `pictures` of the run's folder: the
+    policy of each role that acts on one of a few observations (of the first seed), the states visited and the
+    cooperation in each of them over training, and by episode of a trial the rewards and what players did,
+    which show what a shaper does to those who learn. In matrix games, policies are drawn as the probability
+    of cooperation after what was played before; for each evaluation the same of all players, also of those
+    with a memory, is estimated from play. Under `parameters/` and `updates/`: histograms of the first seed's
+    parameters, and of their changes since the last picture. The tab "Custom scalars" puts together what
+    belongs together.
 
     Args:
         every: iterations between pictures.
@@ -69,9 +82,13 @@ class Pictures(Callback):
             table = policy_table(role.agent, policies.get(role.name))
             if table is not None:
                 figures[f"policy/{role.name}"] = plot_policy(role.name, table, trainer.env)
-        if trainer.num_outer_steps > 1:
-            for name, rewards in trainer.learning_curves().items():
-                figures[f"trial/{name}"] = plot_learning_curves(name, rewards)
+        is_matrix_game = counts_cooperation(trainer.env)
+        if is_matrix_game or trainer.num_outer_steps > 1:
+            for name, curves in trainer.trial_curves(NUM_TRIALS).items():
+                if trainer.num_outer_steps > 1:
+                    figures[f"trial/{name}"] = plot_trial(name, curves, NUM_TRIALS)
+                if curves.cooperation is not None:
+                    figures[f"play/{name}"] = plot_play(name, curves.cooperation)
         if trainer.workdir is not None and trainer.is_lead:
             trainer.writer.flush()
             path = trainer.workdir / METRICS_FILE
@@ -88,10 +105,15 @@ class Pictures(Callback):
                 }
                 write_layout(trainer.writer, tags | of_seeds)
                 self._laid_out = True
-        pictures = {
-            f"pictures/{name}": figure_to_array(figure)[None] for name, figure in figures.items()
-        }
-        trainer.writer.write_images(step, pictures)
+        pictures = {name: figure_to_array(figure) for name, figure in figures.items()}
+        trainer.writer.write_images(
+            step, {f"{FOLDER}/{name}": pixels[None] for name, pixels in pictures.items()}
+        )
+        if trainer.workdir is not None and trainer.is_lead:
+            folder = trainer.workdir / FOLDER
+            folder.mkdir(exist_ok=True)
+            for name, pixels in pictures.items():
+                write_whole(folder / f"{name.replace('/', '_')}.png", encode_png(pixels))
         if self.histograms:
             self._write_histograms(trainer, policies, step)
 
@@ -159,7 +181,9 @@ def policy_table(agent: Any, params: PyTree | None) -> np.ndarray | None:
 
 
 def plot_policy(role: str, table: np.ndarray, env: Environment) -> Any:
-    """Draws a heat map of probabilities `[observations, actions]`, named as the game names them."""
+    """Draws probabilities `[observations, actions]`: cooperation of a matrix game, else a heat map."""
+    if counts_cooperation(env):
+        return _plot_cooperation_of(role, table[:, COOPERATE])
     num_states, num_actions = table.shape
     states = env.state_names or list(map(str, range(num_states)))
     actions = env.action_names or list(map(str, range(num_actions)))
@@ -171,22 +195,72 @@ def plot_policy(role: str, table: np.ndarray, env: Environment) -> Any:
     return figure
 
 
-def plot_learning_curves(name: str, rewards: np.ndarray) -> Any:
-    """Rewards per step `[K, players]` of the episodes of a trial."""
-    figure = new_figure((5.0, 3.0))
-    axes = figure.subplots()
-    for player in range(rewards.shape[1]):
-        axes.plot(
-            np.arange(1, len(rewards) + 1),
-            rewards[:, player],
-            marker="o" if len(rewards) < 20 else None,
-            label=f"player {player + 1}",
-        )
-    axes.set(
-        xlabel="episode of the trial", ylabel="reward per step", title=f"within a trial: {name}"
-    )
-    axes.legend(fontsize="small")
+def counts_cooperation(env: Environment) -> bool:
+    """Returns whether it is a matrix game, of which cooperation after what was played is counted."""
+    return type(env).cooperation_counts is not Environment.cooperation_counts
+
+
+def _plot_cooperation_of(role: str, each: np.ndarray) -> Any:
+    """Draws the probability of cooperation after each joint action of n players, `[2^n + 1]`."""
+    num_players = (len(each) - 1).bit_length() - 1
+    joint = np.arange(len(each) - 1)
+    bits = joint[:, None] >> np.arange(num_players) & 1
+    groups = num_players * bits[:, -1] + bits[:, :-1].sum(axis=1)
+    means = [each[:-1][groups == group].mean() for group in range(2 * num_players)]
+    values = np.array([[*means, each[-1]]])
+    dots = each if num_players > 2 else None
+    return plot_cooperation(f"policy of {role}", values, [role], dots)
+
+
+def plot_play(name: str, counts: StateCounts) -> Any:
+    """Draws how often players cooperated after what, estimated from counts `[K, players, 2 n + 1]`."""
+    total = StateCounts(counts.visits.sum(axis=0), counts.cooperations.sum(axis=0))
+    values = shares(total)
+    labels = [f"player {player + 1}" for player in range(len(values))]
+    return plot_cooperation(f"as played: {name}", values, labels)
+
+
+def plot_trial(name: str, curves: TrialCurves, num_trials: int) -> Any:
+    """Draws what becomes of those who learn within a trial: rewards by episode, and how they come about."""
+    panels = {"reward per step": curves.rewards, **_behaviour(curves)}
+    figure = new_figure((6.4, 0.5 + 1.9 * len(panels)))
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()
+    episodes = np.arange(1, len(curves.rewards) + 1)
+    for axes, (title, values) in zip(all_axes, panels.items(), strict=True):
+        for player in range(values.shape[1]):
+            # One that lies under another is seen beside it.
+            width = max(2.8 - 1.0 * player, 1.2)
+            marker = "o" if len(values) < 20 else None
+            label = f"player {player + 1}"
+            axes.plot(episodes, values[:, player], marker=marker, linewidth=width, label=label)
+        axes.set_title(title.replace("_", " "), fontsize=10, loc="left")
+        axes.grid(alpha=0.3, linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    all_axes[0].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
+    all_axes[-1].set_xlabel("episode of the trial")
+    all_axes[-1].locator_params(axis="x", integer=True)
+    figure.suptitle(f"within a trial: {name} (over {num_trials} trials)", fontsize=10)
     return figure
+
+
+def _behaviour(curves: TrialCurves) -> dict[str, np.ndarray]:
+    """Returns what players did by episode, `[K, players]`, by title: few of what the game counts."""
+    if curves.cooperation is not None:
+        counts = curves.cooperation
+        visits, cooperations = np.asarray(counts.visits), np.asarray(counts.cooperations)
+        return {"share of C": cooperations.sum(axis=-1) / visits.sum(axis=-1)}
+    num_players = curves.rewards.shape[1]
+    groups = {}
+    for key in curves.statistics:
+        group = key.removesuffix("/player_1")
+        names = [f"{group}/player_{player + 1}" for player in range(num_players)]
+        if group != key and all(name in curves.statistics for name in names):
+            values = np.stack([curves.statistics[name] for name in names], axis=-1)
+            if np.isfinite(values).any():
+                groups[group] = values
+    # Which of two ways they choose comes before how much of either they do.
+    chosen = sorted(groups, key=lambda group: group not in SHARES)[:MOST_PANELS]
+    return {SHARES.get(group, group): groups[group] for group in chosen}
 
 
 def plot_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

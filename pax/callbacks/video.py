@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from pax.callbacks.callback import Callback
+from pax.envs.boards import framed
 from pax.envs.environment import Environment
 from pax.errors import ConfigError
 from pax.metrics.tensorboard_writer import encode_gif
@@ -69,12 +70,14 @@ def draw_episode(
         params: what was played for.
 
     Returns:
-        uint8 `[T, height, width, 3]` of a game on a grid; of others one picture, `[1, height, width, 3]`.
+        uint8 `[T, height, width, 3]` of a game on a grid, over its legend; of others one picture,
+        `[1, height, width, 3]`.
     """
     if env.render_mode == "figure":
         return figure_to_array(env.render_episode(states, actions, params))[None]
     length = len(jax.tree.leaves(states)[0])
-    return np.stack([env.render(take(states, t), params) for t in range(length)])
+    frames = np.stack([env.render(take(states, t), params) for t in range(length)])
+    return framed(frames, env.legend)
 
 
 def figure_to_array(figure: Any) -> np.ndarray:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
+from pax.envs.boards import Mark
 from pax.envs.spaces import Space
 from pax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pax.envs.matrix_game_statistics import StateCounts
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -36,6 +40,8 @@ class Environment:
     """Names of Discrete observations; () if they have none."""
     action_names: Sequence[str] = ()
     """Names of Discrete actions."""
+    legend: Sequence[Mark] = ()
+    """What `render` shows, of games on a grid: it stands under the frames of animations."""
     render_mode = ""
     """The output of `render`: `rgb_array` of a single state, `figure` of a whole episode, or "" for none."""
 
@@ -172,6 +178,18 @@ class Environment:
         """Turns summed `episode_statistics` into named scalars; NaN where a quantity is undefined."""
         del statistics
         return {}
+
+    def cooperation_counts(self, actions: tuple[Any, ...]) -> StateCounts | None:
+        """Counts, in a matrix game, what each player did after what; None of other games.
+
+        Args:
+            actions: by player, `[T, ...]`, of whole episodes.
+
+        Returns:
+            See `pax.envs.matrix_game_statistics.count_by_player`.
+        """
+        del actions
+        return None
 
     def render_episode(self, states: Any, actions: tuple[Any, ...], params: Any) -> Any:
         """Plots a whole episode as a matplotlib figure, for games whose `render_mode` is `figure`.

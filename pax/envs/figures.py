@@ -104,39 +104,6 @@ def plot_curves(panels: Sequence[Curves]) -> Figure:
     return figure
 
 
-def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray) -> Figure:
-    """Plots actions and rewards of the players of a matrix game over the steps of an episode.
-
-    Args:
-        actions: `[T, players]`, each an index into `names`.
-        names: of the actions.
-        rewards: `[T, players]`.
-    """
-    players = [f"player {player + 1}" for player in range(actions.shape[1])]
-    figure = new_figure((6.4, 1.4 + 0.4 * len(players) + 2.4))
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1 + 0.4 * len(players), 2.4))
-    upper.imshow(
-        actions.T, vmin=0, vmax=max(len(names) - 1, 1), aspect="auto", interpolation="none"
-    )
-    upper.set_yticks(range(len(players)), players)
-    joint, counts = np.unique(actions, axis=0, return_counts=True)
-    told = [
-        f"{''.join(names[action] for action in row)} {count}"
-        for row, count in sorted(zip(joint.tolist(), counts.tolist(), strict=True))
-    ]
-    more = ", ..." if len(told) > 8 else ""
-    upper.set_title(
-        f"Actions (dark: {names[0]}); steps of each: {', '.join(told[:8])}{more}", fontsize=9
-    )
-    for index, player in enumerate(players):
-        marker = "o" if len(rewards) == 1 else ""
-        lower.plot(rewards[:, index], marker=marker, drawstyle="steps-mid", label=player)
-    lower.set(title="Reward", xlabel="step")
-    lower.locator_params(axis="x", integer=True)
-    lower.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
-    return figure
-
-
 def new_figure(size: tuple[float, float]) -> Figure:
     """Returns an empty figure of a size in inches, outside of the global state of pyplot.
 

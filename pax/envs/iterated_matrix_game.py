@@ -18,6 +18,7 @@ from pax.envs.matrix_game_statistics import (
     NUM_STATES,
     STATES,
     StateCounts,
+    count_by_player,
     count_states,
     state_metrics,
 )
@@ -147,10 +148,13 @@ class IteratedMatrixGame(Environment):
     def statistics_metrics(self, statistics: StateCounts) -> dict[str, jax.Array]:
         return state_metrics(statistics)
 
+    def cooperation_counts(self, actions: tuple[Any, ...]) -> StateCounts:
+        return count_by_player(actions)
+
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
         """Plots what both players chose in each step, and their rewards, as a matplotlib figure."""
         del states
-        from pax.envs.figures import plot_choices
+        from pax.envs.cooperation_figures import plot_choices
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         rewards = np.asarray(params.payoff_matrix, np.float32)[2 * played[:, 0] + played[:, 1]]

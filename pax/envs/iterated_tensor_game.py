@@ -18,6 +18,7 @@ from pax.envs.matrix_game_statistics import (
     ACTIONS,
     STATES,
     StateCounts,
+    count_by_player,
     count_states,
     joint_states,
     state_metrics,
@@ -181,10 +182,13 @@ class IteratedTensorGame(Environment):
         groups = [f"{own}{others}D" for own in ACTIONS for others in range(self.num_players)]
         return state_metrics(statistics, [*groups, STATES[-1]])
 
+    def cooperation_counts(self, actions: tuple[Any, ...]) -> StateCounts:
+        return count_by_player(actions)
+
     def render_episode(self, states: EnvState, actions: tuple[Any, ...], params: EnvParams) -> Any:
         """Plots what the players chose in each step, and their rewards, as a matplotlib figure."""
         del states
-        from pax.envs.figures import plot_choices
+        from pax.envs.cooperation_figures import plot_choices
 
         played = np.stack([np.asarray(action, int) for action in actions], axis=-1)
         table = np.asarray(params.payoff_table, np.float32)

@@ -53,6 +53,24 @@ def count_states(
     )
 
 
+def count_by_player(actions: Sequence[jax.Array]) -> StateCounts:
+    """Counts what each player did after what was played the step before, in a game of n players.
+
+    Args:
+        actions: by player, `[T, ...]`, 0 = cooperate; of whole episodes.
+
+    Returns:
+        Leaves `[n, 2 n + 1]`, by player and state: own last action C and 0 to n - 1 of the others defected,
+        own D and as many, and the start. With two players these are CC, CD, DC, DD and START.
+    """
+    chosen = jnp.stack([jnp.asarray(action) for action in actions]).astype(jnp.int32)
+    num_players = len(chosen)
+    others = chosen.sum(axis=0) - chosen
+    start = jnp.full_like(chosen[:, :1], 2 * num_players)
+    states = jnp.concatenate([start, (num_players * chosen + others)[:, :-1]], axis=1)
+    return jax.vmap(lambda s, a: count_states(s, a, 2 * num_players + 1))(states, chosen)
+
+
 def state_metrics(counts: StateCounts, states: Sequence[str] = STATES) -> dict[str, jax.Array]:
     """Computes the metrics of matrix games, by state.
 

@@ -22,6 +22,7 @@ from pax.checks import (
     check_number,
 )
 from pax.envs.environment import Environment
+from pax.envs.matrix_game_statistics import StateCounts
 from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop.counts import Counts
@@ -69,6 +70,17 @@ class Recording(NamedTuple):
     """What was played for."""
 
 
+class TrialCurves(NamedTuple):
+    """What becomes of those who learn within a trial, by its K episodes; over several trials."""
+
+    rewards: np.ndarray
+    """Per step, `[K, players]`, the mean."""
+    statistics: dict[str, np.ndarray]
+    """Those of the game by name, `[K]`, of all trials together; NaN where undefined."""
+    cooperation: StateCounts | None
+    """Of a matrix game, leaves `[K, players, 2 n + 1]`, the sums: see `count_by_player`."""
+
+
 class Evaluator:
     """Plays one iteration of the training loop with frozen policies, for every seed.
 
@@ -100,6 +112,7 @@ class Evaluator:
         Raises:
             ConfigError: if a replaced role does not exist, or its replacement does not fit the game.
         """
+        self._env = env
         names = [role.name for role in roles]
         for name, replacement in replacements.items():
             remedy = "a pax.Role, as in Role('agent2', Defect.for_env(env, 1), seats=(1,))"
@@ -193,8 +206,13 @@ class Evaluator:
 
     def learning_curve(self, state: RunState, num_trials: int) -> np.ndarray:
         """Plays trials of the first seed; returns rewards per step by episode, `[K, players]`, their mean."""
+        return self.trial_curves(state, num_trials).rewards
+
+    def trial_curves(self, state: RunState, num_trials: int) -> TrialCurves:
+        """Plays trials of the first seed; returns what happened in their episodes."""
         with undefined_numbers():
-            return np.asarray(self._learn(state, num_trials, *self._averages))
+            curves = self._learn(state, num_trials, *self._averages)
+            return TrialCurves(*jax.device_get(curves))
 
     def _evaluate(self, state: RunState, *averages: jax.Array) -> dict[str, jax.Array]:
         return self._loop.run(self._start(state, *averages), 1)[1]
@@ -212,10 +230,21 @@ class Evaluator:
         frozen = jax.tree.map(lambda leaf: leaf[:, None], frozen)
         return dataclasses.replace(start, learners=start.learners | frozen)
 
-    def _play_trials(self, state: RunState, num_trials: int, *averages: jax.Array) -> jax.Array:
+    def _play_trials(
+        self, state: RunState, num_trials: int, *averages: jax.Array
+    ) -> tuple[Any, ...]:
         keys, learners, inner = self._first_seed(state, num_trials, *averages)
         trials, _ = jax.vmap(self._loop.single_trial, (0, None, None))(keys, learners, inner)
-        return trials.episode_rewards.mean(axis=0)
+        sums = jax.tree.map(lambda leaf: leaf.sum(axis=0), trials.episode_statistics)
+        statistics = dict(jax.vmap(self._env.statistics_metrics)(sums))
+        # By player, [trials, K, T, E].
+        assert trials.actions is not None
+        counts = jax.vmap(jax.vmap(self._env.cooperation_counts))(trials.actions)
+        return (
+            trials.episode_rewards.mean(axis=0),
+            statistics,
+            jax.tree.map(lambda leaf: leaf.sum(axis=0), counts),
+        )
 
     def _play_one(self, state: RunState, *averages: jax.Array) -> Recording:
         keys, learners, inner = self._first_seed(state, 1, *averages)
@@ -309,11 +338,11 @@ class Evaluations:
         evaluators, state = self.by_name, self._trained()
         return {name: evaluator.record(state) for name, evaluator in evaluators.items()}
 
-    def learning_curves(self, num_trials: int) -> dict[str, np.ndarray]:
-        """Returns rewards `[K, players]` by evaluation: see `MetaTrainer.learning_curves`."""
+    def trial_curves(self, num_trials: int) -> dict[str, TrialCurves]:
+        """Returns episodes of trials by evaluation: see `MetaTrainer.trial_curves`."""
         check_number("num_trials", num_trials, COUNT)
         evaluators, state = self.by_name, self._trained()
-        return {name: each.learning_curve(state, num_trials) for name, each in evaluators.items()}
+        return {name: each.trial_curves(state, num_trials) for name, each in evaluators.items()}
 
     def _against(self, opponents: Mapping[str, Agent | Player]) -> dict[str, Evaluator]:
         check_mapping(

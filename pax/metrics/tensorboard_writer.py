@@ -114,7 +114,7 @@ class SummaryWriter(ScalarWriter):
         Raises:
             ValueError: an image has another shape.
         """
-        self._write_pictures(step, images, "[N, H, W, C]", _png)
+        self._write_pictures(step, images, "[N, H, W, C]", encode_png)
 
     def write_videos(self, step: int, videos: Mapping[str, ArrayLike]) -> None:
         """Writes videos as animated GIFs, which TensorBoard shows among its images.
@@ -277,18 +277,18 @@ def picture(frame: np.ndarray) -> Image.Image:
     return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
 
 
-def _png(frame: np.ndarray) -> bytes:
+def encode_png(frame: np.ndarray) -> bytes:
     """Returns a frame [H, W, C] as PNG."""
     buffer = io.BytesIO()
     picture(frame).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def encode_gif(frames: np.ndarray) -> bytes:
+def encode_gif(frames: np.ndarray, frames_per_second: float = GIF_FRAMES_PER_SECOND) -> bytes:
     """Returns frames [T, H, W, C] as an animated GIF that repeats for ever."""
     first, *others = map(picture, frames)
     buffer = io.BytesIO()
-    duration_ms = round(1000 / GIF_FRAMES_PER_SECOND)
+    duration_ms = round(1000 / frames_per_second)
     first.save(
         buffer, format="GIF", save_all=True, append_images=others, duration=duration_ms, loop=0
     )

@@ -10,10 +10,11 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from callbacks import Pictures, Scalars
 from pax import MetaTrainer
 from pax.agents import PPO, Defect, Naive, PPOMemory, Tabular, TitForTat
-from pax.callbacks.pictures import plot_history, plot_policy, policy_table
+from pax.callbacks.pictures import plot_history, plot_play, plot_policy, plot_trial, policy_table
 from pax.envs import CoinGame, IteratedMatrixGame, IteratedTensorGame
 from pax.envs.environment import Environment
 from pax.envs.wrappers import Noise
+from pax.loop.evaluator import TrialCurves
 from pax.metrics.tensorboard_layout import make_layout
 from pax.roles import Role
 
@@ -93,10 +94,71 @@ def test_states_have_the_names_that_their_observations_stand_for():
         ]
 
     assert labels(Noise(ENV, 0.1), 5) == [["CC", "CD", "DC", "DD", "START"], ["C", "D"]]
-    states = labels(IteratedTensorGame(num_players=3), 9)[0]
+    states = labels(Noise(IteratedTensorGame(num_players=3), 0.1), 9)[0]
     assert states == ["CCC", "CCD", "CDC", "CDD", "DCC", "DCD", "DDC", "DDD", "START"]
     # A game of as many observations that names none of them.
     assert labels(Environment(), 5)[0] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_policy_of_a_matrix_game_is_drawn_by_what_was_played():
+    table = np.array([[0.9, 0.1], [0.5, 0.5], [0.25, 0.75], [0.0, 1.0], [0.6, 0.4]])
+    (axes,) = plot_policy("agent1", table, ENV).axes
+    assert [bar.get_height() for bar in axes.patches] == [0.9, 0.5, 0.25, 0.0, 0.6]
+    names = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
+    assert names == ["CC", "CD", "DC", "DD", "START"]
+    assert axes.get_ylabel() == "P(cooperate)"
+
+
+def test_a_policy_of_a_game_of_three_is_drawn_by_how_many_cooperated():
+    # CCC, CCD, CDC, CDD, DCC, DCD, DDC, DDD, START.
+    cooperation = np.array([1.0, 0.6, 0.4, 0.2, 0.8, 0.3, 0.5, 0.0, 0.7])
+    table = np.stack([cooperation, 1 - cooperation], axis=1)
+    axes = plot_policy("agent1", table, IteratedTensorGame(num_players=3)).axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    own_c, own_d = lines["agent1, after own C"], lines["agent1, after own D"]
+    assert own_c.get_xdata().tolist() == [2, 1, 0]
+    np.testing.assert_allclose(own_c.get_ydata(), [1.0, 0.5, 0.2])
+    np.testing.assert_allclose(own_d.get_ydata(), [0.8, 0.4, 0.0])
+    # Each of the joint actions is a dot.
+    dots = [line for line in axes.lines if line.get_marker() == "."]
+    assert sorted(zip(*dots[0].get_data(), strict=True)) == [(0, 0.2), (1, 0.4), (1, 0.6), (2, 1.0)]
+
+
+def test_episodes_of_a_trial_have_rewards_and_cooperation(run):
+    trainer, _ = run
+    curves = trainer.trial_curves(num_trials=2)["defect"]
+    # Tit-for-tat cooperates in the first of T steps, and the other one never; 2 trials of 4 environments.
+    visits, cooperations = curves.cooperation.visits, curves.cooperation.cooperations
+    assert visits.shape == (K, 2, 5)
+    np.testing.assert_array_equal(visits[:, 0], [[0, 8, 0, 8 * (T - 2), 8]] * K)
+    np.testing.assert_array_equal(visits[:, 1], [[0, 0, 8, 8 * (T - 2), 8]] * K)
+    np.testing.assert_array_equal(cooperations[:, 0], [[0, 0, 0, 0, 8]] * K)
+    assert not cooperations[:, 1].any()
+    np.testing.assert_allclose(curves.statistics["state_visitation/CD"], [8] * K)
+    rewards, shares = plot_trial("defect", curves, 2).axes
+    assert [line.get_label() for line in rewards.lines] == ["player 1", "player 2"]
+    np.testing.assert_allclose(rewards.lines[0].get_ydata(), curves.rewards[:, 0])
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), [1 / T] * K)
+    np.testing.assert_allclose(shares.lines[1].get_ydata(), [0.0] * K)
+    bars = plot_play("defect", curves.cooperation).axes[0].containers
+    # Player 1 was never in CC and DC, player 2 never in CC and CD.
+    assert [[bar.get_height() for bar in bar_set] for bar_set in bars] == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_trials_of_other_games_show_the_shares_that_they_count():
+    def of(players):
+        return np.array([[0.5, 0.25], [0.75, 1.0]])[:, players]
+
+    statistics = {"total_coins/player_1": of(0), "dirt": of(0), "prob_coop/player_1": of(1)}
+    statistics |= {"total_coins/player_2": of(0), "prob_coop/player_2": of(0)}
+    statistics |= {"nothing/player_1": of(0) * np.nan, "nothing/player_2": of(0) * np.nan}
+    axes = plot_trial("x", TrialCurves(np.zeros((2, 2)), statistics, None), 8).axes
+    assert [each.get_title("left") for each in axes] == [
+        "reward per step",
+        "share of own coins among those taken",
+        "total coins",
+    ]
+    assert axes[1].lines[0].get_ydata().tolist() == [0.25, 1.0]
 
 
 def test_rewards_within_a_trial_are_those_of_its_episodes(run):
@@ -113,6 +175,7 @@ def test_tensorboard_gets_pictures_histograms_and_a_layout(run):
     for name in (
         "pictures/policy/agent1",
         "pictures/trial/defect",
+        "pictures/play/defect",
         "pictures/state_probability",
         "pictures/cooperation_probability",
     ):
@@ -120,6 +183,18 @@ def test_tensorboard_gets_pictures_histograms_and_a_layout(run):
         width, height, picture = events.Tensors(name)[-1].tensor_proto.string_val
         assert picture.startswith(b"\x89PNG") and int(width) > 100 and int(height) > 100
     assert "pictures/policy/agent2" not in tags  # It is new in every trial.
+    # The newest of each is a file too, the same picture, and there is none twice.
+    pixels = set()
+    for name in filter(lambda tag: tag.startswith("pictures/"), tags):
+        newest = events.Tensors(name)[-1].tensor_proto.string_val[2]
+        file = (
+            trainer.workdir / "pictures" / f"{name.removeprefix('pictures/').replace('/', '_')}.png"
+        )
+        assert file.read_bytes() == newest
+        pixels.add(newest)
+        steps = [event.step for event in events.Tensors(name)]
+        assert len({*steps}) == len(steps)
+    assert len(pixels) == len([tag for tag in tags if tag.startswith("pictures/")]) == 5
     assert {event.step for event in events.Tensors("pictures/policy/agent1")} == {2, 4}
 
     # Three numbers per bucket: from, to, how many. All 15 parameters are counted, and most have moved.

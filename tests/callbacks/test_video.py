@@ -1,5 +1,7 @@
 """Pictures of episodes: as files and in TensorBoard, of games on grids and of others."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,9 @@ from pax.envs import (
     InfiniteMatrixGame,
     IteratedMatrixGame,
     IteratedTensorGame,
-    figures,
+    cooperation_figures,
 )
+from pax.envs.cooperation_figures import plot_choices
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.learners import Frozen
@@ -70,14 +73,14 @@ def test_a_game_on_a_grid_becomes_an_animation(tmp_path):
         env.render(jax.tree.map(lambda leaf, t=t: leaf[t], states), params) for t in range(6)
     ]
     frames = frames_of(tmp_path / "videos" / "as_trained_000002.gif")
-    # Frames that are alike are joined by the format.
-    distinct = [
-        frame for t, frame in enumerate(expected) if t == 0 or (frame != expected[t - 1]).any()
-    ]
-    assert len(distinct) > 2
-    assert len(frames) == len(distinct)
-    for frame, picture in zip(frames, distinct, strict=True):
-        assert np.abs(frame.astype(int) - picture).max() <= 8
+    # The number of the step is another one in each.
+    assert len(frames) == 6
+    assert sum((a != b).any() for a, b in itertools.pairwise(expected)) > 2
+    for frame, picture in zip(frames, expected, strict=True):
+        # A cell of 32 pixels is shown in 96, over the legend.
+        board = frame[: 3 * len(picture)]
+        assert board.shape == (288, 288, 3) and len(frame) > len(board)
+        assert np.abs(board[1::3, 1::3].astype(int) - picture).max() <= 8
     ((tag, (event,)),) = images_in(tmp_path).items()
     assert tag == "evaluation/as_trained/episode" and event.step == 2
     assert event.tensor_proto.string_val[2].startswith(b"GIF89a")
@@ -96,7 +99,9 @@ def test_other_games_become_a_figure(tmp_path):
 def test_the_picture_of_a_matrix_game_shows_its_episode(monkeypatch, tmp_path, game):
     drawn = {}
     monkeypatch.setattr(
-        figures, "plot_choices", lambda *what: drawn.update(zip(WHAT, what, strict=True))
+        cooperation_figures,
+        "plot_choices",
+        lambda *what: drawn.update(zip(WHAT, what, strict=True)),
     )
     others = [Altruistic] * (game.num_players - 2)
     trainer = make_trainer(game, [Altruistic, Defect, *others], None)
@@ -120,11 +125,57 @@ def test_the_picture_of_the_infinite_game_shows_both_policies_over_time():
         np.testing.assert_allclose(axes.lines[0].get_ydata(), [start, 0.5], atol=1e-6)
 
 
-def test_a_figure_of_choices_counts_them():
-    actions = np.array([[0, 0], [0, 1], [0, 1]])
-    figure = figures.plot_choices(actions, ("C", "D"), np.zeros((3, 2)))
-    assert figure.axes[0].get_title().endswith("steps of each: CC 1, CD 2")
-    assert figure.axes[0].images[0].get_array().tolist() == [[0, 0, 0], [0, 1, 1]]
+def test_a_figure_of_choices_shows_and_counts_them():
+    # The second one defects from the second step on; the first one cooperates until the last.
+    actions = np.array([[0, 0], [0, 1], [0, 1], [1, 1]])
+    rewards = np.array([[-1.0, -1], [-3, 0], [-3, 0], [-2, -2]])
+    figure = plot_choices(actions, ("C", "D"), rewards)
+    strips, lines, bars = figure.axes
+    assert strips.get_title("left") == "Actions, steps of each: CC 1, CD 2, DD 1"
+    assert strips.images[0].get_array().tolist() == [[0, 0, 0, 1], [0, 1, 1, 1]]
+    assert [line.get_ydata().tolist() for line in lines.lines] == rewards.T.tolist()
+    assert [text.get_text() for text in strips.get_legend().get_texts()] == ["C", "D"]
+    # After CC the first cooperated and the second did not, after CD (DC) neither did always.
+    first, second = (
+        {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in container}
+        for container in bars.containers
+    )
+    assert first == {0: 1.0, 1: 0.5, 4: 1.0} and second == {0: 0.0, 2: 0.0, 4: 1.0}
+    never = [text.get_text() for text in bars.texts].count("never")
+    assert never == 4
+
+
+def test_rewards_of_long_episodes_are_means_of_steps():
+    rewards = np.arange(100.0)[:, None] * [1.0, 2.0]
+    figure = plot_choices(np.zeros((100, 2), int), ("C", "D"), rewards)
+    lines = figure.axes[1]
+    assert lines.get_title("left") == "Reward, mean of the last 10 steps"
+    np.testing.assert_allclose(lines.lines[1].get_ydata()[[0, 4, 50]], [0.0, 4.0, 91.0])
+
+
+@pytest.mark.parametrize("num_players", (3, 6))
+def test_cooperation_in_a_game_of_many_is_told_by_how_many_cooperated(num_players):
+    # All cooperate as long as nobody defects; the last one defects in the third of four steps.
+    actions = np.zeros((4, num_players), int)
+    actions[2, -1] = 1
+    actions[3] = 1
+    figure = plot_choices(actions, ("C", "D"), np.zeros((4, num_players)))
+    lines = {line.get_label(): line for line in figure.axes[2].lines}
+    cooperators = num_players - 1 - np.arange(num_players)
+    if num_players == 3:
+        assert len(lines) == 3 * num_players
+        after_c = dict(zip(cooperators, lines["player 1, after own C"].get_ydata(), strict=True))
+        assert after_c[2] == 1.0 and after_c[1] == 0.0 and np.isnan(after_c[0])
+        after_d = lines["player 3, after own D"].get_ydata()
+        assert after_d[0] == 0.0 and np.isnan(after_d[1:]).all()
+        assert lines["player 3, first step"].get_ydata().tolist() == [1.0]
+    else:
+        assert set(lines) == {
+            f"mean of 6 players, {what}" for what in ("after own C", "after own D", "first step")
+        }
+        # Five of six always, one of them in one of two steps.
+        after_c = lines["mean of 6 players, after own C"].get_ydata()
+        assert after_c[0] == pytest.approx(5.5 / 6)
 
 
 def test_a_game_that_cannot_be_drawn_is_told_before_compiling(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_number, short
-from pax.envs.clean_up_lite.picture import render
+from pax.envs.clean_up_lite.picture import LEGEND, render
 from pax.envs.clean_up_lite.statistics import Events, event_metrics, sum_events
 from pax.envs.common import check_steps, real_number
 from pax.envs.environment import Environment
@@ -89,6 +89,7 @@ class CleanUpLite(Environment):
     """
 
     num_players = 2
+    legend = LEGEND
     render_mode = "rgb_array"
     action_names = ("right", "left", "up", "down", "zap", "nothing")
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pax.envs.boards import Mark
+
 PIXELS = 32
 """Height and width of a cell."""
 BACKGROUND, LINE = (245, 245, 245), (200, 200, 200)
@@ -13,6 +15,14 @@ ORCHARD, RIVER, ICE = (222, 240, 215), (205, 228, 247), (120, 190, 245)
 APPLE, DIRT = (210, 40, 40), (120, 90, 50)
 PLAYERS = ((245, 125, 15), (30, 80, 190))
 """Of player 1 and of player 2."""
+LEGEND = (
+    *(Mark(f"player {number}", colour, "square") for number, colour in enumerate(PLAYERS, 1)),
+    Mark("apple", APPLE, "disc"),
+    Mark("dirt", DIRT, "disc"),
+    Mark("orchard", ORCHARD, "cell"),
+    Mark("river", RIVER, "cell"),
+    Mark("frozen", ICE, "cell"),
+)
 CENTRES = ((9, 9), (9, 23))
 """Row and column of the players' squares in a cell, so that none hides another, or the object below."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from pax.checks import WHOLE, check_kind, check_number, short
-from pax.envs.coin_game.picture import render
+from pax.envs.coin_game.picture import LEGEND, render
 from pax.envs.coin_game.statistics import CONVENTIONS, CoinCounts, coin_metrics, count_coins
 from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
@@ -87,6 +87,7 @@ class CoinGame(Environment):
     """
 
     num_players = 2
+    legend = LEGEND
     render_mode = "rgb_array"
 
     def __init__(

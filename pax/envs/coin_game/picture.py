@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pax.envs.boards import Mark
+
 PIXELS = 32
 """Height and width of a cell."""
 PLAYER, COIN = 12, 11
@@ -11,6 +13,12 @@ PLAYER, COIN = 12, 11
 BACKGROUND, LINE = (245, 245, 245), (200, 200, 200)
 COLOURS = ((200, 30, 30), (30, 60, 200), (245, 120, 105), (115, 150, 250))
 """Of the red player, the blue player, the red coin and the blue coin."""
+LEGEND = (
+    Mark("player 1", COLOURS[0], "square"),
+    Mark("player 2", COLOURS[1], "square"),
+    Mark("coin of 1", COLOURS[2], "disc"),
+    Mark("coin of 2", COLOURS[3], "disc"),
+)
 CENTRES = ((9, 9), (9, 23), (23, 9), (23, 23))
 """Their rows and columns in a cell: each has its own corner, so that none hides another."""
 

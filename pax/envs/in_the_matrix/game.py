@@ -15,7 +15,7 @@ from pax.envs.common import check_numbers, check_steps
 from pax.envs.environment import Environment
 from pax.envs.in_the_matrix import grid, rules, view
 from pax.envs.in_the_matrix.grid import Player
-from pax.envs.in_the_matrix.picture import render
+from pax.envs.in_the_matrix.picture import legend, render
 from pax.envs.in_the_matrix.statistics import Interactions, interaction_metrics, sum_interactions
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
@@ -112,6 +112,7 @@ class InTheMatrix(Environment):
         self.num_inner_steps = num_inner_steps
         self.fixed_coin_location = fixed_coin_location
         self.num_players = num_players
+        self.legend = legend(num_players)
 
     def make_params(  # type: ignore[override]
         self, payoff: Payoff = PAYOFFS["ipd"], freeze_penalty: int = 5

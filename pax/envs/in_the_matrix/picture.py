@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pax.envs.boards import Mark
 from pax.envs.in_the_matrix import grid
 from pax.envs.in_the_matrix.grid import Player
 
@@ -19,6 +20,17 @@ PLAYER_COLOURS = (
     *((245, 125, 15), (30, 110, 200), (225, 60, 130), (130, 90, 70)),
     *((110, 60, 170), (0, 140, 140), (120, 120, 20), (60, 60, 60)),
 )
+
+
+def legend(num_players: int) -> tuple[Mark, ...]:
+    """Returns what pictures of a game of so many players show."""
+    players = enumerate(PLAYER_COLOURS[:num_players], 1)
+    return (
+        *(Mark(f"player {number}", colour, "triangle") for number, colour in players),
+        *(Mark(f"coin of type {kind}", COIN_COLOURS[kind], "disc") for kind in (0, 1)),
+        Mark("beam", BEAM, "cell"),
+        Mark("frozen", ICE, "cell"),
+    )
 
 
 def _coordinates(size: int) -> tuple[np.ndarray, np.ndarray]:
