@@ -23,6 +23,7 @@ from pax.envs.matrix_game_statistics import COOPERATE, StateCounts
 from pax.envs.spaces import Discrete
 from pax.metrics.seeds import has_interval, interval_names
 from pax.metrics.tensorboard_layout import write_layout
+from pax.metrics.tensorboard_tags import training_tags
 from pax.metrics.tensorboard_writer import encode_png
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.run.files import write_whole
@@ -96,7 +97,8 @@ class Pictures(Callback):
             rows = read_metrics(path) if path.exists() else []
             figures |= plot_history(rows)
             if not self._laid_out:
-                tags = {key for row in rows for key in row}
+                names = {key for row in rows for key in row}
+                tags = names | set(training_tags(names).values())
                 of_seeds = {
                     name
                     for tag in tags

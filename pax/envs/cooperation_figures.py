@@ -127,7 +127,7 @@ def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray)
     num_steps, num_players = actions.shape
     players = [f"player {player + 1}" for player in range(num_players)]
     figure = new_figure((11.0, 1.6 + 0.35 * num_players + 2.2))
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.25, 1)))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1))
     upper, lower = left.subplots(2, 1, sharex=True, height_ratios=(0.6 + 0.35 * num_players, 2.2))
     upper.imshow(
         actions.T,

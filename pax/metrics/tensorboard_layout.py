@@ -10,6 +10,7 @@ import numpy as np
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 
 from pax.metrics.seeds import interval_names
+from pax.metrics.tensorboard_tags import GAME, PROGRESS, SPEED
 
 # By category and chart, the tags that it shows.
 CHARTS = {
@@ -17,7 +18,7 @@ CHARTS = {
         "training": r"train/reward_per_timestep/player_\d+",
         "evaluations": r"evaluation/.*/reward_per_timestep/player_\d+",
         "fitness": r"train/(.*/)?fitness/\w+",
-        "episode return": r"(evaluation/.*/)?episode_return",
+        "episode return": rf"(evaluation/.*|{GAME})/episode_return",
     },
     "States": {
         "share of steps": r"state_probability/(?!.*/std$).*",
@@ -29,7 +30,7 @@ CHARTS = {
         "entropy": r"train/.*/entropy",
         "gradient norm": r"train/.*/gradient_norm",
     },
-    "Speed": {"environment steps per second": r"env_steps_per_second"},
+    "Speed": {"environment steps per second": rf"{PROGRESS}/{SPEED}"},
 }
 
 

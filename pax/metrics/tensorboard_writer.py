@@ -25,6 +25,7 @@ from tensorboard.util import tensor_util
 
 from pax.metrics.scalar_writer import ScalarWriter, as_number
 from pax.metrics.seeds import reward_intervals
+from pax.metrics.tensorboard_tags import STEPS, training_tags
 from pax.run.directory import flat
 
 GIF_FRAMES_PER_SECOND = 10
@@ -73,7 +74,7 @@ class SummaryWriter(ScalarWriter):
         """Writes the scalars of a step as one event.
 
         Numbers that are not finite as float32, TensorBoard's type, are left out: it cannot draw
-        them.
+        them. What a report of training has without a group gets one: see `training_tags`.
 
         Args:
             step: the iteration.
@@ -83,10 +84,12 @@ class SummaryWriter(ScalarWriter):
             ValueError: a value is not one real number.
         """
         numbers = {key: as_number(key, value) for key, value in scalars.items()}
+        # Reports of training have it; what callbacks write has the names that they give.
+        tags = training_tags(numbers) if STEPS in numbers else {}
         self._add(
             step,
             [
-                summary_pb2.Summary.Value(tag=key, simple_value=number)
+                summary_pb2.Summary.Value(tag=tags.get(key, key), simple_value=number)
                 for key, number in numbers.items()
                 if abs(number) <= _FLOAT32_MAX
             ],

@@ -222,7 +222,7 @@ def _histogram(events, tag):
 
 
 def test_a_layout_has_only_charts_with_something_in_them():
-    layout = make_layout(["train/reward_per_timestep/player_1", "episode_return", "nothing"])
+    layout = make_layout(["train/reward_per_timestep/player_1", "game/episode_return", "nothing"])
     (rewards,) = layout.category
     assert rewards.title == "Rewards"
     assert [chart.title for chart in rewards.chart] == ["training", "episode return"]
