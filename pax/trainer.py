@@ -24,10 +24,10 @@ from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
 from pax.checkpoints.save_point import SPEED, SavePoint, ending
 from pax.checkpoints.warm_start import load_warm_starts
 from pax.checkpoints.writer import Checkpointer
-from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_choice, check_kind, check_number, folder
+from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_choice, check_kind, check_number
 from pax.envs.environment import Environment
 from pax.envs.masks import find_forbidden
-from pax.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from pax.errors import CheckpointError, ConfigError
 from pax.interface import check_params
 from pax.loop.compiled import CompiledLoop
 from pax.loop.counts import Counts
@@ -43,12 +43,10 @@ from pax.player import Player
 from pax.roles import Role, as_role
 from pax.run import distributed
 from pax.run.directory import POLICIES
-from pax.run.files import is_full
 from pax.run.interrupt import STOP_NAMES, pass_on, stop_on_signals
-from pax.run.locks import FileLock, lock_run
-from pax.run.staging import staging_of
 from pax.run.status import StatusReport
-from pax.trainer_checks import check_fit, check_kinds
+from pax.run.work_folder import WorkFolder
+from pax.trainer_checks import check_finite, check_fit, check_kinds
 from pax.types import PyTree, RunState, take
 
 if TYPE_CHECKING:
@@ -68,7 +66,6 @@ class MetaTrainer:
     Attributes:
         step: iterations done.
         state: everything that was learned; None before the first `fit` or `restore`.
-        workdir: the run's folder on this machine, or None: then nothing is written.
         writer: a CLU metric writer for whatever a callback reports.
         stop_reason: why the last `fit` ended early, or None.
         first_step: iterations that were done when the last `fit` began.
@@ -141,11 +138,7 @@ class MetaTrainer:
         self.num_seeds = num_seeds
         self.seed = seed
         self.chunk = chunk
-        self._staging = staging_of("workdir", workdir)
-        self.workdir: pathlib.Path | None = None
-        if workdir is not None:
-            staged = self._staging.folder if self._staging else None
-            self.workdir = staged or folder("workdir", workdir)
+        self._folder = WorkFolder(workdir)
         check_kind("quiet", quiet, False)
         check_kind("default_callbacks", default_callbacks, False)
         self.quiet = quiet
@@ -162,7 +155,7 @@ class MetaTrainer:
         }
         by_name = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
         tasks.check_samplers(by_name, self.env_params, env, **self._counts.of_a_trial)
-        self.placement = _placement(self.roles, num_devices, self._counts)
+        self.placement = Placement.of(self.roles, num_devices, self._counts)
         self.warm_starts = load_warm_starts(self.roles, num_seeds)
         self._loop = Loop(
             env,
@@ -195,8 +188,6 @@ class MetaTrainer:
         self._asked_to_stop: str | None = None
         self._asked_by: str | None = None
         self._status = StatusReport(self)
-        self._lock: FileLock | None = None
-        self._is_claimed = False
         # Metrics of the last chunk.
         self._metrics: SeedMetrics | None = None
         self._saved = SavePoint()
@@ -207,14 +198,23 @@ class MetaTrainer:
         return distributed.is_lead()
 
     @property
+    def workdir(self) -> pathlib.Path | None:
+        """The run's folder on this machine, or None: then nothing is written."""
+        return self._folder.path
+
+    @workdir.setter
+    def workdir(self, path: pathlib.Path | None) -> None:
+        self._folder.path = path
+
+    @property
     def url(self) -> str | None:
         """Where the run's folder is on a bucket, or None if it is not on one."""
-        return None if self._staging is None else self._staging.url
+        return self._folder.url
 
     @property
     def workdir_is_gone(self) -> bool:
         """Whether the folder that is being written to is no longer where it was."""
-        return self._lock is not None and not self._lock.is_in_place()
+        return self._folder.is_gone
 
     @property
     def is_interrupted(self) -> bool:
@@ -276,70 +276,8 @@ class MetaTrainer:
         Raises:
             OutputError: if somebody else trains there, or it cannot be written.
         """
-        if self.workdir is None or self._is_claimed:
+        with self._folder.claim(has_begun=self.state is not None):
             yield
-            return
-        distributed.by_lead(self._take)
-        self._check_sharing()
-        self._is_claimed = True
-        try:
-            yield
-        except BaseException:
-            self._give_back(is_failing=True)
-            raise
-        self._give_back()
-
-    def _take(self) -> None:
-        """Takes the locks of the folder."""
-        assert self.workdir is not None
-        if self._staging is None:
-            self._lock = lock_run(self.workdir)
-            return
-        is_changed = self._staging.open()
-        try:
-            if is_changed and self.state is not None:
-                raise OutputError(
-                    f"workdir {self._staging.url} was changed by others since this trainer wrote to it: make "
-                    "a new trainer, which goes on from what is there"
-                )
-            self._lock = lock_run(self.workdir)
-        except BaseException:
-            self._staging.close(is_failing=True)
-            raise
-
-    def _give_back(self, is_failing: bool = False) -> None:
-        """Gives the locks back, once all is where it belongs."""
-        self._is_claimed = False
-        try:
-            if self._staging is not None:
-                self._staging.close(is_failing)
-        finally:
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
-
-    def _check_sharing(self) -> None:
-        """Raises ConfigError unless all processes of a run see the folder that stands for one on a bucket."""
-        if self._staging is None:
-            return
-        is_seen = distributed.from_lead(self._staging.nonce) == self._staging.nonce
-        folder = distributed.from_lead(str(self.workdir))
-        if distributed.agree(None if is_seen and folder == str(self.workdir) else "not shared"):
-            if self.is_lead:
-                self._staging.close(is_failing=True)
-            raise ConfigError(
-                f"workdir is {self._staging.url}, and not all processes share {folder}, where the run works: "
-                "set XDG_CACHE_HOME to a folder that all of them see, or give one as the workdir"
-            )
-
-    def _upload_from_now_on(self) -> None:
-        if self._staging is not None:
-            distributed.by_lead(self._staging.begin)
-
-    def _refresh(self) -> None:
-        """Fetches what is new on the bucket, unless this trainer is the one that writes there."""
-        if self._staging is not None and not self._is_claimed:
-            distributed.by_lead(self._staging.refresh)
 
     def fit(
         self, num_iters: int | None = None, *, pass_on_signals: bool = True
@@ -378,7 +316,7 @@ class MetaTrainer:
             StatusReport(self) as self._status,
             self._leaving_well(),
         ):
-            self._upload_from_now_on()
+            self._folder.upload_from_now_on()
             self.callbacks.setup(self)
             resumed_at = self._begin()
             self._agree_to_stop()
@@ -412,7 +350,7 @@ class MetaTrainer:
         second iteration is dropped, again and again (`pax.metrics.history.MAX_VALUES`).
         """
         if self.state is None and self.workdir is not None and self._history.is_empty:
-            self._refresh()
+            self._folder.refresh()
             step = CheckpointReader(self.workdir / CHECKPOINTS).latest_step()
             if step is not None:
                 self._history.go_back(self.workdir, step)
@@ -536,7 +474,7 @@ class MetaTrainer:
         """
         if self.checkpointer is None:
             raise ConfigError("there is nowhere to save: add the callback pax.callbacks.Checkpoint")
-        self._check_folder()
+        self._folder.check(self.step)
         # A line of metrics must not be lost if the iterations it tells of are not to be repeated.
         self.writer.flush()
         self._saved = self._now()
@@ -560,7 +498,7 @@ class MetaTrainer:
             check_number("step", step, COUNT_OR_NONE)
         if self.workdir is None:
             return False
-        self._refresh()
+        self._folder.refresh()
         checkpointer = self.checkpointer or CheckpointReader(self.workdir / CHECKPOINTS)
         if step is None and checkpointer.latest_step() is None:
             return False
@@ -580,9 +518,9 @@ class MetaTrainer:
         """
         if self.workdir is None or self.state is None:
             return []
-        if self._staging is not None and not self._is_claimed:
+        if self._folder.is_read_only:
             with self.claim():
-                self._upload_from_now_on()
+                self._folder.upload_from_now_on()
                 return self.export_policies(folder)
         state = self.placement.local(self.state)
         if not self.is_lead:
@@ -611,7 +549,7 @@ class MetaTrainer:
         try:
             yield
         except BaseException as e:
-            error = self._explain(e)
+            error = self._folder.explain(e, self.step)
             if jax.process_count() > 1:
                 distributed.leave_soon(error)
             self.callbacks.on_exception(self, error)
@@ -622,32 +560,6 @@ class MetaTrainer:
             self.callbacks.teardown(self, error)
             _close(self.writer, error)
             self.writer = RunWriter([self._history])
-
-    def _explain(self, error: BaseException) -> BaseException:
-        """Returns the error that says what to do about another one, or that one."""
-        if distributed.is_lost(error):
-            return distributed.lost(error)
-        if self.workdir is not None and not isinstance(error, OutputError):
-            if self.workdir_is_gone:
-                return self._gone()
-            if is_full(error):
-                return OutputError(
-                    f"there is no room left for workdir {self.workdir} (the disk or a quota is full): make "
-                    "room, and the same command goes on from the newest checkpoint"
-                )
-        return error
-
-    def _gone(self) -> OutputError:
-        return OutputError(
-            f"workdir {self.workdir} was deleted or moved while this run wrote to it, so training stopped "
-            f"at iteration {self.step}: put it back to go on from its newest checkpoint, or start again"
-        )
-
-    def _check_folder(self) -> None:
-        if self.workdir_is_gone:
-            raise self._gone()
-        if self._staging is not None:
-            self._staging.check()
 
     def _begin(self) -> int | None:
         """Makes sure that there is a state; returns the step it comes from unless that is the start."""
@@ -702,7 +614,7 @@ class MetaTrainer:
         """Trains up to the next multiple of the chunk, where an earlier fit may not have ended."""
         size = self.chunk - self.step % self.chunk
         self._metrics = self._run_chunk(min(size, self.num_iters - self.step))
-        self._check_folder()
+        self._folder.check(self.step)
         # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
         self._agree_to_stop()
         self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, self._is_over)
@@ -716,7 +628,7 @@ class MetaTrainer:
             if self._saved.step == self.step and self._saved != self._now():
                 self.callbacks.save_again(self, self.state, self.step, self._metrics)
             self._saved = dataclasses.replace(self._saved, postponed=self.callbacks.postponed)
-        self._check_folder()
+        self._folder.check(self.step)
         self.callbacks.on_fit_end(self, self.state, self.step)
         if self._metrics is None:
             return {}
@@ -739,7 +651,9 @@ class MetaTrainer:
         state, on_device = self._compiled.run(state, size)
         per_seed = jax.device_get(on_device)
         seconds = time.monotonic() - started
-        self._check_finite(per_seed, state, size)
+        seed = self.seed if self.num_seeds > 1 else None
+        finite = self._compiled.finite(state)
+        check_finite(per_seed, finite, self.step, seed, self._last_good_checkpoint)
         self.state, self.step = state, self.step + size
         steps = self.num_seeds * self.env_steps_per_iteration * size
         metrics = SeedMetrics(per_seed)
@@ -747,23 +661,6 @@ class MetaTrainer:
         done = np.arange(self.step - size + 1, self.step + 1) * self.env_steps_per_iteration
         self._history.add_chunk(self.step, {"env_steps": done, **per_seed, SPEED: metrics[SPEED]})
         return metrics
-
-    def _check_finite(self, per_seed: Mapping[str, np.ndarray], state: RunState, size: int) -> None:
-        """Raises TrainingError if metrics `[size, S]` of a chunk, or parameters after it, are not finite."""
-        for name, values in per_seed.items():
-            if name.startswith("train/") and not np.isfinite(values).all():
-                where = np.argwhere(~np.isfinite(values))[0]
-                seed = f" with seed {self.seed + where[1]}" if self.num_seeds > 1 else ""
-                raise TrainingError(
-                    f"{name} is {values[tuple(where)]} in iteration {self.step + 1 + where[0]}{seed}, so "
-                    f"training stopped: {self._last_good_checkpoint()}"
-                )
-        for name, finite in self._compiled.finite(state).items():
-            if not finite:
-                raise TrainingError(
-                    f"parameters of {name} are no longer finite after iteration {self.step + size}, though "
-                    f"its metrics are, so training stopped: {self._last_good_checkpoint()}"
-                )
 
     def _last_good_checkpoint(self) -> str:
         remedy = "lower the learning rate, or look at what the metrics did before"
@@ -785,18 +682,3 @@ def _close(writer: metric_writers.MetricWriter, error: BaseException | None) -> 
         if error is None:
             raise
         logging.warning("The metrics could not be written to the end: %s.", e)
-
-
-def _placement(roles: Sequence[Role], num_devices: int | None, counts: Counts) -> Placement:
-    """Chooses which axis of the loop is spread over devices."""
-    learners = [role.learner for role in roles if role.learner]
-    # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
-    # talk to each other at every gradient step, so that is not done unasked; several processes ask.
-    mixes = any(learner.reads_rollouts for learner in learners)
-    asked = num_devices is not None or jax.process_count() > 1
-    return Placement(
-        num_devices,
-        candidates=max([learner.num_candidates for learner in learners], default=1),
-        opponents=1 if mixes and not asked else counts.num_opps,
-        seeds=counts.num_seeds,
-    )

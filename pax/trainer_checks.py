@@ -1,10 +1,12 @@
-"""Checks of what a trainer is made of, before anything compiles: each failure is one sentence."""
+"""Checks of what a trainer is made of, before anything compiles, and of the numbers that it gets."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from pax.agents.agent import Agent
 from pax.checks import (
@@ -18,7 +20,7 @@ from pax.checks import (
     check_number,
 )
 from pax.envs.environment import Environment
-from pax.errors import ConfigError
+from pax.errors import ConfigError, TrainingError
 from pax.interface import check_agent, check_game
 from pax.learners.gradient import Gradient
 from pax.learners.learner import Learner
@@ -109,3 +111,36 @@ def _check_update(learner: Learner) -> None:
             f"update of {type(learner).__name__} takes ({', '.join(signature.parameters)}), and is called as "
             "update(state, experience): see pax.learners.Experience"
         ) from e
+
+
+def check_finite(
+    metrics: Mapping[str, np.ndarray],
+    parameters: Mapping[str, Any],
+    done: int,
+    first_seed: int | None,
+    remedy: Callable[[], str],
+) -> None:
+    """Raises TrainingError if metrics of training in a chunk, or parameters after it, are not finite.
+
+    Args:
+        metrics: by name, of each iteration and seed, `[n, S]`.
+        parameters: by role, whether all of its parameters are finite.
+        done: iterations before the chunk.
+        first_seed: its number, to tell which seed it was; None if there is only one.
+        remedy: tells what was saved, and what to do.
+    """
+    for name, values in metrics.items():
+        if name.startswith("train/") and not np.isfinite(values).all():
+            index, seed = np.argwhere(~np.isfinite(values))[0]
+            which = "" if first_seed is None else f" with seed {first_seed + seed}"
+            raise TrainingError(
+                f"{name} is {values[index, seed]} in iteration {done + 1 + index}{which}, so training "
+                f"stopped: {remedy()}"
+            )
+    for name, is_finite in parameters.items():
+        if not is_finite:
+            after = done + len(next(iter(metrics.values())))
+            raise TrainingError(
+                f"parameters of {name} are no longer finite after iteration {after}, though its metrics are, "
+                f"so training stopped: {remedy()}"
+            )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pax.errors import ConfigError
+from pax.loop.counts import Counts
+from pax.roles import Role
 from pax.types import PyTree, RunState
 
 AXIS = "devices"
@@ -60,6 +63,21 @@ class Placement:
             )
         self._sizes, self._available, self._processes = sizes, available, processes
         self.mesh = Mesh(_choose(self.num_devices, processes), (AXIS,), axis_types=(AxisType.Auto,))
+
+    @classmethod
+    def of(cls, roles: Sequence[Role], num_devices: int | None, counts: Counts) -> Placement:
+        """Returns the placement of a run with these roles: see the constructor."""
+        learners = [role.learner for role in roles if role.learner]
+        # A learner that reads rollouts mixes those of all opponents: spreading them would have devices
+        # talk to each other at every gradient step, so that is not done unasked; several processes ask.
+        mixes = any(learner.reads_rollouts for learner in learners)
+        asked = num_devices is not None or jax.process_count() > 1
+        return cls(
+            num_devices,
+            candidates=max([learner.num_candidates for learner in learners], default=1),
+            opponents=1 if mixes and not asked else counts.num_opps,
+            seeds=counts.num_seeds,
+        )
 
     def __str__(self) -> str:
         """Returns the choice in one line, as in `candidates (50) over 2 of 2 devices`."""

@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_goes_on_from_what_was_uploaded(bucket, tmp_path, m
 
         def on_chunk_end(self, trainer, state, step, metrics):
             trainer.checkpointer.wait()
-            trainer._staging.push()
+            trainer._folder._staging.push()
             if step == 2:
                 # What the process does from now on never reaches the bucket.
                 monkeypatch.setattr(Remote, "write", broken)
