@@ -293,5 +293,6 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             axes.set_yticks(range(len(keys)), labels)
             figure.colorbar(picture, ax=axes)
         axes.set(xlabel="iteration", title=title)
+        axes.locator_params(axis="x", integer=True, nbins=6)
         figures[prefix] = figure
     return figures

@@ -74,7 +74,7 @@ def _bars(axes: Axes, probabilities: np.ndarray, labels: Sequence[str]) -> None:
     axes.set_xticks(range(len(STATES)), names, fontsize=8)
     axes.set_xlim(-0.5, len(STATES) - 0.5)
     if len(probabilities) > 1:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
 
 
 TOLD = ("both C", "exploited", "exploiting", "both D", "first step")
@@ -173,7 +173,7 @@ def plot_choices(actions: np.ndarray, names: Sequence[str], rewards: np.ndarray)
     lower.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, handlelength=1)
     axes = right.subplots()
     draw_cooperation(axes, shares(count_by_player(list(actions.T))), players)
-    axes.set_title("After what each cooperated", fontsize=10, loc="left", pad=20)
+    axes.set_title("After what each cooperated", fontsize=10, loc="left")
     return figure
 
 

@@ -180,8 +180,9 @@ class SummaryWriter(ScalarWriter):
                 bool are written as `str(value)`.
         """
         leaves = {key: _plain(value) for key, value in flat(hparams).items() if value != {}}
-        # What the row of this run is called.
-        summary = hparams_summary.hparams_pb(leaves, trial_id=self._logdir)
+        # What the row of this run is called. Its column is narrow; runs of one name would share a row.
+        folder = pathlib.Path(self._logdir).absolute()
+        summary = hparams_summary.hparams_pb(leaves, trial_id=f"{folder.name} in {folder.parent}")
         self._add(0, summary.value)
 
     def write_summaries(

@@ -12,15 +12,21 @@ from pax.report.data import Experiment, RecordedRun
 
 LARGEST = 400_000
 LARGEST_IN_ALL = 1_200_000
+FIGURES, CURVES = "pictures", ("_probability",)
 KINDS = {b"GIF8": "gif", b"\x89PNG": "png"}
 
 
 def pictures(experiments: Sequence[Experiment]) -> str:
-    """Returns the last picture of each evaluation, of the first run of each experiment that has any."""
+    """Returns the last episode of each evaluation and the figures of the callback `Pictures`.
+
+    They are of the first run of each experiment that has any.
+    """
     shown, told, total = [], [], 0
     for experiment in experiments:
         run = next((run for run in experiment.runs if latest(run)), None)
-        for name, (iteration, path) in latest(run).items() if run else ():
+        found = latest(run) if run else {}
+        drawn = next((figures for each in experiment.runs if (figures := figures_of(each))), {})
+        for name, (iteration, path) in {**found, **drawn}.items():
             try:
                 data = path.read_bytes()
             except OSError as e:
@@ -40,11 +46,18 @@ def pictures(experiments: Sequence[Experiment]) -> str:
     notes = "".join(f'<p class="soft">{html.escape(note)}.</p>' for note in told)
     figures = f'<div class="charts">{"".join(shown)}</div>' if shown else ""
     says = (
-        "<p>The last episode that was recorded of each evaluation, of one seed.</p>"
+        "<p>The last episode that was recorded of each evaluation, and the newest figures, of one seed.</p>"
         if shown
         else ""
     )
     return says + figures + notes
+
+
+def figures_of(run: RecordedRun) -> dict[str, tuple[int, pathlib.Path]]:
+    """Returns the newest figures of the callback `Pictures`, by name; 0 for their iteration."""
+    # The page has curves of what is in each state.
+    paths = [p for p in sorted((run.path / FIGURES).glob("*.png")) if not p.stem.endswith(CURVES)]
+    return {path.stem.replace("_", " "): (0, path) for path in paths if path.is_file()}
 
 
 def latest(run: RecordedRun) -> dict[str, tuple[int, pathlib.Path]]:
@@ -64,5 +77,5 @@ def _figure(caption: str, kind: str, data: bytes) -> str:
     text = html.escape(caption)
     return (
         f'<figure class="picture"><figcaption><b>{text}</b></figcaption>'
-        f'<img alt="Episode: {text}" src="data:image/{kind};base64,{encoded}"></figure>'
+        f'<img alt="{text}" src="data:image/{kind};base64,{encoded}"></figure>'
     )

@@ -258,7 +258,7 @@ class TestSummaryWriter:
         }
         assert values["jit"] is True
         # The name of the row.
-        assert session.group_name == str(tmp_path / "run")
+        assert session.group_name == f"run in {tmp_path}"
         # The table of the HPARAMS tab: a column per hyper-parameter that it finds.
         experiment = hparams.experiment_from_metadata(
             CONTEXT, "", True, contents, hparams.hparams_from_data_provider(CONTEXT, "", limit=100)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pax.errors import ConfigError
+from pax.metrics.tensorboard_writer import encode_png
 from pax.report.__main__ import report
 from pax.report.charts import Line, line_chart, short, ticks
 from pax.report.curves import name_of
@@ -422,3 +423,19 @@ def test_lines_are_where_their_numbers_are():
     assert "band" not in drawn
     constant = line_chart("t", [Line("a", x[:1], y[:1], y[:1], y[:1])], "x", "y")
     assert "<circle" in constant and "nan" not in constant
+
+
+def test_a_page_has_the_figures_of_a_run_and_names_its_curves(tmp_path):
+    run = make_run(tmp_path / "drawn", [-1.5, -1.0])
+    (run / "pictures").mkdir()
+    for name in ("trial_as_trained", "play_defect", "state_probability"):
+        (run / "pictures" / f"{name}.png").write_bytes(encode_png(np.zeros((4, 6, 3), np.uint8)))
+    plain = make_run(tmp_path / "plain", [-1.5, -1.0], seed=1)
+    (run / "curves.png").write_bytes(b"")
+    out = tmp_path / "page.html"
+    report([str(run), str(plain)], out)
+    page = Page(out)
+    # What is in each state is among the curves of the page.
+    assert [image["alt"] for image in page.images] == ["play defect", "trial as trained"]
+    assert page.text.count("learning curves: curves.png") == 1
+    assert f"{run} (learning curves" in page.text
