@@ -98,7 +98,8 @@ def _lines(
             part = values[own * num_players : (own + 1) * num_players]
             name = f"{label}, after own {'CD'[own]}"
             axes.plot(cooperators, part, style, color=colour, marker="o", label=name)
-        axes.plot(-1, values[-1], "s", color="grey", label=f"{label}, first step")
+        # Its place says what it is, so that it is no line of the legend.
+        axes.plot(-1, values[-1], "s", color="grey", label=f"_{label}, first step")
     if each is not None:
         states = np.arange(len(each) - 1)
         bits = states[:, None] >> np.arange(num_players) & 1

@@ -168,10 +168,12 @@ def test_cooperation_in_a_game_of_many_is_told_by_how_many_cooperated(num_player
         assert after_c[2] == 1.0 and after_c[1] == 0.0 and np.isnan(after_c[0])
         after_d = lines["player 3, after own D"].get_ydata()
         assert after_d[0] == 0.0 and np.isnan(after_d[1:]).all()
-        assert lines["player 3, first step"].get_ydata().tolist() == [1.0]
+        assert lines["_player 3, first step"].get_ydata().tolist() == [1.0]
     else:
         assert set(lines) == {
-            f"mean of 6 players, {what}" for what in ("after own C", "after own D", "first step")
+            "mean of 6 players, after own C",
+            "mean of 6 players, after own D",
+            "_mean of 6 players, first step",
         }
         # Five of six always, one of them in one of two steps.
         after_c = lines["mean of 6 players, after own C"].get_ydata()

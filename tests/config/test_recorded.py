@@ -35,7 +35,10 @@ def todays_config(name):
 def test_a_recorded_config_is_todays_of_that_name(name):
     recorded = json.loads(RECORDED[name].read_text())["config"]
     assert isinstance(recorded["agent1"]["learner"], str)
-    assert jsonable(todays(recorded)) == jsonable(todays_config(name).to_dict())
+    expected = todays_config(name).to_dict()
+    # A run has the callbacks that it was started with; this one came later.
+    del expected["callbacks"]["curves"]
+    assert jsonable(todays(recorded)) == jsonable(expected)
 
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
