@@ -161,7 +161,8 @@ def test_what_a_run_says(first_run, workdir):
     # The result is on stdout, in one line, and all else is not.
     assert re.fullmatch(
         r"Done at iteration 4 after \d+\.\d s. Reward per step: player_1 -\d\.\d{3}, player_2 "
-        rf"-\d\.\d{{3}}. Look at it: tensorboard --logdir=exp/{workdir.name}\n",
+        rf"-\d\.\d{{3}}. Look at it: exp/{workdir.name}/curves.png, or tensorboard "
+        rf"--logdir=exp/{workdir.name}\n",
         first_run.stdout,
     )
     for part in (f"Run directory: exp/{workdir.name}", "Compiling", "Compiled 2 iterations in"):
@@ -179,6 +180,7 @@ def test_what_a_run_leaves(workdir):
         "run.json",
         "training.json",
         "metrics.jsonl",
+        "curves.png",
         "checkpoints",
         "policies",
     }

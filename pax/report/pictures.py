@@ -24,9 +24,9 @@ def pictures(experiments: Sequence[Experiment]) -> str:
     shown, told, total = [], [], 0
     for experiment in experiments:
         run = next((run for run in experiment.runs if latest(run)), None)
-        found = latest(run) if run else {}
-        drawn = next((figures for each in experiment.runs if (figures := figures_of(each))), {})
-        for name, (iteration, path) in {**found, **drawn}.items():
+        recorded = latest(run) if run else {}
+        drawn = next((one for each in experiment.runs if (one := figures_of(each))), {})
+        for name, (iteration, path) in {**recorded, **drawn}.items():
             try:
                 data = path.read_bytes()
             except OSError as e:
