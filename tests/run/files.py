@@ -26,7 +26,7 @@ def events(workdir):
         tag: [(event.step, event.tensor_proto.SerializeToString()) for event in shown.Tensors(tag)]
         for tag in shown.Tags()["tensors"]
         # The text of the settings is only what was asked for.
-        if tag not in ("config", *TIMES) and not tag.startswith("_hparams_")
+        if tag.rpartition("/")[2] not in ("config", *TIMES) and not tag.startswith("_hparams_")
     }
     if LAYOUT in found:
         # Of the layouts of a page the last one counts.
