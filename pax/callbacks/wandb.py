@@ -91,7 +91,7 @@ class WandB(Callback):
 
     def check(self, trainer: MetaTrainer) -> None:
         # The lead alone talks to W&B, and its machine alone need have a key.
-        distributed.by_lead(lambda: check_login(self.mode))
+        distributed.by_lead(lambda: check_login(self.mode, self.settings["project"]))
 
     def setup(self, trainer: MetaTrainer) -> None:
         self._last_reported = -1
@@ -145,11 +145,12 @@ def is_installed() -> bool:
     return spec is not None and spec.origin is not None
 
 
-def check_login(mode: str = "") -> None:
+def check_login(mode: str = "", project: str = "pax") -> None:
     """Makes sure that W&B can be used: offline, or with a key that it knows.
 
     Args:
         mode: "online", "offline" or "" for what the environment says.
+        project: where the run is to appear.
 
     Raises:
         ConfigError: if wandb is not installed, there is no key, or a wrong one, or W&B cannot be reached.
@@ -161,6 +162,13 @@ def check_login(mode: str = "") -> None:
         )
     import wandb
 
+    try:
+        wandb.Settings(project=project)
+    except (wandb.errors.Error, ValueError) as e:
+        told = " ".join(str(e).split())
+        raise ConfigError(
+            f"project is {short(project)} in WandB, and W&B refuses it ({told}): give another"
+        ) from e
     try:
         mode = mode or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
         # Without asking for one: a program that runs for hours may have nobody in front of it.

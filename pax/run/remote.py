@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import queue
 import re
@@ -46,6 +47,9 @@ T = TypeVar("T")
 
 def is_url(path: Any) -> bool:
     """Returns whether a path is that of something on a bucket, as in `gs://bucket/run`."""
+    if isinstance(path, os.PathLike):
+        # Those of etils are URLs as text.
+        path = str(path)
     return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
@@ -318,6 +322,7 @@ def local_path(name: str, path: Any) -> pathlib.Path:
     """
     if not is_url(path):
         return pathlib.Path(path)
+    path = str(path)
     run, is_inside, rest = path.rstrip("/").rpartition(f"/{POLICIES}/")
     if not is_inside:
         return Copy(name, path).refresh(_is_light)

@@ -66,6 +66,7 @@ class Staging:
         self._end = threading.Event()
         self._pushing = threading.Lock()
         self._has_failed = False
+        self._missing: set[str] = set()
         self._lost: OutputError | None = None
 
     @property
@@ -172,8 +173,11 @@ class Staging:
         finally:
             self._lock.release()
 
-    def push(self) -> None:
+    def push(self, is_last: bool = False) -> None:
         """Uploads what has changed, and deletes on the bucket what was deleted here.
+
+        What is missing for the first time is deleted only if this is the last time: whoever takes the folder
+        away does not mean the one on the bucket, and the next call finds that it is gone.
 
         Whenever it is interrupted, the folder on the bucket is that of a run that can go on: the files of a
         checkpoint come before its checksums, without which it counts as absent, and what tells how far
@@ -181,7 +185,7 @@ class Staging:
 
         Raises:
             ConfigError: if the bucket cannot be reached.
-            OutputError: if another process trains there now.
+            OutputError: if another process trains there now, or the folder of this machine is gone.
         """
         with self._pushing:
             self._check_owner()
@@ -191,9 +195,16 @@ class Staging:
                 _read(self.folder / STATUS_FILE),
             )
             here = self._scan()
+            if not self.folder.is_dir() or not self._lock.is_in_place():
+                raise OutputError(
+                    f"{self.folder}, where {self.url} is worked on, was deleted or moved, so nothing is "
+                    "uploaded any more: what is on the bucket stays as it is"
+                )
             uploaded: dict[str, Stamp] = self._index.setdefault("uploaded", {})
             changed = [path for path, stamp in here.items() if uploaded.get(path) != stamp]
             gone = [path for path in uploaded if path not in here and path != STATUS_FILE]
+            deleted = gone if is_last else [path for path in gone if path in self._missing]
+            self._missing = set(gone)
             try:
                 for path in changed:
                     # A checkpoint that is replaced counts as absent until all of the new one is there.
@@ -202,7 +213,7 @@ class Staging:
                 for path in sorted(changed, key=_order):
                     self._upload(path, here[path], _read(self.folder / path))
                 # Only now: the new checkpoint is there. And its checksums first, without which it is none.
-                for path in sorted(gone, key=_order, reverse=True):
+                for path in sorted(deleted, key=_order, reverse=True):
                     self._delete(path)
                 if status_stamp is not None and uploaded.get(STATUS_FILE) != status_stamp:
                     self._upload(STATUS_FILE, status_stamp, status)
@@ -340,7 +351,7 @@ class Staging:
     def _push_at_last(self) -> None:
         for seconds in (*SECONDS_BETWEEN_TRIES, None):
             try:
-                self.push()
+                self.push(is_last=True)
                 return
             except ConfigError as e:
                 if seconds is None:
@@ -367,7 +378,7 @@ class Staging:
 
 def staging_of(name: str, workdir: Any) -> Staging | None:
     """Returns the staging of a workdir if that is on a bucket."""
-    return Staging(name, workdir) if is_url(workdir) else None
+    return Staging(name, str(workdir)) if is_url(workdir) else None
 
 
 def _order(path: str) -> tuple[bool, bool, str]:

@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import jax
+
 from pax.checks import folder
 from pax.errors import ConfigError, OutputError
 from pax.run import distributed
@@ -127,8 +129,9 @@ class WorkFolder:
 
     def refresh(self) -> None:
         """Fetches what is new on the bucket, unless it is this process that writes there."""
-        if self._staging is not None and not self._is_claimed:
-            distributed.by_lead(self._staging.refresh)
+        # Of several processes, which may not all ask, each sees what the last fit has left.
+        if self._staging is not None and not self._is_claimed and jax.process_count() == 1:
+            self._staging.refresh()
 
     def check(self, step: int) -> None:
         """Raises OutputError if the folder is gone, or others train on the bucket, after iteration `step`."""

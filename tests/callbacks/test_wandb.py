@@ -241,6 +241,13 @@ def test_what_keeps_it_from_beginning_is_said(tmp_path, monkeypatch):
         make_trainer(tmp_path, WandB()).fit()
 
 
+@needs_wandb
+def test_a_project_that_cannot_be_is_told_before_anything_is_made(tmp_path, offline):
+    with pytest.raises(ConfigError, match=r"project is 'a/b' in WandB, and W&B refuses it \(.*'/'"):
+        make_trainer(tmp_path / "run", WandB(project="a/b")).fit()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("leaves_a_folder", [False, True])
 def test_a_missing_package_is_said_with_the_line_to_type(tmp_path, leaves_a_folder):
     # As it is without the package: nothing of that name is found, but for W&B's own folder.

@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 from absl import logging
+from etils import epath
 
 import pax
 from pax import Callback, MetaTrainer
@@ -289,6 +290,32 @@ def test_a_folder_that_is_deleted_there_is_told_and_kept_here(bucket):
     assert not list(again.folder.iterdir())
     assert (again.folder.with_name("run.old") / "a").read_text() == "1"
     again.close()
+
+
+def test_a_cache_that_is_deleted_takes_nothing_away_there(bucket, tmp_path):
+    stage = Staging("workdir", bucket)
+    stage.open()
+    stage.begin()
+    fill(stage.folder, a="1", b="2")
+    stage.push()
+    before = names()
+    (stage.folder / "a").unlink()
+    # It is in the middle of being deleted, say.
+    stage.push()
+    assert names() == before
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(OutputError, match="was deleted or moved, so nothing is uploaded"):
+        stage.push()
+    with pytest.raises(OutputError, match="was deleted or moved"):
+        stage.close()
+    assert names() == before
+
+
+def test_urls_may_be_paths_of_etils_and_are_none_of_pathlib(tmp_path, monkeypatch):
+    url = remote.is_url(epath.Path("gs://bucket/run"))
+    assert url and not remote.is_url(pathlib.Path("gs://bucket/run"))
+    with pytest.raises(ConfigError, match="workdir is gs:/bucket/run: give the URL as text"):
+        make_trainer(pathlib.Path("gs://bucket/run"))
 
 
 def test_names_on_a_bucket_do_not_leave_the_folder(bucket, tmp_path, monkeypatch):
