@@ -112,6 +112,15 @@ def test_one_host_needs_no_service(capsys):
     assert "--distributed" not in command and "--workdir=/exp/mine" in command
 
 
+@pytest.mark.parametrize("claim", [[], ["--claim=results"]])
+def test_a_folder_on_a_bucket_needs_no_claim(capsys, claim):
+    (job,) = launch([*NAMED, *claim], [*ARGUMENTS, "--workdir=gs://bucket/run"])
+    check(job, SCHEMA["Job"])
+    assert capsys.readouterr().err == ""
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert "--workdir=gs://bucket/run" in container["command"][-1]
+
+
 def test_the_shell_of_a_pod_starts_what_was_asked_for(tmp_path):
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nfor each in "$@"; do echo "$each"; done\n')
@@ -151,6 +160,11 @@ def test_the_shell_of_a_pod_starts_what_was_asked_for(tmp_path):
             [*NAMED, "--claim=results"],
             [*ARGUMENTS, "--workdir=exp/mine"],
             "--workdir=exp/mine is not on the claim, which is at /exp",
+        ),
+        (
+            [*NAMED, "--num_hosts=2"],
+            [*ARGUMENTS, "--workdir=gs://bucket/run"],
+            "--workdir=gs://bucket/run is on a bucket, and --num_hosts=2 need a folder that all of",
         ),
         ([*NAMED, "--memory=lots"], ARGUMENTS, "--memory=lots: give memory as in 64Gi"),
         ([*NAMED, "--memory=0"], ARGUMENTS, "--memory=0: give memory as in 64Gi"),

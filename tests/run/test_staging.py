@@ -328,9 +328,8 @@ def test_names_on_a_bucket_do_not_leave_the_folder(bucket, tmp_path, monkeypatch
     assert set(Remote("workdir", bucket).listing()) == {"a"}
 
 
-@pytest.mark.parametrize("protocol", ["file", "local"])
-def test_local_files_are_a_bucket_too(tmp_path, monkeypatch, protocol):
-    url = f"{protocol}://{tmp_path}/there/run"
+def test_local_files_are_a_bucket_too(tmp_path):
+    url = f"file://{tmp_path}/there/run"
     make_trainer(url).fit(2)
     shutil.rmtree(tmp_path / "cache")
     trainer = make_trainer(url)
