@@ -19,7 +19,7 @@ from typing import Any
 from absl import logging
 
 from pax.errors import ConfigError, OutputError, PaxError
-from pax.run.directory import CHECKPOINTS, CHECKSUMS
+from pax.run.directory import CHECKPOINTS, CHECKSUMS, has_begun
 from pax.run.files import is_transient, make_new_folder, read_regular, write_whole
 from pax.run.locks import FileLock
 from pax.run.remote import OWNER_FILE, Remote, fetch, is_url, place, read_index, step_of
@@ -309,8 +309,8 @@ class Staging:
         return [path for path, stamp in self._scan().items() if uploaded.get(path) != stamp]
 
     def _put_aside(self, is_last: bool) -> None:
-        """Takes the folder away: it is kept if it has what is nowhere else."""
-        if not is_last and not self._lacking():
+        """Takes the folder away: it is kept if it has results that are nowhere else."""
+        if not has_begun(self.folder) or not (is_last or self._lacking()):
             shutil.rmtree(self.folder)
             return
         aside = make_new_folder(self.folder.with_name(f"{self.folder.name}.old"))

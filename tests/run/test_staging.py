@@ -207,7 +207,7 @@ def test_who_begins_last_has_the_folder_and_the_other_stops(bucket, tmp_path, mo
     second.open()
     assert (second.folder / "a").read_text() == "first"
     second.begin()
-    fill(first.folder, a="first again")
+    fill(first.folder, a="first again", **{"metrics.jsonl": "{}"})
     with pytest.raises(OutputError, match="process .* trains in memory://bucket/run since .*"):
         first.push()
     with pytest.raises(OutputError, match="so this run stopped"):
@@ -279,7 +279,7 @@ def test_a_folder_that_is_deleted_there_is_told_and_kept_here(bucket):
     stage = Staging("workdir", bucket)
     stage.open()
     stage.begin()
-    fill(stage.folder, a="1")
+    fill(stage.folder, a="1", **{"metrics.jsonl": "{}"})
     stage.push()
     MEMORY.rm("/bucket/run", recursive=True)
     with pytest.raises(OutputError, match="was deleted while this run wrote to it"):
@@ -289,7 +289,13 @@ def test_a_folder_that_is_deleted_there_is_told_and_kept_here(bucket):
     again.open()
     assert not list(again.folder.iterdir())
     assert (again.folder.with_name("run.old") / "a").read_text() == "1"
+    # Of a run that came to nothing, nothing is kept.
+    again.begin()
+    fill(again.folder, a="2")
     again.close()
+    MEMORY.rm("/bucket/run", recursive=True)
+    Staging("workdir", bucket).refresh()
+    assert sorted(path.name for path in again.folder.parent.glob("run*")) == ["run", "run.old"]
 
 
 def test_a_cache_that_is_deleted_takes_nothing_away_there(bucket, tmp_path):
