@@ -162,15 +162,19 @@ def check_login(mode: str = "", project: str = "pax") -> None:
         )
     import wandb
 
+    told_by = "mode" if mode else "WANDB_MODE"
+    mode = mode or os.environ.get("WANDB_MODE", "")
+    for name, key, value in (("project", "project", project), (told_by, "mode", mode)):
+        setting: dict[str, Any] = {key: value} if value else {}
+        try:
+            wandb.Settings(**setting)
+        except (wandb.errors.Error, ValueError) as e:
+            told = " ".join(str(e).split())
+            raise ConfigError(
+                f"{name} is {short(value)} in WandB, and W&B refuses it ({told}): give another"
+            ) from e
     try:
-        wandb.Settings(project=project)
-    except (wandb.errors.Error, ValueError) as e:
-        told = " ".join(str(e).split())
-        raise ConfigError(
-            f"project is {short(project)} in WandB, and W&B refuses it ({told}): give another"
-        ) from e
-    try:
-        mode = mode or os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
+        mode = mode or wandb.setup().settings.mode
         # Without asking for one: a program that runs for hours may have nobody in front of it.
         if mode in ("online", "shared") and not wandb.login(prompt=False, verify=True):
             raise ConfigError(f"Weights & Biases cannot be used (there is no key for it): {REMEDY}")

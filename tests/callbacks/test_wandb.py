@@ -242,9 +242,14 @@ def test_what_keeps_it_from_beginning_is_said(tmp_path, monkeypatch):
 
 
 @needs_wandb
-def test_a_project_that_cannot_be_is_told_before_anything_is_made(tmp_path, offline):
+def test_a_project_or_mode_that_cannot_be_is_told_before_anything_is_made(
+    tmp_path, offline, monkeypatch
+):
     with pytest.raises(ConfigError, match=r"project is 'a/b' in WandB, and W&B refuses it \(.*'/'"):
         make_trainer(tmp_path / "run", WandB(project="a/b")).fit()
+    monkeypatch.setenv("WANDB_MODE", "off")
+    with pytest.raises(ConfigError, match=r"WANDB_MODE is 'off' in WandB, and W&B refuses it \(.*"):
+        make_trainer(tmp_path / "run", WandB()).fit()
     assert not (tmp_path / "run").exists()
 
 
