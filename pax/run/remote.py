@@ -18,7 +18,7 @@ from absl import logging
 
 from pax.checks import brief
 from pax.errors import ConfigError, MissingLibraryError, OutputError, PaxError
-from pax.run.directory import CHECKPOINTS, CHECKSUMS, POLICIES, RUN_FILE
+from pax.run.directory import CHECKPOINTS, CHECKSUMS, FILES, POLICIES, RUN_FILE
 from pax.run.files import cache_folder, write_whole
 from pax.run.locks import holding
 
@@ -336,7 +336,9 @@ def local_path(name: str, path: Any) -> pathlib.Path:
 
 
 def _is_light(path: str) -> bool:
-    return not re.match(rf"({CHECKPOINTS}|wandb|evaluation)/|(.*/)?events\.out\.", path)
+    """Returns whether a file is one that reports and games read; a bucket may hold anything else, too."""
+    is_policy = path.endswith(".msgpack") and "/" not in path
+    return path in FILES or is_policy or path.startswith((f"{POLICIES}/", "videos/"))
 
 
 @contextlib.contextmanager

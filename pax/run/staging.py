@@ -19,7 +19,7 @@ from typing import Any
 from absl import logging
 
 from pax.errors import ConfigError, OutputError, PaxError
-from pax.run.directory import CHECKPOINTS, CHECKSUMS, has_begun
+from pax.run.directory import CHECKPOINTS, CHECKSUMS, FILES, has_begun
 from pax.run.files import is_transient, make_new_folder, read_regular, write_whole
 from pax.run.locks import FileLock
 from pax.run.remote import OWNER_FILE, Remote, fetch, is_url, place, read_index, step_of
@@ -286,6 +286,12 @@ class Staging:
         if owner in ours and self.folder.is_dir():
             return False
         there = self._remote.listing()
+        is_of_pax = owner or any(path in FILES or step_of(path) for path in there)
+        if there and not is_of_pax:
+            # It may be a whole bucket of anything, which nobody wants fetched.
+            raise ConfigError(
+                f"workdir {self.url} is not empty and holds no run of Pax: give another folder"
+            )
         versions = self._index.get("versions", {})
         is_changed = there != versions
         if self.folder.is_dir() and (not versions or self._lacking()):

@@ -237,6 +237,9 @@ def test_a_second_process_of_this_machine_is_refused(bucket):
 
 def test_files_are_deleted_there_as_here_and_those_of_others_stay(bucket):
     MEMORY.pipe_file("/bucket/run/theirs", b"1")
+    with pytest.raises(ConfigError, match=f"workdir {bucket} is not empty and holds no run of Pax"):
+        Staging("workdir", bucket).open()
+    MEMORY.pipe_file("/bucket/run/training.json", b"{}")
     stage = Staging("workdir", bucket)
     stage.open()
     stage.begin()
@@ -244,7 +247,7 @@ def test_files_are_deleted_there_as_here_and_those_of_others_stay(bucket):
     fill(stage.folder / "checkpoints" / "2", **{"state__x": "2"})
     stage.push()
     # A checkpoint without checksums is none.
-    assert names() == {"theirs", "a", ".owner.json"}
+    assert names() == {"theirs", "training.json", "a", ".owner.json"}
     fill(stage.folder / "checkpoints" / "2", **{"checksums.json": "{}"})
     MEMORY.pipe_file("/bucket/run/evaluation.jsonl", b"{}")
     stage.push()
@@ -252,7 +255,7 @@ def test_files_are_deleted_there_as_here_and_those_of_others_stay(bucket):
     shutil.rmtree(stage.folder / "checkpoints")
     (stage.folder / "a").unlink()
     stage.close()
-    assert names() == {"theirs", "evaluation.jsonl", ".owner.json"}
+    assert names() == {"theirs", "training.json", "evaluation.jsonl", ".owner.json"}
 
 
 def test_a_checkpoint_that_is_replaced_is_none_until_all_of_it_is_there(bucket, monkeypatch):
