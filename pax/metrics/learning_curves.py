@@ -134,9 +134,9 @@ def plot_chart(
         at, values = _thinned(iterations[known], values[known], most_points or len(iterations))
         found = estimate_where_defined(values.T)
         style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) <= MARKED else {}
-        if len(lines) <= 3:
+        if 1 < len(lines) <= 3:
             # One that lies under another is seen beside it.
-            style["linewidth"] = 2.8 - 0.8 * index
+            style["linewidth"] = 2.6 - 0.7 * index
         (line,) = axes.plot(at, found.middle, label=label or None, **style)
         if np.isfinite(found.low).any():
             colour = line.get_color()
