@@ -240,9 +240,11 @@ def test_tensorboard_shows_scalars_and_the_config(workdir):
     ):
         shown = [(event.step, event.value) for event in accumulator.Scalars(key)]
         assert shown == [(line["iteration"], pytest.approx(line[key])) for line in lines]
-    assert set(accumulator.Tags()["scalars"]) == {
-        key for line in lines for key in line if key != "iteration" and line[key] is not None
-    }
+    named = {key for line in lines for key in line if key != "iteration" and line[key] is not None}
+    alone = {"env_steps", "env_steps_per_second", "wall_time"}
+    # In one group, beside those that names make.
+    expected = named - alone | {f"progress/{key}" for key in alone}
+    assert set(accumulator.Tags()["scalars"]) == expected
     (event,) = accumulator.Tensors("config")
     text = event.tensor_proto.string_val[0].decode()
     assert json.loads(text)["num_envs"] == 10
