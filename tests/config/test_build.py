@@ -625,12 +625,15 @@ def test_callbacks_can_be_switched_off_and_added(config):
     trainer = build_trainer(config, None)
     assert sorted(trainer.callbacks.names) == [
         "Checkpoint",
+        "Curves",
         "Evaluation",
         "Profile",
         "Scalars",
         "Scalars_2",
     ]
     assert [c.every for c in trainer.callbacks if type(c).__name__ == "Scalars"] == [2, 4]
+    config.callbacks.curves.enabled = False
+    assert "Curves" not in build_trainer(config, None).callbacks.names
 
 
 def test_a_role_that_plays_no_part_may_stay(config):
