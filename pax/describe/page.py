@@ -89,10 +89,16 @@ def _about(role: Role) -> str:
 
 
 def _overview(role: Role) -> str:
+    """Returns a table of the parameters, which may be any pytree, by the path to each array."""
     params = jax.eval_shape(role.agent.init, jax.random.key(0)).params
-    if not jax.tree.leaves(params):
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
         return "no parameters"
-    return str(parameter_overview.get_parameter_overview(params, include_stats=False))
+    by_path = {
+        jax.tree_util.keystr(path, simple=True, separator="/") or "params": leaf
+        for path, leaf in leaves
+    }
+    return str(parameter_overview.get_parameter_overview(by_path, include_stats=False))
 
 
 def _sizes(trainer: MetaTrainer) -> list[str]:

@@ -1,14 +1,20 @@
 """What is said about a config before it is run is what its classes say, and what it is."""
 
+import dataclasses
 import pathlib
 
+import jax.numpy as jnp
 import pytest
 
+from pax.agents import Agent, TitForTat
 from pax.config.files import load_config, load_module
 from pax.config.sections import role
 from pax.describe.meanings import meanings
-from pax.describe.page import describe
+from pax.describe.page import _overview, describe
 from pax.describe.settings import list_settings
+from pax.envs import IteratedMatrixGame
+from pax.roles import Role
+from pax.types import TrainingState
 
 CONFIGS = sorted(pathlib.Path("configs").glob("[!_]*.py"))
 # What other libraries take, they explain themselves.
@@ -90,3 +96,21 @@ def test_a_task_of_ones_own_is_described_by_its_docstring():
     noise = {setting.key: setting for setting in list_settings(config)["tasks"]}["tasks.mine.noise"]
     assert (noise.value, noise.default) == (0.25, 0.5)
     assert noise.meaning == "the most that is added or taken off."
+
+
+@dataclasses.dataclass
+class TwoNumbers(Agent):
+    learns = True
+
+    def init(self, key):
+        return TrainingState((jnp.zeros(3), [jnp.zeros((2, 4))]), (), jnp.int32(0))
+
+
+def test_parameters_of_ones_own_agent_may_be_any_pytree():
+    env = IteratedMatrixGame(5)
+    table = _overview(Role("agent1", TwoNumbers.for_env(env), (0,)))
+    assert [row.split() for row in table.splitlines() if "(" in row] == [
+        ["|", "0", "|", "(3,)", "|", "float32", "|", "3", "|"],
+        ["|", "1/0", "|", "(2,", "4)", "|", "float32", "|", "8", "|"],
+    ]
+    assert "no parameters" in _overview(Role("agent1", TitForTat.for_env(env), (0,)))
