@@ -151,8 +151,8 @@ def test_code_of_ones_own_runs_in_python(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "exp" / "loop-1" / "metrics.jsonl").exists()
 
 
-def test_code_of_ones_own_is_trained_evaluated_and_played_by_the_commands_of_its_page(own, app):
-    """As they stand, but for their sizes."""
+def test_code_of_ones_own_is_trained_and_evaluated_by_the_commands_of_its_page(own, app):
+    """As they stand, but for their sizes; cross-play of one's own agents is in test_new."""
     app = functools.partial(app, cwd=own)
     short = [
         shlex.split(line) for line in shell(own, "\n".join(blocks("docs/own_code.md", "bash")))
@@ -177,14 +177,6 @@ def test_code_of_ones_own_is_trained_evaluated_and_played_by_the_commands_of_its
     answer = app(*evaluated)
     assert answer.code == 0, answer.stderr
     assert answer.stdout.startswith("evaluation/as_trained at iteration 3\n")
-    refused = app(*[arg for arg in evaluated if "allow_imports" not in arg])
-    assert (refused.code, refused.stdout) == (1, "")
-    assert "--allow_imports=mine" in refused.stderr
-
-    (cross_play,) = [argv for argv in short if argv[2:3] == ["pax.evaluation.crossplay"]]
-    played = app(*cross_play[3:], "--num_envs=4", f"--workdir={own}/played", module=cross_play[2])
-    assert played.code == 0, played.stderr
-    assert "4 players of RockPaperScissors" in played.stdout
 
 
 def test_the_launcher_of_the_page_trains_its_runs_and_reports(own, app, monkeypatch, capsys):
