@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import runpy
+from xml.etree import ElementTree
 
 import pytest
 
@@ -68,3 +70,18 @@ def test_what_is_in_the_reference_is_documented():
                 method = getattr(documented, member)
                 if inspect.isfunction(method) and not member.startswith("_"):
                     assert inspect.getdoc(method), f"{path}.{member}"
+
+
+def test_drawings_are_those_of_their_script_and_fit_their_frame():
+    drawings = runpy.run_path(str(DOCS / "images" / "concepts.py"))["DRAWINGS"]
+    for name, draw in drawings.items():
+        text = (DOCS / "images" / name).read_text(encoding="utf-8")
+        assert text == draw(), f"python docs/images/concepts.py draws another {name}"
+        drawing = ElementTree.fromstring(text)
+        width, height = map(float, drawing.get("viewBox").split()[2:])
+        for part in drawing.iter("{http://www.w3.org/2000/svg}text"):
+            # Letters are about half as wide as they are high.
+            long = 0.5 * len(part.text) * float(part.get("font-size"))
+            share = {"start": 0.0, "middle": 0.5, "end": 1.0}[part.get("text-anchor")]
+            left = float(part.get("x")) - share * long
+            assert left >= 0 and left + long <= width and float(part.get("y")) <= height, part.text

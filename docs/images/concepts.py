@@ -216,6 +216,8 @@ def candidates():
     return drawing(414, title, parts)
 
 
+DRAWINGS = {"loop.svg": loop, "trial.svg": trial, "candidates.svg": candidates}
+
 if __name__ == "__main__":
-    for name, make in {"loop": loop, "trial": trial, "candidates": candidates}.items():
-        (FOLDER / f"{name}.svg").write_text(make(), encoding="utf-8")
+    for name, make in DRAWINGS.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
