@@ -104,7 +104,10 @@ class Traces(Memory):
         return fast - slow
 
 
-@pytest.mark.parametrize("network", ["gru", "linear", "traces"])
+@pytest.mark.parametrize(
+    "network",
+    ["gru", *(pytest.param(each, marks=pytest.mark.slow) for each in ("linear", "traces"))],
+)
 @pytest.mark.parametrize(
     "space", [Discrete(6), pytest.param(Box((2, 3)), marks=pytest.mark.slow)], ids=str
 )

@@ -172,12 +172,13 @@ def axelrod_scores(first, second, num_steps, num_matches):
     return np.array(scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     (
         ((0.9, 0.2, 0.7, 0.3, 1.0), (0.6, 0.1, 0.8, 0.4, 0.0)),
-        pytest.param(WSLS, (0.95, 0.05, 0.9, 0.1, 1.0), marks=pytest.mark.slow),
-        pytest.param(RANDOM, GRIM, marks=pytest.mark.slow),
+        (WSLS, (0.95, 0.05, 0.9, 0.1, 1.0)),
+        (RANDOM, GRIM),
     ),
 )
 def test_matches_of_the_axelrod_library_have_the_same_means(first, second):

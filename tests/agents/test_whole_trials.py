@@ -240,6 +240,7 @@ def check_every_parameter_moves(name):
         assert {"theta", "meta_gru", "meta_embedding"} < set(moves)
 
 
+@pytest.mark.slow
 def test_every_parameter_moves():
     check_every_parameter_moves("configs/ipd.py:mfos_rl")
 

@@ -97,7 +97,14 @@ def whole(tmp_path_factory):
 
 # Before anything is reported; before the evaluation; between early stopping and the checkpoint. Where nothing
 # but scalars is due; where all is; where it ends.
-@pytest.mark.parametrize(("priority", "at"), [(-20, 2), (40, 8), (95, 4), (-20, 10), (95, 10)])
+@pytest.mark.parametrize(
+    ("priority", "at"),
+    [
+        (40, 8),
+        (-20, 10),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((-20, 2), (95, 4), (95, 10))),
+    ],
+)
 def test_a_signal_changes_nothing_that_is_reported(tmp_path, whole, priority, at):
     stopped = make_trainer(tmp_path, Signal(priority, at))
     stopped.fit(pass_on_signals=False)

@@ -232,14 +232,27 @@ def test_a_config_file_finds_its_siblings(tmp_path):
     assert load_config(f"{folder}/mine.py:y,z").argument == "y,z"
 
 
-@pytest.mark.parametrize("suffix", ["", ",quicktest"])
-@pytest.mark.parametrize("name", VARIANTS, ids=short)
+# A third of all variants as they are, and another third as quicktests; slow tests build all of both.
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        pytest.param(
+            name,
+            suffix,
+            id=short(f"{name}{suffix}"),
+            marks=() if index % 3 == part else pytest.mark.slow,
+        )
+        for part, suffix in enumerate(("", ",quicktest"))
+        for index, name in enumerate(VARIANTS)
+    ],
+)
 def test_every_variant_builds(name, suffix, tmp_path):
     config = load_config(name + suffix)
     trainer = build_trainer(config, str(tmp_path / "run"))
     assert [role.name for role in trainer.roles] == list(config.roles)
     assert any(role.learner or role.agent.learns_within_episode for role in trainer.roles)
-    assert set(trainer.callbacks.names) == {"Scalars", "Progress", "Evaluation", "Checkpoint"}
+    usual = {"Scalars", "Progress", "Evaluation", "Checkpoint", "Curves"}
+    assert set(trainer.callbacks.names) == usual
     # A run can be written down, and read back the same.
     assert json.loads(json.dumps(config.to_dict())) is not None
     assert not (tmp_path / "run").exists()

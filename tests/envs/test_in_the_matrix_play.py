@@ -60,7 +60,11 @@ def agents(state, index):
 
 @pytest.mark.parametrize(
     ("num_players", "fixed", "num_envs"),
-    ((2, True, 24), pytest.param(2, False, 24, marks=pytest.mark.slow), (4, False, 6)),
+    (
+        (2, True, 24),
+        pytest.param(2, False, 24, marks=pytest.mark.slow),
+        pytest.param(4, False, 6, marks=pytest.mark.slow),
+    ),
 )
 def test_every_step_is_that_of_the_reference(num_players, fixed, num_envs):
     num_steps = 200
@@ -171,6 +175,7 @@ def count_violations(env, params, num_envs, num_steps, key):
     return jax.lax.scan(body, (state, total), keys)[0][1]
 
 
+@pytest.mark.slow
 def test_a_million_random_steps_break_no_rule():
     num_envs, num_steps = 1000, 1000
     env = InTheMatrix(num_steps, fixed_coin_location=False)

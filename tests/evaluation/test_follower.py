@@ -97,6 +97,7 @@ def kill(process):
     assert process.wait(60) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_both_are_killed(start, tmp_path):
     run = tmp_path / "run"
     results = run / "evaluation.jsonl"

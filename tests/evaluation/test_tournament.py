@@ -99,6 +99,7 @@ def assert_within_three_errors(mean, expected, error):
     assert (distance <= 5 * error + 1e-5).all()
 
 
+@pytest.mark.slow
 def test_payoffs_are_those_of_the_axelrod_library(noiseless):
     means, errors = axelrod_payoffs(0.0, 60)
     outcome, _ = noiseless

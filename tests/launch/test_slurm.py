@@ -183,6 +183,7 @@ def wait_for(condition, seconds=120.0):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_preempted_run_saves_is_requeued_and_goes_on(cluster):
     """With submitit's signal; then with SIGTERM, which is how Slurm begins a time of grace."""
     workdir, logs = cluster / "run", cluster / "run-slurm"

@@ -62,7 +62,11 @@ def same(first, second):
 
 
 @pytest.mark.parametrize(
-    "agents", [(PPO, PPO), pytest.param((PPOMemory, PPO), marks=pytest.mark.slow)]
+    "agents",
+    [
+        (Tabular, Tabular),
+        *(pytest.param(pair, marks=pytest.mark.slow) for pair in ((PPO, PPO), (PPOMemory, PPO))),
+    ],
 )
 def test_weight_0_is_ppo_and_others_are_not(agents):
     plain = learned(Gradient, agents)
@@ -78,9 +82,8 @@ def test_loqa_counts_steps_as_far_as_the_others_action_was_unlikely():
     np.testing.assert_allclose(learner.influence(theirs), [[0.75, 0.0], [0.5, 0.99]], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "variant", ("advantage_alignment", pytest.param("loqa", marks=pytest.mark.slow))
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ("advantage_alignment", "loqa"))
 def test_players_learn_to_reciprocate_in_the_prisoners_dilemma(variant):
     config = load_config(f"{ROOT}/configs/ipd.py:{variant}")
     config.num_iters, config.seed = 400, 5

@@ -113,6 +113,7 @@ def test_of_the_forms_only_coala_estimates_the_exact_derivative_against_a_learne
     assert deviation("batch_unaware", RATE) > 6
 
 
+@pytest.mark.slow
 def test_against_a_frozen_co_player_coala_and_the_batch_unaware_form_are_right():
     assert deviation("coala", 0.0) < 3
     assert deviation("batch_unaware", 0.0) < 3

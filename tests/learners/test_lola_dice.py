@@ -137,6 +137,7 @@ def run(argument, **settings):
     return trainer.fit()
 
 
+@pytest.mark.slow
 def test_it_cooperates_by_looking_ahead_and_not_without():
     rewards = {}
     for steps in (0, 3):

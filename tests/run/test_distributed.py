@@ -200,13 +200,11 @@ def wait_for(condition, processes):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "victims",
-    [
-        (1,),
-        # The lead is the one that the others need most.
-        pytest.param((0, 1), marks=pytest.mark.slow),
-    ],
+    # The lead is the one that the others need most.
+    [(1,), (0, 1)],
 )
 def test_one_of_two_processes_is_killed_then_both_resume_then_one_is_asked_to_stop(
     folder, environment, victims

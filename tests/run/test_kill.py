@@ -130,6 +130,7 @@ def test_kill(start, folder, uninterrupted):
     assert_same(workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_then_the_command_that_it_names_then_damage(start, folder, uninterrupted):
     workdir, reached = folder / "stopped", folder / "reached_stop"
     process = start(*command(workdir), reached=reached)
