@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -70,6 +71,16 @@ class JaxMARL(Adapter):
         self.num_inner_steps = num_inner_steps
         settings = {} if settings is None else settings
         check_mapping("settings", settings, f"a dict of what {name} of JaxMARL takes")
+        # What its code warns of, as it is made and traced, is nothing that users of Pax can change.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._make(settings)
+
+    def _make(self, settings: Mapping[str, Any]) -> None:
+        """Makes the environment, and finds out what it shows and takes."""
+        import jaxmarl
+
+        name = self.name
         usual, changed = _made(name), dict(settings)
         if usual is not None and not _passes_on(name):
             changed = changed_settings(type(usual), f"{name} of JaxMARL", settings)
@@ -104,15 +115,21 @@ class JaxMARL(Adapter):
         usual = _made(settings["name"])
         return {"settings": {} if usual is None else plain_settings(type(usual))}
 
-    def make_params(self, **settings: Any) -> dict[str, Any]:
-        known = self.param_settings()
-        for key, value in settings.items():
-            if key not in known:
+    def make_params(self, shaped_reward: float = 0.0, **others: Any) -> dict[str, Any]:
+        """Makes the parameters.
+
+        Args:
+            shaped_reward: weight of the rewards for what leads to the reward, such as an onion in a pot.
+            **others: there are none; what an environment takes is in `settings`.
+        """
+        given = others if self._has_shaped_reward else {"shaped_reward": shaped_reward, **others}
+        for key, value in given.items():
+            if key != "shaped_reward" or value:
                 raise ConfigError(
                     f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
                 )
-            check_number(key, value, NUMBER, self.name)
-        return {key: jnp.float32(settings.get(key, value)) for key, value in known.items()}
+        check_number("shaped_reward", shaped_reward, NUMBER, self.name)
+        return {"shaped_reward": jnp.float32(shaped_reward)} if self._has_shaped_reward else {}
 
     def param_settings(self) -> dict[str, Any]:
         return {"shaped_reward": 0.0} if self._has_shaped_reward else {}
@@ -240,7 +257,9 @@ def _made(name: str) -> Any:
     """Returns an environment as JaxMARL makes it of no settings; None if it does not."""
     import jaxmarl
 
-    return _make(jaxmarl.make, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _make(jaxmarl.make, name)
 
 
 @functools.cache

@@ -300,7 +300,8 @@ def test_every_option_of_other_games_builds(game):
         build_trainer(load_config(f"{path}:marl2,context={context},quicktest"), None)
 
 
-GAMES = [path.stem for path in CONFIGS if path.stem != "sarl"]
+# Variants of the others begin with the name of an environment.
+GAMES = [path.stem for path in CONFIGS if path.stem not in ("sarl", "jaxmarl")]
 ALIKE = (*helper.TASK_OPTIONS, *helper.TRIAL_OPTIONS)
 
 
@@ -337,6 +338,27 @@ def test_what_trials_draw_is_learned_from_in_another_game(tmp_path):
     assert {"reward_after_stop/player_1", "train/fitness/mean"} <= set(metrics)
     rewards = [value for key, value in metrics.items() if key.startswith("train/reward_per")]
     assert len(rewards) == 2 and np.isfinite(rewards).all()
+
+
+def test_environments_of_jaxmarl_take_learners_shapers_and_their_options():
+    def roles(argument):
+        config = load_config(f"{ROOT}/configs/jaxmarl.py:{argument}")
+        return {name: (config[name].type, config[name].seats) for name in config.roles}
+
+    assert roles("storm_2p") == {"agent1": ("PPO", (0, 1))}
+    assert roles("storm_2p,opponent=random") == {
+        "agent1": ("PPO", (0,)),
+        "agent2": ("Random", (1,)),
+    }
+    assert roles("storm_2p,mfos_es,hardstop") == {
+        "agent1": ("MFOS", (0,)),
+        "agent2": ("PPO_memory", (1,)),
+    }
+    # Three who chase, and one who flees and sees something else.
+    assert roles("MPE_simple_tag_v3,ppo_memory") == {
+        "agent1": ("PPO_memory", (0, 1, 2)),
+        "agent2": ("PPO_memory", (3,)),
+    }
 
 
 @pytest.mark.parametrize("task", ["hardstop", "mixed_lr"])
