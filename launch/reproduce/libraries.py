@@ -1,9 +1,11 @@
-"""The table of gymnax' environments: what PPO learns in about a minute, beside random play."""
+"""The tables of other libraries' environments: what PPO learns in some minutes, beside random play."""
 
 from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,20 @@ from launch.reproduce.cells import Cell, PublishedTable, config_of, train
 from pax.config import role
 
 NUM_ITERS = 100
-"""Iterations of 8 rollouts each, some 400,000 steps."""
+"""Iterations of 8 rollouts each of gymnax, some 400,000 steps."""
+QUICK = ("CartPole-v1", "Catch-bsuite", "switch_riddle,ppo_memory")
+"""Those whose episodes end within the few steps of a quick run."""
 NEED_DOWNLOADS = ("MNISTBandit-bsuite",)
+OF_JAXMARL = (
+    "MPE_simple_spread_v3",
+    "overcooked",
+    "HeuristicEnemySMAX",
+    "hanabi",
+    "switch_riddle,ppo_memory",
+    "storm_2p,ppo_memory,opponent=self",
+    "coin_game,ppo_memory,opponent=self",
+    "jaxnav",
+)
 
 
 def gymnax(quick: bool) -> PublishedTable:
@@ -21,29 +35,57 @@ def gymnax(quick: bool) -> PublishedTable:
     from gymnax import registered_envs
 
     names = [name for name in registered_envs if name not in NEED_DOWNLOADS]
-    names = names[:2] if quick else names
+    title = f"PPO on the environments of gymnax: {NUM_ITERS} iterations of configs/sarl.py"
+    settings = {"num_iters": NUM_ITERS, "agent1.learning_rate_horizon": NUM_ITERS * 8 * 8}
+    return _table(title, "configs/sarl.py", names, ("episode_return",), settings, quick)
+
+
+def jaxmarl(quick: bool) -> PublishedTable:
+    """Describes PPO on environments of JaxMARL, one of each kind, with the settings of `jaxmarl.py`."""
+    title = "PPO on environments of JaxMARL: variants of configs/jaxmarl.py, returns of player 1"
+    return _table(title, "configs/jaxmarl.py", OF_JAXMARL, ("episode_return/player_1",), {}, quick)
+
+
+def _table(
+    title: str,
+    file: str,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    settings: Mapping[str, Any],
+    quick: bool,
+) -> PublishedTable:
+    measure = functools.partial(_returns, file, metrics, settings, quick)
     return PublishedTable(
-        f"PPO on the environments of gymnax: {NUM_ITERS} iterations of configs/sarl.py",
+        title,
         "return of an episode",
         "environment",
         ("PPO", "random"),
-        tuple(Cell(name, (), functools.partial(_returns, name, quick)) for name in names),
+        tuple(
+            Cell(name, (), functools.partial(measure, name))
+            for name in names
+            if name in QUICK or not quick
+        ),
         has_one_scale=False,
     )
 
 
-def _returns(name: str, quick: bool, folder: pathlib.Path) -> np.ndarray:
+def _returns(
+    file: str,
+    metrics: Sequence[str],
+    settings: Mapping[str, Any],
+    quick: bool,
+    name: str,
+    folder: pathlib.Path,
+) -> np.ndarray:
     """Returns the mean return of an episode of PPO and of random play, `[seeds, 2]`."""
-    returns = []
-    for agent in ("PPO", "Random"):
-        config = config_of(f"configs/sarl.py:{name}", 1 if quick else 3, quick)
-        if agent == "Random":
-            config.agent1 = role(agent="Random", seat=0, learner="none")
-        if not quick:
-            config.num_iters = NUM_ITERS if agent == "PPO" else config.chunk
-            horizon = config.agent1.get("learning_rate_horizon", 0)
-            if horizon:
-                updates = config.agent1.num_epochs * config.agent1.num_minibatches
-                config.agent1.learning_rate_horizon = NUM_ITERS * updates
-        returns.append(train(config, folder / agent, ("episode_return",))[:, 0])
+    num_seeds = 1 if quick else 3
+    trained = config_of(f"{file}:{name}", num_seeds, quick, {} if quick else settings)
+    random = config_of(f"{file}:{name}", num_seeds, quick)
+    for each in random.roles:
+        seats = random[each].seats
+        random[each] = role(agent="Random", seat=0, learner="none")
+        random[each].seats = seats
+    random.num_iters = random.chunk
+    runs = {"PPO": trained, "random": random}
+    returns = [train(config, folder / who, metrics)[:, 0] for who, config in runs.items()]
     return np.stack(returns, axis=-1)

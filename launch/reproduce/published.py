@@ -13,7 +13,7 @@ import numpy as np
 
 from launch.reproduce.cells import Cell, PublishedTable, as_name, config_of, trained
 from launch.reproduce.learning_aware import coala
-from launch.reproduce.libraries import gymnax
+from launch.reproduce.libraries import gymnax, jaxmarl
 from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.config.build import build_trainer
 from pax.envs import InfiniteMatrixGame
@@ -224,4 +224,5 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "coin_game": coin_game,
     "coala": coala,
     "gymnax": gymnax,
+    "jaxmarl": jaxmarl,
 }
