@@ -18,6 +18,9 @@ from pax.errors import ConfigError
 
 Settings = Mapping[str, Any]
 
+# Of games of any number of players: how many play.
+PLAYERS: Mapping[str, Sequence[str]] = {"players": tuple(str(number) for number in range(2, 7))}
+
 # Who plays, by name: the agent, and who improves it across trials where that is not its own update.
 AGENTS = {"ppo": "PPO", "ppo_memory": "PPO_memory", "tabular": "Tabular", "naive": "Naive"}
 SHAPERS = {
@@ -45,7 +48,8 @@ TRIAL_OPTIONS = ("shuffled", "self_play", "persistent", "eval_hard_stop", "eval_
 # Of all these, what needs opponents who learn in a trial, and what needs players who observe and act alike.
 ABOUT_LEARNERS = ("hardstop", "mixed_lr", "persistent", "eval_hard_stop")
 ABOUT_EQUALS = ("shuffled", "self_play")
-CONTEXTS = ("none", "avg", "att")
+CONTEXTS = {"Shaper": ("none", "avg", "att"), "MFOS": ("none", "avg")}
+"""How the agents that may mix their memory over environments do so."""
 STRATEGIES = ("Open_ES", "CMA_ES", "PGPE", "SimpleGA", "SNES")
 
 
@@ -82,11 +86,11 @@ class Experiment:
     num_inner_steps: int
     """Steps of an episode."""
     learners: Mapping[str, Settings]
-    """Who learns from one iteration to the next."""
+    """Who learns from one iteration to the next; where PPO does, `naive` with its network does as well."""
     sizes: Settings
     """Settings of a run of `learners`, such as `num_envs`."""
     strategies: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Agents that never learn, by the name they have in this game."""
+    """Agents that never learn, by the name they have in this game; every game has `random`."""
     opponent: str = "self"
     """Whom learners play if nobody is named."""
     evaluate_against: Sequence[str] = ()
@@ -116,8 +120,20 @@ class Experiment:
     """Options that only this game has, with their values; its own file reads them by `take_options`."""
 
     def __post_init__(self) -> None:
-        if not self.co_players:
-            object.__setattr__(self, "co_players", self.learners)
+        own = {"learners": self.learners, "co_players": self.co_players or self.learners}
+        for name, players in own.items():
+            object.__setattr__(self, name, _with_naive(players))
+        object.__setattr__(self, "strategies", {**self.strategies, "random": "Random"})
+
+
+def _with_naive(players: Mapping[str, Settings]) -> Mapping[str, Settings]:
+    """Adds the naive learner with the network and the rates of PPO, where that is and it is not."""
+    if "ppo" not in players or "naive" in players:
+        return players
+    known = role("Naive", 0)
+    same = {name: value for name, value in players["ppo"].items() if name in known}
+    # Weights of an entropy that PPO sees many times per rollout say nothing about one step.
+    return {**players, "naive": {**same, "agent": "Naive", "entropy_coeff": 0.0}}
 
 
 def learners(feed_forward: Settings, recurrent: Settings) -> dict[str, Settings]:
@@ -174,6 +190,11 @@ def describe(
     return lines
 
 
+def num_players(argument: str, default: int) -> int:
+    """Returns how many play by the option `players` of an argument."""
+    return int(take_options(argument, PLAYERS).get("players", default))
+
+
 def take_options(argument: str, options: Mapping[str, Sequence[str] | None]) -> dict[str, str]:
     """Returns those of `options` that an argument gives, as `parse_variant` does, whatever else it says."""
     variant, *rest = argument.split(",")
@@ -204,7 +225,7 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
         **own.options,
     }
     of_shapers: dict[str, Sequence[str] | None] = {
-        "context": CONTEXTS,
+        "context": CONTEXTS["Shaper"],
         "shapers": [str(number) for number in range(1, len(own.seats))],
         "strategy": STRATEGIES,
         **dict.fromkeys((*tasks, *TRIAL_OPTIONS, "small")),
@@ -212,7 +233,7 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
     if shapes:
         options |= of_shapers
     for name in (part.partition("=")[0] for part in rest if variant in own.learners):
-        if name in of_shapers and own.shapers:
+        if name in of_shapers and own.shapers and name not in own.options:
             raise ConfigError(
                 f"option {name} is one of {', '.join([*own.shapers, *tasks])}, and not of {variant}"
             )
@@ -295,9 +316,11 @@ def _check_options(
 ) -> None:
     """Raises ConfigError if options of a shaper do not go together."""
     agent = own.shapers.get(variant, own.shapers["shaper"])["agent"]
-    if "context" in given and agent != "Shaper":
+    if "context" in given and given["context"] not in CONTEXTS.get(agent, ()):
+        kinds = CONTEXTS.get(agent)
+        remedy = f"choose from {', '.join(kinds)}" if kinds else "leave it out"
         raise ConfigError(
-            f"option context is one of Shaper, and {variant} plays {agent}: leave it out"
+            f"option context is {given['context']}, and {variant} plays {agent}: {remedy}"
         )
     opponent = given.get("opponent", own.co_player)
     if "shapers" in given and opponent == "shared":

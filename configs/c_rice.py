@@ -2,8 +2,9 @@
 
     python -m pax.main --config=configs/c_rice.py:ppo
 
-A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,opponent=ppo|ppo_memory][,small]`,
-each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=self|shared|...]`, `mediator`, or `<shaper>[,opponent=...][,small]`, each
+with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all. `mediator_gs` and
+`mediator_shaper` are mediators by evolution, of regions that learn in a trial.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
     python -m pax.main --config=configs/cournot.py:ppo
 
 A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
-(docs/environments.md); `python -m pax.main --list` shows them all.
+(docs/environments.md), each with `,players=2` to `6`; `python -m pax.main --list` shows them all.
 """
 
 from typing import Any
@@ -42,11 +42,14 @@ MEMORY = {**PPO, "sequence_length": 1}
 
 def get_config(argument: str = "ppo") -> ConfigDict:
     # The planner is PPO on the only seat.
-    seats = ((0,),) if argument.startswith("planner") else ((0,), (1,))
+    is_planned = argument.startswith("planner")
+    number = 1 if is_planned else helper.num_players(argument, 2)
+    seats = tuple((seat,) for seat in range(number))
     learners = helper.learners(PPO, MEMORY)
     experiment = helper.Experiment(
         env=game("Cournot", num_players=len(seats)),
         seats=seats,
+        options={} if is_planned else helper.PLAYERS,
         num_inner_steps=1,
         learners={**learners, "planner": learners["ppo"]},
         sizes={"num_envs": 1000, "num_iters": 1000},

@@ -3,7 +3,7 @@
     python -m pax.main --config=configs/fishery.py:ppo
 
 A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...][,small]`, with the options of shapers
-(docs/environments.md); `python -m pax.main --list` shows them all.
+(docs/environments.md), each with `,players=2` to `6`; `python -m pax.main --list` shows them all.
 """
 
 from typing import Any
@@ -40,8 +40,11 @@ MEMORY = {**PPO, "sequence_length": 20}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:
+    number = helper.num_players(argument, 2)
     experiment = helper.Experiment(
-        env=game("Fishery", num_players=2),
+        env=game("Fishery", num_players=number),
+        seats=tuple((seat,) for seat in range(number)),
+        options=helper.PLAYERS,
         num_inner_steps=300,
         learners=helper.learners(PPO, MEMORY),
         sizes={"num_envs": 60, "num_iters": 300},

@@ -4,7 +4,8 @@
 
 A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]` or
 `<shaper>[,opponent=ppo|naive_exact|...][,game=...][,small]`; `python -m pax.main --list` shows them all.
-Exact learners learn within an episode, one learner per environment, and start afresh in the next.
+Exact learners learn within an episode, one learner per environment, and start afresh in the next. PPO
+takes into account what it does to their later policies by `,discounted`, with `,small` for two cores.
 `lola_exact,look_ahead_steps=1|2|3|10|20[,mixed]` differentiates through that many steps of the other.
 """
 
@@ -69,7 +70,7 @@ VARIANTS = helper.describe(
 
 # Here players see policies, so that there is no place for what is played for.
 TASKS = {name: task for name, task in helper.PAYOFF_TASKS.items() if name != "mixed_payoff_input"}
-OPTIONS = {"game": ("ipd", "imp", "chicken")}
+OPTIONS: Mapping[str, Any] = {"game": ("ipd", "imp", "chicken")}
 PPO: dict[str, Any] = {
     "learning_rate": 0.01,
     "entropy_coeff": 0.0,
@@ -95,6 +96,12 @@ LOOK_AHEAD_GAME = {"payoff": ((1.0, 1.0), (-1.0, 2.0), (2.0, -1.0), (0.0, 0.0)),
 LOOK_AHEAD = {"form": "full", "optimizer": "adamw", "learning_rate": 0.005}
 NUM_UPDATES = 5000
 LOOK_AHEAD_SIZES = {**EXACT_SIZES, "num_envs": 64, "num_iters": 1}
+# PPO that looks ahead to the updates of exact learners, so that what it does to them pays.
+DISCOUNTED_LEARNERS = ("ppo", "ppo_memory")
+DISCOUNTED: dict[str, Any] = {"discount": 0.96, "gae_lambda": 0.99, "learning_rate": 4e-3}
+DISCOUNTED |= {"entropy_coeff": 0.01, "num_minibatches": 1}
+DISCOUNTED_SIZES = {"num_envs": 4000, "num_iters": 10000}
+DISCOUNTED_SMALL = {"num_envs": 256, "num_iters": 300}
 EXACT_QUICK = {"num_inner_steps": 5, "num_envs": 8, "num_iters": 2}
 
 
@@ -118,14 +125,25 @@ def get_config(argument: str = "ppo") -> ConfigDict:
     variant, *rest = argument.split(",")
     is_exact = variant in EXACT
     options: dict[str, Any] = dict(OPTIONS)
+    if variant in DISCOUNTED_LEARNERS:
+        options |= {"discounted": None, "small": None}
     if variant == "lola_exact":
         options |= {"look_ahead_steps": tuple(LOOK_AHEAD_SHARES), "mixed": None}
     given = helper.take_options(argument, options)
+    is_discounted = "discounted" in given
+    if "small" in given and variant in DISCOUNTED_LEARNERS and not is_discounted:
+        raise ConfigError(
+            f"small is a size of {variant},discounted: add discounted, or leave it out"
+        )
     settings = look_ahead(given)
     stakes = LOOK_AHEAD_GAME if settings else {}
     if "game" in given or not settings:
         stakes = {**stakes, "payoff": PAYOFFS[given.get("game", "ipd")]}
     sizes = LOOK_AHEAD_SIZES if settings else EXACT_SIZES if is_exact else SIZES
+    learners = helper.learners(PPO, MEMORY)
+    if is_discounted:
+        learners[variant] = {**learners[variant], **DISCOUNTED}
+        sizes = DISCOUNTED_SMALL if "small" in given else DISCOUNTED_SIZES
     num_updates = NUM_UPDATES if settings else 100
     # A trial is then one episode, a whole life of those who learn within it.
     meets_exact = any(f"opponent={name}" in rest for name in EXACT)
@@ -134,7 +152,7 @@ def get_config(argument: str = "ppo") -> ConfigDict:
         env=game("InfiniteMatrixGame", **stakes),
         options=options,
         num_inner_steps=num_updates + 1 if is_exact else 100 if meets_exact else 10,
-        learners=exact if is_exact else helper.learners(PPO, MEMORY),
+        learners=exact if is_exact else learners,
         sizes=sizes,
         quick=EXACT_QUICK if is_exact else helper.QUICK,
         strategies=STRATEGIES,

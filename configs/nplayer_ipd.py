@@ -3,8 +3,11 @@
     python -m pax.main --config=configs/nplayer_ipd.py:shaper,shapers=2
 
 A variant is `<learner>[,opponent=<opponent>][,quicktest]` or `<shaper>[,shapers=1|2][,opponent=...][,small]`,
-with that many shapers and the others being shaped; `python -m pax.main --list` shows them all.
+with that many shapers and the others being shaped, or `lola_dice[,opponent=...]`, each with `,players=2` to
+`6`; `python -m pax.main --list` shows them all.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -52,19 +55,37 @@ MEMORY = {**PPO, "sequence_length": 10}
 TABLE = {**PPO, "agent": "Tabular", "learning_rate": 1.0}
 
 
+# As in the two-player game: a large step ahead, and a table.
+LOLA: dict[str, Any] = {"agent": "Naive", "network": "table", "optimizer": "sgd"}
+LOLA |= {"learning_rate": 0.1, "max_gradient_norm": 1e9}
+LOLA |= {"learner": {"type": "lola_dice", "look_ahead_steps": 1, "look_ahead_rate": 0.15}}
+
+
+def payoffs(num_players: int) -> tuple[tuple[float, float], ...]:
+    """Returns a row per number of defectors; columns: for those who cooperate, and for those who defect.
+
+    Every other player who cooperates adds 2, and one's own defection 1.
+    """
+    return tuple(
+        (
+            max(2.0 * (num_players - 1 - defectors), 0.0),
+            2.0 * (num_players - defectors) + 1.0 if defectors else 0.0,
+        )
+        for defectors in range(num_players + 1)
+    )
+
+
 def get_config(argument: str = "ppo") -> ConfigDict:
+    number = helper.num_players(argument, 3)
     learners = helper.learners(PPO, MEMORY)
+    is_lola = argument.partition(",")[0] == "lola_dice"
     experiment = helper.Experiment(
-        # A row per number of defectors; columns: for those who cooperate, and for those who defect.
-        env=game(
-            "IteratedTensorGame",
-            num_players=3,
-            payoff=((4.0, 0.0), (2.0, 5.0), (0.0, 3.0), (0.0, 1.0)),
-        ),
-        seats=((0,), (1,), (2,)),
+        env=game("IteratedTensorGame", num_players=number, payoff=payoffs(number)),
+        seats=tuple((seat,) for seat in range(number)),
+        options=helper.PLAYERS,
         num_inner_steps=100,
-        learners=learners,
-        sizes={"num_envs": 100, "num_iters": 300},
+        learners={**learners, "lola_dice": LOLA},
+        sizes={"num_envs": 64 if is_lola else 100, "num_iters": 300},
         strategies=STRATEGIES,
         shapers=helper.shapers(PPO, MEMORY, {"popsize": 1000, "sigma": 0.2, "learning_rate": 0.1}),
         co_players={**learners, "ppo": TABLE},

@@ -2,8 +2,10 @@
 
     python -m pax.main --config=configs/rice.py:ppo
 
-A variant is `<learner>[,opponent=self|shared]`, `mediator`, or `<shaper>[,opponent=ppo|ppo_memory][,small]`,
-each with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
+A variant is `<learner>[,opponent=self|shared|...]`, `mediator`, or `<shaper>[,opponent=...][,small]`, each
+with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all. `mediator_gs` and
+`mediator_shaper` are mediators by evolution, of regions that learn in a trial, `sarl` is a planner for all
+regions.
 """
 
 from typing import Any
@@ -43,18 +45,37 @@ MEMORY = {**PPO, "sequence_length": 20}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:
+    if argument.partition(",")[0] == "sarl":
+        return planner(argument)
     return climate_game(argument, "Rice")
+
+
+def planner(argument: str) -> ConfigDict:
+    """Returns a variant `sarl[,regions=27][,quicktest]`: one agent acts for all regions."""
+    number = int(helper.take_options(argument, OPTIONS).get("regions", 5))
+    experiment = helper.Experiment(
+        env=game("SarlRice", num_regions=number),
+        seats=((0,),),
+        options=OPTIONS,
+        num_inner_steps=20,
+        learners={"sarl": {"agent": "PPO", **PPO, "separate_critic": True}},
+        sizes={"num_envs": 64, "num_iters": 500},
+    )
+    return helper.get_config(argument, experiment)
 
 
 def climate_game(argument: str, kind: str) -> ConfigDict:
     """Returns a variant of Rice-N, or of C-Rice-N, by the name of the game."""
     number = int(helper.take_options(argument, OPTIONS).get("regions", 5))
+    variant = argument.partition(",")[0]
     learners = helper.learners(PPO, MEMORY)
+    shapers = helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.05, "learning_rate": 0.02})
     seats: tuple[tuple[int, ...], ...] = tuple((seat,) for seat in range(number))
-    has_mediator = argument.partition(",")[0] == "mediator"
+    has_mediator = variant.startswith("mediator")
     if has_mediator:
         # The first seat is the mediator's.
         learners["mediator"], seats = learners["ppo"], ((0,), tuple(range(1, number + 1)))
+    shapers |= {"mediator_gs": shapers["gs"], "mediator_shaper": shapers["shaper"]}
     experiment = helper.Experiment(
         env=game(kind, num_regions=number, has_mediator=has_mediator),
         seats=seats,
@@ -63,7 +84,7 @@ def climate_game(argument: str, kind: str) -> ConfigDict:
         num_inner_steps=20,
         learners=learners,
         sizes={"num_envs": 64, "num_iters": 500},
-        shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.05, "learning_rate": 0.02}),
+        shapers=shapers,
         mixed_lr={"low": 1e-05, "high": 0.01},
         trials={"num_outer_steps": 50, "num_envs": 16, "num_iters": 300},
         small={"num_outer_steps": 10, "num_envs": 4, "num_iters": 30, "popsize": 16},

@@ -7,7 +7,7 @@ improves them across trials: evolution (Shaper, M-FOS) or PPO over whole trials 
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
+from typing import Literal, get_args
 
 from pax.agents.networks.actor_critic import Network, Torso
 from pax.agents.networks.own import check_network
@@ -73,10 +73,22 @@ class MFOS(TrialMemory):
 
     critic: bool = True
     """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
+    context: Literal["none", "avg"] = "none"
+    """How the memories of an episode are mixed over environments: `none` or `avg`."""
+
+    def __post_init__(self) -> None:
+        check_choice("context", self.context, ("none", "avg"), "MFOS")
+        super().__post_init__()
 
     def make_module(self, torso: Torso, num_outputs: int) -> Network:
         return MFOSNetwork(
-            torso, num_outputs, self.hidden_size, self.network, self.head_init, critic=self.critic
+            torso,
+            num_outputs,
+            self.hidden_size,
+            self.network,
+            self.head_init,
+            critic=self.critic,
+            context=self.context,
         )
 
     def check_rollout(

@@ -390,11 +390,11 @@ def test_what_is_not_described_is_listed_all_the_same():
     [
         (
             "ipd.py:gs,context=att",
-            "option context is one of Shaper, and gs plays PPO: leave it out",
+            "option context is att, and gs plays PPO: leave it out",
         ),
         (
-            "coin_game.py:mfos_es,context=avg",
-            "option context is one of Shaper, and mfos_es plays MF",
+            "coin_game.py:mfos_es,context=att",
+            "option context is att, and mfos_es plays MFOS: choose from none, avg",
         ),
         ("ipd.py:shaper,opponent=grim,persistent", "persistent is about who learns in a trial"),
         ("coin_game.py:ppo,small", "option small is one of shaper, gs, .*, and not of ppo"),

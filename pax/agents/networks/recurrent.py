@@ -123,7 +123,7 @@ class MemoryNetwork(Recurrent):
     def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Takes one step: `hidden` `[..., M]`, or `[..., E, M]` with a context."""
         if self.context == "avg":
-            hidden = (hidden + hidden.mean(axis=-2, keepdims=True)) / 2
+            hidden = _mixed(hidden)
         elif self.context == "att":
             query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
             scores = jnp.einsum("...ih,...jh->...ij", query, key) / jnp.sqrt(hidden.shape[-1])
@@ -156,10 +156,16 @@ class MFOSNetwork(Recurrent):
     theta <- sigmoid(W_m h_meta) while the three memories are reset, so that only theta carries information
     from one episode to the next. (Lu et al. 2022, Model-Free Opponent Shaping, arxiv.org/abs/2205.01447.)
     The memory is the states of actor, critic and meta-policy, and theta, side by side, `[..., 3 S + H]`;
-    without a critic it has two states, and every value is 0.
+    without a critic it has two states, and every value is 0. With the context `avg`, the states, but not
+    theta, are mixed over environments before every step, as those of `MemoryNetwork` are.
     """
 
     critic: bool = True
+    context: Literal["none", "avg"] = "none"
+
+    @property
+    def groups_environments(self) -> bool:  # type: ignore[override]
+        return self.context != "none"
 
     def initial_hidden(self) -> jax.Array:
         states = [super().initial_hidden()] * (3 if self.critic else 2)
@@ -189,6 +195,8 @@ class MFOSNetwork(Recurrent):
 
     def step(self, hidden: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
         *states, theta = self._split(hidden)
+        if self.context == "avg":
+            states = [_mixed(state) for state in states]
         parts = jnp.split(encoded, len(states), axis=-1)
         states = [
             cell.step(state, part)
@@ -218,6 +226,8 @@ class MFOSNetwork(Recurrent):
         return jnp.concatenate([*fresh, theta], axis=-1)
 
     def unroll(self, hidden: jax.Array, observations: PyTree, dones: jax.Array) -> Outputs:
+        if self.groups_environments:
+            return super().unroll(hidden, observations, dones)
         *states, theta = self._split(hidden)
 
         def remember(encoded: jax.Array) -> jax.Array:
@@ -236,6 +246,11 @@ class MFOSNetwork(Recurrent):
     def _split(self, hidden: jax.Array) -> list[jax.Array]:
         ends = [(index + 1) * cell.state_size for index, cell in enumerate(self.cells)]
         return jnp.split(hidden, ends, axis=-1)
+
+
+def _mixed(states: jax.Array) -> jax.Array:
+    """Returns h / 2 + mean_envs(h) / 2 for states h `[..., E, S]`."""
+    return (states + states.mean(axis=-2, keepdims=True)) / 2
 
 
 def _hold(first: jax.Array, following: jax.Array, dones: jax.Array) -> jax.Array:
