@@ -59,8 +59,9 @@ def assert_in_space(value: PyTree, space: Space, what: str) -> None:
     """Checks values `[..., *space.shape]`: shape, type, finite, and within the bounds."""
     check_instance("space", space, Space, "a space of pax.envs.spaces")
     if isinstance(space, Dict):
-        names = [name for name, _ in space.parts]
-        found = list(value) if isinstance(value, dict) else type(value).__name__
+        # Compiled code returns the parts of a dict in alphabetical order.
+        names = sorted(name for name, _ in space.parts)
+        found = sorted(value) if isinstance(value, dict) else type(value).__name__
         _require(found == names, f"{what} has the parts {found}, and its space has {names}")
         for name, part in space.parts:
             assert_in_space(value[name], part, f"{what}[{name!r}]")

@@ -76,13 +76,13 @@ class AdvantageAlignment(Gradient):
                 played, last_seen, remembered = join_trials(trial, name, agent)
                 found, _ = agent.advantages(played, last_seen, states[name], remembered)
                 theirs += _by_player(found, self.influence(played), played)
-            dones = by_environment(rollout.dones, rollout)[..., 0]
+            dones = by_environment(rollout.dones, rollout)
             shaped = []
             for seat, (gains, _) in enumerate(own):
                 players = [*own[:seat], *own[seat + 1 :], *theirs]
                 total = gains
                 for found, influence in players:
-                    past = past_advantages(gains * influence, dones, discount)
+                    past = past_advantages(gains * influence, dones[..., seat], discount)
                     total += self.weight / len(players) * discount * past * found
                 shaped.append(total)
             return by_row(jnp.stack(shaped, axis=-1), rollout)

@@ -181,7 +181,8 @@ def dice_objective(
     steps = jnp.arange(len(rewards))[:, None]
     so_far = jnp.cumsum(log_probs, axis=0)
     if rollouts[role].ends is not None:
-        dones = by_environment(rollouts[role].dones, rollouts[role])[..., 0]
+        # An episode that is over for one seat may go on for others, and their rewards count in it.
+        dones = by_environment(rollouts[role].dones, rollouts[role]).all(axis=-1)
         begins = jnp.concatenate([jnp.ones_like(dones[:1]), dones[:-1]])
         first = jax.lax.cummax(jnp.where(begins, steps, 0))
         so_far -= jnp.take_along_axis(so_far - log_probs, first, axis=0)

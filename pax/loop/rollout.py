@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from pax.envs.environment import Environment
+from pax.envs.masks import MASK, has_mask
 from pax.roles import Role
 from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState, take
 
@@ -167,12 +168,16 @@ def _seen(
     first: tuple[PyTree, ...],
     task: Task,
 ) -> PyTree:
-    """Returns what a role sees on `seats`, `[B, ...]`: where it is blind, what each of them saw `first`."""
+    """Returns what a role sees on `seats`, `[B, ...]`: where it is blind, what each of them saw `first`.
+
+    Which actions are legal is known to the blind, too: it is a rule of the game.
+    """
     own = join_seats([observations[seat] for seat in seats])
     if role.name not in task.blind:
         return own
     blind = jnp.tile(task.blind[role.name], len(seats))
-    return select_rows(blind, join_seats([first[seat] for seat in seats]), own)
+    seen = select_rows(blind, join_seats([first[seat] for seat in seats]), own)
+    return {**seen, MASK: own[MASK]} if has_mask(role.agent.observation_space) else seen
 
 
 def _actions_by_seat(

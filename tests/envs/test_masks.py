@@ -15,6 +15,7 @@ from pax.errors import ConfigError, TrainingError
 from pax.interface import check_game
 from pax.learners import Evolution
 from pax.roles import Role
+from pax.tasks import blinded
 from pax.testing import check_agent, check_environment
 
 NUM_ACTIONS = 4
@@ -102,6 +103,24 @@ def test_uniform_choice_is_uniform():
     assert np.bincount(chosen, minlength=5).tolist() == [0, 1000, 1000, 0, 1000]
 
 
+def test_who_is_blind_knows_what_is_legal():
+    env = Turns()
+    agents = [AGENTS["Random"].for_env(env, seat) for seat in range(2)]
+    trainer = MetaTrainer(
+        env,
+        agents,
+        num_envs=4,
+        num_iters=1,
+        samplers=[blinded("agent1", 4, 3), blinded("agent2", 4, 3)],
+        quiet=True,
+        default_callbacks=False,
+    )
+    last = trainer.fit()
+    # A single illegal action would cost 100 over 16 steps.
+    assert last["train/reward_per_timestep/player_1"] >= 0
+    assert last["train/reward_per_timestep/player_2"] >= 0
+
+
 @pytest.mark.parametrize("name", ["PPO", "PPO_memory", "Naive", "Shaper", "MFOS", "Random"])
 def test_agents_keep_to_the_interface_under_masks(name):
     env = Turns()
@@ -149,8 +168,15 @@ def test_candidates_of_evolution_play_under_masks():
     assert trainer.fit()["train/reward_per_timestep/player_1"] >= 0
 
 
+class ClockFirst(Turns):
+    def observation_space(self, player):
+        return Dict(super().observation_space(player).parts[::-1])
+
+
 def test_a_game_with_masks_is_checked_by_legal_play():
     check_environment(Turns())
+    # The parts of an observation may be in any order.
+    check_environment(ClockFirst())
     with pytest.raises(AssertionError) as told:
         check_environment(Turns(num_legal=0))
     assert (

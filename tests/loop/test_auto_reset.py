@@ -19,13 +19,15 @@ from pax.envs.gymnax import Gymnax
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError
 from pax.interface import check_game
+from pax.learners import AdvantageAlignment
 from pax.learners.gradient import join_trials
+from pax.learners.learner import Experience
 from pax.learners.lola_dice import dice_objective
 from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
 from pax.roles import Role
 from pax.trainer import MetaTrainer
-from pax.types import Ends, Sample, Task
+from pax.types import Ends, LineUp, Sample, Task
 
 T, B, DISCOUNT, LAMBDA = 10, 4, 0.9, 0.8
 
@@ -468,3 +470,58 @@ def test_an_episode_may_be_over_for_one_player_and_go_on_for_another(is_shared):
         # Memories begin anew after an end, and only then.
         is_empty = (of(player, lambda r: r.hiddens) == 0).all(axis=-1)
         np.testing.assert_array_equal(is_empty, np.tile(np.roll(expected, 1)[:, None], 3))
+
+
+def test_dice_counts_steps_until_an_episode_is_over_for_all_seats_of_a_role():
+    """Rewards of a seat that goes on count for what was done before it was over for the other."""
+    agent = PPO.for_env(Countdown(), discount=DISCOUNT)
+    rng = np.random.default_rng(2)
+    rewards = rng.normal(size=(4, 2 * B)).astype(np.float32)
+    seen = rng.normal(size=(4, 2 * B, 2)).astype(np.float32)
+    actions = rng.integers(2, size=(4, 2 * B))
+    params = agent.init(jax.random.key(0)).params
+    no_memory = jnp.zeros((4, 2 * B, 0))
+
+    @jax.jit
+    def gradient(first_ends):
+        # For the second seat, the episode is over at the end of the rollout.
+        dones = jnp.stack([first_ends, jnp.arange(4) == 3], axis=1).repeat(B, axis=1)
+        ends = Ends(dones, ~dones, seen)
+        rollout = Sample(seen, actions, rewards, rewards, rewards, dones, no_memory, ends, 2, B)
+        objective = jax.grad(dice_objective)
+        return objective({"one": params}, {"one": agent}, {"one": rollout}, "one")
+
+    both, early = (gradient(jnp.arange(4) >= step) for step in (3, 1))
+    jax.tree.map(np.testing.assert_array_equal, early, both)
+
+
+def test_advantages_are_aligned_within_the_episode_of_each_seat(monkeypatch):
+    learned = []
+    monkeypatch.setattr(PPO, "update", lambda *args: learned.append(args[-1]) or (args[3], 0, {}))
+    env = OneLeavesEarly()
+    agent = PPO.for_env(env, gae_lambda=0.0, discount=DISCOUNT)
+    learner = AdvantageAlignment(agent, weight=1.0)
+    runner = TrialRunner(env, [Role("both", agent, (0, 1), learner)], Counts(num_envs=B))
+    # Fresh critics see no difference between observations.
+    state = agent.init(jax.random.key(0))
+    state = state.replace(params=jax.tree.map(lambda leaf: leaf + 0.3, state.params))
+    trial, _ = jax.jit(runner.play)(jax.random.key(1), {"both": state}, Task(()))
+    trials = jax.tree.map(lambda leaf: leaf[None, None], trial)
+    line_up = LineUp({"both": state}, {"both": None}, {"both": None})
+    play, tasks = None, Task(())
+    key, agents = jax.random.key(0), {"both": agent}
+    learner.update(state, Experience("both", key, trials, tasks, line_up, agents, play))
+    rollout, last_seen, memory = join_trials(trials, "both", agent)
+    own, _ = agent.advantages(rollout, last_seen, state, memory)
+    ends = [np.tile(each, 2) for each in ([0, 1, 1, 1], [0, 0, 0, 1])]
+    expected = np.array(own)
+    for player, over in enumerate(ends):
+        gains, others = (np.asarray(own[:, B * seat :][:, :B]) for seat in (player, 1 - player))
+        total, number = np.zeros(B), 0
+        for t in range(8):
+            past = total / max(number, 1)
+            expected[t, B * player : B * player + B] += DISCOUNT * past * others[t]
+            total = np.zeros(B) if over[t] else DISCOUNT * (total + gains[t])
+            number = 0 if over[t] else number + 1
+    np.testing.assert_allclose(learned[0][0], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(expected - own).max() > 0.01
