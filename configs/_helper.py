@@ -190,6 +190,14 @@ def describe(
     return lines
 
 
+# Opponents that every game has, and that are measured in a few of them only.
+NOT_RUN: Mapping[str, str] = {
+    "ppo,opponent=random": "PPO against uniform play: not run (expected: a best response to it)",
+    "ppo,opponent=naive": "PPO against Naive, which has its network and rates: not run "
+    "(expected: as against itself)",
+}
+
+
 def num_players(argument: str, default: int) -> int:
     """Returns how many play by the option `players` of an argument."""
     return int(take_options(argument, PLAYERS).get("players", default))

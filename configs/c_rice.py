@@ -9,9 +9,11 @@ with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 
 from ml_collections import ConfigDict
 
-from pax.configs.rice import VARIANTS, climate_game
+from pax.configs import rice
+from pax.configs.rice import climate_game
 
-__all__ = ["VARIANTS", "get_config"]
+# All but the planner of Rice-N, a game of its own.
+VARIANTS = {name: text for name, text in rice.VARIANTS.items() if name != "sarl"}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:

@@ -15,30 +15,34 @@ from pax.config import game, role
 from pax.configs import _coala
 from pax.configs import _helper as helper
 
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "one cleans, and the other eats: some .05 and .3 per step",
-        "shared": "one policy for both: both clean and eat, some .08 per step each",
-    },
-    {},
-) | {
-    "coala": "COALA-PG against learners with a GRU: needs a GPU, not run "
-    "(expected: earns more than a learner "
-    "in its place)",
-    "coala,mfos": "the same by M-FOS's estimator: needs a GPU, not run "
-    "(expected: less than COALA-PG)",
-    "coala,batch_unaware": "the same by plain PPO: needs a GPU, not run "
-    "(expected: less than COALA-PG)",
-    "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them: "
-    "needs a GPU, not run "
-    "(expected: they clean more and zap less than without learners)",
-    "coala,small": "COALA-PG against PPO: .07 per step, three times what PPO earns in its place",
-    "coala,mfos,small": "the same by M-FOS's estimator: .02 per step, what PPO earns in its place",
-    "coala,batch_unaware,small": "the same by plain PPO: .02 per step, what PPO earns in its place",
-    "coala,mixed,small": "the pool for two cores: not run "
-    "(expected: earns more than learners alone)",
-}
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "one cleans, and the other eats: some .05 and .3 per step",
+            "shared": "one policy for both: both clean and eat, some .08 per step each",
+        },
+        {},
+    )
+    | {
+        "coala": "COALA-PG against learners with a GRU: needs a GPU, not run "
+        "(expected: earns more than a learner "
+        "in its place)",
+        "coala,mfos": "the same by M-FOS's estimator: needs a GPU, not run "
+        "(expected: less than COALA-PG)",
+        "coala,batch_unaware": "the same by plain PPO: needs a GPU, not run "
+        "(expected: less than COALA-PG)",
+        "coala,mixed": "three agents by COALA-PG, and learners that start as copies of them: "
+        "needs a GPU, not run "
+        "(expected: they clean more and zap less than without learners)",
+        "coala,small": "COALA-PG against PPO: .07 per step, three times what PPO earns in its place",
+        "coala,mfos,small": "the same by M-FOS's estimator: .02 per step, what PPO earns in its place",
+        "coala,batch_unaware,small": "the same by plain PPO: .02 per step, what PPO earns in its place",
+        "coala,mixed,small": "the pool for two cores: not run "
+        "(expected: earns more than learners alone)",
+    }
+)
 
 PPO: dict[str, Any] = {
     "learning_rate": 0.003,

@@ -23,45 +23,49 @@ STRATEGIES = {
     "always_cooperate": "AlwaysCooperate",
     "stay": "Stay",
 }
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "both take most of the coins that they can reach, some 10 each per episode",
-        "shared": "one policy for both: takes whatever coin is near",
-        "evil_greedy": "takes whatever coin is near",
-        "good_greedy": "takes whatever coin is near, and earns more than the other",
-        "own_coins": "takes whatever coin is near, and earns more than the other",
-        "stay": "takes every coin, 1 per coin",
-    },
-    {
-        "shaper": "needs a GPU, not run "
-        "(expected: earns more than its opponents, which learn to leave coins to it)",
-        "shaper,context=avg": "the same, with the memory mixed over environments: "
-        "needs a GPU, not run (expected: the same)",
-        "shaper,context=att": "the same, with attention over environments: needs a GPU, not run "
-        "(expected: the same)",
-        "gs": "needs a GPU, not run (expected: earns more than its opponents)",
-        "mfos_es": "needs a GPU, not run (expected: earns more than its opponents)",
-        "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much "
-        "(trials of 100 episodes)",
-        "marl2": "takes coins faster than they learn to: .6 per step, they lose as much "
-        "(trials of 100 episodes)",
-        "marl2,small": "for two cores: takes whatever is near, and faster than they learn to: "
-        ".4 per step, they lose .5",
-        "shaper,small": "for two cores, from the policy of marl2,small: .6 per step, they lose .5, "
-        "and leave coins to it",
-    },
-) | {
-    "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
-    "ppo,cnn": "PPO with convolutions against itself",
-    "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
-    "shaper,opponent=tabular": "Shaper by evolution against Tabular: "
-    "needs a GPU, not run (expected: earns more than its opponents)",
-    "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
-    "advantage_alignment": "PPO_memory by advantage_alignment, one coin at a time, against itself: "
-    "each takes its own, .3 per step",
-    "loqa": "PPO_memory by loqa, one coin at a time, against itself: each takes its own, .3 per step",
-}
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "both take most of the coins that they can reach, some 10 each per episode",
+            "shared": "one policy for both: takes whatever coin is near",
+            "evil_greedy": "takes whatever coin is near",
+            "good_greedy": "takes whatever coin is near, and earns more than the other",
+            "own_coins": "takes whatever coin is near, and earns more than the other",
+            "stay": "takes every coin, 1 per coin",
+        },
+        {
+            "shaper": "needs a GPU, not run "
+            "(expected: earns more than its opponents, which learn to leave coins to it)",
+            "shaper,context=avg": "the same, with the memory mixed over environments: "
+            "needs a GPU, not run (expected: the same)",
+            "shaper,context=att": "the same, with attention over environments: needs a GPU, not run "
+            "(expected: the same)",
+            "gs": "needs a GPU, not run (expected: earns more than its opponents)",
+            "mfos_es": "needs a GPU, not run (expected: earns more than its opponents)",
+            "mfos_rl": "takes coins faster than they learn to: .6 per step, they lose as much "
+            "(trials of 100 episodes)",
+            "marl2": "takes coins faster than they learn to: .6 per step, they lose as much "
+            "(trials of 100 episodes)",
+            "marl2,small": "for two cores: takes whatever is near, and faster than they learn to: "
+            ".4 per step, they lose .5",
+            "shaper,small": "for two cores, from the policy of marl2,small: .6 per step, they lose .5, "
+            "and leave coins to it",
+        },
+    )
+    | {
+        "ppo_memory,absolute": "PPO_memory against itself, seeing the grid as it is: takes fewer coins",
+        "ppo,cnn": "PPO with convolutions against itself",
+        "ppo,one_coin": "PPO against itself with one coin at a time and no staying",
+        "shaper,opponent=tabular": "Shaper by evolution against Tabular: "
+        "needs a GPU, not run (expected: earns more than its opponents)",
+        "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
+        "advantage_alignment": "PPO_memory by advantage_alignment, one coin at a time, against itself: "
+        "each takes its own, .3 per step",
+        "loqa": "PPO_memory by loqa, one coin at a time, against itself: each takes its own, .3 per step",
+    }
+)
 
 # What changes the game.
 OPTIONS = {"absolute": None, "cnn": None, "one_coin": None, "last_coins": None}

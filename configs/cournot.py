@@ -13,22 +13,29 @@ from ml_collections import ConfigDict
 from pax.config import game
 from pax.configs import _helper as helper
 
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "the Nash equilibrium, 60 in all at a price of 40",
-        "shared": "one policy for both, each for itself: the Nash equilibrium",
-    },
-    {
-        **dict.fromkeys(
-            ("shaper", "gs", "mfos_es"),
-            "needs a GPU, not run (expected: sells more than its opponents, which learn to sell less)",
-        ),
-        "mfos_rl": "needs a GPU, not run (expected: about the Nash equilibrium)",
-        "shaper,small": "for two cores: sells as a Stackelberg leader does, 46 to their 21, "
-        "and earns twice as much",
-    },
-) | {"planner": "one firm in place of both: the monopoly's 45"}
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "the Nash equilibrium, 60 in all at a price of 40",
+            "shared": "one policy for both, each for itself: the Nash equilibrium",
+        },
+        {
+            **dict.fromkeys(
+                ("shaper", "gs", "mfos_es"),
+                "needs a GPU, not run (expected: sells more than its opponents, which learn to sell less)",
+            ),
+            "mfos_rl": "needs a GPU, not run (expected: about the Nash equilibrium)",
+            "shaper,small": "for two cores: sells as a Stackelberg leader does, 46 to their 21, "
+            "and earns twice as much",
+        },
+    )
+    | {
+        "planner": "one firm in place of both: the monopoly's 45",
+        "ppo,players=3": "PPO for each of three: not run (expected: the Nash equilibrium, 67.5 in all)",
+    }
+)
 
 PPO: dict[str, Any] = {
     "learning_rate": 0.003,

@@ -13,20 +13,24 @@ from ml_collections import ConfigDict
 from pax.config import game
 from pax.configs import _helper as helper
 
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "they overfish: total effort some 6.4 where one owner would spend 4.2",
-        "shared": "one policy for both, each for itself: they overfish as well",
-    },
-    {
-        **dict.fromkeys(
-            ("shaper", "gs", "mfos_es"),
-            "needs a GPU, not run (expected: earns more than its opponents)",
-        ),
-        "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
-        "shaper,small": "the same for two cores and a few minutes",
-    },
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "they overfish: total effort some 6.4 where one owner would spend 4.2",
+            "shared": "one policy for both, each for itself: they overfish as well",
+        },
+        {
+            **dict.fromkeys(
+                ("shaper", "gs", "mfos_es"),
+                "needs a GPU, not run (expected: earns more than its opponents)",
+            ),
+            "mfos_rl": "needs a GPU, not run (expected: about as much as its opponents)",
+            "shaper,small": "the same for two cores and a few minutes",
+        },
+    )
+    | {"ppo,players=3": "PPO for each of three: not run (expected: they overfish more)"}
 )
 
 PPO: dict[str, Any] = {

@@ -22,6 +22,9 @@ from pax.errors import ConfigError
 EXACT = {
     "naive_exact": "NaiveExact",
     "lola_exact": "LOLAExact",
+    "ppo,opponent=naive_exact,discounted": "PPO with a discount of .96 against exact naive learners: "
+    "needs a GPU, not run (expected: it extorts them)",
+    "ppo,opponent=naive_exact,discounted,small": "the same for two cores: not run",
     "sos_exact": "SOSExact",
     "static": "Static",
 }
@@ -35,37 +38,41 @@ STRATEGIES = {
     **EXACT,
 }
 EXACT_LEARNERS = {name: {"agent": agent} for name, agent in EXACT.items()}
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "both defect, -2 per step each",
-        "tit_for_tat": "cooperates, -1 per step",
-        "defect": "defects, -2 per step",
-        "altruistic": "defects, 0 per step; the opponent gets -3",
-    },
-    {
-        "shaper": "needs a GPU, not run (expected: better than -1 per step)",
-        "mfos_es": "needs a GPU, not run (expected: better than -1 per step)",
-        "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
-    },
-) | {
-    "naive_exact": "Naive by exact gradients against itself: -1.98 per step over 100 updates",
-    "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
-    "lola_exact": "LOLA by exact gradients against itself: -1.09 per step over 100 updates",
-    "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.37, and -1.53",
-    "lola_exact,look_ahead_steps=1": "LOLA 1 step ahead: 0.77 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=2": "LOLA 2 steps ahead: 0.77 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=3": "LOLA 3 steps ahead: 0.66 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=3,mixed": "LOLA 3 steps ahead, mixed: 0.77 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=10": "LOLA 10 steps ahead: 0.44 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=10,mixed": "LOLA 10 steps ahead, mixed: 0.64 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=20": "LOLA 20 steps ahead: 0.21 per step over 5000 updates",
-    "lola_exact,look_ahead_steps=20,mixed": "LOLA 20 steps ahead, mixed: 0.41 per step over 5000 updates",
-    "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
-    "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
-    "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: about -0.6",
-    "shaper,opponent=lola_exact,small": "Shaper by evolution against exact LOLA learners: above -1",
-}
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "both defect, -2 per step each",
+            "tit_for_tat": "cooperates, -1 per step",
+            "defect": "defects, -2 per step",
+            "altruistic": "defects, 0 per step; the opponent gets -3",
+        },
+        {
+            "shaper": "needs a GPU, not run (expected: better than -1 per step)",
+            "mfos_es": "needs a GPU, not run (expected: better than -1 per step)",
+            "shaper,small": "the same for two cores and ten minutes: -0.65, they get -2.00",
+        },
+    )
+    | {
+        "naive_exact": "Naive by exact gradients against itself: -1.98 per step over 100 updates",
+        "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
+        "lola_exact": "LOLA by exact gradients against itself: -1.09 per step over 100 updates",
+        "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.37, and -1.53",
+        "lola_exact,look_ahead_steps=1": "LOLA 1 step ahead: 0.77 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=2": "LOLA 2 steps ahead: 0.77 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=3": "LOLA 3 steps ahead: 0.66 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=3,mixed": "LOLA 3 steps ahead, mixed: 0.77 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=10": "LOLA 10 steps ahead: 0.44 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=10,mixed": "LOLA 10 steps ahead, mixed: 0.64 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=20": "LOLA 20 steps ahead: 0.21 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=20,mixed": "LOLA 20 steps ahead, mixed: 0.41 per step over 5000 updates",
+        "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
+        "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
+        "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: about -0.6",
+        "shaper,opponent=lola_exact,small": "Shaper by evolution against exact LOLA learners: above -1",
+    }
+)
 
 
 # Here players see policies, so that there is no place for what is played for.

@@ -24,29 +24,38 @@ STRATEGIES = {
     "tit_for_tat_harsh": "TitForTatHarsh",
     "tit_for_tat_soft": "TitForTatSoft",
 }
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "all defect, 1 per step each",
-        "shared": "one policy for all: all defect, 1 per step each",
-        "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
-        "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
-        "defect": "defects, 1 per step",
-        "altruistic": "defects, 5 per step; the others get 2",
-    },
-    {
-        "shaper": "one shaper and two learners: needs a GPU, not run "
-        "(expected: more than 1 per step)",
-        "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
-        "needs a GPU, not run (expected: it is exploited)",
-        "gs": "one shaper without memory and two learners: needs a GPU, not run "
-        "(expected: more than 1 per step)",
-        "mfos_es": "one shaper and two learners: needs a GPU, not run "
-        "(expected: more than 1 per step)",
-        "mfos_rl": "needs a GPU, not run (expected: about 1 per step)",
-        "marl2": "needs a GPU, not run (expected: about 1 per step)",
-        "shaper,shapers=2,small": "the same for two cores and a few minutes",
-    },
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "all defect, 1 per step each",
+            "shared": "one policy for all: all defect, 1 per step each",
+            "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
+            "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
+            "defect": "defects, 1 per step",
+            "altruistic": "defects, 5 per step; the others get 2",
+        },
+        {
+            "shaper": "one shaper and two learners: needs a GPU, not run "
+            "(expected: more than 1 per step)",
+            "shaper,shapers=2": "two shapers, paired by candidate, and one learner: "
+            "needs a GPU, not run (expected: it is exploited)",
+            "gs": "one shaper without memory and two learners: needs a GPU, not run "
+            "(expected: more than 1 per step)",
+            "mfos_es": "one shaper and two learners: needs a GPU, not run "
+            "(expected: more than 1 per step)",
+            "mfos_rl": "needs a GPU, not run (expected: about 1 per step)",
+            "marl2": "needs a GPU, not run (expected: about 1 per step)",
+            "shaper,shapers=2,small": "the same for two cores and a few minutes",
+        },
+    )
+    | {
+        "lola_dice": "LOLA-DiCE of three against itself, one step ahead: 4 each, cooperation",
+        "lola_dice,players=2": "LOLA-DiCE of two against itself, one step ahead: nearly 2 each, "
+        "cooperation",
+        "lola_dice,players=2,opponent=ppo": "LOLA-DiCE against PPO: not run (expected: both defect)",
+    }
 )
 
 PPO = {"learning_rate": 0.01, "num_epochs": 2, "num_minibatches": 4}

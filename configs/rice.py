@@ -15,23 +15,36 @@ from ml_collections import ConfigDict
 from pax.config import game
 from pax.configs import _helper as helper
 
-VARIANTS = helper.describe(
-    ("ppo", "ppo_memory"),
-    {
-        "self": "every region for itself: they save, emit, and hardly mitigate",
-        "shared": "one policy for all regions, each for itself (weight sharing)",
-    },
-    {
-        "shaper": "needs a GPU, not run (expected: one region shapes the others, which learn)",
-        "gs": "needs a GPU, not run "
-        "(expected: one region without memory shapes the others, which learn)",
-        "mfos_es": "needs a GPU, not run (expected: one region shapes the others, which learn)",
-        "shaper,small": "the same for two cores and a few minutes",
-    },
-) | {
-    "mediator": "a mediator that wants the utility of all, and regions that share a policy",
-    "ppo,regions=27": "PPO for each of 27 regions",
-}
+VARIANTS = (
+    dict(helper.NOT_RUN)
+    | helper.describe(
+        ("ppo", "ppo_memory"),
+        {
+            "self": "every region for itself: they save, emit, and hardly mitigate",
+            "shared": "one policy for all regions, each for itself (weight sharing)",
+        },
+        {
+            "shaper": "needs a GPU, not run (expected: one region shapes the others, which learn)",
+            "gs": "needs a GPU, not run "
+            "(expected: one region without memory shapes the others, which learn)",
+            "mfos_es": "needs a GPU, not run (expected: one region shapes the others, which learn)",
+            "shaper,small": "the same for two cores and a few minutes",
+        },
+    )
+    | {
+        "mediator": "a mediator that wants the utility of all, and regions that share a policy",
+        "mediator_gs,opponent=ppo": "a mediator without memory by evolution, regions that share PPO: "
+        "needs a GPU, not run (expected: mitigation rises)",
+        "mediator_gs,opponent=naive": "the same, regions that share Naive: needs a GPU, not run "
+        "(expected: mitigation rises)",
+        "mediator_shaper,opponent=ppo_memory": "a mediator with memory by evolution: needs a GPU, not run "
+        "(expected: mitigation rises)",
+        "mediator_gs,opponent=ppo,small": "for two cores and a few minutes: not run",
+        "mediator_gs,opponent=naive,small": "for two cores and a few minutes: not run",
+        "sarl": "PPO plans for all regions: not run (expected: the sum of their utilities rises)",
+        "ppo,regions=27": "PPO for each of 27 regions",
+    }
+)
 
 OPTIONS = {"regions": ("5", "27")}
 PPO: dict[str, Any] = {

@@ -13,6 +13,7 @@ import pytest
 
 from pax.agents import MFOS, PPOMemory, Random, Shaper
 from pax.envs import IteratedMatrixGame
+from pax.errors import ConfigError
 from pax.learners import Experience, Gradient
 from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
@@ -157,6 +158,22 @@ def test_mfos_is_that_of_numpy(mfos):
         np.testing.assert_array_equal(following[..., : 3 * H], 0.0)
         expected = sigmoid(dense(exact["theta"], meta))
         np.testing.assert_allclose(following[..., 3 * H :], expected, **TOLERANCE)
+
+
+def test_mfos_mixes_the_states_of_environments_but_not_theta(mfos):
+    """One step from mixed memories, without a context, is a step with it."""
+    plain, state = mfos
+    mixing = MFOS.for_env(ENV, 0, hidden_size=H, context="avg")
+    hidden, observations = inputs(4 * H, 0)
+    states, theta = hidden[..., : 3 * H], hidden[..., 3 * H :]
+    mixed = np.concatenate([states / 2 + states.mean(axis=1, keepdims=True) / 2, theta], -1)
+    carry, policy, values = mixing.forward(state.params, jnp.float32(hidden), observations)
+    expected = plain.forward(state.params, jnp.float32(mixed), observations)
+    np.testing.assert_allclose(carry, expected[0], **TOLERANCE)
+    np.testing.assert_allclose(policy.log_probs, expected[1].log_probs, **TOLERANCE)
+    np.testing.assert_allclose(values, expected[2], **TOLERANCE)
+    with pytest.raises(ConfigError, match="^context is 'att' in MFOS"):
+        MFOS.for_env(ENV, 0, context="att")
 
 
 def test_theta_starts_at_ones_and_lasts_for_an_episode(mfos):

@@ -167,6 +167,7 @@ NETWORKS = [
     (PPOMemory, {"network": "linear"}),
     *((Shaper, {"context": context}) for context in ("none", "avg", "att")),
     (MFOS, {}),
+    (MFOS, {"context": "avg"}),
     (MFOS, {"critic": False}),
     (MFOS, {"network": "linear"}),
 ]
