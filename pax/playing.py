@@ -17,7 +17,7 @@ from pax import checks
 from pax.agents import AGENTS
 from pax.agents.agent import Agent
 from pax.callbacks.video import draw_episode
-from pax.checkpoints.elsewhere import is_elsewhere, local_policy
+from pax.checkpoints.elsewhere import local_policy
 from pax.checkpoints.policies import AVERAGE, load_agent_state, load_policy
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_items, check_number
 from pax.config.imports import leave_path
@@ -70,7 +70,7 @@ def load_agent(
         ConfigError: if there are several, or its agent is not of Pax and may not be imported.
     """
     checks.file("path", path)
-    path = local_policy("path", path if is_elsewhere(path) else os.path.expanduser(path))
+    path = local_policy("path", path)
     check_items("allow_imports", allow_imports, "a list of modules, such as ['my_module']")
     if seed is not None:
         check_number("seed", seed, COUNT_OR_NONE)

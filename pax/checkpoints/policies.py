@@ -22,6 +22,7 @@ from pax import checks
 from pax.checkpoints.elsewhere import is_elsewhere, local_policy
 from pax.checkpoints.tree import describe_leaves, first_difference
 from pax.errors import CheckpointError, ConfigError
+from pax.run.directory import POLICIES
 from pax.run.files import read_regular, write_whole
 from pax.types import take
 
@@ -130,6 +131,11 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
         where = path if is_elsewhere(path) else file.absolute()
         raise CheckpointError(f"no policy file {where}: check the path.") from e
     except OSError as e:
+        if file.is_dir():
+            inside = file / POLICIES if (file / POLICIES).is_dir() else file
+            names = [each.relative_to(file).as_posix() for each in inside.glob("*.msgpack")]
+            remedy = f"give one of its policies, such as {min(names)}" if names else "give a file"
+            raise CheckpointError(f"{path} is a folder, and no policy: {remedy}.") from e
         raise CheckpointError(f"policy {path} cannot be read: {e}.") from e
     if not data.startswith(_MAGIC):
         raise CheckpointError(f"{path} is not a policy file: give one that Pax exported.")

@@ -9,6 +9,9 @@ from typing import Any
 from pax.checks import check_kind, short
 from pax.errors import ConfigError, nearest
 
+IF_RENAMED = "; where only the name was changed, start from a config of that environment"
+"""What to do about settings that are left over from the environment that was named before."""
+
 
 def constructor_settings(cls: type) -> dict[str, Any]:
     """Returns what the constructor of a class takes by name, with the defaults.
@@ -41,7 +44,7 @@ def changed_settings(cls: type, what: str, settings: Mapping[str, Any]) -> dict[
     for key, value in settings.items():
         if key not in own:
             remedy = nearest(key, own) if own else "it has none"
-            raise ConfigError(f"{key} is no setting of {what}: {remedy}")
+            raise ConfigError(f"{key} is no setting of {what}: {remedy}{IF_RENAMED}")
         if isinstance(own[key], bool | int | float | str):
             check_kind(key, value, own[key], what)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from pax.envs.auto_reset import (
     to_space,
 )
 from pax.envs.common import check_steps
-from pax.envs.constructors import changed_settings, plain_settings
+from pax.envs.constructors import IF_RENAMED, changed_settings, plain_settings
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError, nearest
@@ -92,7 +92,9 @@ class Gymnax(Adapter):
         known = self.param_settings()
         for key, value in settings.items():
             if key not in known:
-                raise ConfigError(f"{key} is no parameter of {self.name}: {nearest(key, known)}")
+                raise ConfigError(
+                    f"{key} is no parameter of {self.name}: {nearest(key, known)}{IF_RENAMED}"
+                )
             shape, is_flag = np.shape(known[key]), isinstance(known[key], bool)
             kinds = "b" if is_flag else "iuf"
             if np.shape(value) != shape or np.asarray(value).dtype.kind not in kinds:

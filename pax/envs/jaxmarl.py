@@ -21,7 +21,7 @@ from pax.envs.auto_reset import (
     to_action_space,
 )
 from pax.envs.common import check_steps
-from pax.envs.constructors import changed_settings, plain_settings
+from pax.envs.constructors import IF_RENAMED, changed_settings, plain_settings
 from pax.envs.masks import MASK
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError, MissingLibraryError, nearest
@@ -127,6 +127,7 @@ class JaxMARL(Adapter):
             if key != "shaped_reward" or value:
                 raise ConfigError(
                     f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
+                    f"{IF_RENAMED}"
                 )
         check_number("shaped_reward", shaped_reward, NUMBER, self.name)
         return {"shaped_reward": jnp.float32(shaped_reward)} if self._has_shaped_reward else {}

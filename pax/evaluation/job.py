@@ -156,8 +156,12 @@ def _build(
 ) -> MetaTrainer:
     if config is None:
         config = config_of_run(workdir, allow_imports)
+    config = config.copy_and_resolve_references()
+    for section in config.values():
+        if isinstance(section, ConfigDict) and "warm_start" in section:
+            # What a role began with is in the checkpoints, and may be gone from where it was.
+            section.warm_start = section.warm_start_parts = ""
     # Where it is evaluated there may be fewer devices than where it is trained.
     if isinstance(config.get("num_devices"), int) and config.num_devices > jax.device_count():
-        config = config.copy_and_resolve_references()
         config.num_devices = 0
     return build_trainer(config, str(workdir))

@@ -321,7 +321,8 @@ def local_path(name: str, path: Any) -> pathlib.Path:
         ConfigError: if it is on a bucket and cannot be fetched.
     """
     if not is_url(path):
-        return pathlib.Path(path)
+        # Shells leave `~` as it is in --flag=~/exp.
+        return pathlib.Path(os.path.expanduser(path))
     path = str(path)
     run, is_inside, rest = path.rstrip("/").rpartition(f"/{POLICIES}/")
     if not is_inside:

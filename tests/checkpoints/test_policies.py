@@ -57,6 +57,25 @@ def test_round_trip(path):
     assert_same_bits(load_policy(path, like=jax.eval_shape(arrays)).params, arrays())
 
 
+def test_a_policy_in_the_home_directory_is_found(path, monkeypatch):
+    """Shells leave `~` as it is within `--config.agent1.path=~/policy`."""
+    monkeypatch.setenv("HOME", str(path.parents[1]))
+    assert load_policy("~/policies/shaper.policy").agent == AGENT
+
+
+@pytest.mark.parametrize(
+    ("folder", "remedy"),
+    [("run", "one of its policies, such as policies/a.msgpack"), ("run/empty", "a file")],
+)
+def test_a_folder_is_no_policy(tmp_path, folder, remedy):
+    for name in "ab":
+        save_policy(tmp_path / "run/policies" / f"{name}.msgpack", agent=AGENT, params=arrays())
+    (tmp_path / "run/empty").mkdir()
+    with pytest.raises(CheckpointError) as told:
+        load_policy(tmp_path / folder)
+    assert str(told.value) == f"{tmp_path / folder} is a folder, and no policy: give {remedy}."
+
+
 def test_other_containers_come_back_with_like(tmp_path):
     params = Params(jnp.arange(3), (jnp.ones(2), [jnp.zeros(1)]))
     save_policy(tmp_path / "p", agent={}, params=params)

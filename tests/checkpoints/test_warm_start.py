@@ -13,9 +13,11 @@ from pax.agents import PPO, PPOMemory, TitForTat
 from pax.checkpoints.policies import _HEADER, _MAGIC, FORMAT, save_policy
 from pax.checkpoints.warm_start import load_warm_starts, replace_params
 from pax.config import role
-from pax.config.build import build_role
+from pax.config.build import build_role, build_trainer
+from pax.configs import ipd
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError
+from pax.evaluation.job import evaluate_checkpoint
 from pax.learners import COALA, Evolution, Frozen, Gradient, Learner
 
 ENV = IteratedMatrixGame(num_inner_steps=4)
@@ -236,3 +238,13 @@ def test_who_has_no_learner_or_is_only_evaluated_starts_so_in_vain(folder):
         make_trainer(make_role(folder, ""), evaluations={"mine": {"agent1": other}})
     with pytest.raises(ConfigError, match="warm_start of role agent1 is 3: give the path"):
         Role("agent1", AGENT, (0,), Gradient(AGENT), warm_start=3)
+
+
+def test_a_run_is_evaluated_after_what_it_began_with_is_gone(tmp_path):
+    config = ipd.get_config("ppo,quicktest")
+    config.agent1.warm_start = "gone.msgpack"
+    config.agent1.warm_start_parts = "Dense_0"
+    with pytest.raises(CheckpointError, match="no policy file .*gone.msgpack"):
+        build_trainer(config, str(tmp_path))
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        evaluate_checkpoint(tmp_path, config)

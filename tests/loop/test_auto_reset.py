@@ -10,7 +10,7 @@ import pytest
 
 from pax.agents import PPO, PPOMemory, Shaper
 from pax.agents.naive import discounted_returns
-from pax.config.build import build_trainer
+from pax.config.build import build_env, build_trainer
 from pax.configs import sarl
 from pax.envs import ENVS
 from pax.envs.auto_reset import Adapter, EpisodeTotals, to_action_space
@@ -330,6 +330,13 @@ def test_what_gymnax_does_not_have_is_told():
         ConfigError, match="^gravty is no parameter of CartPole-v1: did you mean gr"
     ):
         env.make_params(gravty=1.0)
+    renamed = sarl.get_config("cartpole,quicktest")
+    renamed.env.name = "Catch-bsuite"
+    told = (
+        "force_mag is no parameter of Catch-bsuite: .*; where only the name was changed, start from"
+    )
+    with pytest.raises(ConfigError, match=told):
+        build_env(renamed)
     with pytest.raises(ConfigError, match="^gravity is 'x': give a number"):
         env.make_params(gravity="x")
     assert env.make_params(gravity=1).gravity == 1.0
