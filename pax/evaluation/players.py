@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
-from pax.checkpoints.elsewhere import local_policy
+from pax.checkpoints.elsewhere import is_elsewhere, local_policy
 from pax.checkpoints.policies import load_policy
 from pax.config.build import build_agent, build_env
 from pax.config.imports import check_named
@@ -22,6 +22,7 @@ from pax.envs.environment import Environment
 from pax.errors import CheckpointError, ConfigError, PaxError, nearest
 from pax.evaluation.round_robin import SEATS, Contestant
 from pax.run.directory import IMPORTS, POLICIES, RUN_FILE, describe_differences, jsonable, read_run
+from pax.run.remote import named_by
 
 SUFFIX = ".msgpack"
 TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))
@@ -79,16 +80,20 @@ def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError
     runs: dict[pathlib.Path, tuple[Mapping[str, Any], Any]] = {}
     for given in paths:
         try:
-            for file in _files(local_policy("the policy", given)):
-                run = file.resolve().parent.parent
-                if not (run / RUN_FILE).exists():
-                    found[file.resolve()] = PolicyFile(file, None, None)
-                    continue
-                if run not in runs:
-                    record = read_run(run)
-                    runs[run] = jsonable(todays(record["config"])), record.get(IMPORTS)
-                config, imports = runs[run]
-                found[file.resolve()] = PolicyFile(file, run if config else None, config, imports)
+            place = local_policy("the policy", given)
+            with named_by(place, str(given) if is_elsewhere(given) else None):
+                for file in _files(place):
+                    run = file.resolve().parent.parent
+                    if not (run / RUN_FILE).exists():
+                        found[file.resolve()] = PolicyFile(file, None, None)
+                        continue
+                    if run not in runs:
+                        record = read_run(run)
+                        runs[run] = jsonable(todays(record["config"])), record.get(IMPORTS)
+                    config, imports = runs[run]
+                    found[file.resolve()] = PolicyFile(
+                        file, run if config else None, config, imports
+                    )
         except PaxError as e:
             errors.append(e)
     return list(found.values()), errors

@@ -17,7 +17,7 @@ from pax.evaluation.results import ABOUT, EVALUATION_FILE, parse_row
 from pax.metrics.writers import METRICS_FILE, SEEDS_FILE, read_metrics, read_seed_metrics
 from pax.run.directory import RUN_FILE, flat, read_run
 from pax.run.files import read_regular
-from pax.run.remote import local_path
+from pax.run.remote import is_url, local_path
 
 NOT_SET = "not set"
 STEPS = "environment steps"
@@ -112,19 +112,23 @@ def read_runs(paths: Sequence[str]) -> tuple[list[RecordedRun], list[str]]:
     runs: dict[pathlib.Path, RecordedRun] = {}
     problems: list[str] = []
     for given in paths:
-        path = pathlib.Path(given)
+        path, told = pathlib.Path(given), list[str]()
         try:
             path = local_path("the run", given)
             if path.resolve() not in runs:
-                runs[path.resolve()] = read_folder(path, problems)
+                runs[path.resolve()] = read_folder(path, told)
         except (ConfigError, OutputError) as e:
-            problems.append(" ".join(str(e).split()))
+            told.append(" ".join(str(e).split()))
         except OSError as e:
-            problems.append(
+            told.append(
                 f"{e.filename or path} cannot be read ({e.strerror}), so {path} is left out"
             )
         except RecursionError:
-            problems.append(f"{path} is left out, as its {RUN_FILE} is nested too deeply")
+            told.append(f"{path} is left out, as its {RUN_FILE} is nested too deeply")
+        if is_url(given):
+            # Nobody knows the path of the copy.
+            told = [problem.replace(str(path), given) for problem in told]
+        problems += told
     return list(runs.values()), problems
 
 

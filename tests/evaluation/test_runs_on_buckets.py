@@ -65,6 +65,11 @@ def test_they_are_evaluated_reported_and_played_against(capsys):
     assert problems == [
         "the run is memory://bucket/none, and there is nothing: check the path",
     ]
+    # The copies are not what somebody has named.
+    (problem,) = read_runs(["memory://bucket/exp"])[1]
+    assert problem.startswith("memory://bucket/exp holds no run of Pax: ")
+    (error,) = find_policies(["memory://bucket/exp"])[1]
+    assert str(error).startswith("memory://bucket/exp holds no ")
     (policy,), errors = find_policies([f"{URL}/policies/agent1.msgpack"])
     assert not errors and policy.config["env"]["type"] == "IteratedMatrixGame"
     (same,), errors = find_policies([URL])
