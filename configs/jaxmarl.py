@@ -1,4 +1,4 @@
-"""Any environment of JaxMARL, under every learner and shaper of Pax.
+"""Any environment of JaxMARL, under PPO and every shaper.
 
     python -m pax.main --config=configs/jaxmarl.py:hanabi
 
@@ -17,6 +17,7 @@ from pax.config import game
 from pax.config.build import build_env
 from pax.config.sections import base_config
 from pax.configs import _helper as helper
+from pax.errors import ConfigError, nearest
 
 VARIANTS = {
     "MPE_simple_spread_v3": "PPO for all agents: not run",
@@ -73,9 +74,13 @@ def get_config(argument: str = "coin_game") -> ConfigDict:
         seats=seats,
         are_equal=are_equal,
     )
-    kinds = {*experiment.learners, *experiment.shapers, *helper.TASK_OPTIONS}
-    if not rest or rest[0] not in kinds:
+    kinds = [*experiment.learners, *experiment.shapers, *helper.TASK_OPTIONS]
+    if not rest or rest[0].partition("=")[0] in ("opponent", "quicktest"):
         rest = ["ppo", *rest]
+    elif rest[0] not in kinds:
+        raise ConfigError(
+            f"{rest[0]!r} comes after {name}, and is no learner or shaper there: {nearest(rest[0], kinds)}"
+        )
     return helper.get_config(",".join(rest), experiment)
 
 

@@ -215,7 +215,7 @@ def folder(name: str, path: Any) -> pathlib.Path:
             f"{name} is {brief(text)}: {scheme[0]} is not supported here, give a folder of this machine, "
             "or one that is mounted here"
         )
-    if re.match(r"(gs|gcs|s3|s3a|memory):/", text):
+    if re.match(r"(gs|gcs|s3|s3a|file|local|memory):/", text):
         raise ConfigError(
             f"{name} is {brief(text)}: give the URL as text, with both slashes, as paths of pathlib have one"
         )

@@ -278,10 +278,7 @@ def check_sampler(
 
 def _is_array(value: Any, shape: tuple[int, ...], *kinds: Any) -> bool:
     """Returns whether a value is a number or an array of this shape and one of these kinds of numbers."""
-    try:
-        found, dtype = _type(value)
-    except (TypeError, ValueError):
-        return False
+    found, dtype = _type(value)
     return found == shape and any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
@@ -344,7 +341,13 @@ def _check_flag(where: str, what: str, value: Any) -> None:
 
 
 def _type(value: Any) -> tuple[Any, Any]:
-    return jnp.shape(value), jnp.result_type(value)
+    """Returns the shape and the type of an array or a number, (None, None) of anything else."""
+    if isinstance(value, dict | list | tuple):
+        return None, None
+    try:
+        return jnp.shape(value), jnp.result_type(value)
+    except (TypeError, ValueError):
+        return None, None
 
 
 def _describe(value: Any) -> str:

@@ -53,6 +53,11 @@ def changed(**parts):
     return Changed
 
 
+ENDS = {
+    "terminated": [jnp.bool_(False)] * 2,
+    "truncated": jnp.bool_(False),
+    "final_observations": (jnp.int32(0), jnp.int32(0)),
+}
 MISTAKES = {
     "a bare reward": (
         changed(rewards=lambda r: r[0]),
@@ -96,6 +101,14 @@ MISTAKES = {
     "no space": (
         type("NoSpace", (Pennies,), {"action_space": lambda self, player: 2}),
         r"NoSpace.action_space\(0\) is 2: give a Discrete, a Box or a Dict",
+    ),
+    "rewards in lists": (
+        changed(rewards=lambda r: ([r[0]], [r[1]])),
+        "pays player 1 a list of 1: give a float32 scalar",
+    ),
+    "ends in a list": (
+        type("Ends", (changed(info=lambda i: ENDS),), {"auto_resets": True}),
+        "Ends.step returns a list of 2 as terminated: give a bool scalar",
     ),
     "begins anew": (
         type("Anew", (Pennies,), {"auto_resets": True}),

@@ -2,7 +2,7 @@
 
 A game whose players may not always do everything shows each of them a `Dict` with the part `action_mask`, a
 `Box((n,), 0.0, 1.0)` for `n` actions: 1 where the action is legal. Policies sample and learn under it, and do
-not read it as a feature.
+not read it as a feature, unless it is all that is shown.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import pytest
 
 from pax.config import base_config, game
 from pax.config.build import build_env
+from pax.configs import jaxmarl as configs
 from pax.envs.jaxmarl import JaxMARL
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
@@ -211,3 +212,13 @@ def test_shaped_rewards_count_as_much_as_the_config_says():
     assert paid((20.0, 20.0), (3.0, 5.0)) == [21.5, 22.5]
     with pytest.raises(ConfigError, match="shaped_reward is no setting of JaxMARL"):
         make("storm_np").make_params(shaped_reward=1.0)
+
+
+def test_a_learner_that_the_config_does_not_have_is_told():
+    with pytest.raises(ConfigError) as told:
+        configs.get_config("MPE_simple_spread_v3,lola_dice")
+    assert str(told.value).startswith(
+        "'lola_dice' comes after MPE_simple_spread_v3, and is no learner or shaper there: "
+    )
+    config = configs.get_config("MPE_simple_spread_v3,quicktest")
+    assert [config[name].type for name in config.roles] == ["PPO"]

@@ -168,6 +168,22 @@ def test_candidates_of_evolution_play_under_masks():
     assert trainer.fit()["train/reward_per_timestep/player_1"] >= 0
 
 
+class MaskOnly(Turns):
+    def observation_space(self, player):
+        return Dict(super().observation_space(player).parts[:1])
+
+
+def test_networks_read_the_mask_if_there_is_nothing_else():
+    agent = AGENTS["PPO"].for_env(MaskOnly())
+
+    @jax.jit
+    def values(key, mask):
+        params = jax.tree.map(lambda leaf: leaf + 0.1, agent.init(key).params)
+        return agent.forward(params, agent.initial_hidden(NUM_ACTIONS), {MASK: mask})[2]
+
+    assert len(set(values(jax.random.key(0), jnp.eye(NUM_ACTIONS)).tolist())) > 1
+
+
 class ClockFirst(Turns):
     def observation_space(self, player):
         return Dict(super().observation_space(player).parts[::-1])

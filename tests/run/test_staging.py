@@ -325,6 +325,8 @@ def test_urls_may_be_paths_of_etils_and_are_none_of_pathlib(tmp_path, monkeypatc
     assert url and not remote.is_url(pathlib.Path("gs://bucket/run"))
     with pytest.raises(ConfigError, match="workdir is gs:/bucket/run: give the URL as text"):
         make_trainer(pathlib.Path("gs://bucket/run"))
+    with pytest.raises(ConfigError, match="workdir is file:/tmp/run: give the URL as text"):
+        make_trainer("file:/tmp/run")
 
 
 def test_names_on_a_bucket_do_not_leave_the_folder(bucket, tmp_path, monkeypatch):

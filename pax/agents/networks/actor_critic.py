@@ -71,7 +71,7 @@ class Torso(nn.Module):
 
     With `conv_channels`, images go through convolutions; with `symlog`, large numbers become small,
     sign(x) log(1 + |x|) (Hafner et al. 2023, arxiv.org/abs/2301.04104); with `embed`, all of it goes through
-    a tanh layer. A mask of legal actions is no feature.
+    a tanh layer. A mask of legal actions is no feature, unless there is nothing else to see.
     """
 
     observation_space: Space
@@ -86,7 +86,7 @@ class Torso(nn.Module):
         parts = space.parts if isinstance(space, Dict) else (("", space),)
         features = []
         for name, part in parts:
-            if name == MASK:
+            if name == MASK and len(parts) > 1:
                 continue
             value = observations[name] if name else observations
             if is_image(part) and self.conv_channels:
