@@ -20,13 +20,16 @@ from pax.configs import _helper as helper
 from pax.errors import ConfigError, nearest
 
 VARIANTS = {
-    "MPE_simple_spread_v3": "PPO for all agents: not run",
+    "MPE_simple_spread_v3": "PPO for all agents: they come closer to the landmarks, -20 per episode, where "
+    "they begin at -24",
     "overcooked": "PPO for both cooks, paid for what leads to a dish as well: not run",
     "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: not run",
-    "hanabi": "PPO for both players, under masks of legal actions: not run",
-    "switch_riddle,ppo_memory": "PPO_memory for all prisoners: not run",
+    "hanabi": "PPO for both players, under masks of legal actions: 3 points per game, where they begin "
+    "with 0",
+    "switch_riddle,ppo_memory": "PPO_memory for all prisoners: .5 per game",
     "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
-    "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
+    "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: take coins of both colours, .1 to "
+    ".2 per step each",
     "jaxnav": "PPO for all robots, with continuous actions: not run",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: not run",
     "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",

@@ -55,12 +55,7 @@ class JaxMARL(Adapter):
             name: of the environment in JaxMARL.
             settings: what its constructor takes, by name.
         """
-        try:
-            import jaxmarl
-        except ImportError as e:
-            raise MissingLibraryError(
-                f'JaxMARL cannot be imported ({e}): pip install -e ".[jaxmarl]"'
-            ) from e
+        jaxmarl = _library()
         check_steps(num_inner_steps)
         known = jaxmarl.registered_envs
         if name not in known:
@@ -254,13 +249,26 @@ class JaxMARL(Adapter):
         return self._action_spaces[player]
 
 
+def _library() -> Any:
+    """Returns JaxMARL, which not everybody has.
+
+    Raises:
+        MissingLibraryError: if it cannot be imported.
+    """
+    try:
+        import jaxmarl
+    except ImportError as e:
+        raise MissingLibraryError(
+            f'JaxMARL cannot be imported ({e}): pip install -e ".[jaxmarl]"'
+        ) from e
+    return jaxmarl
+
+
 def _made(name: str) -> Any:
     """Returns an environment as JaxMARL makes it of no settings; None if it does not."""
-    import jaxmarl
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _make(jaxmarl.make, name)
+        return _make(_library().make, name)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """Environments of JaxMARL: whose observation is whose, and which of them are played."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 
 from pax.config import base_config, game
 from pax.config.build import build_env
+from pax.config.files import load_config
 from pax.configs import jaxmarl as configs
 from pax.envs.jaxmarl import JaxMARL
 from pax.envs.spaces import Box, Dict, Discrete
-from pax.errors import ConfigError
+from pax.errors import ConfigError, MissingLibraryError
 from pax.interface import check_game
 from pax.testing import check_environment
 
@@ -222,3 +225,9 @@ def test_a_learner_that_the_config_does_not_have_is_told():
     )
     config = configs.get_config("MPE_simple_spread_v3,quicktest")
     assert [config[name].type for name in config.roles] == ["PPO"]
+
+
+def test_where_jaxmarl_is_missing_its_config_tells_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxmarl", None)
+    with pytest.raises(MissingLibraryError, match="^JaxMARL cannot be imported .*: pip install"):
+        load_config("configs/jaxmarl.py:hanabi")
