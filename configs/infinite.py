@@ -24,7 +24,8 @@ EXACT = {
     "lola_exact": "LOLAExact",
     "ppo,opponent=naive_exact,discounted": "PPO with a discount of .96 against exact naive learners: "
     "needs a GPU, not run (expected: it extorts them)",
-    "ppo,opponent=naive_exact,discounted,small": "the same for two cores: extorts them, above -0.5, they get less than -2",
+    "ppo,opponent=naive_exact,discounted,small": "the same for two cores: extorts them, above -0.5, they "
+    "get less than -2",
     "sos_exact": "SOSExact",
     "static": "Static",
 }
