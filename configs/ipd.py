@@ -100,7 +100,7 @@ VARIANTS = helper.describe(
     "needs a GPU, not run (expected: they cooperate)",
     "in_context,small": "the same for two cores: after 1000 iterations all always defect",
     "in_context,without_tables,small": "the same, against each other only: always defect",
-    "in_context,told,small": "the same, told whom they meet: not run (expected: they defect)",
+    "in_context,told,small": "the same, told whom they meet: all always defect",
     "in_context,step=best_response,small": "one agent against random memory-one strategies: "
     "always defects, 1.0 per step, they get -.5",
 }
