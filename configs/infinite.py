@@ -22,10 +22,6 @@ from pax.errors import ConfigError
 EXACT = {
     "naive_exact": "NaiveExact",
     "lola_exact": "LOLAExact",
-    "ppo,opponent=naive_exact,discounted": "PPO with a discount of .96 against exact naive learners: "
-    "needs a GPU, not run (expected: it extorts them)",
-    "ppo,opponent=naive_exact,discounted,small": "the same for two cores: extorts them, above -0.5, they "
-    "get less than -2",
     "sos_exact": "SOSExact",
     "static": "Static",
 }
@@ -68,6 +64,10 @@ VARIANTS = (
         "lola_exact,look_ahead_steps=10,mixed": "LOLA 10 steps ahead, mixed: 0.64 per step over 5000 updates",
         "lola_exact,look_ahead_steps=20": "LOLA 20 steps ahead: 0.21 per step over 5000 updates",
         "lola_exact,look_ahead_steps=20,mixed": "LOLA 20 steps ahead, mixed: 0.41 per step over 5000 updates",
+        "ppo,opponent=naive_exact,discounted": "PPO with a discount of .96 against exact naive learners: "
+        "needs a GPU, not run (expected: it extorts them)",
+        "ppo,opponent=naive_exact,discounted,small": "the same for two cores: extorts them, above -0.5, "
+        "they get less than -2",
         "sos_exact": "SOS by exact gradients against itself: -1.10 per step over 100 updates",
         "shaper,opponent=naive_exact,small": "Shaper by evolution against exact naive learners: above -0.60",
         "mfos_es,opponent=naive_exact,small": "MFOS by evolution against exact naive learners: about -0.6",

@@ -54,7 +54,7 @@ VARIANTS = (
         "lola_dice": "LOLA-DiCE of three against itself, one step ahead: 4 each, cooperation",
         "lola_dice,players=2": "LOLA-DiCE of two against itself, one step ahead: nearly 2 each, "
         "cooperation",
-        "lola_dice,players=2,opponent=ppo": "LOLA-DiCE against PPO: not run (expected: both defect)",
+        "lola_dice,players=2,opponent=ppo": "LOLA-DiCE against PPO: 2 each, cooperation",
     }
 )
 
