@@ -61,14 +61,20 @@ def _why(module: str, error: BaseException) -> str:
             )
             return f"{told}, as {where} holds no such module: correct the path"
         return f"{told} in {', '.join(searched())} or among installed packages: {TO_BE_FOUND}"
+    where = line_of(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        where, told = f"{error.filename}, line {error.lineno}", f"SyntaxError: {error.msg}"
+    return f"{f'{where},' if where else f'module {module}'} fails with {told}: correct it"
+
+
+def line_of(error: BaseException) -> str:
+    """Returns the last line of the user's own code that an error passed through, "" if there is none."""
     lines = [
-        f"{frame.filename}, line {frame.lineno}, "
+        f"{frame.filename}, line {frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
         if _is_own(frame.filename)
     ]
-    if isinstance(error, SyntaxError) and error.filename:
-        lines.append(f"{error.filename}, line {error.lineno}, ")
-    return f"{lines[-1] if lines else f'module {module} '}fails with {told}: correct it"
+    return lines[-1] if lines else ""
 
 
 def _file_of(module: Any) -> str:

@@ -12,12 +12,19 @@ import jax.numpy as jnp
 from pax.agents.agent import Agent
 from pax.checkpoints.tree import flatten_leaves
 from pax.checks import short
+from pax.dotted import line_of
 from pax.envs.environment import Environment
 from pax.envs.masks import check_mask
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
 
+NOT_TRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where Python needs a number and there is only its type."""
 STEP_RESULTS = "(observations, state, rewards, done, info)"
 
 
@@ -287,6 +294,13 @@ def _defined(name: str, method: Callable[..., Any], *args: Any) -> Any:
         return method(*args)
     except NotImplementedError as e:
         raise ConfigError(f"{name} is not defined: write it, as the interface says") from e
+    except NOT_TRACEABLE as e:
+        where = f" ({line_of(e)})" if line_of(e) else ""
+        raise ConfigError(
+            f"{name} asks Python for the value of an array, as `if`, `while`, `int()` and numpy do, and that "
+            f"is known only once the compiled program runs{where}: use jnp, jnp.where, jax.lax.cond or "
+            "jax.lax.while_loop"
+        ) from e
 
 
 def _check_observations(

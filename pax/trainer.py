@@ -536,9 +536,8 @@ class MetaTrainer:
         if self.state is None:
             self.restore()
         if self.state is None:
-            raise CheckpointError(
-                f"there is nothing to evaluate in {self.workdir}, no checkpoint: train first"
-            )
+            where = "" if self.workdir is None else f", and no checkpoint in {self.workdir}"
+            raise CheckpointError(f"nothing was learned yet{where}: call fit() first")
         # Each of several processes evaluates all of it: an evaluation is one iteration, and needs no talk.
         return self.placement.local(self.state)
 

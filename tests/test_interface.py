@@ -1,6 +1,8 @@
 """What games and agents of one's own get wrong is told before anything compiles, or by `pax.testing`."""
 
 import dataclasses
+import importlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from pax.agents import PPO, Agent
 from pax.envs import Environment
 from pax.envs.spaces import Box, Discrete
 from pax.errors import ConfigError, TrainingError
+from pax.interface import check_game
 from pax.learners import Gradient
 from pax.testing import check_agent, check_environment
 from pax.types import TrainingState
@@ -300,3 +303,34 @@ def test_parameters_of_a_game_that_adds_to_what_all_take():
     assert Adds().default_params == () == Adds().make_params()
     with pytest.raises(ConfigError, match="make_params of Asks takes stake without a default"):
         Asks().default_params  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "if actions[0] == actions[1]: pass",
+        "int(actions[0])",
+        "np.asarray(actions[0])",
+        "[7][actions[0]]",
+    ],
+)
+def test_python_that_needs_the_value_of_an_array_is_told_with_its_line(
+    condition, tmp_path, monkeypatch
+):
+    (tmp_path / "impatient.py").write_text(
+        "import numpy as np\n"
+        "from pax.envs import IteratedMatrixGame\n"
+        "class Impatient(IteratedMatrixGame):\n"
+        "    def step(self, key, state, actions, params):\n"
+        f"        {condition}\n"
+        "        return super().step(key, state, actions, params)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "impatient", raising=False)
+    env = importlib.import_module("impatient").Impatient()
+    with pytest.raises(ConfigError) as told:
+        check_game(env, env.default_params)
+    assert str(told.value).startswith(
+        "Impatient.step asks Python for the value of an array, as `if`"
+    )
+    assert f"({tmp_path}/impatient.py, line 5): use jnp" in str(told.value)

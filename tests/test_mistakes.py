@@ -312,7 +312,7 @@ MISTAKES = [
     (lambda: mk().fit(-1), "num_iters is -1: give 0 or more"),
     (lambda: mk().fit(2**40), "num_iters is 1099511627776: give at most 2147483647"),
     (lambda: mk().fit(True), "num_iters is True: give a whole number, 0 or more"),
-    (lambda: mk().evaluate(), "there is nothing to evaluate in None, no checkpoint: train first"),
+    (lambda: mk().evaluate(), "nothing was learned yet: call fit() first"),
     (
         lambda: mk().evaluate("defect"),
         "opponents is 'defect': give a dict of agents by the name of the role",

@@ -501,7 +501,9 @@ def test_evaluation_plays_what_was_learned_against_opponents_of_choice():
 
 
 def test_evaluation_without_training_says_so(tmp_path):
-    with pytest.raises(CheckpointError, match="nothing to evaluate in .*: train first"):
+    with pytest.raises(
+        CheckpointError, match="nothing was learned yet, and no checkpoint in .*: call fit"
+    ):
         coin_trainer(workdir=tmp_path).evaluate()
 
 

@@ -125,12 +125,12 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
+def role(agent: str, seat: int | Sequence[int], **settings: Any) -> ConfigDict:
     """Returns the config of a role: an agent by name, its seat, how it learns, and its hyper-parameters.
 
     Args:
         agent: one of `pax.agents.AGENTS`, or `module.Class` of your own.
-        seat: the player (from 0) that it plays.
+        seat: the player (from 0) that it plays, or several, as in `(0, 1)`, for one policy on all of them.
         **settings: of the role (see below) and of the agent. The learner is a name, or a section as
             `learner` returns it, of which settings that have defaults may be missing.
 
@@ -162,7 +162,9 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
     from pax.config.imports import find_class
 
     cls = find_class("the agent of a role", agent, Agent, "pax.agents.Agent", AGENTS)
-    check_number("seat", seat, COUNT_OR_NONE, f"the role of {agent}")
+    seats = tuple(seat) if isinstance(seat, list | tuple) else (seat,)
+    for each in seats or (None,):
+        check_number("seat", each, COUNT_OR_NONE, f"the role of {agent}")
     if "type" in settings:
         raise ConfigError(
             f"type is {settings['type']!r} in the role of {agent}: it is the first argument, so leave it out"
@@ -177,7 +179,7 @@ def role(agent: str, seat: int, **settings: Any) -> ConfigDict:
         )
     of_learner = dict(improves)
     of_learner = learner(of_learner.pop("type", ""), **of_learner)
-    config = ConfigDict(ROLE | {"type": agent, "seats": (seat,), "learner": of_learner})
+    config = ConfigDict(ROLE | {"type": agent, "seats": seats, "learner": of_learner})
     own = {name: settings.pop(name) for name in list(settings) if name in config}
     for name, value in own.items():
         _check_override(f"{name} of the role of {agent}", value, ROLE[name])

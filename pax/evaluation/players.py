@@ -56,7 +56,7 @@ class Game:
         if env.num_players != 2:
             raise ConfigError(
                 f"the game of {origin}, {type(env).__name__}, has {env.num_players} players, and pairs need "
-                "two: choose another game"
+                "two: evaluate saved policies of it by trainer.evaluate (docs/from_python.md)"
             )
         return cls(config, env, env_params, origin)
 

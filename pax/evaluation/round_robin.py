@@ -145,8 +145,8 @@ def check(
     """Raises ConfigError unless `play_all` can play this."""
     if env.num_players != 2:
         raise ConfigError(
-            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: choose a "
-            "game of two players"
+            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: "
+            "evaluate saved policies of it by trainer.evaluate"
         )
     sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
     for name, size in sizes.items():

@@ -36,7 +36,7 @@ TOLD = 600
 KINDS = (
     r"(.*/)?(fitness|episode_return)(/.*)?",
     r"(?!train/|evaluation/).*",
-    r"train/.*/(entropy|loss_policy|loss_value|gradient_norm)",
+    r"train/(.*/)?(entropy|loss_policy|loss_value|gradient_norm)",
     r"train/(?!.*(learning_rate|_coeff|_clip)).*",
     r"evaluation/.*",
     r".*",
@@ -186,7 +186,7 @@ def _explanation(table: Mapping[str, np.ndarray]) -> list[str]:
         )
     each = -(-num_reports // MOST_POINTS)
     if each > 1:
-        told += f" A point is the mean of up to {each} reports."
+        told += f" A point is the mean of up to {each} iterations."
     return [told]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 FITNESS = re.compile(r"/fitness/\w+$")
+OF_A_ROLE = re.compile(r"train/([^/]+)/(.+)")
+OF_AN_EVALUATION = re.compile(r"evaluation/[^/]+/[^/]+")
 COLUMNS = 2
 """Charts side by side."""
 MOST_CHARTS = 40
@@ -87,15 +90,32 @@ Lines = list[tuple[str, str]]
 
 
 def group_by_chart(names: Iterable[str]) -> dict[str, Lines]:
-    """Returns by title which metrics share a chart: those of one group."""
+    """Returns by title which metrics share a chart: those of one group, and one of several agents."""
+    names = list(dict.fromkeys(names))
+    roles = collections.defaultdict(list)
+    for name in filter(_is_alone, names):
+        if match := OF_A_ROLE.fullmatch(name):
+            roles[match[2]].append(match[1])
     charts: dict[str, Lines] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
         group, _, last = name.rpartition("/")
-        # What an agent reports of learning is on different scales: a chart each.
-        is_alone = group.startswith("train/") and not (is_reward(name) or FITNESS.search(name))
-        title = name if is_alone or not group else group
-        charts.setdefault(title, []).append((name, "" if title == name else last.replace("_", " ")))
+        match = OF_A_ROLE.fullmatch(name)
+        if _is_alone(name) and match and len(roles[match[2]]) > 1:
+            title, label = f"train/{match[2]}", match[1]
+        elif _is_alone(name) or not group:
+            title, label = name, ""
+        else:
+            title, label = group, last
+        charts.setdefault(title, []).append((name, label.replace("_", " ")))
     return charts
+
+
+def _is_alone(name: str) -> bool:
+    """Returns whether what lies beside a metric is on other scales, so that they share no chart."""
+    if is_reward(name) or FITNESS.search(name):
+        return False
+    # What an agent reports of learning, and what an evaluation reports beside its groups.
+    return name.startswith("train/") or bool(OF_AN_EVALUATION.fullmatch(name))
 
 
 def is_reward(name: str) -> bool:

@@ -32,6 +32,8 @@ IMPORTS = "imports"
 FILES = (RUN_FILE, "metrics.jsonl", "metrics_seeds.jsonl", "training.json", "evaluation.jsonl")
 FOLDERS = (CHECKPOINTS, POLICIES, "videos", "evaluation")
 """What the files and folders are called that a run has in its own."""
+MOST_TOLD = 6
+"""Of the settings in which two configs differ."""
 MAY_CHANGE = (
     # How long.
     "num_iters",
@@ -103,8 +105,11 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade
                 each for each in changes if re.split(r"[.:]", each, maxsplit=1)[0] not in MAY_CHANGE
             ]
             if others and has_begun(workdir):
+                told = "; ".join(others[:MOST_TOLD])
+                if len(others) > MOST_TOLD:
+                    told += f"; and {len(others) - MOST_TOLD} more"
                 raise ConfigError(
-                    f"workdir {workdir} holds a run with another config ({'; '.join(others)}): give "
+                    f"workdir {workdir} holds a run with another config ({told}): give "
                     "another workdir, or the old settings to go on with it"
                 )
         elif contents(workdir):

@@ -167,7 +167,7 @@ WRONG_COMMANDS = {
     "--config.callbacks.scalars.type=no_such.Thing": "callbacks.scalars is 'no_such.Thing', .*",
     # Policies.
     "--config.agent1.path=/no/such/file": "agent1.path: no policy file /no/such/file: .*",
-    "--config.agent1.path=/": "agent1.path: policy / cannot be read: .*",
+    "--config.agent1.path=/": "agent1.path: / is a folder, and no policy: give a file.",
     # Ranges.
     "--config.agent1.clip_epsilon=-1": "agent1: clip_epsilon is -1.0 in Tabular: give more than 0",
     "--config.agent1.gae_lambda=2": "agent1: gae_lambda is 2.0 in Tabular: give 0 to 1",
@@ -732,3 +732,11 @@ def test_what_has_no_default_must_be_given():
         ConfigError, match="^tasks.mine has no role, which mixed_learning_rate needs"
     ):
         check_section("tasks.mine", {}, TASKS["mixed_learning_rate"])
+
+
+def test_a_role_may_have_several_seats_from_the_start():
+    assert role("PPO", (0, 1)).seats == (0, 1) == tuple(role("PPO", seat=[0, 1]).seats)
+    assert role("PPO", 1).seats == (1,)
+    for seats in ((0, "1"), (), -1):
+        with pytest.raises(ConfigError, match="seat is .* in the role of PPO"):
+            role("PPO", seats)

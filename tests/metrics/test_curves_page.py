@@ -108,7 +108,7 @@ def test_lines_and_bands_are_estimates_of_means_in_a_row(num_seeds):
     assert len(axes.collections) == (num_seeds > 1)
     told = {1: "Seed 0.", 3: "means over 3 seeds", 7: "inter-quartile means over 7 seeds"}
     assert told[num_seeds] in texts_of(figure)
-    assert "A point is the mean of up to 3 reports." in texts_of(figure)
+    assert "A point is the mean of up to 3 iterations." in texts_of(figure)
 
 
 def test_a_constant_has_an_axis_without_an_offset():
