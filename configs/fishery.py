@@ -30,7 +30,7 @@ VARIANTS = (
             "shaper,small": "the same for two cores and a few minutes",
         },
     )
-    | {"ppo,players=3": "PPO for each of three: not run (expected: they overfish more)"}
+    | {"ppo,players=3": "PPO for each of three: they overfish, total effort 6.9, two spend 6.4"}
 )
 
 PPO: dict[str, Any] = {

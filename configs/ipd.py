@@ -68,7 +68,7 @@ VARIANTS = helper.describe(
         "shaper,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
         "mfos_es,context=avg": "with its memories mixed over environments: not run",
         "shaper,opponent=tit_for_tat": "against tit-for-tat: not run (expected: both cooperate)",
-        "marl2,opponent=tit_for_tat": "against tit-for-tat: not run (expected: both cooperate)",
+        "marl2,opponent=tit_for_tat": "against tit-for-tat: both cooperate, -1 per step each",
         "shaper,opponent=naive,strategy=CMA_ES": "by CMA-ES, against naive learners: not run "
         "(expected: extorts them)",
         "shaper,opponent=naive,strategy=PGPE": "by PGPE, against naive learners: not run "
