@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pax.checks import check_kind, short
 from pax.errors import ConfigError, nearest
 
-IF_RENAMED = "; where only the name was changed, start from a config of that environment"
-"""What to do about settings that are left over from the environment that was named before."""
+
+def instead_of(key: str, known: Iterable[str]) -> str:
+    """Returns what to do about a setting that an environment does not have: it may be another one's."""
+    remedy = nearest(key, known)
+    if remedy.startswith("did you mean"):
+        return remedy
+    return f"{remedy}; where only the name was changed, start from a config of that environment"
 
 
 def constructor_settings(cls: type) -> dict[str, Any]:
@@ -43,8 +48,7 @@ def changed_settings(cls: type, what: str, settings: Mapping[str, Any]) -> dict[
     own = constructor_settings(cls)
     for key, value in settings.items():
         if key not in own:
-            remedy = nearest(key, own) if own else "it has none"
-            raise ConfigError(f"{key} is no setting of {what}: {remedy}{IF_RENAMED}")
+            raise ConfigError(f"{key} is no setting of {what}: {instead_of(key, own)}")
         if isinstance(own[key], bool | int | float | str):
             check_kind(key, value, own[key], what)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from pax.envs.auto_reset import (
     to_space,
 )
 from pax.envs.common import check_steps
-from pax.envs.constructors import IF_RENAMED, changed_settings, plain_settings
+from pax.envs.constructors import changed_settings, instead_of, plain_settings
 from pax.envs.environment import Environment
 from pax.envs.spaces import Box, Discrete, Space
 from pax.errors import ConfigError, nearest
@@ -76,6 +76,9 @@ class Gymnax(Adapter):
         self.num_inner_steps = num_inner_steps
         try:
             self._env, params = gymnax.make(name, **changed)
+            if changed:
+                # Some take anything, and fail as they are played.
+                jax.eval_shape(self._env.reset_env, jax.random.key(0), params)
         except OSError as e:
             raise ConfigError(f"name is {name!r}, whose data cannot be fetched: {e}") from e
         except Exception as e:
@@ -92,9 +95,7 @@ class Gymnax(Adapter):
         known = self.param_settings()
         for key, value in settings.items():
             if key not in known:
-                raise ConfigError(
-                    f"{key} is no parameter of {self.name}: {nearest(key, known)}{IF_RENAMED}"
-                )
+                raise ConfigError(f"{key} is no parameter of {self.name}: {instead_of(key, known)}")
             shape, is_flag = np.shape(known[key]), isinstance(known[key], bool)
             kinds = "b" if is_flag else "iuf"
             if np.shape(value) != shape or np.asarray(value).dtype.kind not in kinds:

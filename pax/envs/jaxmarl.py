@@ -21,7 +21,7 @@ from pax.envs.auto_reset import (
     to_action_space,
 )
 from pax.envs.common import check_steps
-from pax.envs.constructors import IF_RENAMED, changed_settings, plain_settings
+from pax.envs.constructors import changed_settings, plain_settings
 from pax.envs.masks import MASK
 from pax.envs.spaces import Box, Dict, Discrete, Space
 from pax.errors import ConfigError, MissingLibraryError, nearest
@@ -82,7 +82,11 @@ class JaxMARL(Adapter):
         given = _looked_up(name, changed)
         try:
             self._env = jaxmarl.make(name, **given)
-        except (TypeError, ValueError, ImportError, KeyError, AssertionError, AttributeError) as e:
+            if changed:
+                # Some take anything, and fail as they are played.
+                jax.eval_shape(self._env.reset, jax.random.key(0))
+        except Exception as e:
+            # Each environment refuses in its own way what it cannot be made of.
             raise ConfigError(f"JaxMARL cannot make {name} with {changed}: {e}") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
@@ -122,7 +126,6 @@ class JaxMARL(Adapter):
             if key != "shaped_reward" or value:
                 raise ConfigError(
                     f"{key} is no setting of JaxMARL: put what {self.name} takes in settings"
-                    f"{IF_RENAMED}"
                 )
         check_number("shaped_reward", shaped_reward, NUMBER, self.name)
         return {"shaped_reward": jnp.float32(shaped_reward)} if self._has_shaped_reward else {}

@@ -325,6 +325,8 @@ def test_what_gymnax_does_not_have_is_told():
         Gymnax("CartPole")
     with pytest.raises(ConfigError, match="^num_inner_steps is 0: give at least 1 step"):
         Gymnax(num_inner_steps=0)
+    with pytest.raises(ConfigError, match="^gymnax cannot make Catch-bsuite with {'columns': 0}: "):
+        Gymnax("Catch-bsuite", 5, {"columns": 0})
     env = Gymnax("CartPole-v1")
     with pytest.raises(
         ConfigError, match="^gravty is no parameter of CartPole-v1: did you mean gr"
