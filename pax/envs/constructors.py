@@ -21,9 +21,12 @@ def instead_of(key: str, known: Iterable[str]) -> str:
 def constructor_settings(cls: type) -> dict[str, Any]:
     """Returns what the constructor of a class takes by name, with the defaults.
 
-    What it passes on to that of the class above (`**kwargs`) is among them.
+    What it passes on to that of the class above (`**kwargs`) is among them; its own defaults come first.
     """
-    return {each.name: each.default for each in _parameters(cls)}
+    settings: dict[str, Any] = {}
+    for each in _parameters(cls):
+        settings.setdefault(each.name, each.default)
+    return settings
 
 
 def plain_settings(cls: type) -> dict[str, Any]:

@@ -191,6 +191,13 @@ def test_the_config_has_what_the_constructor_takes():
     assert build_env(with_env(config))[0].observation_space(0).shape == (5, 5, 26)
 
 
+def test_defaults_of_a_class_come_before_those_of_the_class_above():
+    settings = game("JaxMARL", name="MPE_simple_spread_v3").settings
+    assert (settings.num_agents, settings.num_landmarks, settings.max_steps) == (3, 3, 25)
+    changed = JaxMARL("MPE_simple_spread_v3", 4, {"num_landmarks": 1})
+    assert changed._env.num_landmarks == 1
+
+
 def test_shaped_rewards_count_as_much_as_the_config_says():
     config = game("JaxMARL", name="overcooked", shaped_reward=0.5)
     env, params = build_env(with_env(config))
