@@ -153,7 +153,7 @@ def trial():
             arrow([(left + 8, 120), (left + 8, 98)]),
             arrow([(left + 54, 98), (left + 54, 120)]),
             box(left + 6, 122, 50, 40, "inner", "learner"),
-            text(left + 31, 138, "learner", "learner", 12, "middle"),
+            text(left + 31, 138, "opponent", "learner", 10, "middle"),
             text(
                 left + 31, 155, f"θ{'₀₁₂'[number]}" if number < 3 else "θ", "learner", 13, "middle"
             ),
@@ -169,7 +169,7 @@ def trial():
     parts += [
         text(10, 194, "Shaper: the same parameters in all episodes;", "shaper"),
         text(10, 211, "its memory lasts from one episode to the next.", "shaper"),
-        text(10, 235, "Learner: new when the trial begins (θ₀), with one", "learner"),
+        text(10, 235, "Opponent: new when the trial begins (θ₀), with one", "learner"),
         text(10, 252, "update after each episode, from its own rewards.", "learner"),
         text(10, 276, "After the trial the shaper is improved once, from what"),
         text(10, 292, "it got over all K episodes: so it pays to change what"),
@@ -205,7 +205,7 @@ def candidates():
     parts += [
         text(276, 134, "fitness", "shaper"),
         text(128, 296, "All C x O trials run side by side,"),
-        text(128, 312, "with the same random numbers."),
+        text(128, 312, "random numbers alike for all C."),
         arrow([(60, 278), (60, 340)], "shaper"),
         box(10, 342, 340, 62, "inner", "shaper"),
         text(20, 361, "update: the mean moves towards candidates whose", "shaper"),
