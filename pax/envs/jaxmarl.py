@@ -112,7 +112,10 @@ class JaxMARL(Adapter):
     @classmethod
     def subsections(cls, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
         usual = _made(settings["name"])
-        return {"settings": {} if usual is None else plain_settings(type(usual))}
+        own = {} if usual is None else plain_settings(type(usual))
+        # Tables, which a config holds by their names.
+        own |= {"layout": "cramped_room"} if settings["name"] == "overcooked" else {}
+        return {"settings": own}
 
     def make_params(self, shaped_reward: float = 0.0, **others: Any) -> dict[str, Any]:
         """Makes the parameters.

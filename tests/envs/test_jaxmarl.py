@@ -187,7 +187,8 @@ def test_the_config_has_what_the_constructor_takes():
     assert (config.settings.num_agents, config.settings.grid_size) == (3, 8)
     assert build_env(with_env(config))[0].num_players == 3
     config = game("JaxMARL", name="overcooked", settings={"layout": "forced_coord"})
-    # That kitchen is 5 x 5, and the usual one 5 x 4.
+    # That kitchen is 5 x 5, and the usual one 5 x 4; its name is in the config, for the shell to change.
+    assert game("JaxMARL", name="overcooked").settings.layout == "cramped_room"
     assert build_env(with_env(config))[0].observation_space(0).shape == (5, 5, 26)
 
 

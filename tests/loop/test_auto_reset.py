@@ -504,6 +504,7 @@ def test_dice_counts_steps_until_an_episode_is_over_for_all_seats_of_a_role():
     jax.tree.map(np.testing.assert_array_equal, early, both)
 
 
+@pytest.mark.slow
 def test_advantages_are_aligned_within_the_episode_of_each_seat(monkeypatch):
     learned = []
     monkeypatch.setattr(PPO, "update", lambda *args: learned.append(args[-1]) or (args[3], 0, {}))
