@@ -111,7 +111,8 @@ class Pictures(Callback):
         trainer.writer.write_images(
             step, {f"{FOLDER}/{name}": pixels[None] for name, pixels in pictures.items()}
         )
-        if trainer.workdir is not None and trainer.is_lead:
+        # Of a folder that was moved or deleted, no part is made anew.
+        if trainer.workdir is not None and trainer.is_lead and not trainer.workdir_is_gone:
             folder = trainer.workdir / FOLDER
             folder.mkdir(exist_ok=True)
             for name, pixels in pictures.items():

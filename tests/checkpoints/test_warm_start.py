@@ -179,7 +179,7 @@ class Own(Learner):
 ALL = r"Dense_0/bias \[16\], .*, Heads_0/value/kernel \[16, 1\]"
 WRONG = {
     "no file": ({"path": "none.msgpack"}, "warm_start of role agent1: no policy file .*none.msgpack"),
-    "a folder": ({"path": "."}, "warm_start of role agent1: policy .* cannot be read"),
+    "a folder": ({"path": "."}, "warm_start of role agent1: .* is a folder, and no policy: give one of its"),
     "no such seed": (
         {"path": "agent1_seed_{seed}.msgpack", "seeds": 3},
         "no policy file .*agent1_seed_2.msgpack: check the path",

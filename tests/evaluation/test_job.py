@@ -372,7 +372,9 @@ def test_a_checkpoint_of_another_configuration_is_an_error(trained, tmp_path):
     workdir = copy_of(trained, tmp_path)
     learner = AGENTS["Naive"].for_env(IteratedMatrixGame(num_inner_steps=4), 0)
     other = MetaTrainer(ENV, [learner, learner], num_seeds=2, workdir=workdir)
-    with pytest.raises(CheckpointError, match="is of another configuration"):
+    with pytest.raises(
+        CheckpointError, match="is of a run with num_seeds 1, and num_seeds is 2 here"
+    ):
         Follower(other, ("as_trained",), Waiting(0.05)).run()
 
 
