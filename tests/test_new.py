@@ -71,6 +71,7 @@ def test_the_page_about_projects_shows_what_is_written():
         assert f"| `pax {name}` | `python -m {module.removesuffix('.__main__')}` |" in page
 
 
+@pytest.mark.slow
 def test_runs_of_its_own_code_are_evaluated_and_play_if_one_allows_it(project, app):
     evaluate = ["--mode=evaluate", "--workdir=exp/bandit"]
     refused = app(*evaluate, cwd=project)

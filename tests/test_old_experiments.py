@@ -33,7 +33,13 @@ def test_the_page_is_made_from_the_table():
         assert f"`{row['old']}`" in text and f"`{row['command']}`" in text
 
 
-@pytest.mark.parametrize("folder", NUMBERS)
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(folder, marks=() if folder in ("cg", "sarl") else pytest.mark.slow)
+        for folder in NUMBERS
+    ],
+)
 def test_the_commands_build_what_they_would_train(folder):
     of_folder = {row["command"] for row in ROWS if row["old"].split("/")[0] == folder}
     for command in sorted(of_folder):

@@ -86,6 +86,7 @@ def test_memories_are_long_at_first():
     assert (encoded[64:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "agent", [Shaper, *(pytest.param(each, marks=pytest.mark.slow) for each in (PPOMemory, MFOS))]
 )

@@ -220,6 +220,7 @@ def checked(num_players, num_steps):
     return jax.jit(play)
 
 
+@pytest.mark.slow
 def test_the_same_step_in_jaxmarl_wherever_the_rules_agree():
     storm = pytest.importorskip("jaxmarl.environments.storm.storm_2p")
     num_steps, num_envs = 150, 200

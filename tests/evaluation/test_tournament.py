@@ -110,6 +110,7 @@ def test_payoffs_are_those_of_the_axelrod_library(noiseless):
     assert outcome.payoffs.half[certain].max() < 1e-6
 
 
+@pytest.mark.slow
 def test_payoffs_with_noise_are_those_of_the_axelrod_library(tmp_path):
     outcome = play(tmp_path, noise=0.1)
     means, errors = axelrod_payoffs(0.1, 60)

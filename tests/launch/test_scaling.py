@@ -15,6 +15,7 @@ ROWS = range(len(scaling.growth_jobs(scaling.QUICK)))
 QUICK_ROWS = (1,)  # Opponents of the shaper.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", [row if row in QUICK_ROWS else pytest.param(row, marks=pytest.mark.slow) for row in ROWS]
 )

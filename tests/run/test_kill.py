@@ -114,6 +114,7 @@ def assert_same(workdir, uninterrupted):
     assert len(policies(workdir)) == 4
 
 
+@pytest.mark.slow
 def test_kill(start, folder, uninterrupted):
     workdir, reached = folder / "killed", folder / "reached_kill"
     process = start(*command(workdir), reached=reached)
