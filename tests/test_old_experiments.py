@@ -36,7 +36,7 @@ def test_the_page_is_made_from_the_table():
 @pytest.mark.parametrize(
     "folder",
     [
-        pytest.param(folder, marks=() if folder in ("cg", "sarl") else pytest.mark.slow)
+        pytest.param(folder, marks=() if folder in ("cournot", "sarl") else pytest.mark.slow)
         for folder in NUMBERS
     ],
 )

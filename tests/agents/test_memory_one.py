@@ -203,6 +203,7 @@ def test_matches_of_the_axelrod_library_have_the_same_means(first, second):
     assert (abs(ours.mean(axis=0) - theirs.mean(axis=0)) <= 3 * error + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_an_extortioner_of_the_axelrod_library_is_ours():
     """ZD-Extort-2 there: chi 2, in the same undiscounted game with payoffs 3, 0, 5, 1."""
     import axelrod

@@ -124,7 +124,8 @@ class Shows(Tabular):
         return state, memory, {"before": before, "after": advantages[0]}
 
 
-@pytest.mark.parametrize("cls", (AdvantageAlignment, pytest.param(LOQA, marks=pytest.mark.slow)))
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", (AdvantageAlignment, LOQA))
 def test_other_seats_of_a_role_are_others(cls):
     """Of three players, two are one role: the formula with plain loops, by player."""
     env, weight, gamma = IteratedTensorGame(3, num_inner_steps=T), 2.0, 0.9

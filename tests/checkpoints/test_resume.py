@@ -273,7 +273,9 @@ time.sleep(120)
 """
 
 
-@pytest.mark.parametrize("kind", ["of a file", "of a process"])
+@pytest.mark.parametrize(
+    "kind", ["of a file", pytest.param("of a process", marks=pytest.mark.slow)]
+)
 def test_a_lock_is_kept_while_its_file_is_read_or_another_is_refused(tmp_path, monkeypatch, kind):
     """Where locks belong to processes, whoever closes the file anywhere in one gives it back."""
     from pax.run import locks

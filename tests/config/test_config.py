@@ -276,7 +276,7 @@ def matrix_game_options(strategies):
     yield f"shaper,{','.join((*helper.TASK_OPTIONS, *helper.PAYOFF_TASKS))},context=att,small"
 
 
-@pytest.mark.parametrize("game", ["ipd", "imp"])
+@pytest.mark.parametrize("game", ["ipd", pytest.param("imp", marks=pytest.mark.slow)])
 def test_every_option_of_matrix_games_builds(game):
     path = ROOT / f"configs/{game}.py"
     for argument in matrix_game_options(runpy.run_path(str(path))["STRATEGIES"]):
@@ -332,6 +332,7 @@ def test_tasks_and_evaluations_are_options_of_every_game(game):
         assert config.tasks.annealed_self_play.horizon == config.num_iters // 2
 
 
+@pytest.mark.slow
 def test_what_trials_draw_is_learned_from_in_another_game(tmp_path):
     # Evaluations compile as much again, each.
     config = load_config(f"{ROOT}/configs/cournot.py:gs,opponent=ppo,{','.join(ALIKE)},quicktest")

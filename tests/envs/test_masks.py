@@ -121,7 +121,15 @@ def test_who_is_blind_knows_what_is_legal():
     assert last["train/reward_per_timestep/player_2"] >= 0
 
 
-@pytest.mark.parametrize("name", ["PPO", "PPO_memory", "Naive", "Shaper", "MFOS", "Random"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PPO",
+        "Naive",
+        "Random",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("PPO_memory", "Shaper", "MFOS")),
+    ],
+)
 def test_agents_keep_to_the_interface_under_masks(name):
     env = Turns()
     settings = {} if name in ("Naive", "Random") else {"num_minibatches": 2, "num_epochs": 1}

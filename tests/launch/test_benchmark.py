@@ -212,6 +212,7 @@ def test_who_is_slower_is_told_unless_ranges_overlap():
     assert "| 2.00 |" in text([2.0], [1.0])
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_process_is_not_that_of_who_started_it():
     code = "from launch.benchmark.training import peak_of_process; print(peak_of_process())"
     ballast = np.ones(200 << 20)  # 1.6 GiB, all of it touched.

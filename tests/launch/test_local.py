@@ -98,6 +98,7 @@ def test_only_the_lead_is_seen():
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_others_do_not_outlive_one_that_fails():
     waits = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
     fails = "import sys; print('too bad'); sys.exit(3)"

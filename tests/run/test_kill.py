@@ -167,6 +167,7 @@ def test_sigterm_then_the_command_that_it_names_then_damage(start, folder, unint
     assert_same(damaged, uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigint(start, folder, uninterrupted):
     workdir, reached = folder / "interrupted", folder / "reached_interrupt"
     process = start(*command(workdir), reached=reached)

@@ -136,6 +136,7 @@ def test_a_signal_is_passed_on_once_and_nothing_else_starts(number, tmp_path, si
     assert pool.failed == []
 
 
+@pytest.mark.slow
 def test_a_run_that_outlived_its_sweep_is_waited_for(tmp_path):
     """The first program is killed alone; the second one must not train beside what it left."""
     runs = fakes(tmp_path, {"seconds": 2}, {})
@@ -398,6 +399,7 @@ def kill_halfway_and_go_on(config, num_runs, workdir, max_parallel):
     return stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on(config, tmp_path):
     kill_halfway_and_go_on(config, 3, tmp_path / "sweep", max_parallel=1)
 
