@@ -407,7 +407,8 @@ def test_a_sweep_that_is_killed_goes_on(config, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_of_twelve_runs_that_is_killed_goes_on(config, tmp_path):
     stdout = kill_halfway_and_go_on(config, 12, tmp_path / "sweep", max_parallel=2)
-    assert stdout.count("\n| ") == 1 + 12
+    # A row per run, and one of their settings, which are the same, over all seeds; each table has a head.
+    assert stdout.count("\n| ") == (1 + 12) + (1 + 1)
 
 
 def test_bad_overrides_are_told_before_anything_starts(config, tmp_path):
