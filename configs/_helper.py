@@ -49,7 +49,7 @@ TRIAL_OPTIONS = ("shuffled", "self_play", "persistent", "eval_hard_stop", "eval_
 ABOUT_LEARNERS = ("hardstop", "mixed_lr", "persistent", "eval_hard_stop")
 ABOUT_EQUALS = ("shuffled", "self_play")
 CONTEXTS = {"Shaper": ("none", "avg", "att"), "MFOS": ("none", "avg")}
-"""How the agents that may mix their memory over environments do so."""
+"""The ways to mix memories over environments, by agent."""
 STRATEGIES = ("Open_ES", "CMA_ES", "PGPE", "SimpleGA", "SNES")
 
 

@@ -69,7 +69,7 @@ class PublishedTable:
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
     has_one_scale: bool = True
-    """Whether all rows are of the same scale, so that they can be drawn in one figure."""
+    """Whether rows have the same scale: only then are they drawn in one figure."""
 
 
 def trained(

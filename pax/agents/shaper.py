@@ -74,7 +74,7 @@ class MFOS(TrialMemory):
     critic: bool = True
     """Whether it has one: PPO needs it, evolution does not and is a third faster without."""
     context: Literal["none", "avg"] = "none"
-    """How the memories of an episode are mixed over environments: `none` or `avg`."""
+    """The way to mix the memories of an episode over environments: `none` or `avg`."""
 
     def __post_init__(self) -> None:
         check_choice("context", self.context, ("none", "avg"), "MFOS")

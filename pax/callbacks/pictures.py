@@ -224,7 +224,7 @@ def plot_play(name: str, counts: StateCounts) -> Any:
 
 
 def plot_trial(name: str, curves: TrialCurves, num_trials: int) -> Any:
-    """Draws what becomes of those who learn within a trial: rewards by episode, and how they come about."""
+    """Draws rewards, statistics and cooperation by episode of a trial, of everybody who plays in it."""
     panels = {"reward per step": curves.rewards, **_behaviour(curves)}
     figure = new_figure((6.4, 0.5 + 1.9 * len(panels)))
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False).ravel()

@@ -236,9 +236,9 @@ def test_a_mask_that_is_not_of_the_actions_is_refused(mask, actions, sentence):
     assert str(told.value).startswith(sentence)
 
 
-def test_training_where_nothing_is_legal_ends_with_the_player_and_the_step():
-    env = Turns(num_legal=0)
-    trainer = MetaTrainer(
+def short_run(env):
+    """A trainer of one iteration of PPO against random play."""
+    return MetaTrainer(
         env,
         [AGENTS["PPO"].for_env(env, num_minibatches=2), AGENTS["Random"].for_env(env, 1)],
         num_envs=4,
@@ -246,6 +246,11 @@ def test_training_where_nothing_is_legal_ends_with_the_player_and_the_step():
         quiet=True,
         default_callbacks=False,
     )
+
+
+def test_training_where_nothing_is_legal_ends_with_the_player_and_the_step():
+    env = Turns(num_legal=0)
+    trainer = short_run(env)
     with pytest.raises(TrainingError) as told:
         trainer.fit()
     assert "action_mask of player 1 of Turns allows no action in step 1 of an episode" in str(
@@ -255,14 +260,7 @@ def test_training_where_nothing_is_legal_ends_with_the_player_and_the_step():
 
 def test_a_policy_that_acts_on_its_own_keeps_to_the_mask():
     env = Turns()
-    trainer = MetaTrainer(
-        env,
-        [AGENTS["PPO"].for_env(env, num_minibatches=2), AGENTS["Random"].for_env(env, 1)],
-        num_envs=4,
-        num_iters=1,
-        quiet=True,
-        default_callbacks=False,
-    )
+    trainer = short_run(env)
     trainer.fit()
     player = trainer.agent()
     clock = np.zeros(4, np.float32)
