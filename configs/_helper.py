@@ -44,10 +44,11 @@ PAYOFF_TASKS: Mapping[str, Settings] = {
     "mixed_ipd_payoff": {"type": "mixed_ipd_payoff"},
 }
 # Other ways to train (who else plays, and for how long), and to be judged, beside playing on as trained.
-TRIAL_OPTIONS = ("shuffled", "self_play", "persistent", "eval_hard_stop", "eval_blinded")
+SELF_PLAY = ("self_play", "self_play_by_seat")
+TRIAL_OPTIONS = ("shuffled", *SELF_PLAY, "persistent", "eval_hard_stop", "eval_blinded")
 # Of all these, what needs opponents who learn in a trial, and what needs players who observe and act alike.
 ABOUT_LEARNERS = ("hardstop", "mixed_lr", "persistent", "eval_hard_stop")
-ABOUT_EQUALS = ("shuffled", "self_play")
+ABOUT_EQUALS = ("shuffled", *SELF_PLAY)
 CONTEXTS = {"Shaper": ("none", "avg", "att"), "MFOS": ("none", "avg")}
 """The ways to mix memories over environments, by agent."""
 STRATEGIES = ("Open_ES", "CMA_ES", "PGPE", "SimpleGA", "SNES")
@@ -347,9 +348,14 @@ def _check_options(
                 f"{name} is about players that observe and act alike, and those of this variant do not: "
                 f"choose from {', '.join(others)}"
             )
-    if "self_play" in given and opponent in ("self", "shared"):
+    self_play = [name for name in SELF_PLAY if name in given]
+    if len(self_play) == 2:
         raise ConfigError(
-            f"self_play is about the seats of others, and opponent is {opponent}: choose one of "
+            "self_play and self_play_by_seat are two ways of one thing: give one of them"
+        )
+    if self_play and opponent in ("self", "shared"):
+        raise ConfigError(
+            f"{self_play[0]} is about the seats of others, and opponent is {opponent}: choose one of "
             f"{', '.join([*own.co_players, *own.strategies])}"
         )
 
@@ -370,10 +376,14 @@ def _add_trial_options(config: ConfigDict, given: Mapping[str, str]) -> None:
     others = [name for name in config.roles if config[name].learner.type == "none"]
     if "shuffled" in given:
         config.tasks.shuffled_seats = ConfigDict()
+    if any(name in given for name in SELF_PLAY):
+        config.agent1.self_play_seats = sum((tuple(config[name].seats) for name in others), ())
     if "self_play" in given:
         # At first mostly against itself, from half-way on only against others.
-        config.agent1.self_play_seats = sum((tuple(config[name].seats) for name in others), ())
         config.tasks.annealed_self_play = {"horizon": max(config.num_iters // 2, 1)}
+    if "self_play_by_seat" in given:
+        # At first only against others, at the end only against itself.
+        config.tasks.self_play_by_seat = {"horizon": config.num_iters}
     if "persistent" in given:
         for name in _co_players(config):
             config[name].reset_every = 10

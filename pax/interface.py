@@ -250,6 +250,7 @@ def check_sampler(
     for part, shape, kind, words in (
         ("stop", (), jnp.integer, "an int32 scalar, or None"),
         ("self_play", (), jnp.bool_, "a bool scalar, or None"),
+        ("taken_over", (num_players,), jnp.bool_, f"{num_players} bools, one per seat, or None"),
         ("told", (), jnp.float32, "a float32 scalar, or None"),
         ("seats", (num_players,), jnp.integer, f"a permutation of {num_players} players, or None"),
     ):

@@ -354,6 +354,45 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
     Raises:
         ConfigError: if one is no probability, or `horizon` is less than 1.
     """
+    probability_at = _line(start, end, horizon)
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        self_play = jax.random.bernoulli(draw.key, probability_at(draw.step))
+        return dataclasses.replace(task, self_play=self_play)
+
+    return sampler
+
+
+def self_play_by_seat(
+    num_players: int, start: float = 0.0, end: float = 1.0, horizon: int = 1000
+) -> Sampler:
+    """Roles take over each of their `self_play_seats` by a draw of its own, with a changing probability.
+
+    So how many of the other seats a role plays is binomial. Whoever gives up a seat does not learn in that
+    trial.
+
+    Args:
+        num_players: how many seats there are.
+        start: the probability in the first iteration.
+        end: the probability from iteration `horizon` on.
+        horizon: iterations over which it changes linearly.
+
+    Raises:
+        ConfigError: if one is no probability, or `horizon` is less than 1; once a trainer is made, if the
+            game has another number of players.
+    """
+    check_number("num_players", num_players, COUNT)
+    probability_at = _line(start, end, horizon)
+
+    def sampler(draw: Draw, task: Task) -> Task:
+        taken = jax.random.bernoulli(draw.key, probability_at(draw.step), (num_players,))
+        return dataclasses.replace(task, self_play=jnp.bool_(True), taken_over=taken)
+
+    return SizedSampler(sampler, "self_play_by_seat", {"num_players": num_players})
+
+
+def _line(start: float, end: float, horizon: int) -> Callable[[jax.Array], jax.Array]:
+    """Checks a line from `start` to `end` over `horizon` iterations; returns the probability by iteration."""
     check_number("start", start, NUMBER)
     check_number("end", end, NUMBER)
     check_number("horizon", horizon, WHOLE)
@@ -361,12 +400,10 @@ def annealed_self_play(start: float = 1.0, end: float = 0.0, horizon: int = 1000
     _check(0 <= end <= 1, f"end is {end}", "give a probability, 0 to 1")
     _check(horizon >= 1, f"horizon is {horizon}", "give at least 1 iteration")
 
-    def sampler(draw: Draw, task: Task) -> Task:
-        fraction = jnp.minimum(draw.step / horizon, 1.0)
-        probability = start + (end - start) * fraction
-        return dataclasses.replace(task, self_play=jax.random.bernoulli(draw.key, probability))
+    def probability_at(step: jax.Array) -> jax.Array:
+        return start + (end - start) * jnp.minimum(step / horizon, 1.0)
 
-    return sampler
+    return probability_at
 
 
 def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampler:
@@ -452,6 +489,7 @@ TASKS: dict[str, Callable[..., Sampler]] = {
         noisy_opponent_payoff,
         shuffled_seats,
         annealed_self_play,
+        self_play_by_seat,
         mixed_pool,
         blinded,
     )

@@ -87,6 +87,8 @@ class Task:
     own. Observations and rewards go from players to seats, and actions back."""
     self_play: jax.Array | None = None
     """Whether roles take over their `self_play_seats`, bool; None: they do not."""
+    taken_over: jax.Array | None = None
+    """Which of these they take over in trials of self-play, by seat, bool `[num_players]`; None: all."""
     told: jax.Array | None = None
     """What is added to every number of the memory with which agents that learn begin the trial, float32: a
     message that those with a memory can read; None: nothing."""

@@ -1,6 +1,7 @@
 """Samplers draw what they say, and a trial applies what was drawn."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from pax.agents import AGENTS, Agent, Defect, Naive, Tabular
 from pax.agents.fixed import Reactive
-from pax.envs import Environment, IteratedMatrixGame
+from pax.envs import Environment, IteratedMatrixGame, IteratedTensorGame
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
 from pax.loop.counts import Counts
@@ -263,6 +264,18 @@ def test_self_play_becomes_linearly_more_or_less_likely(start, end):
         assert share == pytest.approx(probability, abs=tolerance)
 
 
+def test_how_many_seats_are_taken_over_is_binomial():
+    sampler = TASKS["self_play_by_seat"](4, start=0.0, end=0.8, horizon=4)
+    for step in (0, 1, 4, 9):
+        taken = draw_many(sampler, iteration=step).taken_over
+        probability = 0.8 * min(step / 4, 1)
+        counts = np.bincount(taken.sum(axis=1), minlength=5) / len(taken)
+        chances = [
+            math.comb(4, k) * probability**k * (1 - probability) ** (4 - k) for k in range(5)
+        ]
+        np.testing.assert_allclose(counts, chances, atol=0.04 if step else 0)
+
+
 def test_members_of_a_pool_meet_only_after_some_iterations():
     sampler = TASKS["mixed_pool"](naive=0.0, after=3)
     met = [draw_many(sampler, iteration=step).self_play for step in (0, 2, 3, 9)]
@@ -323,6 +336,35 @@ def test_nobody_learns_from_a_trial_that_it_did_not_play():
         assert (trial.learning_metrics["co"]["gradient_norm"][opponent] == 0) == self_play
 
 
+def test_a_role_takes_over_single_seats():
+    env = IteratedTensorGame(num_players=3, num_inner_steps=T)
+    naive = {"network": "table", "learning_rate": 0.1}
+    roles = [
+        role("Defect", (0,), AGENTS["Defect"].for_env(env), self_play_seats=(1, 2)),
+        role("b", (1,), AGENTS["Naive"].for_env(env, 1, **naive), learns_in_trial=True),
+        role("c", (2,), AGENTS["Altruistic"].for_env(env, 2)),
+    ]
+    tasks = draw_many(TASKS["self_play_by_seat"](3, 0.5, 0.5), num=16)
+    tasks = tasks.replace(
+        env_params=jax.tree.map(lambda leaf: np.stack([leaf] * 16), env.make_params())
+    )
+    trial, after = play(roles, tasks, env=env)
+
+    of_b, of_c = tasks.taken_over[:, 1], tasks.taken_over[:, 2]
+    assert len({(bool(b), bool(c)) for b, c in zip(of_b, of_c, strict=True)}) == 4
+    for index, (b, c) in enumerate(zip(of_b, of_c, strict=True)):
+        third = trial.actions[2][index]
+        assert (third == c).all()  # 1 is D.
+        if b:
+            assert (trial.actions[1][index] == 1).all()
+        # The fitness is the mean over the seats that it played.
+        played = np.array([True, b, c])
+        fitness = trial.reward_per_timestep[index][played].mean()
+        np.testing.assert_allclose(trial.rewards["Defect"][index], fitness, rtol=1e-6)
+    # Who gives up a seat does not learn from what others did there.
+    np.testing.assert_array_equal(after["b"].updates, np.where(of_b, 0, K))
+
+
 # Blind environments.
 
 
@@ -381,6 +423,7 @@ def test_a_blind_role_does_not_see_the_last_observation_either():
         ("annealed_self_play", {"end": -0.1}, "end is -0.1: give a probability"),
         ("annealed_self_play", {"end": float("nan")}, "end is nan"),
         ("annealed_self_play", {"horizon": 0}, "horizon is 0: give at least 1 iteration"),
+        ("self_play_by_seat", {"num_players": 2, "end": 2}, "end is 2: give a probability"),
         ("mixed_pool", {"after": -1}, "after is -1: give 0 or more iterations"),
         ("mixed_pool", {"told": 1}, "told is 1"),
         ("blinded", {"role": "a", "num_envs": 6, "num_blind": 7}, "num_blind is 7: give 0 to 6"),

@@ -8,8 +8,10 @@ from pax.callbacks.pictures import Pictures
 from pax.callbacks.profile import Profile
 from pax.callbacks.progress import Progress
 from pax.callbacks.scalars import Scalars
+from pax.callbacks.values_by_state import ValuesByState
 from pax.callbacks.video import Video
 from pax.callbacks.wandb import WandB
+from pax.callbacks.welfare import Welfare
 from pax.callbacks.within_a_trial import WithinATrial
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "Profile",
     "Progress",
     "Scalars",
+    "ValuesByState",
     "Video",
     "WandB",
+    "Welfare",
     "WithinATrial",
 ]

@@ -142,7 +142,7 @@ def role(agent: str, seat: int | Sequence[int], **settings: Any) -> ConfigDict:
         learns_in_trial: whether it learns after every episode, by the agent's own update.
         reset_every: trials until a co-player without a learner starts afresh; 0: never.
         self_play_seats: seats of others that it takes over in trials of self-play (see the tasks
-            `annealed_self_play` and `mixed_pool`).
+            `annealed_self_play`, `self_play_by_seat` and `mixed_pool`).
         member_of: a role with several candidates: in every trial it has the parameters of another of them.
         num_initial_states: from how many states, the same in all trials, one that starts afresh draws; 0: it
             gets a new one.

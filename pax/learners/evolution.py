@@ -34,6 +34,8 @@ from pax.types import Metrics, PyTree, TrainingState
 
 FITNESS_SHAPINGS = ("default", "centered_rank", "z_score", "none")
 INITS = ("network", "zeros")
+NO_CLIP = 1e10
+"""A bound that no parameter reaches."""
 OPTIMIZERS = {"adam": optax.adam, "sgd": optax.sgd}
 
 
@@ -86,8 +88,15 @@ class Evolution(Learner):
     """Whether the population's mean is taken off the shaped fitness."""
     init_mean: str = "network"
     """The first mean: the network's own initial parameters, or `zeros`."""
+    clip_min: float = -NO_CLIP
+    """The least that a parameter of a policy may be."""
+    clip_max: float = NO_CLIP
+    """The most that a parameter of a policy may be."""
     top_k: int = 5
     """How many of the best `fitness/top_k` averages."""
+    report_members: bool = False
+    """Whether the fitness of each of these is reported too, as `fitness/top_1` and so on, and
+    `fitness/best_so_far`, the highest of all generations, which may have met weaker opponents."""
     params: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Parameters of the strategy itself, by their names in evosax."""
     only: str = ""
@@ -105,6 +114,8 @@ class Evolution(Learner):
         "learning_rate_decay": Limit(0, 1, is_open=True),
         "learning_rate_limit": NOT_NEGATIVE,
         "weight_decay": NOT_NEGATIVE,
+        "clip_min": NUMBER,
+        "clip_max": NUMBER,
         "top_k": COUNT,
     }
 
@@ -116,6 +127,7 @@ class Evolution(Learner):
             )
         check_limits(self, "evolution")
         check_kind("mean_removal", self.mean_removal, False, "evolution")
+        check_kind("report_members", self.report_members, False, "evolution")
         known = strategies()
         for field, value, choices in (
             ("strategy", self.strategy, known),
@@ -125,15 +137,19 @@ class Evolution(Learner):
         ):
             if not isinstance(value, str) or value not in choices:
                 raise ConfigError(f"{field} is {value!r} in evolution: {nearest(value, choices)}")
-        compares = self.mean_removal or self.fitness_shaping in ("centered_rank", "z_score")
-        if self.popsize == 1 and compares:
+        if self.popsize == 1:
             raise ConfigError(
-                "popsize is 1 in evolution, and fitness_shaping and mean_removal compare candidates, so that "
-                "nothing would be learned: give at least 2"
+                "popsize is 1 in evolution, which compares candidates, so that nothing would be learned: "
+                "give at least 2"
             )
         if not 1 <= self.top_k <= self.popsize:
             raise ConfigError(
                 f"top_k is {self.top_k} in evolution: give 1 to the popsize, {self.popsize}"
+            )
+        if self.clip_min >= self.clip_max:
+            raise ConfigError(
+                f"clip_min is {self.clip_min:g} and clip_max {self.clip_max:g} in evolution: give a clip_min "
+                "below clip_max"
             )
         self.num_candidates = self.popsize
         self._change: Callable[[PyTree], PyTree] = lambda mean: mean
@@ -213,6 +229,10 @@ class Evolution(Learner):
             "fitness/std": fitness.std(),
             "fitness/top_k": jax.lax.top_k(fitness, self.top_k)[0].mean(),
         }
+        if self.report_members:
+            best_fitness = jax.lax.top_k(fitness, self.top_k)[0]
+            metrics |= {f"fitness/top_{i + 1}": best_fitness[i] for i in range(self.top_k)}
+            metrics["fitness/best_so_far"] = best[1]
         if hasattr(strategy, "std"):
             metrics["sigma"] = jnp.mean(strategy.std)
         if self._has_optimizer:
@@ -235,6 +255,8 @@ class Evolution(Learner):
         )
 
     def _as_state(self, params: PyTree, batch: tuple[int, ...] = ()) -> TrainingState:
+        if self.clip_min > -NO_CLIP or self.clip_max < NO_CLIP:
+            params = jax.tree.map(lambda leaf: leaf.clip(self.clip_min, self.clip_max), params)
         return TrainingState(params=params, opt_state=(), updates=jnp.zeros(batch, jnp.int32))
 
     def _check_only(self) -> None:
@@ -263,17 +285,31 @@ class Evolution(Learner):
         arguments["fitness_shaping_fn"] = self._make_fitness_shaping(
             accepted["fitness_shaping_fn"].default
         )
+        if "sampling_fn" in accepted:
+            arguments["sampling_fn"] = lambda key: self.agent.init(key).params
         solution = jax.tree.map(
             lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
             jax.eval_shape(self.agent.init, jax.random.key(0)).params,
         )
-        try:
-            return cls(population_size=self.popsize, solution=solution, **arguments)
-        except AssertionError as e:
+
+        def of_size(popsize: int) -> Any:
+            """Returns the strategy, or why it cannot have so many candidates."""
+            try:
+                strategy = cls(population_size=popsize, solution=solution, **arguments)
+            except AssertionError as e:
+                return str(e).rstrip(".")
+            proposed = _num_proposed(strategy, solution)
+            return strategy if proposed == popsize else f"it proposes {proposed} candidates"
+
+        made = of_size(self.popsize)
+        if isinstance(made, str):
+            larger = range(self.popsize + 1, self.popsize + 5)
+            fits = next((size for size in larger if not isinstance(of_size(size), str)), "another")
             raise ConfigError(
-                f"popsize is {self.popsize} in evolution, which {self.strategy} cannot use "
-                f"({str(e).rstrip('.')}): use {self.popsize + 1}, say"
-            ) from e
+                f"popsize is {self.popsize} in evolution, which {self.strategy} cannot use ({made}): use "
+                f"{fits}, say"
+            )
+        return made
 
     def _make_fitness_shaping(self, default: Any) -> Any:
         from evosax.core import fitness_shaping
@@ -322,6 +358,21 @@ def _z_score(population: PyTree, fitness: jax.Array, state: PyTree, params: PyTr
     return standardise(fitness, jnp.abs(fitness).mean())
 
 
+def _num_proposed(strategy: Any, solution: PyTree) -> int:
+    """Returns how many candidates a strategy really proposes, found by tracing."""
+    params = strategy.default_params
+
+    def ask(key: jax.Array) -> PyTree:
+        start = solution
+        if not hasattr(strategy, "get_mean"):
+            size = strategy.population_size
+            start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), solution)
+            return strategy.ask(key, strategy.init(key, start, jnp.zeros(size), params), params)[0]
+        return strategy.ask(key, strategy.init(key, start, params), params)[0]
+
+    return len(jax.tree.leaves(jax.eval_shape(ask, jax.random.key(0)))[0])
+
+
 def strategies() -> dict[str, Any]:
     """Returns the strategies of evosax that can be used, by name."""
     # Imported late: it brings matplotlib, which nothing else needs.
@@ -340,8 +391,12 @@ def default_strategy_params(strategy: str) -> dict[str, float]:
     if strategy not in known:
         raise ConfigError(f"strategy is {strategy!r} in evolution: {nearest(strategy, known)}")
     # A population and a solution of any size: some defaults depend on them, and are left out.
+    samples = "sampling_fn" in inspect.signature(known[strategy]).parameters
+    more = {"sampling_fn": lambda key: jnp.zeros(8)} if samples else {}
     small, large = (
-        strategy_numbers(known[strategy](population_size=p, solution=jnp.zeros(n)).default_params)
+        strategy_numbers(
+            known[strategy](population_size=p, solution=jnp.zeros(n), **more).default_params
+        )
         for p, n in ((8, 8), (16, 12))
     )
     return {

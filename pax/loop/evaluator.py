@@ -186,7 +186,9 @@ class Evaluator:
             for name, drawn in task.hyperparameters.items()
             if name not in self._frozen_or_replaced
         }
-        return dataclasses.replace(task, self_play=None, told=None, hyperparameters=learning)
+        return dataclasses.replace(
+            task, self_play=None, taken_over=None, told=None, hyperparameters=learning
+        )
 
     def __call__(self, state: RunState) -> dict[str, np.ndarray]:
         """Returns metrics of the policies in `state`, by name, one number per seed `[S]`."""

@@ -24,7 +24,7 @@ from pax.loop.counts import Counts
 from pax.loop.random_streams import Stream, stream
 from pax.loop.rollout import select
 from pax.loop.sharding import Placement
-from pax.loop.trial import TrialRunner, gives_up_seats
+from pax.loop.trial import TrialRunner, given_up_seats
 from pax.roles import Role
 from pax.tasks import SampleTask, check_task
 from pax.types import LineUp, Metrics, PyTree, RunState, Task, TrainingState, Trial, take
@@ -168,7 +168,7 @@ class Loop:
                     agents={role.name: role.agent for role in self.roles},
                     play=lambda *args: self.runner.play(*args)[0],
                     learns_in_self_play=any(
-                        other.learns_in_trial and not gives_up_seats(other, self.roles)
+                        other.learns_in_trial and not given_up_seats(other, self.roles)
                         for other in self.roles
                     ),
                 )
@@ -298,7 +298,11 @@ class Loop:
             # Undefined (nan) if everybody learns to the end.
             rewards["reward_after_stop"] = trial.episode_rewards.mean((0, 1, 2), where=after)
         if tasks.self_play is not None:
-            kinds = {"in_self_play": tasks.self_play, "against_others": ~tasks.self_play}
+            self_play = tasks.self_play
+            if tasks.taken_over is not None:
+                seats = [seat for role in self.roles for seat in role.self_play_seats]
+                self_play &= tasks.taken_over[:, jnp.array(seats)].any(axis=-1)
+            kinds = {"in_self_play": self_play, "against_others": ~self_play}
             for name, kind in kinds.items():
                 # Undefined (nan) if there was no such trial.
                 own = trial.reward_per_timestep.mean((0, 1), where=kind[None, :, None])

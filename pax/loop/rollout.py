@@ -192,9 +192,8 @@ def _actions_by_seat(
             seats, split_seats(choices[role.name].actions, len(seats)), strict=True
         ):
             (taken_over if seat in role.self_play_seats else actions)[seat] = action
-    if task.self_play is not None:
-        for seat, action in taken_over.items():
-            actions[seat] = select(task.self_play, action, actions[seat])
+    for seat, action in taken_over.items():
+        actions[seat] = select(is_taken_over(seat, task), action, actions[seat])
     return tuple(actions)
 
 
@@ -268,6 +267,12 @@ def _by_row(
 def playable_seats(role: Role, task: Task) -> tuple[int, ...]:
     """Returns the seats that a role acts on; whether on those of others counts is up to the task."""
     return role.seats if task.self_play is None else role.seats + role.self_play_seats
+
+
+def is_taken_over(seat: int, task: Task) -> jax.Array:
+    """Returns whether the role with `seat` among its `self_play_seats` plays it, bool."""
+    assert task.self_play is not None
+    return task.self_play if task.taken_over is None else task.self_play & task.taken_over[seat]
 
 
 def reseat(order: jax.Array | None, values: tuple[PyTree, ...]) -> tuple[PyTree, ...]:

@@ -12,7 +12,16 @@ from flax import struct
 
 from pax.envs.environment import Environment
 from pax.loop.counts import Counts
-from pax.loop.rollout import Episode, Memories, States, first_rows, playable_seats, rollout, select
+from pax.loop.rollout import (
+    Episode,
+    Memories,
+    States,
+    first_rows,
+    is_taken_over,
+    playable_seats,
+    rollout,
+    select,
+)
 from pax.roles import Role
 from pax.types import Metrics, PyTree, Task, TrainingState, Trial, take
 
@@ -160,15 +169,17 @@ class TrialRunner:
         learning = None
         if task.stop is not None:
             learning = index < task.stop
-        if task.self_play is not None and gives_up_seats(role, self.roles):
+        for seat in given_up_seats(role, self.roles) if task.self_play is not None else ():
             # What it would have done was not what happened.
-            learning = ~task.self_play if learning is None else learning & ~task.self_play
+            plays = ~is_taken_over(seat, task)
+            learning = plays if learning is None else learning & plays
         return learning
 
 
-def gives_up_seats(role: Role, roles: Sequence[Role]) -> bool:
-    """Returns whether others take over seats of a role in trials of self-play."""
-    return any(seat in role.seats for other in roles for seat in other.self_play_seats)
+def given_up_seats(role: Role, roles: Sequence[Role]) -> tuple[int, ...]:
+    """Returns the seats of a role that others take over in trials of self-play."""
+    taken = {seat for other in roles for seat in other.self_play_seats}
+    return tuple(seat for seat in role.seats if seat in taken)
 
 
 def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.Array:
@@ -176,8 +187,12 @@ def _role_reward(role: Role, reward_per_timestep: jax.Array, task: Task) -> jax.
     reward = reward_per_timestep[jnp.array(role.seats)].mean()
     if task.self_play is None or not role.self_play_seats:
         return reward
-    both = reward_per_timestep[jnp.array(role.seats + role.self_play_seats)].mean()
-    return jnp.where(task.self_play, both, reward)
+    seats = jnp.array(role.seats + role.self_play_seats)
+    if task.taken_over is None:
+        return jnp.where(task.self_play, reward_per_timestep[seats].mean(), reward)
+    plays = jnp.array([True] * len(role.seats) + [False] * len(role.self_play_seats))
+    plays |= task.self_play & task.taken_over[seats]
+    return reward_per_timestep[seats].mean(where=plays)
 
 
 def _with_hyperparameters(

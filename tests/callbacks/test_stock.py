@@ -22,6 +22,8 @@ from callbacks import (
     Profile,
     Progress,
     Scalars,
+    ValuesByState,
+    Welfare,
     WithinATrial,
 )
 from pax import Callback, MetaTrainer, Role
@@ -35,6 +37,7 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.types import TrainingState
 from tests.programs import sharing
 
+HOT = IteratedMatrixGame(one_hot=True)
 ENV = IteratedMatrixGame(num_inner_steps=4)
 REWARD = "train/reward_per_timestep/player_1"
 MONITOR = "evaluation/nice/reward_per_timestep/player_1"
@@ -576,6 +579,12 @@ def test_progress_is_shown_by_one_process(log, monkeypatch):
             lambda: EarlyStop("x", 0.0, mode="up"),
             "mode is 'up' in EarlyStop: choose one of max, min",
         ),
+        (
+            lambda: ValuesByState().check(
+                MetaTrainer(HOT, [AGENTS["Random"].for_env(HOT, seat) for seat in (0, 1)])
+            ),
+            "ValuesByState names the states of a matrix game, and IteratedMatrixGame does not",
+        ),
         (lambda: EarlyStop("x", 0.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),
         (
             lambda: Profile(start=0),
@@ -599,6 +608,32 @@ def test_what_does_not_fit_is_told_in_one_sentence(make, message):
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def test_values_by_state_and_welfare():
+    env = IteratedMatrixGame(num_inner_steps=4)
+    agent = AGENTS["PPO"].for_env(env, num_minibatches=1)
+    trainer = MetaTrainer(
+        env,
+        [agent, AGENTS["Defect"].for_env(env, 1)],
+        num_envs=4,
+        num_iters=2,
+        num_seeds=2,
+        chunk=1,
+        callbacks=[ValuesByState(every=2), Welfare()],
+    )
+    trainer.fit()
+    rewards = sum(
+        trainer.history[f"train/reward_per_timestep/player_{player}"] for player in (1, 2)
+    )
+    np.testing.assert_allclose(trainer.history["welfare_per_timestep"], rewards, rtol=1e-6)
+    of_seed = {seed: trainer.agent(seed=seed).state.params for seed in (0, 1)}
+    for state, name in enumerate(env.state_names):
+        values = trainer.history[f"value/player_1/{name}"]
+        assert np.isnan(values[:2]).all()  # Of the first iteration.
+        for seed, params in of_seed.items():
+            _, value = agent._module.apply({"params": params}, jnp.array([state]))
+            np.testing.assert_allclose(values[2 + seed], value[0], rtol=1e-5)
 
 
 def test_within_a_trial_tells_its_two_ends_apart():

@@ -134,7 +134,8 @@ def test_a_population_without_a_mean_deploys_its_best():
 
 
 def test_metrics_are_those_of_the_population():
-    learner = Evolution(Point(), popsize=POPSIZE, top_k=3, learning_rate_decay=0.5)
+    options = {"learning_rate_decay": 0.5, "report_members": True}
+    learner = Evolution(Point(), popsize=POPSIZE, top_k=3, **options)
     seen = []
 
     def cost(x):
@@ -151,6 +152,43 @@ def test_metrics_are_those_of_the_population():
     top = np.sort(fitness, axis=1)[:, -3:].mean(axis=1)
     np.testing.assert_allclose(metrics["fitness/top_k"], top, rtol=1e-5)
     np.testing.assert_allclose(metrics["learning_rate"][:3], [0.1, 0.05, 0.025], rtol=1e-5)
+    for place in range(3):
+        ranked = np.sort(fitness, axis=1)[:, -1 - place]
+        np.testing.assert_allclose(metrics[f"fitness/top_{place + 1}"], ranked, rtol=1e-5)
+    so_far = np.maximum.accumulate(fitness.max(axis=1))
+    np.testing.assert_allclose(metrics["fitness/best_so_far"], so_far, rtol=1e-5)
+
+
+def test_parameters_are_kept_within_bounds():
+    learner = Evolution(Point(), popsize=POPSIZE, sigma=0.5, clip_min=0.75, clip_max=1.6)
+    candidates, _ = learner.propose(learner.init(jax.random.key(0)), jax.random.key(1))
+    proposed = candidates.params["x"]
+    # Of 192 numbers around 1.5 with a deviation of .5, some are cut off at either end.
+    assert proposed.min() == 0.75
+    assert proposed.max() == np.float32(1.6)
+    assert 0.2 < (proposed == np.float32(1.6)).mean() < 0.6
+
+    # The best point of all is .5 in every direction, and the best within the bounds .75.
+    state, metrics = evolve(learner, quadratic)
+    assert learner.deploy(state).params["x"].min() >= 0.75
+    assert metrics["fitness/best"].max() <= -DIMENSIONS * 0.25**2 + 1e-6
+
+
+def test_random_search_draws_new_networks_and_keeps_the_best():
+    env = IteratedMatrixGame(num_inner_steps=4)
+    learner = Evolution(Shaper.for_env(env), "RandomSearch", 4, top_k=1, fitness_shaping="none")
+    state = learner.init(jax.random.key(0))
+    candidates, state = learner.propose(state, jax.random.key(1))
+    fitness = jnp.array([[0.0], [3.0], [1.0], [2.0]])
+    trial = Trial({}, {}, {}, {"one": fitness}, None, None, None, {})
+    line_up = LineUp({"one": candidates}, {"one": 0}, {"one": None})
+    experience = Experience("one", jax.random.key(2), trial, None, line_up, {}, None)
+    state, _ = learner.update(state, experience)
+    jax.tree.map(
+        lambda best, of_all: np.testing.assert_array_equal(best, of_all[1]),
+        learner.deploy(state).params,
+        candidates.params,
+    )
 
 
 def test_weight_decay_and_mean_removal_change_where_it_goes():
@@ -174,6 +212,16 @@ def test_weight_decay_and_mean_removal_change_where_it_goes():
     [
         ({"strategy": "OpenES"}, "strategy is 'OpenES' in evolution: did you mean Open_ES\\?"),
         ({"popsize": 7}, "popsize is 7 in evolution, which Open_ES cannot use .* use 8"),
+        # With an odd number, it proposes one candidate less.
+        (
+            {"strategy": "ESMC", "popsize": 7, "fitness_shaping": "default"},
+            "popsize is 7 in evolution, which ESMC cannot use .it proposes 6 candidates.: use 8",
+        ),
+        (
+            {"strategy": "DifferentialEvolution", "popsize": 2, "top_k": 1, "optimizer": "default"},
+            "popsize is 2 in evolution, which DifferentialEvolution cannot use .*: use 4",
+        ),
+        ({"clip_min": 1.0, "clip_max": 1.0}, "clip_min is 1 and clip_max 1 in evolution: give a"),
         ({"fitness_shaping": "rank"}, "fitness_shaping is 'rank'"),
         ({"strategy": "CMA_ES", "fitness_shaping": "z_score"}, "CMA_ES weighs candidates"),
         ({"strategy": "CMA_ES", "fitness_shaping": "default", "params": {"c_men": 1.0}}, "c_mean"),
