@@ -229,10 +229,10 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
     opponents = (
         {**own.co_players, **own.strategies} if shapes else {**own.strategies, **own.learners}
     )
-    options: dict[str, Sequence[str] | None] = {
-        "opponent": [*opponents, "self", *(["shared"] if own.are_equal else [])],
-        **own.options,
-    }
+    options: dict[str, Sequence[str] | None] = {}
+    if len(own.seats) > 1:
+        options["opponent"] = [*opponents, "self", *(["shared"] if own.are_equal else [])]
+    options |= own.options
     of_shapers: dict[str, Sequence[str] | None] = {
         "context": CONTEXTS["Shaper"],
         "shapers": [str(number) for number in range(1, len(own.seats))],

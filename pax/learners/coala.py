@@ -165,8 +165,8 @@ class COALA(Gradient):
         apart = experience.tasks.self_play
         if experience.tasks.taken_over is not None:
             raise ConfigError(
-                "a task draws which seats are taken over, and COALA counts what others learn where none is, or "
-                "all are: use annealed_self_play or mixed_pool"
+                "a task draws which seats are taken over, and COALA counts what others learn where none is, "
+                "or all are: use annealed_self_play or mixed_pool"
             )
         if apart is None:
             shaped -= shaped.mean()

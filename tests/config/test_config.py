@@ -429,6 +429,14 @@ def test_what_is_not_described_is_listed_all_the_same():
         ),
         ("fishery.py:ppo,hardstop", "option hardstop is one of shaper, .*, and not of ppo"),
         ("nplayer_ipd.py:shaper,shapers=3", "shapers is '3': choose one of 1, 2"),
+        (
+            "rice.py:sarl,opponent=naive",
+            "variant sarl has no option 'opponent': choose from regions",
+        ),
+        (
+            "ipd.py:shaper,self_play,self_play_by_seat",
+            "self_play and self_play_by_seat are two ways of one thing",
+        ),
         ("rice.py:ppo,regions=6", "regions is '6': choose one of 5, 27"),
         ("sarl.py:cartpol", "there is no variant 'cartpol': did you mean cartpole?"),
         ("sarl.py:cartpole,memroy", "variant cartpole has no option 'memroy': choose from memory"),
