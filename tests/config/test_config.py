@@ -304,7 +304,10 @@ def test_every_option_of_other_games_builds(game):
 
 # Variants of the others begin with the name of an environment.
 GAMES = [path.stem for path in CONFIGS if path.stem not in ("sarl", "jaxmarl")]
-ALIKE = (*helper.TASK_OPTIONS, *helper.TRIAL_OPTIONS)
+# Of the two kinds of self-play, one.
+ALIKE = tuple(
+    name for name in (*helper.TASK_OPTIONS, *helper.TRIAL_OPTIONS) if name != "self_play_by_seat"
+)
 
 
 @pytest.mark.parametrize("game", GAMES)
@@ -330,6 +333,9 @@ def test_tasks_and_evaluations_are_options_of_every_game(game):
         assert config.evaluation.hard_stop.tasks.hard_stop.at == config.num_outer_steps // 2 > 0
         assert config.evaluation.blinded.tasks.blinded.num_blind == config.num_envs // 2
         assert config.tasks.annealed_self_play.horizon == config.num_iters // 2
+    by_seat = load_config(f"{ROOT}/configs/{game}.py:shaper,self_play_by_seat")
+    assert by_seat.agent1.self_play_seats == tuple(range(1, others + 1))
+    assert by_seat.tasks.self_play_by_seat.horizon == by_seat.num_iters
 
 
 @pytest.mark.slow
