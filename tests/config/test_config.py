@@ -262,6 +262,10 @@ def test_every_variant_builds(name, suffix, tmp_path):
         assert trainer.num_iters * trainer.env_steps_per_iteration <= 10_000
 
 
+# Of the two kinds of self-play, one.
+TRIAL_OPTIONS = tuple(name for name in helper.TRIAL_OPTIONS if name != "self_play_by_seat")
+
+
 def matrix_game_options(strategies):
     """Every value of every option of a two-player matrix game, on top of one variant that takes it."""
     for learner in helper.AGENTS:
@@ -272,7 +276,8 @@ def matrix_game_options(strategies):
     yield from (f"shaper,context={context}" for context in helper.CONTEXTS["Shaper"])
     yield from (f"shaper,strategy={strategy}" for strategy in helper.STRATEGIES)
     yield from (f"shaper,{task}" for task in helper.PAYOFF_TASKS)
-    yield f"marl2,{','.join(helper.TRIAL_OPTIONS)}"
+    yield f"marl2,{','.join(TRIAL_OPTIONS)}"
+    yield "shaper,self_play_by_seat"
     yield f"shaper,{','.join((*helper.TASK_OPTIONS, *helper.PAYOFF_TASKS))},context=att,small"
 
 
@@ -304,10 +309,7 @@ def test_every_option_of_other_games_builds(game):
 
 # Variants of the others begin with the name of an environment.
 GAMES = [path.stem for path in CONFIGS if path.stem not in ("sarl", "jaxmarl")]
-# Of the two kinds of self-play, one.
-ALIKE = tuple(
-    name for name in (*helper.TASK_OPTIONS, *helper.TRIAL_OPTIONS) if name != "self_play_by_seat"
-)
+ALIKE = (*helper.TASK_OPTIONS, *TRIAL_OPTIONS)
 
 
 @pytest.mark.parametrize("game", GAMES)
