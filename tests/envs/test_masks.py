@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pax import MetaTrainer
+from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
 from pax.agents.distributions import MaskedCategorical
 from pax.envs.environment import Environment
@@ -292,3 +292,38 @@ def test_masks_of_jaxmarl_are_those_that_it_tells(name):
         uniform = jax.random.uniform(jax.random.key(index), (len(masks),))
         actions = tuple(choose_legal(u, m > 0.5) for u, m in zip(uniform, masks, strict=True))
         seen, state, *_ = step(jax.random.key(index), state, actions, {})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_hundred_thousand_steps_of_hanabi_are_legal():
+    pytest.importorskip("jaxmarl")
+    from pax.envs.jaxmarl import JaxMARL
+
+    env = JaxMARL("hanabi", 128)
+
+    class Illegal(Callback):
+        def probe(self, trial):
+            # Told by the game itself, from its states: [K, T, E, actions].
+            states = trial.env_states.inner
+            tell = env._legal_actions
+            for _ in range(3):
+                tell = jax.vmap(tell)
+            legal = tell(states)
+            illegal, num_steps = 0, 0
+            for agent, actions in zip(env._agents, trial.actions, strict=True):
+                allowed = jnp.take_along_axis(legal[agent], actions[..., None], axis=-1)
+                illegal += (allowed < 0.5).sum()
+                num_steps = actions.size
+            share = legal[env._agents[0]].mean()
+            return {"illegal": illegal, "steps": jnp.float32(num_steps), "legal_share": share}
+
+    roles = [AGENTS["PPO"].for_env(env, num_minibatches=4), AGENTS["Random"].for_env(env, 1)]
+    trainer = MetaTrainer(
+        env, roles, num_envs=100, num_iters=8, chunk=8, callbacks=[Illegal()], quiet=True
+    )
+    trainer.fit()
+    assert trainer.history["steps"].sum() == 8 * 128 * 100
+    assert trainer.history["illegal"].sum() == 0
+    # Half of the time it is the other one's turn, and nothing but waiting is legal.
+    assert 0.1 < trainer.history["legal_share"].mean() < 0.6
