@@ -1,9 +1,10 @@
 """Pax: learning among learners, in JAX."""
 
 from pax.callbacks.callback import Callback
+from pax.loading import load_agent
 from pax.loop.evaluator import Evaluation
 from pax.player import Player
-from pax.playing import Played, load_agent, play
+from pax.playing import Played, play
 from pax.roles import Role
 from pax.trainer import MetaTrainer
 

@@ -36,7 +36,7 @@ def load(where: str, path: str, module: str = "") -> Any:
     except (Exception, SystemExit) as e:
         # It is the user's module: anything may happen in it.
         raise ConfigError(
-            f"{where} is {short(path)}, which cannot be imported: {_why(module, e)}"
+            f"{where} is {short(path)}, which cannot be imported: {why_not_imported(module, e)}"
         ) from e
     if not hasattr(found, name):
         close = difflib.get_close_matches(name, dir(found), n=1)
@@ -47,7 +47,7 @@ def load(where: str, path: str, module: str = "") -> Any:
     return getattr(found, name)
 
 
-def _why(module: str, error: BaseException) -> str:
+def why_not_imported(module: str, error: BaseException) -> str:
     """Returns why a module cannot be imported, and the remedy."""
     told = f"{type(error).__name__}: {error}"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None

@@ -279,7 +279,7 @@ def test_an_agent_of_somebody_else_is_imported_only_if_that_is_allowed(tmp_path,
     assert [each.parent for each in tmp_path.rglob("*.imported")] == [mine]
     for modules, message in (
         (["json"], "nor one of json: name the module that has it"),
-        (["no_such_module"], r"no_such_module cannot be imported \(ModuleNotFoundError"),
+        (["no_such_module"], r"no_such_module cannot be imported: ModuleNotFoundError"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_agent(path, allow_imports=modules)
