@@ -15,7 +15,7 @@ from pax.checks import short
 from pax.dotted import line_of
 from pax.envs.environment import Environment
 from pax.envs.masks import check_mask
-from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.envs.spaces import Cells, Space
 from pax.errors import ConfigError
 from pax.types import Ends, MemoryState, PyTree, Sample, Task, TrainingState
 
@@ -49,11 +49,16 @@ def check_game(env: Environment, params: PyTree) -> None:
     for player in range(env.num_players):
         for kind in ("observation_space", "action_space"):
             space = _defined(f"{name}.{kind}", getattr(env, kind), player)
-            if not isinstance(space, Discrete | Box | Dict):
+            if not isinstance(space, Space):
                 raise ConfigError(
-                    f"{name}.{kind}({player}) is {space!r}: give a Discrete, a Box or a Dict "
+                    f"{name}.{kind}({player}) is {space!r}: give a Discrete, a Cells, a Box or a Dict "
                     "of pax.envs.spaces"
                 )
+        if isinstance(env.action_space(player), Cells):
+            raise ConfigError(
+                f"{name}.action_space({player}) is {env.action_space(player)}: Cells are observations, so "
+                "give a Discrete or a Box"
+            )
         check_mask(
             f"player {player + 1} of {name}",
             env.observation_space(player),

@@ -9,7 +9,7 @@ import numpy as np
 from pax.agents.agent import Agent
 from pax.checks import COUNT_OR_NONE, check_instance, check_kind, check_number, short
 from pax.envs.masks import MASK, mask_of
-from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.envs.spaces import Box, Cells, Dict, Discrete, Space
 from pax.errors import ConfigError
 from pax.learners.frozen import Frozen
 from pax.loop.xla import compiler_options
@@ -127,14 +127,14 @@ def _rows(observation: PyTree, space: Space) -> tuple[PyTree, bool]:
     return _array(observation, space)
 
 
-def _array(observation: PyTree, space: Discrete | Box) -> tuple[jax.Array, bool]:
+def _array(observation: PyTree, space: Discrete | Cells | Box) -> tuple[jax.Array, bool]:
     try:
         array = np.asarray(observation)
     except ValueError:
         array = np.array(None)
-    is_whole = isinstance(space, Discrete)
+    is_whole = isinstance(space, Discrete | Cells)
     if array.dtype.kind not in ("iu" if is_whole else "iufb"):
-        what = "a whole number" if is_whole else "numbers"
+        what = "a whole number" if isinstance(space, Discrete) else "numbers"
         raise ConfigError(f"observation is {short(observation)}: give {what} of {space}")
     is_one = array.shape == space.shape
     fits = is_one or (array.shape[1:] == space.shape and array.ndim > 0 and len(array) > 0)
@@ -142,7 +142,7 @@ def _array(observation: PyTree, space: Discrete | Box) -> tuple[jax.Array, bool]
         raise ConfigError(
             f"observation has shape {array.shape}: give {space.shape}, or [B, ...] of B games, of {space}"
         )
-    if isinstance(space, Discrete) and not ((array >= 0) & (array < space.n)).all():
+    if isinstance(space, Discrete | Cells) and not ((array >= 0) & (array < space.n)).all():
         raise ConfigError(f"observation is {short(observation)}: give 0 to {space.n - 1}")
     rows = array[None] if is_one else array
     return jnp.asarray(rows, space.dtype), is_one

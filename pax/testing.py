@@ -21,7 +21,7 @@ from pax.agents.agent import Agent
 from pax.checks import COUNT, COUNT_OR_NONE, check_instance, check_kind, check_number
 from pax.envs.environment import Environment
 from pax.envs.masks import MASK, choose_legal, has_mask, mask_of
-from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.envs.spaces import Box, Cells, Dict, Discrete, Space
 from pax.types import PyTree, Sample, take
 
 NUM_ENVS = 3
@@ -47,8 +47,8 @@ def random_values(key: jax.Array, space: Space, *batch: int) -> PyTree:
             values[MASK] = ((drawn > 0.5) | best).astype(jnp.float32)
         return values
     shape = (*batch, *space.shape)
-    if isinstance(space, Discrete):
-        return jax.random.randint(key, shape, 0, space.n, space.dtype)
+    if isinstance(space, Discrete | Cells):
+        return jax.random.randint(key, shape, 0, space.n, jnp.int32).astype(space.dtype)
     low, high = space.bounds
     if np.isfinite([low, high, high - low]).all():
         return jax.random.uniform(key, shape, space.dtype, low, high)

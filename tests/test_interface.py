@@ -103,7 +103,7 @@ MISTAKES = {
     ),
     "no space": (
         type("NoSpace", (Pennies,), {"action_space": lambda self, player: 2}),
-        r"NoSpace.action_space\(0\) is 2: give a Discrete, a Box or a Dict",
+        r"NoSpace.action_space\(0\) is 2: give a Discrete, a Cells, a Box or a Dict",
     ),
     "rewards in lists": (
         changed(rewards=lambda r: ([r[0]], [r[1]])),

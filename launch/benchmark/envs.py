@@ -16,7 +16,7 @@ from jax.interpreters import partial_eval
 from launch.benchmark import loop as benchmark_loop
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
 from pax.envs import ENVS, Environment
-from pax.envs.spaces import Dict, Discrete, Space
+from pax.envs.spaces import Box, Dict, Discrete, Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +192,7 @@ def random_actions(key: jax.Array, space: Space, num: int) -> Any:
         # One number per action: jax.random.randint draws two.
         uniform = jax.random.uniform(key, shape)
         return jnp.minimum((uniform * space.n).astype(space.dtype), space.n - 1)
+    assert isinstance(space, Box)
     low, high = space.bounds
     if np.isfinite([low, high]).all():
         return jax.random.uniform(key, shape, space.dtype, low, high)

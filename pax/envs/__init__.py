@@ -2,6 +2,7 @@
 
 from pax.envs.clean_up_lite.game import CleanUpLite
 from pax.envs.coin_game.game import CoinGame
+from pax.envs.commons import CommonsHarvest
 from pax.envs.cournot import Cournot
 from pax.envs.environment import Environment
 from pax.envs.fishery import Fishery
@@ -19,6 +20,7 @@ ENVS: dict[str, type[Environment]] = {
     "InfiniteMatrixGame": InfiniteMatrixGame,
     "CoinGame": CoinGame,
     "CleanUpLite": CleanUpLite,
+    "CommonsHarvest": CommonsHarvest,
     "InTheMatrix": InTheMatrix,
     "Fishery": Fishery,
     "Cournot": Cournot,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pax.checks import COUNT, COUNT_OR_NONE, check_items, check_number, short
+from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_items, check_number, short
 from pax.errors import ConfigError
 
 
@@ -34,6 +34,34 @@ class Discrete:
     def zeros(self, *batch: int) -> jax.Array:
         """Returns zeros with the axes `batch` in front."""
         return jnp.zeros(batch, self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """Arrays of one shape of the integers 0, ..., n - 1, as uint8: what each cell of a board is.
+
+    Networks read them one-hot, so that cells `[height, width]` are an image of n channels, and rollouts keep
+    a byte for each.
+
+    Raises:
+        ConfigError: if the shape has sizes below 1, or n is not 1 to 256.
+    """
+
+    shape: tuple[int, ...]
+    n: int
+
+    dtype = jnp.uint8
+
+    def __post_init__(self) -> None:
+        check_items("shape", self.shape, "a tuple of sizes")
+        for size in self.shape:
+            check_number("a size in shape", size, COUNT, "Cells")
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        check_number("n", self.n, Limit(1, 256, whole=True), "Cells")
+
+    def zeros(self, *batch: int) -> jax.Array:
+        """Returns zeros with the axes `batch` in front."""
+        return jnp.zeros((*batch, *self.shape), self.dtype)
 
 
 Bound = float | tuple[Any, ...] | np.ndarray
@@ -109,14 +137,14 @@ class Dict:
     Values are dicts of what each part's space holds.
     """
 
-    parts: tuple[tuple[str, Discrete | Box], ...]
+    parts: tuple[tuple[str, Discrete | Cells | Box], ...]
 
     def zeros(self, *batch: int) -> dict[str, jax.Array]:
         """Returns zeros with the axes `batch` in front."""
         return {name: space.zeros(*batch) for name, space in self.parts}
 
 
-Space = Discrete | Box | Dict
+Space = Discrete | Cells | Box | Dict
 
 
 def parse_space(text: str) -> Space:
@@ -129,14 +157,14 @@ def parse_space(text: str) -> Space:
         space = _read(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, TypeError, RecursionError) as e:
         raise ConfigError(f"{short(text)} describes no space: {e}") from e
-    if not isinstance(space, Discrete | Box | Dict):
+    if not isinstance(space, Space):
         raise ConfigError(f"{short(text)} describes no space")
     return space
 
 
 def _read(node: ast.expr) -> Any:
     """Returns what a literal says: a number, text, a tuple, or a space."""
-    kinds = {kind.__name__: kind for kind in (Discrete, Box, Dict)}
+    kinds = {kind.__name__: kind for kind in (Discrete, Cells, Box, Dict)}
     match node:
         case ast.Constant(value=int() | float() | str() as value):
             return value

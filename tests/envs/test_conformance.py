@@ -28,6 +28,7 @@ VARIANTS = {
         {"one_coin": True, "egocentric": True, "size": 4},
     ),
     "CleanUpLite": ({}, {"rows": 3, "columns": 2}),
+    "CommonsHarvest": ({}, {"map": "harvest_small", "num_players": 3, "window": 5}),
     "InTheMatrix": ({}, {"fixed_coin_location": False, "num_players": 3}),
     "Cournot": ({}, {"num_players": 3}),
     "Fishery": ({}, {"num_players": 3}),
@@ -70,6 +71,8 @@ class Game:
 
 # Of the games that take longest to compile, what they have in common is enough.
 SLOW = ("Rice", "ClubRice", "SarlRice", "InTheMatrix")
+# All of it: their own tests compare them with a second implementation.
+SLOWEST = ("CommonsHarvest",)
 make = functools.cache(lambda case: Game(*CASES[case]))
 
 
@@ -78,7 +81,7 @@ make = functools.cache(lambda case: Game(*CASES[case]))
         pytest.param(
             case,
             id=f"{name}{variant or ''}",
-            marks=pytest.mark.slow if variant and name in SLOW else (),
+            marks=pytest.mark.slow if (variant and name in SLOW) or name in SLOWEST else (),
         )
         for case, (name, variant) in enumerate(CASES)
     ]
@@ -87,7 +90,13 @@ def game(request):
     return make(request.param)
 
 
-@pytest.fixture(params=[case for case, (_, variant) in enumerate(CASES) if not variant], ids=ENVS)
+@pytest.fixture(
+    params=[
+        pytest.param(case, id=name, marks=pytest.mark.slow if name in SLOWEST else ())
+        for case, (name, variant) in enumerate(CASES)
+        if not variant
+    ]
+)
 def plain_game(request):
     """As it is by default: for what depends on little else."""
     return make(request.param)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from pax.agents.networks.initializers import orthogonal
 from pax.envs.masks import MASK
-from pax.envs.spaces import Box, Dict, Discrete, Space
+from pax.envs.spaces import Box, Cells, Dict, Discrete, Space
 from pax.types import PyTree
 
 HeadInit = Literal["constant", "orthogonal", "zeros"]
@@ -32,11 +32,16 @@ def encode(observations: PyTree, space: Space) -> jax.Array:
         )
     if isinstance(space, Discrete):
         return jax.nn.one_hot(observations, space.n)
+    if isinstance(space, Cells):
+        observations = jax.nn.one_hot(observations, space.n)
+        return observations.reshape(*observations.shape[: -len(space.shape) - 1], -1)
     return observations.reshape(*observations.shape[: observations.ndim - len(space.shape)], -1)
 
 
 def is_image(space: Space) -> bool:
-    """Returns whether observations are `[height, width, channels]`."""
+    """Returns whether observations are `[height, width, channels]`, or cells `[height, width]`."""
+    if isinstance(space, Cells):
+        return len(space.shape) == 2
     return isinstance(space, Box) and len(space.shape) == 3
 
 
@@ -90,6 +95,8 @@ class Torso(nn.Module):
                 continue
             value = observations[name] if name else observations
             if is_image(part) and self.conv_channels:
+                if isinstance(part, Cells):
+                    value = jax.nn.one_hot(value, part.n)
                 maps = Convolutions(self.conv_channels)(value)
                 features.append(maps.reshape(*maps.shape[:-3], -1))
             else:

@@ -1,0 +1,155 @@
+"""What every game of many players on a grid is made from."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pax.checks import WHOLE, check_kind, check_number, short
+from pax.envs.common import check_steps
+from pax.envs.environment import Environment
+from pax.envs.grid_world import chance, players, windows, words
+from pax.envs.grid_world.maps import read_map
+from pax.envs.grid_world.picture import draw_grid, legend
+from pax.envs.grid_world.players import MAX_PLAYERS, Players
+from pax.envs.spaces import Cells, Discrete, Space
+from pax.errors import ConfigError
+
+WALL_LETTER, FLOOR_LETTER, SPAWN_LETTER = "#", ".", "P"
+# Streams of random numbers that every game has; its own go on from `OWN_STREAM`.
+PRIORITY, FACING, START, OWN_STREAM = range(4)
+
+
+class GridWorld(Environment):
+    """A game of 2 to 16 players on a grid: a subclass says what lies there, and what becomes of it.
+
+    A subclass has the letters of its maps, their folder, the names of its actions and of the codes that it
+    adds; `make_params`, `reset` and `transition`, which move players by `play`, and `things`, what is seen.
+    """
+
+    letters: ClassVar[Mapping[str, str]] = {
+        WALL_LETTER: "wall",
+        FLOOR_LETTER: "floor",
+        SPAWN_LETTER: "floor where players start and come back",
+    }
+    """What a map may hold."""
+    folder: ClassVar[pathlib.Path]
+    """Where its maps are."""
+    code_names: ClassVar[tuple[str, ...]] = windows.names_of(())
+    """What the codes of a window mean."""
+    action_names = players.ACTION_NAMES
+    render_mode = "rgb_array"
+
+    def __init__(self, map: str, num_players: int, window: int, num_inner_steps: int):
+        """Reads the map.
+
+        Args:
+            map: name of a map of this game, or the path of a file that ends with .txt.
+            num_players: how many play, 2 to 16.
+            window: cells that a player sees along a side of its window, odd, 3 to 15.
+            num_inner_steps: steps of an episode.
+        """
+        check_steps(num_inner_steps)
+        check_kind("map", map, "", type(self).__name__)
+        for name, value in (("num_players", num_players), ("window", window)):
+            check_number(name, value, WHOLE)
+        self.num_inner_steps = num_inner_steps
+        self.map = map
+        self.cells = read_map(map, self.folder, self.letters)
+        self.height, self.width = self.cells.shape
+        self.spawns = np.array(np.nonzero(self.cells == SPAWN_LETTER))
+        self.floor = words.pack(self.cells != WALL_LETTER)
+        if not 2 <= num_players <= MAX_PLAYERS:
+            raise ConfigError(f"num_players is {short(num_players)}: give 2 to {MAX_PLAYERS}")
+        if num_players > self.spawns.shape[1]:
+            raise ConfigError(
+                f"num_players is {num_players}, and map {map} has {self.spawns.shape[1]} cells "
+                f"{SPAWN_LETTER!r} to start on: let fewer play, or take a map with more"
+            )
+        largest = min(windows.MAX_SIZE, max(self.cells.shape) // 2 * 2 + 1)
+        if window % 2 == 0 or not 3 <= window <= largest:
+            raise ConfigError(
+                f"window is {short(window)}, and map {map} has {self.height} rows and {self.width} columns: "
+                f"give an odd number from 3 to {largest}"
+            )
+        self.num_players = num_players
+        self.window = window
+        self.legend = legend(num_players, self.code_names)
+
+    def words_of(self, letter: str) -> np.ndarray:
+        """Returns the cells with a letter of the map, as words `[H]`."""
+        return words.pack(self.cells == letter)
+
+    def observation_space(self, player: int) -> Space:
+        del player
+        return Cells((self.window, self.window), len(self.code_names))
+
+    def action_space(self, player: int) -> Space:
+        del player
+        return Discrete(len(self.action_names))
+
+    def draw(self, key: jax.Array, params: Any) -> jax.Array:
+        """Draws what all random numbers of a step are made from, uint32 `[2]`."""
+        del params
+        return chance.draw_words(key)
+
+    def start(self, drawn: jax.Array) -> Players:
+        """Returns the players at the start of an episode, on spawn cells, looking anywhere."""
+        bits = chance.random_bits(drawn, START, (self.spawns.shape[1],))
+        # Every set of cells, in every order, is equally likely.
+        chosen = jnp.asarray(self.spawns)[:, jnp.argsort(bits)[: self.num_players]]
+        facing = self._random_facing(drawn)
+        return Players(chosen[0], chosen[1], facing, jnp.zeros_like(facing))
+
+    def priority(self, drawn: jax.Array) -> jax.Array:
+        """Returns a different random number for each player, uint32 `[N]`."""
+        bits = chance.random_bits(drawn, PRIORITY, (self.num_players,))
+        return bits & jnp.uint32(2**32 - MAX_PLAYERS) | jnp.arange(
+            self.num_players, dtype=jnp.uint32
+        )
+
+    def come_back(
+        self, drawn: jax.Array, before: Players, after: Players, priority: jax.Array
+    ) -> Players:
+        """Returns the players after those whose time out is over with this step have come back."""
+        start = chance.uniform(drawn, START, (1,))[0]
+        facing = self._random_facing(drawn)
+        returns = (before.out > 0) & (after.out == 0)
+        return players.come_back(after, returns, self.spawns, start, priority, facing)
+
+    def things(self, state: Any) -> Mapping[int, windows.Sets]:
+        """Returns what is to be seen beside walls and players: sets of cells by code, `[H]` each."""
+        raise NotImplementedError
+
+    def observe(self, state: Any) -> tuple[jax.Array, ...]:
+        """Returns the windows of all players, uint8 `[window, window]` each."""
+        seen = windows.observe(
+            state.players, self.floor, self.things(state), self.width, self.window
+        )
+        return tuple(seen[player] for player in range(self.num_players))
+
+    def render(self, state: Any, params: Any) -> np.ndarray:
+        """Renders the grid; players are triangles that point where they look."""
+        del params
+        codes = np.full(self.cells.shape, windows.WALL)
+        bits = np.arange(self.width)
+        codes[self.cells != WALL_LETTER] = windows.EMPTY
+        for code, sets in self.things(state).items():
+            codes += code * (np.asarray(sets)[:, None] >> bits & 1)
+        where = state.players
+        shown = [
+            (int(where.row[i]), int(where.column[i]), int(where.facing[i]))
+            if where.out[i] == 0
+            else None
+            for i in range(self.num_players)
+        ]
+        return draw_grid(codes, shown)
+
+    def _random_facing(self, drawn: jax.Array) -> jax.Array:
+        bits = chance.random_bits(drawn, FACING, (self.num_players,))
+        return (bits >> 30).astype(jnp.int32)

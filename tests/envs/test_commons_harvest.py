@@ -1,0 +1,355 @@
+"""Commons Harvest: against a plain game in numpy, step by step, and its rules by hand."""
+
+import functools
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pax.envs import CommonsHarvest
+from pax.envs.commons.harvest import GROWTH, EnvState
+from pax.envs.grid_world import chance, words
+from pax.envs.grid_world.game import FACING, START
+from pax.envs.grid_world.players import ACTION_NAMES, Players
+from tests.envs import commons_reference as reference
+
+TURN_LEFT, TURN_RIGHT, LEFT, RIGHT, FORWARD, BACK, STAY, ZAP = range(8)
+# Things happen often enough for some hundred steps to show them.
+LIVELY = {"regrowth": (0.01, 0.05, 0.1, 0.3), "beam_length": 3, "out_steps": 3}
+
+
+@functools.cache
+def make(map_name, num_players, window, steps=1000):
+    env = CommonsHarvest(map_name, num_players, window, steps)
+
+    def step(state, inputs, params):
+        key, actions = inputs
+        observations, state, rewards, _, info = env.step(key, state, tuple(actions), params)
+        return state, (state, jnp.stack(observations), jnp.stack(rewards), info)
+
+    def play(state, keys, actions, params):
+        return jax.lax.scan(lambda s, i: step(s, i, params), state, (keys, actions))
+
+    def draw(key):
+        words_of_step = env.draw(key, None)
+        shapes = {"growth": (GROWTH, (env.height, env.width)), "start": (START, (1,))}
+        drawn = {k: chance.uniform(words_of_step, s, shape) for k, (s, shape) in shapes.items()}
+        bits = chance.random_bits(words_of_step, FACING, (num_players,)) >> 30
+        return {"priority": env.priority(words_of_step), "facing": bits, **drawn}
+
+    return env, jax.jit(env.reset), jax.jit(play), jax.jit(jax.vmap(draw))
+
+
+def scripted(rng, steps, num_players):
+    """Actions that do something: mostly forward, with turns and zaps."""
+    weights = np.array([2, 2, 1, 1, 8, 1, 1, 2], float)
+    return rng.choice(len(ACTION_NAMES), (steps, num_players), p=weights / weights.sum())
+
+
+def agree(map_name, num_players, window, steps, settings, seed=0, script=False):
+    """Plays both games side by side, and compares all that can be seen after every step."""
+    env, reset, play, draw = make(map_name, num_players, window)
+    params = env.make_params(**settings)
+    rng = np.random.default_rng(seed)
+    keys = jax.random.split(jax.random.key(seed), steps)
+    actions = (
+        scripted(rng, steps, num_players)
+        if script
+        else rng.integers(0, len(ACTION_NAMES), (steps, num_players))
+    )
+    seen, state = reset(jax.random.key(seed + 1), params)
+    start = state.players
+    players = [
+        reference.Player((int(start.row[i]), int(start.column[i])), int(start.facing[i]))
+        for i in range(num_players)
+    ]
+    rows = ["".join(row) for row in env.cells]
+    plain = reference.Harvest(rows, window, players, **settings)
+    np.testing.assert_array_equal(np.stack(seen), plain.observe())
+    _, found = play(state, keys, jnp.asarray(actions), params)
+    drawn = jax.tree.map(np.asarray, draw(keys))
+    states, observations, rewards, info = jax.tree.map(np.asarray, found)
+    events = {"eaten": 0, "out": 0, "grown": 0}
+    for t in range(steps):
+        outs = [player.out > 0 for player in plain.players]
+        before = len(plain.apples)
+        expected = plain.step(
+            actions[t],
+            drawn["priority"][t],
+            drawn["start"][t, 0],
+            drawn["facing"][t],
+            drawn["growth"][t],
+        )
+        apples = {tuple(cell) for cell in np.argwhere(words.split(states.apples[t], env.width))}
+        assert apples == plain.apples, t
+        np.testing.assert_array_equal(rewards[t], expected, f"rewards of step {t}")
+        np.testing.assert_array_equal(states.players.out[t], [p.out for p in plain.players])
+        np.testing.assert_array_equal(info["out"][t], outs)
+        assert info["apples"][t] == len(apples)
+        np.testing.assert_array_equal(observations[t], plain.observe(), f"seen after step {t}")
+        events["eaten"] += sum(expected)
+        events["out"] += sum(outs)
+        events["grown"] += len(apples) - before + sum(expected)
+    assert all(events.values()), events
+
+
+def test_both_games_agree():
+    agree("harvest_small", 5, 7, 200, LIVELY, script=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize(
+    ("map_name", "num_players", "window", "settings"),
+    [
+        ("harvest_open", 7, 11, {}),
+        ("harvest_open", 16, 15, LIVELY),
+        ("harvest_partnership", 7, 11, LIVELY),
+        ("harvest_small", 7, 9, LIVELY),
+        ("harvest_small", 2, 3, LIVELY),
+    ],
+)
+def test_both_games_agree_for_long(map_name, num_players, window, settings, script):
+    for seed in range(10):
+        agree(map_name, num_players, window, 1000, settings, 100 * seed, script)
+
+
+# By hand, on a map of five rows: apples in a corner, a wall in the middle.
+MAP = """
+aa...
+a....
+..#..
+.....
+PPPPP
+"""
+NEVER, ALWAYS = (0.0,) * 4, (1.0,) * 4
+UP, EAST, DOWN, WEST = range(4)
+TIMES = 4000
+
+
+SIZE = 5
+"""Of the map, and how many play: those that a test does not name are out."""
+
+
+@functools.cache
+def by_hand():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "map.txt"
+        path.write_text(MAP)
+        env = CommonsHarvest(str(path), num_players=SIZE, window=5, num_inner_steps=100)
+    return env, jax.jit(env.step), jax.jit(jax.vmap(env.step, (0, None, None, None)))
+
+
+def state_of(cells, apples=(), out=()):
+    """A state with players on (row, column, facing), and apples on these cells."""
+    missing = SIZE - len(cells)
+    players = zip(*[*cells, *[(0, 0, UP)] * missing], strict=True)
+    row, column, facing = (jnp.array(part, jnp.int32) for part in players)
+    left = jnp.array([*(out or [0] * len(cells)), *[1000] * missing], jnp.int32)
+    grid = np.zeros((SIZE, SIZE), bool)
+    for cell in apples:
+        grid[cell] = True
+    return EnvState(jnp.int32(0), Players(row, column, facing, left), jnp.asarray(words.pack(grid)))
+
+
+def play(state, actions, seed=0, **settings):
+    """Plays one step; returns (observations, state, rewards as floats, info), of those who act."""
+    env, step, _ = by_hand()
+    number = len(actions)
+    params = env.make_params(**{"regrowth": NEVER, **settings})
+    joint = tuple(map(jnp.int32, [*actions, *[STAY] * (SIZE - number)]))
+    seen, state, rewards, _, info = step(jax.random.key(seed), state, joint, params)
+    of_those = {name: info[name][:number].tolist() for name in ("taken", "out", "zaps")}
+    return seen, state, [float(reward) for reward in rewards[:number]], of_those
+
+
+def play_often(state, actions, times, **settings):
+    """Plays one step in as many games; returns the states."""
+    env, _, steps = by_hand()
+    params = env.make_params(**{"regrowth": NEVER, **settings})
+    joint = tuple(map(jnp.int32, [*actions, *[STAY] * (SIZE - len(actions))]))
+    return steps(jax.random.split(jax.random.key(times), times), state, joint, params)[1]
+
+
+def cells_of(state, number):
+    where = state.players
+    return [tuple(map(int, cell)) for cell in zip(where.row, where.column, strict=True)][:number]
+
+
+def out_of(state, number):
+    return state.players.out[:number].tolist()
+
+
+def apples_of(state):
+    return {tuple(map(int, cell)) for cell in np.argwhere(words.split(state.apples, SIZE))}
+
+
+@pytest.mark.parametrize(
+    ("facing", "action", "cell", "looks"),
+    [
+        (UP, FORWARD, (2, 3), UP),
+        (UP, BACK, (4, 3), UP),
+        (UP, LEFT, (3, 2), UP),
+        (UP, RIGHT, (3, 4), UP),
+        (EAST, FORWARD, (3, 4), EAST),
+        (EAST, LEFT, (2, 3), EAST),
+        (DOWN, RIGHT, (3, 2), DOWN),
+        (WEST, BACK, (3, 4), WEST),
+        (UP, TURN_LEFT, (3, 3), WEST),
+        (WEST, TURN_RIGHT, (3, 3), UP),
+        (DOWN, STAY, (3, 3), DOWN),
+        (DOWN, ZAP, (3, 3), DOWN),
+    ],
+)
+def test_a_player_turns_or_moves(facing, action, cell, looks):
+    _, state, _, _ = play(state_of([(3, 3, facing), (0, 0, UP)]), (action, STAY))
+    assert cells_of(state, 1) == [cell]
+    assert int(state.players.facing[0]) == looks
+
+
+def test_walls_and_the_border_stop_players():
+    start = [(2, 1, EAST), (0, 4, UP), (0, 2, WEST), (4, 0, DOWN), (3, 2, UP)]
+    _, state, _, _ = play(state_of(start), (FORWARD, FORWARD, RIGHT, RIGHT, FORWARD))
+    assert cells_of(state, 5) == [(2, 1), (0, 4), (0, 2), (4, 0), (3, 2)]
+
+
+def test_one_of_those_who_want_a_cell_is_drawn_evenly():
+    start = state_of([(3, 0, EAST), (3, 2, WEST), (4, 1, UP)])
+    after = play_often(start, (FORWARD,) * 3, TIMES).players
+    entered = (after.row == 3) & (after.column == 1)
+    assert (entered.sum(axis=1) == 1).all()
+    # 4 standard errors of a third.
+    np.testing.assert_allclose(entered[:, :3].mean(axis=0), 1 / 3, atol=4 * (2 / 9 / TIMES) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "actions", "expected"),
+    [
+        pytest.param(
+            [(3, 0, EAST), (3, 1, EAST)], (FORWARD, STAY), [(3, 0), (3, 1)], id="who stays"
+        ),
+        pytest.param([(3, 0, EAST), (3, 1, WEST)], (FORWARD,) * 2, [(3, 0), (3, 1)], id="swap"),
+        pytest.param([(3, 0, EAST), (3, 1, EAST)], (FORWARD,) * 2, [(3, 1), (3, 2)], id="follow"),
+        pytest.param(
+            [(3, 0, EAST), (3, 1, UP), (2, 1, WEST), (2, 0, DOWN)],
+            (FORWARD,) * 4,
+            [(3, 1), (2, 1), (2, 0), (3, 0)],
+            id="four in a circle",
+        ),
+        pytest.param(
+            [(4, 0, EAST), (4, 1, EAST), (4, 2, EAST), (4, 3, EAST), (4, 4, EAST)],
+            (FORWARD,) * 5,
+            [(4, 0), (4, 1), (4, 2), (4, 3), (4, 4)],
+            id="a chain before the border",
+        ),
+        pytest.param(
+            [(4, 0, EAST), (4, 1, EAST), (4, 2, EAST), (4, 3, EAST), (4, 4, UP)],
+            (FORWARD,) * 5,
+            [(4, 1), (4, 2), (4, 3), (4, 4), (3, 4)],
+            id="a chain that moves",
+        ),
+    ],
+)
+def test_what_moves_force_is_settled(start, actions, expected):
+    _, state, _, _ = play(state_of(start), actions)
+    assert cells_of(state, len(start)) == expected
+
+
+def test_who_is_out_is_in_nobodys_way():
+    start = state_of([(3, 0, EAST), (3, 1, WEST)], out=[0, 5])
+    _, state, _, _ = play(start, (FORWARD, FORWARD))
+    assert cells_of(state, 2) == [(3, 1), (3, 1)]
+    assert out_of(state, 2) == [0, 4]
+
+
+def test_an_apple_pays_whoever_reaches_it():
+    start = state_of([(1, 1, WEST), (3, 3, UP)], apples=[(0, 0), (1, 0)])
+    _, state, rewards, info = play(start, (FORWARD, FORWARD))
+    assert rewards == [1.0, 0.0]
+    assert apples_of(state) == {(0, 0)}
+    assert info["taken"] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("other", "is_hit"),
+    [
+        ((2, 3), True),
+        ((1, 3), True),
+        ((0, 3), False),
+        ((2, 2), True),
+        ((2, 4), True),
+        ((1, 2), False),
+        ((3, 2), False),
+        ((4, 3), False),
+    ],
+)
+def test_a_zap_hits_two_cells_ahead_and_both_sides_of_the_first(other, is_hit):
+    # A wall does not stop it.
+    _, state, _, _ = play(state_of([(3, 3, UP), (*other, UP)]), (ZAP, STAY))
+    assert out_of(state, 2) == [0, int(is_hit)]
+
+
+def test_who_is_hit_is_out_for_the_steps_that_the_parameters_say_and_comes_back():
+    state = state_of([(3, 3, UP), (2, 3, UP)], apples=[(1, 3)])
+    _, state, _, _ = play(state, (ZAP, STAY), out_steps=2)
+    left = []
+    for seed in range(3):
+        seen, state, rewards, info = play(state, (STAY, FORWARD), seed, out_steps=2)
+        left.append((info["out"][1], int(state.players.out[1]), bool(seen[1].any())))
+        if seed < 2:
+            assert rewards == [0.0, 0.0]
+        if seed == 1:
+            assert cells_of(state, 2)[1][0] == 4
+    assert left == [(1, 1, False), (1, 0, True), (0, 0, True)]
+
+
+def test_with_no_steps_out_zaps_do_nothing():
+    _, state, _, info = play(state_of([(3, 3, UP), (2, 3, UP)]), (ZAP, STAY), out_steps=0)
+    assert out_of(state, 2) == [0, 0] and info["zaps"] == [1, 0]
+
+
+def test_who_comes_back_is_on_any_free_spawn_cell_as_often():
+    # Two of five are taken, one by a player who is hit in this step.
+    start = state_of([(4, 1, EAST), (4, 2, UP), (0, 4, UP), (0, 3, UP)], out=[0, 0, 1, 1])
+    after = play_often(start, (ZAP, STAY, STAY, STAY), TIMES).players
+    assert (after.row[:, 2:4] == 4).all() and (after.out[:, 1] == 1).all()
+    assert (after.column[:, 2] != after.column[:, 3]).all()
+    for player in (2, 3):
+        shares = np.bincount(np.asarray(after.column[:, player]), minlength=5) / TIMES
+        assert shares[1] == 0
+        np.testing.assert_allclose(shares[[0, 2, 3, 4]], 1 / 4, atol=4 * (3 / 16 / TIMES) ** 0.5)
+
+
+@pytest.mark.parametrize("around", [0, 1, 2, 3, 5])
+def test_apples_grow_as_often_as_their_neighbours_say(around):
+    """Counts of many games within 4 standard errors of the binomial."""
+    probabilities = (0.02, 0.1, 0.3, 0.7)
+    # Cells that are no apple cells may hold apples here: they count as neighbours do.
+    near = [(0, 1), (1, 0), (1, 1), (0, 2), (2, 0)][:around]
+    start = state_of([(4, 0, UP), (4, 1, UP)], apples=[*near, (2, 1), (0, 3)])
+    after = play_often(start, (STAY, STAY), TIMES, regrowth=probabilities).apples
+    p = probabilities[min(around, 3)]
+    share = float((after[:, 0] & 1).mean())
+    assert abs(share - p) <= 4 * (p * (1 - p) / TIMES) ** 0.5
+
+
+def test_nothing_grows_under_a_player():
+    start = state_of([(0, 0, UP), (4, 1, UP)], apples=[(0, 1)])
+    _, state, _, _ = play(start, (STAY, STAY), regrowth=ALWAYS)
+    assert apples_of(state) == {(0, 1), (1, 0)}
+
+
+def test_a_window_is_turned_with_the_player():
+    start = state_of([(3, 3, EAST), (3, 4, UP), (4, 4, EAST)], apples=[(2, 4)])
+    seen, _, _, _ = play(start, (STAY,) * 3)
+    # Three columns east are outside; left of it is up, right of it down.
+    assert np.asarray(seen[0]).tolist() == [
+        [2, 2, 2, 2, 2],
+        [2, 2, 2, 2, 2],
+        [0, 1, 7, 4, 2],
+        [0, 0, 3, 0, 2],
+        [0, 2, 0, 0, 2],
+    ]
