@@ -2,6 +2,7 @@
 
     python -m launch.benchmark --suite=all --output=bench.json
     python -m launch.benchmark --suite=training --only="coin game" --compare=bench.json
+    python -m launch.benchmark --suite=gpu --output=gpu.json
 
 Prints Markdown tables, and writes them beside the JSON. `--quick` takes a small part of the work, to see that
 it runs; its numbers mean nothing. docs/performance.md tells how to read the tables.
@@ -16,32 +17,36 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
 
-from launch.benchmark import envs, machine, peers, report, startup, training
-from launch.benchmark.timing import Row, Sizes, describe_machine, stolen_seconds
-from pax.config.command_line import print_error, run_program
+from launch.benchmark import envs, gpu, machine, peers, report, startup, training
+from launch.benchmark.timing import Row, Sizes, TimeIsUpError, describe_machine, stolen_seconds
+from pax.config.command_line import one_line, print_error, run_program
 from pax.config.flags import definer
-from pax.errors import ConfigError, MissingLibraryError, PaxError, ProcessError, nearest
+from pax.errors import ConfigError, MissingLibraryError, PaxError, nearest
 from pax.run.files import is_irregular, write_whole
 from pax.run.progress_line import ProgressLine
 
-SUITES = {
+Suite = Callable[[Sizes], Mapping[str, Callable[[], Row | list[Row]]]]
+
+SUITES: dict[str, Suite] = {
     "envs": envs.rows,
     "training": training.rows,
     "startup": startup.rows,
     "peers": peers.rows,
 }
 """By suite, what returns its measurements, by name."""
+OTHERS: dict[str, Suite] = {"gpu": gpu.rows}
+"""Those that `all` leaves out, as they need a machine of their kind."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this program."""
     define = definer(flag_values)
-    define("suite", "all", f"One of {', '.join(SUITES)}, or all.")
+    define("suite", "all", f"One of {', '.join(SUITES)}, or all of these; or {', '.join(OTHERS)}.")
     define("output", None, "JSON file for all that was measured.")
     define("markdown", None, "File for the tables. Default: beside --output, as .md.")
     define("compare", None, "An earlier JSON file, for ratios to it.")
@@ -56,6 +61,15 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )
     define("num_envs", 1024, "Environments in raw stepping.", low=1)
     define("num_steps", 1000, "Steps in raw stepping.", low=1)
+    define(
+        "minutes", 10.0, "With --suite=gpu: for all of it; what does not fit is left out.", low=0.1
+    )
+    define(
+        "rehearse",
+        False,
+        "With --suite=gpu: do all of it with CPU devices and small sizes, to see that it runs; the numbers "
+        "mean nothing.",
+    )
 
 
 def benchmark(given: flags.FlagValues) -> dict[str, Any]:
@@ -65,15 +79,24 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         ConfigError: if a flag is wrong, before anything is measured.
         PaxError: if something could not be measured; the rest is written.
     """
-    if given.suite not in (*SUITES, "all"):
-        raise ConfigError(f"--suite is {given.suite!r}: {nearest(given.suite, (*SUITES, 'all'))}")
+    known = (*SUITES, *OTHERS, "all")
+    if given.suite not in known:
+        raise ConfigError(f"--suite is {given.suite!r}: {nearest(given.suite, known)}")
+    for flag in ("minutes", "rehearse"):
+        if given[flag].present and given.suite != "gpu":
+            raise ConfigError(f"--{flag} is of no use with --suite={given.suite}: add --suite=gpu")
     old = report.read(given.compare) if given.compare else None
     markdown = given.markdown or (
         given.output and str(pathlib.Path(given.output).with_suffix(".md"))
     )
     sizes = Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
-    if given.quick:
+    if given.quick or given.rehearse:
         sizes = Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
+    sizes = dataclasses.replace(sizes, minutes=given.minutes, rehearse=given.rehearse)
+    # What this process measures needs little of a GPU, and those that it starts most of it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if given.suite == "gpu":
+        gpu.check_devices(sizes)
     calls = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
     if not calls:
         raise ConfigError(
@@ -96,17 +119,25 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     started, stolen, line = time.monotonic(), stolen_seconds(), ProgressLine("measured")
     for index, (name, call) in enumerate(calls.items()):
         line.count(index, len(calls), name)
+        if given.suite == "gpu" and not sys.stderr.isatty():
+            # For a file that somebody follows.
+            parts = [f"{index} of {len(calls)} measured", line.eta(index, len(calls)), name]
+            print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
         try:
-            results["rows"].append(call().to_json())
-        except MissingLibraryError as e:
+            measured = call()
+        except (MissingLibraryError, TimeIsUpError) as e:
             results["skipped"].append(f"{name} is left out: {e}")
-        except (RuntimeError, ProcessError) as e:
+        except (RuntimeError, OSError, PaxError, ValueError, LookupError) as e:
             # The others are worth having.
-            results["failed"].append(name)
-            print_error(f"{name} could not be measured: {e}", 1)
-        if given.output:
-            # All so far: an interruption costs the rest.
-            write_whole(given.output, json.dumps(results, indent=1) + "\n")
+            fail(results, f"{name} could not be measured: {one_line(e)}")
+        else:
+            found = [measured] if isinstance(measured, Row) else measured
+            results["rows"] += [row.to_json() for row in found]
+            for row in found:
+                if "problem" in row.details:
+                    fail(results, f"{name}: {row.details['problem']}")
+        # All so far: an interruption costs the rest.
+        write(results, given.output, markdown)
     line.clear()
     results["seconds"] = time.monotonic() - started
     cores = results["machine"]["cores"]
@@ -114,27 +145,44 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     text = report.to_markdown(results)
     if old is not None:
         text += f"\n\n### Beside {given.compare}\n\n{report.compared(results, old)}"
-    if given.output:
-        write_whole(given.output, json.dumps(results, indent=1) + "\n")
-    if markdown:
-        write_whole(markdown, text + "\n")
+    write(results, given.output, markdown, text)
     print(text)
     if results["failed"]:
-        raise PaxError(f"{len(results['failed'])} could not be measured, see above")
+        raise PaxError(f"{len(results['failed'])} failed, see above")
     return results
 
 
-def plan(suites: Iterable[str], sizes: Sizes, only: str) -> dict[str, Callable[[], Row]]:
+def fail(results: dict[str, Any], sentence: str) -> None:
+    """Writes down and prints what has failed."""
+    results["failed"].append(sentence)
+    print_error(sentence, 1)
+
+
+def write(
+    results: dict[str, Any], output: str | None, markdown: str | None, text: str | None = None
+) -> None:
+    """Writes what was measured to those files that there are to be; `text` are its tables, if made."""
+    if output:
+        write_whole(output, json.dumps(results, indent=1) + "\n")
+    if markdown:
+        write_whole(markdown, (text or report.to_markdown(results)) + "\n")
+
+
+def plan(
+    suites: Iterable[str], sizes: Sizes, only: str
+) -> dict[str, Callable[[], Row | list[Row]]]:
     """Returns what is to be measured, in this order: what has `only` in its name."""
     calls = {
         f"{suite}: {name}": call
         for suite in suites
-        for name, call in SUITES[suite](sizes).items()
+        for name, call in {**SUITES, **OTHERS}[suite](sizes).items()
         if only.lower() in name.lower()
     }
-    if any(name.startswith("training: ") for name in calls):
+    if any(name.startswith(("training: ", "gpu: training ")) for name in calls):
         # Its settings are compared with them.
-        bounds = {f"machine: {name}": call for name, call in machine.rows(sizes).items()}
+        bounds: dict[str, Callable[[], Row | list[Row]]] = {
+            f"machine: {name}": call for name, call in machine.rows(sizes).items()
+        }
         calls = {**bounds, **calls}
     return calls
 

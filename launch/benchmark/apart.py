@@ -19,6 +19,18 @@ from pax.trainer import MetaTrainer
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+class ApartError(ProcessError):
+    """A process of its own has failed, or took too long.
+
+    Attributes:
+        printed: what it had printed by then.
+    """
+
+    def __init__(self, sentence: str, printed: str):
+        super().__init__(sentence)
+        self.printed = printed
+
+
 def quiet_config(config: str, overrides: Mapping[str, Any]) -> ConfigDict:
     """Returns a config of the checkout with overrides by dotted key, whose callbacks are switched off."""
     settings = load_config(str(ROOT / config))
@@ -40,28 +52,40 @@ def training_call(trainer: MetaTrainer, iterations: int) -> Callable[[int], Any]
     return train
 
 
-def run_apart(*command: str, environment: Mapping[str, str | None]) -> str:
+def run_apart(
+    *command: str, environment: Mapping[str, str | None], limit: float | None = None
+) -> str:
     """Runs `python -m` with arguments in a process of its own in the checkout; returns what it prints.
 
     Args:
         *command: the module and its arguments.
         environment: variables that are set for it, or taken away (None).
+        limit: seconds after which it is ended.
 
     Raises:
-        ProcessError: if it fails, with the last line of what it said.
+        ApartError: if it fails, with the last line of what it said.
     """
     variables = {**os.environ, **environment}
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
         env={key: value for key, value in variables.items() if value is not None},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise ProcessError(
-            f"{command[0]} failed ({last}): see more by python -m {shlex.join(command)}"
-        )
-    return done.stdout
+    with process:
+        try:
+            printed, said = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            printed, _ = process.communicate()
+            raise ApartError(f"{command[0]} took longer than {limit:.0f} s", printed) from None
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        last = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        sentence = f"{command[0]} failed ({last}): see more by python -m {shlex.join(command)}"
+        raise ApartError(sentence, printed)
+    return printed

@@ -23,6 +23,9 @@ TITLES = {
     "training": "Training",
     "startup": "Startup",
     "peers": "Peers",
+    "agreement": "Agreement of CPU and GPU",
+    "filling": "Training that fills the card",
+    "kernels": "Kernels",
 }
 _SETTING = {"steps/s": "{speed}", "limit": "{limit_speed}", "fraction of limit": "{fraction}"}
 _COMPILE = {"compile, s": "{details[compile_seconds]:.1f}"}
@@ -38,6 +41,30 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "peers": {
         **{"": "{name}", "ours": "{speed} {unit}", "peer": "{peer[name]}: {peer_speed}"},
         **{"ours / peer": "{ratio}", "what": "{what}"},
+    },
+    "agreement": {
+        **{
+            "": "{name}",
+            "largest difference": "{median:.1e}",
+            "may be": "{details[tolerance]:.0e}",
+        },
+        **{"at the default precision": "{details[by_default]}", "what": "{what}"},
+    },
+    "filling": {
+        **{"setting": "{name}", "steps/s": "{speed}", **_COMPILE},
+        "predicted, MiB": "{details[program_mib]:.0f}",
+        "taken, MiB": "{details[peak_memory_mib]:.0f}",
+        "times the rate before": "{gain}",
+        "no larger one, because of": "{ended}",
+    },
+    "kernels": {
+        **{"setting": "{name}", "kernels per step": "{median:.1f}"},
+        "us per step": "{details[microseconds_per_step]:.1f}",
+        "us per kernel": "{details[microseconds_per_kernel]:.2f}",
+        "none runs": "{details[idle]:.0%}",
+        "short ones": "{details[short]:.0%}",
+        "longer ones": "{details[long]:.0%}",
+        **{"bound by": "{details[bound]}", "what": "{what}"},
     },
 }
 """By suite and column, what it shows of a row and of what `shown` adds to it."""
@@ -85,6 +112,9 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     parts = [machine_text(results["machine"])]
     for suite, title in TITLES.items():
         own = [row for row in rows if row["suite"] == suite]
+        if suite == "filling" and own:
+            # From the setting's own size on.
+            own = [row for row in rows if row["suite"] in (suite, "training")]
         if own:
             parts += [f"### {title}\n\n{table(suite, own)}", *limit_notes(own)]
     parts += bounds(rows, results["machine"])
@@ -93,7 +123,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         f"Slower than {row['peer']['name']}: {row['name']}, at {ratio(row):.2f} times its speed."
         for row in slower
     ]
-    return "\n\n".join([*parts, *results["skipped"]])
+    return "\n\n".join([*parts, *results["skipped"], *results.get("failed", [])])
 
 
 def with_limits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -152,6 +182,8 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "fraction": fraction(row),
         "peer_speed": ranged(peer) if peer else "",
         "ratio": f"{ratio(row):.2f}{verdict(row)}" if peer else "",
+        "gain": f"{row['details']['gain']:.1f}" if "gain" in row["details"] else "",
+        "ended": row["details"].get("ended", ""),
     }
 
 

@@ -65,7 +65,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     def start(is_warm: bool) -> Row:
-        repeats = 1 if sizes.quick else 3
+        repeats = 1 if sizes.quick else min(3, sizes.repeats)
         values = []
         for repeat in range(repeats + is_warm):
             own = folder / ("warm" if is_warm else f"cold-{repeat}")

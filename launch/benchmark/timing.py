@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pax.errors import PaxError
 from pax.loop.xla import available_cores
 
 AXIS = "devices"
@@ -39,6 +40,12 @@ class Sizes:
     """A repeat calls often enough to take about as long: short ones tell more of the load."""
     quick: bool = False
     """A small part of the work, to see that it runs."""
+    most_iterations: int = 1000
+    """Per compiled call of training."""
+    minutes: float = 10.0
+    """For all parts of `gpu`; what does not fit is left out."""
+    rehearse: bool = False
+    """Whether CPU devices stand in for the accelerator."""
 
     @property
     def scaled_envs(self) -> int:
@@ -49,6 +56,10 @@ class Sizes:
         """Returns `size` at this scale, made a multiple of the number of devices."""
         devices = jax.device_count()
         return max(1, round(size * self.scale / devices)) * devices
+
+
+class TimeIsUpError(PaxError):
+    """What is left of the time does not suffice for a measurement."""
 
 
 @dataclasses.dataclass

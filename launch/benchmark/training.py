@@ -24,6 +24,8 @@ from launch.benchmark.apart import quiet_config, run_apart, training_call
 from launch.benchmark.machine import count
 from launch.benchmark.timing import Row, Sizes, rates, take_turns
 from pax.config.build import build_trainer
+from pax.describe.cost import num_bytes
+from pax.errors import PaxError
 from pax.loop.xla import use_all_cores
 from pax.trainer import MetaTrainer
 
@@ -77,6 +79,8 @@ SETTINGS: dict[str, Setting] = {
     "fishery ppo": Setting("fishery.py:ppo", iterations=10, aim=3e6),
     "rice ppo": Setting("rice.py:ppo", iterations=10, aim=0.06e6),
 }
+LARGE: dict[str, Setting] = {"ipd shaper, 1000 candidates": Setting("ipd.py:shaper", aim=200e6)}
+"""What takes a CPU minutes per iteration."""
 
 
 def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str, int]]:
@@ -94,13 +98,18 @@ def make_trainer(setting: Setting, sizes: Sizes) -> tuple[MetaTrainer, dict[str,
 
 
 def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
-    """Steps per second as the trainer counts them, compile time, peak memory, and counts of `BOUNDS`."""
-    setting = SETTINGS[name]
+    """Steps per second as the trainer counts them, compile time, peak memory, and counts of `BOUNDS`.
+
+    Raises:
+        PaxError: if the device has too little memory, before anything is run.
+    """
+    setting = {**SETTINGS, **LARGE}[name]
     trainer, batch = make_trainer(setting, sizes)
-    iterations = 1 if sizes.quick else setting.iterations
+    iterations = 1 if sizes.quick else min(setting.iterations, sizes.most_iterations)
     loop = trainer.compiled_loop
     program = loop.compile(iterations)
     memory: Any = program.memory_analysis()
+    check_memory(num_bytes(program))
     train = training_call(trainer, iterations)
     calls: dict[str, Callable[[int], Any]] = {"ours": train}
     jax.block_until_ready(train(0))
@@ -109,6 +118,8 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
         "compile_seconds": trainer.compile_seconds,
         "peak_memory_mib": _peak_memory() / 2**20,
         "temporary_mib": memory.temp_size_in_bytes / 2**20,
+        "program_mib": num_bytes(program) / 2**20,
+        "device": jax.devices()[0].device_kind,
         "placement": str(trainer.placement),
         "aim": None if sizes.quick else setting.aim,
         "env_steps_per_iteration": trainer.env_steps_per_iteration,
@@ -136,6 +147,15 @@ def measure(name: str, sizes: Sizes, with_limit: bool = True) -> Row:
     return row
 
 
+def check_memory(needed: int) -> None:
+    """Raises PaxError if a program needs more bytes than a device has, where devices tell that."""
+    available = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    if available is not None and needed > available:
+        raise PaxError(
+            f"the program needs {needed / 2**20:.0f} MiB, and the device has {available / 2**20:.0f} MiB"
+        )
+
+
 def _peak_memory() -> int:
     """Bytes, of the accelerator's memory or, on a CPU, of the process."""
     statistics = jax.devices()[0].memory_stats() or {}
@@ -155,7 +175,11 @@ def peak_of_process() -> int:
 
 
 def measure_apart(
-    name: str, sizes: Sizes, cache: str | None = None, with_limit: bool = True
+    name: str,
+    sizes: Sizes,
+    cache: str | None = None,
+    with_limit: bool = True,
+    limit: float | None = None,
 ) -> Row:
     """Runs `measure` in a process of its own.
 
@@ -164,21 +188,30 @@ def measure_apart(
         sizes: how much.
         cache: folder of compiled programs; None: everything is compiled.
         with_limit: whether its limit is measured too.
+        limit: seconds after which it is ended.
 
     Raises:
         ProcessError: if it fails.
     """
-    own = {
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_ENABLE_COMPILATION_CACHE": None,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-    }
     job = {"name": name, "sizes": dataclasses.asdict(sizes), "with_limit": with_limit}
     started = time.perf_counter()
-    printed = run_apart("launch.benchmark.training", json.dumps(job), environment=own)
+    printed = run_apart(
+        "launch.benchmark.training", json.dumps(job), environment=variables(cache), limit=limit
+    )
     row = from_json(json.loads(printed.splitlines()[-1]))
     row.details["process_seconds"] = time.perf_counter() - started
     return row
+
+
+def variables(cache: str | None) -> dict[str, str | None]:
+    """Returns the environment of a process that trains: with this folder of compiled programs, or without."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_ENABLE_COMPILATION_CACHE": None,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        # It takes three quarters of an accelerator's memory at once, as it does for users.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": None,
+    }
 
 
 def from_json(fields: Mapping[str, Any]) -> Row:

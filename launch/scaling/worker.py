@@ -12,11 +12,11 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 
 from launch.benchmark.apart import quiet_config, training_call
 from launch.benchmark.hlo import collectives
 from pax.config.build import build_trainer
+from pax.describe.cost import num_bytes
 from pax.loop.xla import enable_compilation_cache, use_all_cores
 
 SECONDS = 6.0
@@ -46,13 +46,6 @@ def main(specifications: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for trainer, program, times in zip(trainers, programs, seconds, strict=True)
     ]
-
-
-def num_bytes(program: jax.stages.Compiled) -> int:
-    """Returns what one iteration needs on one device: state, results, and what is only there in between."""
-    memory: Any = program.memory_analysis()
-    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return int(np.asarray(sizes + memory.temp_size_in_bytes))
 
 
 if __name__ == "__main__":

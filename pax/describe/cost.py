@@ -69,14 +69,8 @@ def measure(config: ConfigDict) -> Cost:
         measured = f"iterations of {FEW_CANDIDATES} and {4 * FEW_CANDIDATES} candidates"
     is_long = per_iteration > MOST_SECONDS
     loop = trainer.compiled_loop
-    program: Any = loop.compile(min(config.chunk, num_iters))
-    needed = program.memory_analysis()
-    bytes_of_program = (
-        needed.temp_size_in_bytes
-        + needed.argument_size_in_bytes
-        + needed.output_size_in_bytes
-        - needed.alias_size_in_bytes
-    )
+    program = loop.compile(min(config.chunk, num_iters))
+    bytes_of_program = num_bytes(program)
     before = _resident()
     if not is_long:
         per_iteration = _time(trainer)
@@ -96,6 +90,13 @@ def measure(config: ConfigDict) -> Cost:
     return Cost(
         trainer.compile_seconds, per_iteration, evaluating, num_iters, int(memory), measured
     )
+
+
+def num_bytes(program: jax.stages.Compiled) -> int:
+    """Returns what a program needs on one device: state, results, and what is only there in between."""
+    memory: Any = program.memory_analysis()
+    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return int(sizes + memory.temp_size_in_bytes)
 
 
 def _with_candidates(config: ConfigDict, evolving: list[str], number: int) -> ConfigDict:

@@ -1,0 +1,132 @@
+"""What is to be known of a GPU, within minutes: whether it computes the same, how fast, and what bounds it.
+
+Parts that need an idle machine run one after the other, each in a process of its own with a part of the time;
+what does not fit is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import time
+from collections.abc import Callable
+
+import jax
+
+from launch.benchmark import agreement, growth, kernels, startup, training
+from launch.benchmark.timing import Row, Sizes, TimeIsUpError
+from pax.errors import ConfigError
+
+AGREEMENT_SECONDS = 120.0
+"""For one process of the comparisons, of which several run at a time."""
+LARGE_SECONDS = 120.0
+KERNEL_SECONDS = 60.0
+LEAST_SECONDS = 15.0
+"""Below which nothing is begun: a process takes as long to start and to compile."""
+PROFILED = ("ipd ppo", "ipd shaper", "coin game ppo_memory")
+
+
+class Clock:
+    """What is left of the time of all parts; it runs from the first question on."""
+
+    def __init__(self, minutes: float):
+        self._seconds = 60.0 * minutes
+        self._started: float | None = None
+
+    def left(self) -> float:
+        """Returns the seconds that are left."""
+        if self._started is None:
+            self._started = time.monotonic()
+        return self._seconds - (time.monotonic() - self._started)
+
+    def share(self, most: float) -> float:
+        """Returns so many seconds, or what is left.
+
+        Raises:
+            TimeIsUpError: if that is too little to begin anything.
+        """
+        left = self.left()
+        if left < min(most, LEAST_SECONDS):
+            raise TimeIsUpError("the time is up, give more --minutes, or name it by --only")
+        return min(most, left)
+
+
+def check_devices(sizes: Sizes) -> None:
+    """Has CPU devices stand in for a GPU in a rehearsal.
+
+    Raises:
+        ConfigError: if there is no GPU, and it is none.
+    """
+    if sizes.rehearse:
+        # Of this process, and of those that it starts.
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        jax.config.update("jax_platforms", "cpu")
+    elif jax.default_backend() != "gpu":
+        raise ConfigError(
+            '--suite=gpu needs a GPU, and JAX has found none: pip install -e ".[cuda]" where there is one, '
+            "or add --rehearse"
+        )
+
+
+def kinds(rehearse: bool) -> tuple[agreement.Kinds, dict[str, str]]:
+    """Returns the environments that have only CPUs and only GPUs, and the names of JAX's backends."""
+    # These programs run once.
+    given = os.environ.get("XLA_FLAGS", "")
+    cpu = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{given} --xla_backend_optimization_level=0"}
+    if rehearse:
+        # Another number of devices is what a CPU has in place of another kind.
+        numbers = {"CPU": "1", "stand-in": "2"}
+        environments: agreement.Kinds = {
+            name: {**cpu, "JAX_NUM_CPU_DEVICES": number} for name, number in numbers.items()
+        }
+        return environments, dict.fromkeys(numbers, "cpu")
+    # Several share the card.
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return {"CPU": cpu, "GPU": shared}, {"CPU": "cpu", "GPU": "gpu"}
+
+
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
+    """Returns what there is to measure, in an order in which what is left out is missed least."""
+    clock = Clock(sizes.minutes)
+    few = dataclasses.replace(sizes, repeats=min(sizes.repeats, 3), most_iterations=10)
+    once = dataclasses.replace(few, repeats=1)
+    environments, backends = kinds(sizes.rehearse)
+    calls: dict[str, Callable[[], Row | list[Row]]] = {
+        f"agreement of {name}": call
+        for name, call in agreement.rows(
+            environments, backends, lambda: clock.share(AGREEMENT_SECONDS)
+        ).items()
+    }
+    for name in training.LARGE:
+        calls[f"large {name}"] = functools.partial(_large, name, once, clock)
+    for name in PROFILED:
+        calls[f"kernels of {name}"] = functools.partial(_kernels, name, few, clock)
+    waiting = list(training.SETTINGS)
+
+    def fill(name: str) -> list[Row]:
+        # What one of them leaves is for the others.
+        seconds = clock.share(max(LEAST_SECONDS, clock.left() / len(waiting)))
+        waiting.remove(name)
+        return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
+
+    for name, call in startup.rows(once).items():
+        calls[f"startup {name}"] = functools.partial(_while_there_is_time, call, clock)
+    for name in training.SETTINGS:
+        calls[f"training {name}"] = functools.partial(fill, name)
+    return calls
+
+
+def _large(name: str, sizes: Sizes, clock: Clock) -> Row:
+    row = training.measure_apart(name, sizes, with_limit=False, limit=clock.share(LARGE_SECONDS))
+    row.suite = "filling"
+    return row
+
+
+def _kernels(name: str, sizes: Sizes, clock: Clock) -> Row:
+    return kernels.measure_apart(name, sizes, clock.share(KERNEL_SECONDS))
+
+
+def _while_there_is_time(call: Callable[[], Row], clock: Clock) -> Row:
+    clock.share(LEAST_SECONDS)
+    return call()
