@@ -99,7 +99,7 @@ def plan(
     for argument in arguments:
         if argument.lstrip("-").partition("=")[0] == "distributed":
             raise ConfigError(f"{argument} is what this program sets itself: leave it out")
-        if argument.lstrip("-") == "mode=evaluate":
+        if argument.lstrip("-") in ("mode=evaluate", "mode=export"):
             raise ConfigError(f"{argument} takes one process: use python -m pax.main")
     starts = []
     for index in range(num_processes):

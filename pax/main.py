@@ -4,6 +4,7 @@ Train:          python -m pax.main --config=configs/ipd.py:ppo
 Change things:  python -m pax.main --config=configs/ipd.py:ppo,opponent=defect --config.num_envs=50
 Go on:          the same command with --workdir=<the folder it printed>
 Evaluate:       python -m pax.main --mode=evaluate --workdir=<that folder> [--step=N | --follow]
+Old policies:   python -m pax.main --mode=export --workdir=<that folder> [--step=N]
 Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see docs/scale.md)
 What there is:  python -m pax.main --list [word ...]
 Its settings:   python -m pax.main --config=configs/ipd.py:ppo --describe
@@ -37,13 +38,24 @@ from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
 from pax.describe import describe, variants_page
 from pax.errors import ConfigError, PaxError
-from pax.evaluation.job import evaluate_checkpoint, follow, kept_alike
+from pax.evaluation.export import export_checkpoints
+from pax.evaluation.job import evaluate_checkpoint, follow, kept_alike, refresh
 from pax.loop.xla import enable_compilation_cache
 from pax.metrics.curves_page import CURVES_FILE
 from pax.run import distributed
-from pax.run.directory import check_run, default_workdir, keep_record, make_workdir, open_run
+from pax.run.directory import (
+    POLICIES,
+    check_run,
+    default_workdir,
+    keep_record,
+    make_workdir,
+    open_run,
+)
 from pax.run.remote import Copy, is_url, named_by
 from pax.trainer import MetaTrainer
+
+READING = ("evaluate", "export")
+"""The modes that read checkpoints, and train nothing."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -65,14 +77,15 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define(
         "mode",
         "train",
-        "Whether to train until the iterations of the config are done, or to evaluate the newest "
-        "checkpoint in --workdir (or another one, or all: --step, --follow), which needs no --config.",
-        choices=["train", "evaluate"],
+        "Whether to train until the iterations of the config are done; to evaluate the newest checkpoint in "
+        "--workdir (or another one, or all: --step, --follow), which needs no --config; or to export the "
+        "policies of all checkpoints there (or of one: --step).",
+        choices=["train", *READING],
     )
     define(
         "step",
         None,
-        "With --mode=evaluate: the iteration whose checkpoint is evaluated.",
+        "With --mode=evaluate or export: the iteration whose checkpoint is read.",
         low=0,
         kind=int,
     )
@@ -91,8 +104,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define(
         "allow_imports",
         [],
-        "With --mode=evaluate: modules that are not of Pax and that the run may have imported, as in mygame. "
-        "If a run names any, an error tells which; a run from elsewhere may name anything.",
+        "With --mode=evaluate or export: modules that are not of Pax and that the run may have imported, "
+        "as in mygame. If a run names any, an error tells which; a run from elsewhere may name anything.",
     )
     define(
         "distributed",
@@ -158,14 +171,17 @@ def main(arguments: list[str], given: flags.FlagValues) -> None:
 
 
 def _train_or_evaluate(given: flags.FlagValues) -> None:
-    if given.mode == "evaluate":
+    if given.mode in READING:
         if given.describe:
-            raise ConfigError("--describe is about training: leave out --mode=evaluate")
+            raise ConfigError(f"--describe is about training: leave out --mode={given.mode}")
         if given.distributed != distributed.OFF:
             raise ConfigError(
-                f"--distributed={given.distributed} is of no use with --mode=evaluate: one process evaluates"
+                f"--distributed={given.distributed} is of no use with --mode={given.mode}, which is done by "
+                "one process: leave it out"
             )
-        evaluate(given)
+        if not given.workdir:
+            raise ConfigError(f"--workdir is missing: name the run to {given.mode}")
+        (evaluate if given.mode == "evaluate" else export)(given)
         return
     for name in ("step", "evaluations", "follow", "allow_imports"):
         if given[name].value not in (None, False, []):
@@ -267,8 +283,6 @@ def _fit(trainer: MetaTrainer, workdir: pathlib.Path) -> None:
 
 def evaluate(given: flags.FlagValues) -> None:
     """Evaluates one checkpoint of `--workdir`, or each that training leaves there."""
-    if not given.workdir:
-        raise ConfigError("--workdir is missing: name the run to evaluate")
     copy = Copy("workdir", given.workdir) if is_url(given.workdir) else None
     workdir = copy.path if copy else folder("workdir", given.workdir)
     config, names, imports = given.config, given.evaluations, given.allow_imports
@@ -284,6 +298,21 @@ def evaluate(given: flags.FlagValues) -> None:
         logging.flush()
         print("Stopped by SIGINT; the same command goes on where it was.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def export(given: flags.FlagValues) -> None:
+    """Exports the policies of checkpoints of `--workdir`."""
+    for name in ("evaluations", "follow"):
+        if given[name].value not in (None, False, []):
+            raise ConfigError(f"--{name} is of no use with --mode=export: leave it out")
+    copy = Copy("workdir", given.workdir) if is_url(given.workdir) else None
+    workdir = copy.path if copy else folder("workdir", given.workdir)
+    refresh(copy)
+    with named_by(workdir, given.workdir if copy else None):
+        paths = export_checkpoints(workdir, given.config, given.step, given.allow_imports)
+    if copy is not None:
+        copy.upload(lambda path: path.startswith(f"{POLICIES}/"))
+    print("\n".join(paths))
 
 
 def _say_stopped(trainer: MetaTrainer, by: str, workdir: pathlib.Path) -> None:
@@ -328,7 +357,7 @@ def run() -> None:
 
 def _join(argv: list[str]) -> None:
     """Joins others: loading a config may already ask JAX for a device, and then it is too late."""
-    if "evaluate" not in flag_values(argv, "mode"):
+    if not set(READING) & set(flag_values(argv, "mode")):
         distributed.join(([distributed.OFF, *flag_values(argv, "distributed")])[-1])
 
 

@@ -73,7 +73,7 @@ def test_bash_offers_what_the_named_program_takes(tmp_path):
     )
     assert "--out=" in out and "--workdir=" not in out and "--config." not in out
     assert own == ["--strategies="]
-    assert none == [] and executor == ["local"] and mode == ["train", "evaluate"]
+    assert none == [] and executor == ["local"] and mode == ["train", "evaluate", "export"]
     assert switch == ["--dry_run"] and spaced == ["configs/imp.py:ppo"]
 
 

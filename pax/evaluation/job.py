@@ -40,7 +40,7 @@ def evaluate_checkpoint(
         ConfigError: if there is no such run or evaluation.
         CheckpointError: if there is no such checkpoint, or it is damaged.
     """
-    trainer = _build(workdir, config, allow_imports)
+    trainer = trainer_of_run(workdir, config, allow_imports)
     names = choose(names, trainer.evaluations)
     if not trainer.restore(step):
         raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
@@ -87,7 +87,7 @@ def follow(
     while not any((workdir / name).exists() for name in signs):
         refresh(copy, may_be_missing=True)
         waiting.for_("training to start: %s holds no run yet", workdir)
-    trainer = _build(workdir, config, allow_imports)
+    trainer = trainer_of_run(workdir, config, allow_imports)
     follower = Follower(
         trainer,
         choose(names, trainer.evaluations),
@@ -151,9 +151,19 @@ def choose(names: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def _build(
+def trainer_of_run(
     workdir: pathlib.Path, config: ConfigDict | None, allow_imports: Sequence[str] = ()
 ) -> MetaTrainer:
+    """Returns a trainer that can restore the checkpoints of a run, whose roles begin with nothing of others.
+
+    Args:
+        workdir: the run directory.
+        config: of the run; None: the one that the run has recorded.
+        allow_imports: modules that the recorded config may have imported: see `config_of_run`.
+
+    Raises:
+        ConfigError: if there is no such run.
+    """
     if config is None:
         config = config_of_run(workdir, allow_imports)
     config = config.copy_and_resolve_references()

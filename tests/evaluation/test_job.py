@@ -14,11 +14,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from callbacks import Checkpoint
 from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
+from pax.config.build import build_trainer
 from pax.config.files import load_config
 from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError
+from pax.evaluation.export import export_checkpoints
 from pax.evaluation.follower import Follower, Waiting
-from pax.evaluation.job import _build, choose, evaluate_checkpoint, follow
+from pax.evaluation.job import choose, evaluate_checkpoint, follow, trainer_of_run
 from pax.evaluation.results import Results, mirroring
 from pax.roles import Role
 from pax.run.status import Status, read_status
@@ -419,6 +421,30 @@ def test_a_run_that_is_not_there(tmp_path, monkeypatch):
 def test_fewer_devices_than_training_had(tmp_path):
     config = load_config("configs/ipd.py:ppo,quicktest")
     config.num_devices = jax.device_count() + 1
-    trainer = _build(tmp_path, config)
+    trainer = trainer_of_run(tmp_path, config)
     assert trainer.placement.num_devices <= jax.device_count()
     assert config.num_devices == jax.device_count() + 1
+
+
+def test_policies_of_checkpoints_are_exported_later(tmp_path):
+    """They are those that a run exports when it is there."""
+    config = load_config("configs/ipd.py:ppo,quicktest")
+    config.update(num_envs=4, num_inner_steps=5, num_iters=4, chunk=1, num_seeds=2)
+    config.callbacks.checkpoint.update(every=1, keep_every=1, export_every=2)
+    config.callbacks.evaluation.enabled = config.callbacks.curves.enabled = False
+    config.agent1.num_minibatches = 1
+    run = tmp_path / "run"
+    build_trainer(config, str(run)).fit()
+    exported = {path: path.read_bytes() for path in sorted(run.glob("policies/[24]/*"))}
+    assert len(exported) == 4
+    shutil.rmtree(run / "policies")
+
+    paths = export_checkpoints(run, config, step=3)
+    assert [os.path.relpath(path, run) for path in paths] == [
+        f"policies/3/agent1_seed_{seed}.msgpack" for seed in (0, 1)
+    ]
+    (run / "checkpoints/1/_METADATA").write_text("{")
+    export_checkpoints(run, config)
+    assert {path: path.read_bytes() for path in exported} == exported
+    with pytest.raises(CheckpointError, match="9"):
+        export_checkpoints(run, config, step=9)
