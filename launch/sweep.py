@@ -29,4 +29,4 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main, define_flags, takes_arguments=False)
+    run_program(main, define_flags, takes_arguments=False, computes=program.computes)

@@ -33,6 +33,7 @@ from pax.loop.compiled import CompiledLoop
 from pax.loop.counts import Counts
 from pax.loop.evaluator import Evaluation, Evaluations, Recording, TrialCurves
 from pax.loop.iteration import Loop
+from pax.loop.loop_of_runs import Parts
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings, show_log_lines
 from pax.metrics.history import History
@@ -239,6 +240,27 @@ class MetaTrainer:
         return self._compiled
 
     @property
+    def counts(self) -> Counts:
+        """How many of everything there are."""
+        return self._counts
+
+    @property
+    def parts(self) -> Parts:
+        """What it compiles: for `pax.sweeps`, which has several trainers share a program."""
+        return Parts(self._loop, self._evaluations.by_name)
+
+    @contextlib.contextmanager
+    def sharing(self, compiled: CompiledLoop) -> Iterator[None]:
+        """Has something else than its own loop train within the context: see `take_chunk`."""
+        own, self._compiled = self._compiled, compiled
+        try:
+            yield
+        finally:
+            self._compiled = own
+            if self.state is not None:
+                self.state = own.place(self.state)
+
+    @property
     def compile_seconds(self) -> float:
         """What compiling took so far."""
         return self._compiled.compile_seconds
@@ -304,18 +326,32 @@ class MetaTrainer:
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
+        with (
+            stop_on_signals(lambda number: self.request_stop(number.name)),
+            self.fitting(),
+        ):
+            while not self.is_over:
+                self._train_chunk()
+        if pass_on_signals:
+            pass_on(self.stop_reason)
+        return self.last_metrics
+
+    @contextlib.contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Does, before and after what happens within the context, what surrounds the chunks of a `fit`.
+
+        Within it, there is a state, and chunks are trained until `is_over`: see `take_chunk`.
+
+        Raises:
+            See `fit`.
+        """
         show_log_lines(self.quiet)
         self.stop_reason = self._asked_to_stop = self._asked_by = None
         self._started, self._wall_time_before = time.monotonic(), self.wall_time
         self.check()
         # The last thing to happen is that it says so: by then the last checkpoint is on disk. A signal that
         # comes while the run is closed finds it stopping already.
-        with (
-            stop_on_signals(lambda number: self.request_stop(number.name)),
-            self.claim(),
-            StatusReport(self) as self._status,
-            self._leaving_well(),
-        ):
+        with self.claim(), StatusReport(self) as self._status, self._leaving_well():
             self._folder.upload_from_now_on()
             self.callbacks.setup(self)
             resumed_at = self._begin()
@@ -324,12 +360,15 @@ class MetaTrainer:
             self._status.begin()
             with metric_writers.ensure_flushes(self.writer):
                 caught_up = self._start()
-                while not self._is_over():
-                    self._train_chunk()
-                metrics = self._end(caught_up)
-        if pass_on_signals:
-            pass_on(self.stop_reason)
-        return metrics
+                yield
+                self._end(caught_up)
+
+    @property
+    def last_metrics(self) -> dict[str, float]:
+        """The metrics of the last iteration."""
+        if self._metrics is None:
+            return {}
+        return {name: float(value) for name, value in self._metrics.at(-1).items()}
 
     @property
     def evaluations(self) -> tuple[str, ...]:
@@ -594,7 +633,9 @@ class MetaTrainer:
             )
             self.writer = RunWriter([self._history, files])
 
-    def _is_over(self) -> bool:
+    @property
+    def is_over(self) -> bool:
+        """Whether no chunk is left to train in this `fit`."""
         return self.step >= self.num_iters or self.stop_reason is not None
 
     def _start(self) -> bool:
@@ -605,33 +646,44 @@ class MetaTrainer:
         names = self._saved.postponed
         if not names or self._metrics is None:
             return False
-        self.callbacks.make_up(names, self, self.state, self.step, self._metrics, self._is_over)
+        self.callbacks.make_up(
+            names, self, self.state, self.step, self._metrics, lambda: self.is_over
+        )
         self._agree_to_stop()
         return True
 
+    @property
+    def next_chunk(self) -> int:
+        """Iterations up to the next multiple of the chunk, where an earlier fit may not have ended."""
+        return min(self.chunk - self.step % self.chunk, self.num_iters - self.step)
+
     def _train_chunk(self) -> None:
-        """Trains up to the next multiple of the chunk, where an earlier fit may not have ended."""
-        size = self.chunk - self.step % self.chunk
-        self._metrics = self._run_chunk(min(size, self.num_iters - self.step))
+        """Trains the next chunk."""
+        self._after_chunk(self._run_chunk(self.next_chunk))
+
+    def _after_chunk(self, metrics: SeedMetrics) -> None:
+        """Tells callbacks of a chunk."""
+        self._metrics = metrics
         self._folder.check(self.step)
         # Before callbacks and after: a signal may reach any process, and a callback of one may ask.
         self._agree_to_stop()
-        self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, self._is_over)
+        self.callbacks.on_chunk_end(
+            self, self.state, self.step, self._metrics, lambda: self.is_over
+        )
         self._agree_to_stop()
 
-    def _end(self, caught_up: bool) -> dict[str, float]:
-        """Tells callbacks that training is over, and returns the metrics of the last iteration."""
+    def _end(self, caught_up: bool) -> None:
+        """Tells callbacks that training is over."""
         if self._metrics is not None and (caught_up or self.step > self.first_step):
             # For those that were passed over, should a signal have come after they were asked.
-            self.callbacks.on_chunk_end(self, self.state, self.step, self._metrics, self._is_over)
+            self.callbacks.on_chunk_end(
+                self, self.state, self.step, self._metrics, lambda: self.is_over
+            )
             if self._saved.step == self.step and self._saved != self._now():
                 self.callbacks.save_again(self, self.state, self.step, self._metrics)
             self._saved = dataclasses.replace(self._saved, postponed=self.callbacks.postponed)
         self._folder.check(self.step)
         self.callbacks.on_fit_end(self, self.state, self.step)
-        if self._metrics is None:
-            return {}
-        return {name: float(value) for name, value in self._metrics.at(-1).items()}
 
     def _now(self) -> SavePoint:
         """Returns what a checkpoint of this moment says besides the state."""
@@ -650,8 +702,38 @@ class MetaTrainer:
         state, on_device = self._compiled.run(state, size)
         per_seed = jax.device_get(on_device)
         seconds = time.monotonic() - started
+        return self._trained(state, per_seed, self._compiled.finite(state), seconds)
+
+    def take_chunk(
+        self,
+        state: RunState,
+        per_seed: Mapping[str, np.ndarray],
+        finite: Mapping[str, Any],
+        seconds: float,
+    ) -> None:
+        """Goes on as if it had trained a chunk itself, within `fitting`, and tells callbacks of it.
+
+        Args:
+            state: after the chunk.
+            per_seed: metrics by name, `[n, S]`, of its n iterations.
+            finite: by role, whether its parameters are finite.
+            seconds: what it took.
+
+        Raises:
+            See `fit`.
+        """
+        self._after_chunk(self._trained(state, per_seed, finite, seconds))
+
+    def _trained(
+        self,
+        state: RunState,
+        per_seed: Mapping[str, np.ndarray],
+        finite: Mapping[str, Any],
+        seconds: float,
+    ) -> SeedMetrics:
+        """Takes the state after a chunk, if all is finite; returns the metrics."""
+        size = len(next(iter(per_seed.values())))
         seed = self.seed if self.num_seeds > 1 else None
-        finite = self._compiled.finite(state)
         check_finite(per_seed, finite, self.step, seed, self._last_good_checkpoint)
         self.state, self.step = state, self.step + size
         steps = self.num_seeds * self.env_steps_per_iteration * size

@@ -15,6 +15,7 @@ from pax.agents.actor_critic import ActorCritic
 from pax.agents.gae import generalised_advantage_estimation
 from pax.agents.shuffle import random_permutation
 from pax.agents.standardise import standardise
+from pax.agents.traced import is_on
 from pax.checks import COUNT, COUNT_OR_NONE, NOT_NEGATIVE, NUMBER, POSITIVE, SHARE
 from pax.errors import ConfigError
 from pax.types import MemoryState, Metrics, PyTree, Sample, TrainingState, take
@@ -235,7 +236,9 @@ class PPO(ActorCritic):
             error = jnp.maximum(error, jnp.square(targets - values_b - change))
         loss_value = error.mean()
 
-        if self.entropy_coeff or (self.entropy_coeff_horizon and self.entropy_coeff_end):
+        if is_on(self.entropy_coeff) or (
+            is_on(self.entropy_coeff_horizon) and is_on(self.entropy_coeff_end)
+        ):
             entropy = distribution.entropy().mean()
         else:
             # Only reported: the unbiased estimate from the actions is free, while the entropy of
@@ -319,8 +322,8 @@ class PPO(ActorCritic):
         return self.forward(state.params, hidden, rollout.ends.final_observations)[2]
 
     def _entropy_coeff(self, updates: jax.Array, steps_per_update: int) -> jax.Array:
-        if not self.entropy_coeff_horizon:
-            return jnp.float32(self.entropy_coeff)
+        if not is_on(self.entropy_coeff_horizon):
+            return jnp.asarray(self.entropy_coeff, jnp.float32)
         fraction = updates.astype(jnp.float32) * steps_per_update / self.entropy_coeff_horizon
         difference = self.entropy_coeff_end - self.entropy_coeff
         return self.entropy_coeff + difference * jnp.minimum(fraction, 1.0)

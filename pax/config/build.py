@@ -87,11 +87,11 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
     return trainer
 
 
-def check_run(config: ConfigDict, overrides: Mapping[str, Any]) -> MetaTrainer:
-    """Returns the trainer of a run, without a folder.
+def run_config(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config of a run of a sweep, with what it overrides.
 
     Raises:
-        PaxError: if it cannot be built.
+        ConfigError: if there is no such setting, or a value is of the wrong type.
     """
     check_instance("config", config, ConfigDict, "what get_config() returns")
     check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
@@ -100,6 +100,16 @@ def check_run(config: ConfigDict, overrides: Mapping[str, Any]) -> MetaTrainer:
         like = find_setting(config, key)
         check_type(key, value, like)
         changed.update_from_flattened_dict({key: value})
+    return changed
+
+
+def check_run(config: ConfigDict, overrides: Mapping[str, Any]) -> MetaTrainer:
+    """Returns the trainer of a run, without a folder.
+
+    Raises:
+        PaxError: if it cannot be built.
+    """
+    changed = run_config(config, overrides)
     # Where it will run, there may be other devices than here.
     changed.num_devices = 0
     return build_trainer(changed, None)

@@ -30,7 +30,7 @@ def run_program(
     define_flags: Callable[[flags.FlagValues], None],
     *,
     takes_arguments: bool = True,
-    computes: bool = False,
+    computes: bool | Callable[[list[str]], bool] = False,
     before_flags: Callable[[list[str]], None] | None = None,
     interrupted: str = INTERRUPTED,
     leave: Callable[[int], NoReturn] = sys.exit,
@@ -47,7 +47,7 @@ def run_program(
             that are imported together have flags of the same names.
         takes_arguments: whether there may be anything else than flags.
         computes: whether the program computes, on every core, and does not only start others that do: these
-            want the accelerators to themselves.
+            want the accelerators to themselves. A function tells by the command line.
         before_flags: gets the command line before it is parsed.
         interrupted: what Ctrl-C has done.
         leave: ends the process with the exit code of an error.
@@ -58,7 +58,7 @@ def run_program(
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     # This is the text that absl shows.
     sys.modules["__main__"].__doc__ = sys.modules[define_flags.__module__].__doc__
-    if computes:
+    if computes(sys.argv) if callable(computes) else computes:
         use_all_cores()
     else:
         jax.config.update("jax_platforms", "cpu")

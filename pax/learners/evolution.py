@@ -16,6 +16,7 @@ from flax import struct
 
 from pax.agents.agent import Agent
 from pax.agents.standardise import standardise
+from pax.agents.traced import is_on
 from pax.checks import (
     COUNT,
     NOT_NEGATIVE,
@@ -333,7 +334,7 @@ class Evolution(Learner):
                 shaped = inner(*args)
                 return shaped - shaped.mean()
 
-        if self.weight_decay:
+        if is_on(self.weight_decay):
             shaping = fitness_shaping.add_weight_decay(shaping, self.weight_decay)
         return shaping
 

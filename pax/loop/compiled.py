@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.sharding import Placement
 from pax.loop.xla import compiler_options, undefined_numbers
+from pax.roles import Role
 from pax.types import Metrics, RunState
 
 
@@ -30,7 +33,9 @@ class CompiledLoop:
         self._num_seeds = counts.num_seeds
         self._programs: dict[int, jax.stages.Compiled] = {}
         self._metric_names: list[str] | None = None
-        self._finite = jax.jit(self._are_finite, out_shardings=placement.whole)
+        self._finite = jax.jit(
+            functools.partial(are_finite, loop.roles), out_shardings=placement.whole
+        )
         self.compile_seconds = 0.0
 
     def run(self, state: RunState, size: int) -> tuple[RunState, Metrics]:
@@ -80,6 +85,10 @@ class CompiledLoop:
         with undefined_numbers():
             return compiled()
 
+    def place(self, state: RunState) -> RunState:
+        """Returns a state where it belongs."""
+        return jax.device_put(state, self._placement.of_state(jax.eval_shape(lambda: state)))
+
     def abstract_state(self) -> RunState:
         """Shapes, types and places of the state."""
         shapes = jax.eval_shape(self._init_state)
@@ -98,21 +107,23 @@ class CompiledLoop:
             )
         return self._metric_names
 
-    def _are_finite(self, state: RunState) -> dict[str, jax.Array]:
-        # Not of all that a learner knows: the best fitness of evolution is infinite before there is one.
-        params = {name: inner.params for name, inner in state.inner.items()} | {
-            role.name: jax.vmap(role.learner.deploy)(state.learners[role.name]).params
-            for role in self._loop.roles
-            if role.learner
-        }
-        finite = jnp.bool_(True)
-        return {
-            name: jnp.stack(
-                [finite, *(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(own))]
-            ).all()
-            for name, own in params.items()
-        }
-
     def _init_state(self) -> RunState:
         keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))
         return self._loop.init(keys)
+
+
+def are_finite(roles: Sequence[Role], state: RunState) -> dict[str, jax.Array]:
+    """Returns whether all parameters are finite, by role that has some which outlive an iteration."""
+    # Not of all that a learner knows: the best fitness of evolution is infinite before there is one.
+    params = {name: inner.params for name, inner in state.inner.items()} | {
+        role.name: jax.vmap(role.learner.deploy)(state.learners[role.name]).params
+        for role in roles
+        if role.learner
+    }
+    finite = jnp.bool_(True)
+    return {
+        name: jnp.stack(
+            [finite, *(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(own))]
+        ).all()
+        for name, own in params.items()
+    }

@@ -34,6 +34,8 @@ from pax.roles import Role, check_member, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
 from pax.types import PyTree, RunState, Task, TrainingState, take
 
+PROGRAMS: dict[str, tuple[int, ...]] = {"evaluate": (), "play_one": (), "play_trials": (1,)}
+"""What an evaluator compiles, by the name of its method; which arguments are no arrays."""
 AS_TRAINED = "as_trained"
 """The evaluation of the roles as they are, which a trainer without any other has."""
 
@@ -166,10 +168,7 @@ class Evaluator:
             lambda *draw: self._without_training(sample_task(*draw)),
             counts,
         )
-        options = compiler_options()
-        self._run = jax.jit(self._evaluate, compiler_options=options)
-        self._record = jax.jit(self._play_one, compiler_options=options)
-        self._learn = jax.jit(self._play_trials, static_argnums=1, compiler_options=options)
+        self._programs: dict[str, Callable[..., Any]] = {}
         # Whether averages play; one program serves for both. Without any, it is not asked.
         self._averages = (jnp.bool_(False),) if self.has_averages else ()
 
@@ -193,7 +192,7 @@ class Evaluator:
     def __call__(self, state: RunState) -> dict[str, np.ndarray]:
         """Returns metrics of the policies in `state`, by name, one number per seed `[S]`."""
         with undefined_numbers():
-            metrics = jax.device_get(self._run(state, *self._averages))
+            metrics = jax.device_get(self._program("evaluate")(state, *self._averages))
         return {name.removeprefix("train/"): values[0] for name, values in metrics.items()}
 
     def metric_names(self, abstract_state: RunState) -> list[str]:
@@ -204,7 +203,7 @@ class Evaluator:
     def record(self, state: RunState) -> Recording:
         """Plays a trial of the first seed; returns the last episode of its first environment."""
         with undefined_numbers():
-            return jax.device_get(self._record(state, *self._averages))
+            return jax.device_get(self._program("play_one")(state, *self._averages))
 
     def learning_curve(self, state: RunState, num_trials: int) -> np.ndarray:
         """Plays trials of the first seed; returns rewards per step by episode, `[K, players]`, their mean."""
@@ -213,8 +212,22 @@ class Evaluator:
     def trial_curves(self, state: RunState, num_trials: int) -> TrialCurves:
         """Plays trials of the first seed; returns what happened in their episodes."""
         with undefined_numbers():
-            curves = self._learn(state, num_trials, *self._averages)
+            curves = self._program("play_trials")(state, num_trials, *self._averages)
             return TrialCurves(*jax.device_get(curves))
+
+    def _program(self, name: str) -> Callable[..., Any]:
+        """Returns one of `PROGRAMS`, compiled when it is called."""
+        if name not in self._programs:
+            self._programs[name] = jax.jit(
+                getattr(self, f"_{name}"),
+                static_argnums=PROGRAMS[name],
+                compiler_options=compiler_options(),
+            )
+        return self._programs[name]
+
+    def share(self, programs: Mapping[str, Callable[..., Any]]) -> None:
+        """Takes programs of other evaluators that do the same, by the names in `PROGRAMS`."""
+        self._programs.update(programs)
 
     def _evaluate(self, state: RunState, *averages: jax.Array) -> dict[str, jax.Array]:
         return self._loop.run(self._start(state, *averages), 1)[1]

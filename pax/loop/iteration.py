@@ -6,6 +6,7 @@ of code that is written for one trial; environments are a plain axis that agents
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +116,12 @@ class Loop:
         learners, inner = jax.vmap(init_seed, in_axes=(0, of_seeds))(keys, starts)
         averages = first_averages(self.roles, learners)
         return RunState(jnp.int32(0), keys, learners, inner, averages)
+
+    def without_placement(self) -> Loop:
+        """Returns the same loop, for where something else says what is on which device."""
+        loop = copy.copy(self)
+        loop.placement = None
+        return loop
 
     def run(self, state: RunState, num_iters: int) -> tuple[RunState, Metrics]:
         """Runs `num_iters` iterations of all seeds; metrics are `[num_iters, S]`."""

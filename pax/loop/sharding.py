@@ -27,6 +27,7 @@ class Placement:
     Attributes:
         axis: `candidates`, `opponents` or `seeds`; None on one device.
         num_devices: how many are used.
+        asked: how many it was asked to use; None if it was not asked.
     """
 
     def __init__(self, num_devices: int | None, *, candidates: int, opponents: int, seeds: int):
@@ -35,6 +36,7 @@ class Placement:
         Raises:
             ConfigError: if there are not so many, or no axis can be divided by their number.
         """
+        self.asked = num_devices
         available, processes = jax.device_count(), jax.process_count()
         sizes = {"candidates": candidates, "opponents": opponents, "seeds": seeds}
         if num_devices == ALL:

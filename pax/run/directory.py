@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -143,6 +144,7 @@ def open_run(
     config_path: str,
     imports: Mapping[str, str] | None = None,
     upgrade: Upgrade = dict,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Makes the folder of a new run, or makes sure that an old one is the same run: see `check_run`.
 
@@ -154,6 +156,7 @@ def open_run(
         config_path: the file that it comes from, and the variant.
         imports: by module that the config names and that is not of Pax, its folder.
         upgrade: of a config that an earlier version recorded.
+        command: what trains the run; that of this process if None.
 
     Returns:
         What is recorded.
@@ -164,7 +167,7 @@ def open_run(
     check_run(workdir, config, upgrade)
     recorded = jsonable(config)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    command = shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])
+    command = command or shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])
     if (workdir / RUN_FILE).exists():
         run = read_run(workdir)
         changes = describe_differences(jsonable(upgrade(run["config"])), recorded)
@@ -184,10 +187,7 @@ def open_run(
             "command": command,
             "started": now,
             IMPORTS: dict(imports or {}),
-            "versions": {
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in PACKAGES},
-            },
+            "versions": dict(_versions()),
         }
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -195,6 +195,12 @@ def open_run(
     except OSError as e:
         raise ConfigError(not_writable(workdir, e)) from e
     return run
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **versions}
 
 
 def keep_record(workdir: pathlib.Path, run: Mapping[str, Any]) -> None:

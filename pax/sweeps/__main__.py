@@ -26,7 +26,9 @@ from pax.checks import folder
 from pax.config.command_line import config_name, print_error, run_program
 from pax.config.flags import definer
 from pax.errors import ConfigError
+from pax.loop.xla import enable_compilation_cache
 from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
+from pax.sweeps.one_program import OneProgram
 from pax.sweeps.pool import Pool
 from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
@@ -49,6 +51,14 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "How often a run that died is started again; it resumes from its last checkpoint.",
         low=0,
     )
+    define(
+        "in_one_program",
+        None,
+        "Train the runs in this process: those that differ in numbers only are compiled once, and train side "
+        "by side. --noin_one_program: each run in a process of its own. Default: in one program where more "
+        "than one run fits into it, and neither --max_parallel nor --gpus is given.",
+        kind=bool,
+    )
     define_common_flags(flag_values)
 
 
@@ -70,6 +80,7 @@ def sweep(
     Raises:
         PaxError: in one sentence, before anything starts.
     """
+    in_one_program = is_in_one_program(given)
     runs = plan(given)
     gpus, max_parallel = given.gpus, given.max_parallel or len(given.gpus) or 1
     if given.executor in elsewhere:
@@ -85,7 +96,12 @@ def sweep(
         print("\n".join(shlex.join(run.command) for run in runs))
         return 0
     claim(runs)
-    pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
+    pool: Pool | OneProgram
+    if in_one_program:
+        enable_compilation_cache()
+        pool = OneProgram(runs, given.config, say=_say)
+    else:
+        pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
     stopped_by = pool.work()
     if stopped_by:
         done = sum(run.is_done for run in runs)
@@ -108,6 +124,32 @@ def sweep(
             1,
         )
     return 0
+
+
+def computes(argv: list[str]) -> bool:
+    """Returns whether a command line may ask for runs in this process, and not in others that it starts."""
+    given = [argument.partition("=")[0].lstrip("-") for argument in argv]
+    return not {"noin_one_program", "max_parallel", "gpus", "executor", "dry_run"} & {*given}
+
+
+def is_in_one_program(given: flags.FlagValues) -> bool:
+    """Returns whether runs are trained in this process.
+
+    Raises:
+        ConfigError: if it was asked for together with what only processes can do.
+    """
+    of_processes = {
+        "gpus": bool(given.gpus),
+        "max_parallel": bool(given.max_parallel),
+        "executor": given.executor != "local",
+    }
+    named = [name for name, is_given in of_processes.items() if is_given]
+    if given.in_one_program and named:
+        raise ConfigError(
+            f"--in_one_program trains all runs in this process, and --{named[0]} is about several: give "
+            "one of the two"
+        )
+    return not named if given.in_one_program is None else given.in_one_program
 
 
 def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
@@ -159,7 +201,7 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
 
 def run() -> None:
     """Runs the program."""
-    run_program(main, define_flags, takes_arguments=False)
+    run_program(main, define_flags, takes_arguments=False, computes=computes)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,145 @@
+"""Trains the runs of a sweep in this process: those that differ in numbers only as one program."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from pax.config.build import build_trainer, run_config
+from pax.config.imports import folders_to_record
+from pax.config.recorded import todays
+from pax.errors import ConfigError, PaxError
+from pax.loop.loop_of_runs import LoopOfRuns
+from pax.run.directory import check_run, keep_record, open_run
+from pax.sweeps.folder import SweepRun
+from pax.sweeps.groups import Group, group_runs
+from pax.sweeps.pool import SweepProgress
+from pax.sweeps.side_by_side import SideBySide
+from pax.sweeps.sweep import describe
+from pax.trainer import MetaTrainer
+
+
+class OneProgram:
+    """Trains runs until all are done, have failed, or somebody asks to stop.
+
+    Args:
+        runs: those of the sweep; the ones that are done are passed over.
+        config: what they have in common, with what is overridden in all of them.
+        say: prints a line.
+
+    Attributes:
+        failed: runs that ended with an error.
+
+    Raises:
+        ConfigError: if one cannot be built.
+    """
+
+    def __init__(
+        self, runs: Sequence[SweepRun], config: ConfigDict, say: Callable[[str], None] = print
+    ):
+        self._say = say
+        self._runs = runs
+        self._left = [run for run in runs if not run.is_done]
+        self._configs = {run.index: run_config(config, run.overrides) for run in self._left}
+        self._trainers = [self._build(run) for run in self._left]
+        self._progress = SweepProgress(runs)
+        self.groups = group_runs(self._trainers) if self._trainers else []
+        self.failed: list[SweepRun] = []
+
+    def work(self) -> signal.Signals | None:
+        """Trains them; returns the signal that ended it early, if one did."""
+        passed = len(self._runs) - len(self._left)
+        if passed:
+            self._tell(f"{passed} of {len(self._runs)} runs were done before.")
+        try:
+            for group in self.groups:
+                if stopped_by := self._train(group):
+                    return stopped_by
+        finally:
+            self._progress.clear()
+        return None
+
+    def _build(self, run: SweepRun) -> MetaTrainer:
+        config = self._configs[run.index].copy_and_resolve_references()
+        # One line for the sweep.
+        config.callbacks.progress.enabled = False
+        try:
+            check_run(run.workdir, self._configs[run.index].to_dict(), todays)
+            trainer = build_trainer(config, str(run.workdir))
+            trainer.check()
+        except PaxError as e:
+            raise ConfigError(
+                f"run {run.name} of the sweep ({describe(run.overrides)}): {e}"
+            ) from e
+        trainer.quiet = True
+        return trainer
+
+    def _train(self, group: Group) -> signal.Signals | None:
+        runs = [self._left[index] for index in group.runs]
+        trainers = [self._trainers[index] for index in group.runs]
+        num_devices = min(jax.local_device_count(), len(runs))
+        loops = LoopOfRuns(
+            [trainer.parts for trainer in trainers],
+            group.numbers,
+            [trainer.seed for trainer in trainers],
+            trainers[0].num_seeds,
+            num_devices=num_devices,
+        )
+        names = f"{runs[0].name} to {runs[-1].name}" if len(runs) > 1 else runs[0].name
+        self._tell(
+            f"{len(runs)} runs ({names}) are one program, {loops.num_side_by_side} at a time."
+        )
+        return SideBySide(
+            trainers, loops, lambda run: self._recorded(runs[run], trainers[run]), _Told(self, runs)
+        ).train()
+
+    @contextlib.contextmanager
+    def _recorded(self, run: SweepRun, trainer: MetaTrainer) -> Iterator[None]:
+        """Keeps the folder of a run, and in it what is run, as `pax.main` does."""
+        config = self._configs[run.index].to_dict()
+        command = shlex.join(["python", "-m", "pax.main", *run.arguments])
+        imports = folders_to_record(config)
+        with trainer.claim():
+            recorded = open_run(run.workdir, config, run.config, imports, todays, command)
+            try:
+                yield
+            finally:
+                if not trainer.workdir_is_gone:
+                    keep_record(run.workdir, recorded)
+
+    def done(self, run: SweepRun) -> None:
+        """Tells that a run is over."""
+        if run.is_done:
+            self._progress.done(run)
+            self._tell(f"{run.name} done ({self._progress}): {describe(run.overrides)}")
+
+    def fail(self, run: SweepRun, error: BaseException) -> None:
+        """Tells that a run has failed, and logs how."""
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        with contextlib.suppress(OSError), run.log.open("a") as log:
+            log.write(f"Error: {sentence}\n")
+        self._progress.failed(run)
+        self.failed.append(run)
+        self._tell(f"{run.name} failed: {sentence}")
+
+    def _tell(self, line: str) -> None:
+        self._progress.clear()
+        self._say(line)
+
+
+class _Told:
+    """Hears of the runs of a group."""
+
+    def __init__(self, program: OneProgram, runs: Sequence[SweepRun]):
+        self._program, self._runs = program, runs
+
+    def done(self, run: int) -> None:
+        self._program.done(self._runs[run])
+
+    def failed(self, run: int, error: BaseException) -> None:
+        self._program.fail(self._runs[run], error)

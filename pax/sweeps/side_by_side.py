@@ -1,0 +1,156 @@
+"""Trains runs that are one program side by side; each of them does all else as if it were alone."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+from pax.loop.compiled import CompiledLoop
+from pax.loop.loop_of_runs import LoopOfRuns, RunOfMany
+from pax.run.interrupt import stop_on_signals
+from pax.trainer import MetaTrainer
+
+Surroundings = Callable[[int], contextlib.AbstractContextManager[None]]
+"""By the number of a run, what its training happens in, such as the record of its settings."""
+
+
+class Told(Protocol):
+    """Hears how runs end."""
+
+    def done(self, run: int) -> None:
+        """A run is over, as it should be or by a signal."""
+
+    def failed(self, run: int, error: BaseException) -> None:
+        """A run has failed."""
+
+
+@dataclasses.dataclass
+class _Running:
+    """A run that trains, and what it leaves when it is over."""
+
+    run: int
+    trainer: MetaTrainer
+    contexts: contextlib.ExitStack
+
+
+class SideBySide:
+    """Trains the runs of a group, as many at a time as its program has places for.
+
+    A run that ends, by `EarlyStop`, a number that is not finite or a callback that fails, leaves the others
+    alone, and the next one takes its place. A signal ends all of them after the chunk, saved.
+
+    Args:
+        trainers: of the runs.
+        loops: the program; its run i is trainer i.
+        around: see `Surroundings`.
+        told: hears how each ends.
+    """
+
+    def __init__(
+        self,
+        trainers: Sequence[MetaTrainer],
+        loops: LoopOfRuns,
+        around: Surroundings,
+        told: Told,
+    ):
+        self._trainers = trainers
+        self._loops = loops
+        self._around = around
+        self._told = told
+        self._running: list[_Running] = []
+        self.stopped_by: signal.Signals | None = None
+
+    def train(self) -> signal.Signals | None:
+        """Trains them until each is over; returns the signal that ended it early, if one did."""
+        waiting = collections.deque(range(len(self._trainers)))
+        try:
+            with stop_on_signals(self._stop):
+                while self._running or (waiting and not self.stopped_by):
+                    while self._has_place and waiting and not self.stopped_by:
+                        self._start(waiting.popleft())
+                    self._end_those_that_are_over()
+                    if self._running:
+                        self._advance()
+        finally:
+            for running in list(self._running):
+                self._leave(running, *sys.exc_info())
+        return self.stopped_by
+
+    @property
+    def _has_place(self) -> bool:
+        return len(self._running) < self._loops.num_side_by_side
+
+    def _stop(self, number: signal.Signals) -> None:
+        self.stopped_by = number
+        for running in self._running:
+            running.trainer.request_stop(number.name)
+
+    def _start(self, run: int) -> None:
+        trainer, contexts = self._trainers[run], contextlib.ExitStack()
+        running = _Running(run, trainer, contexts)
+        try:
+            compiled = cast(CompiledLoop, RunOfMany(self._loops, run))
+            contexts.enter_context(self._around(run))
+            contexts.enter_context(trainer.sharing(compiled))
+            contexts.enter_context(trainer.fitting())
+        except Exception as e:
+            # Whatever was entered before is left.
+            self._running.append(running)
+            self._fail(running, e)
+            return
+        self._running.append(running)
+        if self.stopped_by:
+            trainer.request_stop(self.stopped_by.name)
+
+    def _advance(self) -> None:
+        """Trains a chunk of those that have as much to do until their callbacks come."""
+        size = max(running.trainer.next_chunk for running in self._running)
+        going = [running for running in self._running if running.trainer.next_chunk == size]
+        self._loops.compile(size)
+        started = time.monotonic()
+        states = []
+        for running in going:
+            states.append(running.trainer.state)
+            running.trainer.state = None
+        advanced = self._loops.run([running.run for running in going], cast(Any, states), size)
+        seconds = time.monotonic() - started
+        for running, (state, metrics, finite) in zip(going, advanced, strict=True):
+            try:
+                running.trainer.take_chunk(state, metrics, finite, seconds)
+            except Exception as e:
+                self._fail(running, e)
+
+    def _end_those_that_are_over(self) -> None:
+        for running in [each for each in self._running if each.trainer.is_over]:
+            try:
+                self._leave(running, None, None, None)
+            except Exception as e:
+                self._told.failed(running.run, e)
+            else:
+                self._told.done(running.run)
+
+    def _fail(self, running: _Running, error: Exception) -> None:
+        """Has a run leave as its own process would after an error."""
+        told: BaseException = error
+        try:
+            self._leave(running, type(error), error, error.__traceback__)
+        except Exception as e:
+            told = e
+        self._told.failed(running.run, told)
+
+    def _leave(
+        self,
+        running: _Running,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._running.remove(running)
+        running.contexts.__exit__(kind, error, traceback)
