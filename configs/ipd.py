@@ -109,6 +109,15 @@ VARIANTS = helper.describe(
 # ahead is worth three smaller ones.
 LOLA_RATES = {"0": 0.0, "1": 0.15, "2": 0.05, "3": 0.05}
 LOLA = {"optimizer": "sgd", "learning_rate": 0.1, "max_gradient_norm": 1e9}
+# POLA (Zhao et al. 2022): players give 1 to a pot that pays 1.33 times as much to both, half each. Small, a
+# table learns within minutes.
+POLA_PAYOFF = ((0.33, 0.33), (-0.335, 0.665), (0.665, -0.335), (0.0, 0.0))
+POLA: dict[str, Any] = {"agent": "PPO_memory", "hidden_size": 64, "embed": True}
+POLA |= {"learning_rate": 0.003, "learner": {"type": "pola"}}
+NEAR = {"look_ahead_steps": 2, "look_ahead_rate": 1.0, "outer_steps": 20}
+NEAR |= {"outer_beta": 1.0, "inner_beta": 1.0}
+POLA_SMALL: dict[str, Any] = {"agent": "Naive", "network": "table", "learning_rate": 0.1}
+POLA_SMALL |= {"max_gradient_norm": 1e9, "learner": {"type": "pola", **NEAR}}
 ALIGNED: dict[str, Any] = {"learning_rate": 0.05, "entropy_coeff": 0.1, "gae_lambda": 0.0}
 ALIGNED |= {"agent": "Tabular", "num_epochs": 2, "num_minibatches": 4}
 LEARNERS = {
@@ -118,6 +127,7 @@ LEARNERS = {
     "tabular": {"agent": "Tabular", "learning_rate": 0.1},
     "naive": {"agent": "Naive", "learning_rate": 0.1},
     "lola_dice": {"agent": "Naive", "network": "table", **LOLA, "learner": {"type": "lola_dice"}},
+    "pola": POLA,
     "advantage_alignment": {**ALIGNED, "learner": {"type": "advantage_alignment", "weight": 10.0}},
     "loqa": {**ALIGNED, "learner": {"type": "loqa", "weight": 10.0}},
 }
@@ -127,9 +137,11 @@ SIZES = {
     "tabular": {"num_iters": 1000},
     "naive": {"num_iters": 500},
     "lola_dice": {"num_iters": 200, "num_inner_steps": 150, "num_envs": 64},
+    "pola": {"num_iters": 101, "num_inner_steps": 50, "num_envs": 2000, "chunk": 1},
     "advantage_alignment": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
     "loqa": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
 }
+POLA_SIZES: dict[str, Any] = {"num_iters": 50, "num_inner_steps": 50, "num_envs": 128, "chunk": 5}
 # Less sigma, or z-scores, and some seeds never leave mutual defection.
 EVOLUTION = {"popsize": 1000, "sigma": 0.2, "sigma_decay": 0.999, "learning_rate_decay": 0.9999}
 QUICK: dict[str, Any] = {"num_inner_steps": 20, "num_envs": 10, "num_iters": 4, "chunk": 2}
@@ -207,10 +219,17 @@ def matrix_game(
     # The earlier name of this option.
     argument = argument.replace(",look_ahead=", ",look_ahead_steps=")
     variant, *rest = argument.split(",")
-    options = {"look_ahead_steps": tuple(LOLA_RATES)} if variant == "lola_dice" else {}
+    options: dict[str, Sequence[str] | None] = {}
+    if variant == "lola_dice":
+        options["look_ahead_steps"] = tuple(LOLA_RATES)
+    if variant == "pola":
+        options["small"] = None
+    is_small_pola = variant == "pola" and "small" in rest
     steps = helper.take_options(argument, options).get("look_ahead_steps", "1")
     ahead = {"look_ahead_steps": int(steps), "look_ahead_rate": LOLA_RATES[steps]}
     lola = {**LEARNERS["lola_dice"], "learner": {"type": "lola_dice", **ahead}}
+    is_published_pola = variant == "pola" and not is_small_pola
+    payoffs = POLA_PAYOFF if is_published_pola and payoff == "ipd" else PAYOFFS[payoff]
     shapes = variant not in LEARNERS
     # Opponents that learn within a trial.
     table = {"learning_rate": 1.0, "num_epochs": 2, "num_minibatches": 4}
@@ -218,10 +237,10 @@ def matrix_game(
         table["sequence_length"] = 5
     experiment = helper.Experiment(
         # Rows CC, CD, DC, DD as player 1 sees them; a column per player.
-        env=game("IteratedMatrixGame", payoff=PAYOFFS[payoff]),
+        env=game("IteratedMatrixGame", payoff=payoffs),
         num_inner_steps=100 if shapes else 150,
-        learners={**LEARNERS, "lola_dice": lola},
-        sizes=SIZES.get(variant, {}),
+        learners={**LEARNERS, "lola_dice": lola, "pola": POLA_SMALL if is_small_pola else POLA},
+        sizes=POLA_SIZES if is_small_pola else SIZES.get(variant, {}),
         strategies=strategies,
         opponent="self" if "learner" in LEARNERS.get(variant, ()) else next(iter(strategies)),
         evaluate_against=evaluate_against,

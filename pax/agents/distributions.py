@@ -62,6 +62,12 @@ class Categorical:
         chosen = actions[..., None] == jnp.arange(self.log_probs.shape[-1])
         return jnp.where(chosen, self.log_probs, 0.0).sum(axis=-1)
 
+    def divergence_from(self, other: Categorical) -> jax.Array:
+        """Returns KL(self || other), `[...]`; what neither of them ever draws counts nothing."""
+        possible = self.log_probs > -jnp.inf
+        own, others = (jnp.where(possible, each.log_probs, 0.0) for each in (self, other))
+        return (jnp.where(possible, jnp.exp(own), 0.0) * (own - others)).sum(axis=-1)
+
     def entropy(self) -> jax.Array:
         # Actions with a logit of -inf contribute 0, where 0 times -inf would be NaN.
         log_probs = jnp.maximum(self.log_probs, -MAX_FLOAT)

@@ -7,11 +7,13 @@ from pax.learners.frozen import Frozen
 from pax.learners.gradient import Gradient
 from pax.learners.learner import Experience, Learner
 from pax.learners.lola_dice import LOLADiCE
+from pax.learners.pola import POLA
 
 __all__ = [
     "COALA",
     "LEARNERS",
     "LOQA",
+    "POLA",
     "AdvantageAlignment",
     "Evolution",
     "Experience",
@@ -25,6 +27,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "evolution": Evolution,
     "coala": COALA,
     "lola_dice": LOLADiCE,
+    "pola": POLA,
     "advantage_alignment": AdvantageAlignment,
     "loqa": LOQA,
     "frozen": Frozen,

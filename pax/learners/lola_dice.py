@@ -42,6 +42,9 @@ class LOLADiCE(Gradient):
     mean of their rewards, and all their actions.
     """
 
+    name = "lola_dice"
+    """What a config calls it."""
+
     def __init__(
         self,
         agent: Agent,
@@ -62,15 +65,41 @@ class LOLADiCE(Gradient):
         """
         if not isinstance(agent, ActorCritic) or agent.remembers_trial:
             raise ConfigError(
-                f"{type(agent).__name__} cannot learn by lola_dice: choose Naive, PPO, PPO_memory or Tabular"
+                f"{type(agent).__name__} cannot learn by {self.name}: choose Naive, PPO, PPO_memory or "
+                "Tabular"
             )
-        check_number("look_ahead_steps", look_ahead_steps, COUNT_OR_NONE, "LOLADiCE")
-        check_number("look_ahead_rate", look_ahead_rate, NOT_NEGATIVE, "LOLADiCE")
+        check_number("look_ahead_steps", look_ahead_steps, COUNT_OR_NONE, type(self).__name__)
+        check_number("look_ahead_rate", look_ahead_rate, NOT_NEGATIVE, type(self).__name__)
         super().__init__(agent, initial)
         self.look_ahead_steps = look_ahead_steps
         self.look_ahead_rate = look_ahead_rate
 
     def update(self, state: TrainingState, experience: Experience) -> tuple[TrainingState, Metrics]:
+        return self.ascend(state, state.params, experience, experience.key)
+
+    def outer_penalty(self, own: PyTree, before: PyTree, rollout: Sample) -> jax.Array | float:
+        """Returns what is taken off the objective for how far the policy is from the one `before`."""
+        del own, before, rollout
+        return 0.0
+
+    def inner_penalty(
+        self, agent: ActorCritic, other: PyTree, before: PyTree, rollout: Sample
+    ) -> jax.Array | float:
+        """Returns what is taken off that of another player, who looks `other`, and was `before`."""
+        del agent, other, before, rollout
+        return 0.0
+
+    def ascend(
+        self, state: TrainingState, before: PyTree, experience: Experience, key: jax.Array
+    ) -> tuple[TrainingState, Metrics]:
+        """Takes one step of the agent's optimiser.
+
+        Args:
+            state: what the agent has learned.
+            before: its parameters before the update that this step is part of.
+            experience: what happened in this iteration.
+            key: of the episodes that are drawn.
+        """
         role = experience.role
         # Of the first candidate and the first opponent, as there is one of each: see `check`.
         states = experience.line_up.first()
@@ -81,7 +110,7 @@ class LOLADiCE(Gradient):
             if isinstance(agent, ActorCritic)
         }
         others = {name: states[name].params for name in agents if name != role}
-        keys = jax.random.split(experience.key, self.look_ahead_steps + 1)
+        keys = jax.random.split(key, self.look_ahead_steps + 1)
 
         def sample(params: Params, key: jax.Array) -> dict[str, Sample]:
             played = {
@@ -104,7 +133,13 @@ class LOLADiCE(Gradient):
                 for name in others:
 
                     def objective(other: PyTree, name: str = name) -> jax.Array:
-                        return dice_objective({**params, name: other}, agents, episodes, name)  # noqa: B023
+                        value = dice_objective({**params, name: other}, agents, episodes, name)  # noqa: B023
+                        return value - self.inner_penalty(
+                            agents[name],
+                            other,
+                            others[name],
+                            episodes[name],  # noqa: B023
+                        )
 
                     slope = jax.grad(objective)(params[name])
                     moved[name] = jax.tree.map(
@@ -113,8 +148,10 @@ class LOLADiCE(Gradient):
                         slope,
                     )
                 params = {**params, **moved}
-            value = dice_objective(params, agents, sample(params, keys[-1]), role)
-            return -value, {"looked_ahead_return": value}
+            episodes = sample(params, keys[-1])
+            value = dice_objective(params, agents, episodes, role)
+            penalty = self.outer_penalty(own, before, episodes[role])
+            return penalty - value, {"looked_ahead_return": value}
 
         gradients, metrics = jax.grad(looked_ahead, has_aux=True)(state.params)
         metrics["gradient_norm"] = optax.tree.norm(gradients)
@@ -126,12 +163,12 @@ class LOLADiCE(Gradient):
         del num_outer_steps, num_steps
         if num_opps != 1:
             raise ConfigError(
-                f"there are {num_opps} opponents or candidates side by side, and lola_dice looks one ahead: "
-                "use num_opps=1, and no evolution beside it"
+                f"there are {num_opps} opponents or candidates side by side, and {self.name} looks one "
+                "ahead: use num_opps=1, and no evolution beside it"
             )
         if num_envs < 2:
             raise ConfigError(
-                f"num_envs is {num_envs}, and lola_dice compares environments: give at least 2"
+                f"num_envs is {num_envs}, and {self.name} compares environments: give at least 2"
             )
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
@@ -140,20 +177,20 @@ class LOLADiCE(Gradient):
         ahead = [other for other in others if isinstance(other.agent, ActorCritic)]
         if not ahead:
             raise ConfigError(
-                f"role {role.name} looks ahead at how others learn, by lola_dice, and nobody else here has a "
-                "policy that can be differentiated: let another role play Naive, PPO, PPO_memory or Tabular, "
-                "or use look_ahead_steps=0"
+                f"role {role.name} looks ahead at how others learn, by {self.name}, and nobody else here "
+                "has a policy that can be differentiated: let another role play Naive, PPO, PPO_memory or "
+                "Tabular, or use look_ahead_steps=0"
             )
         for other in ahead:
             if other.agent.groups_environments:
                 raise ConfigError(
-                    f"role {other.name} mixes its memory over environments, and lola_dice compares them: use "
-                    "context none"
+                    f"role {other.name} mixes its memory over environments, and {self.name} compares them: "
+                    "use context none"
                 )
             if other.learns_in_trial and num_outer_steps > 1:
                 raise ConfigError(
                     f"role {other.name} learns in the trial, of {num_outer_steps} episodes, while "
-                    f"{role.name} looks ahead at how it learns, by lola_dice: use num_outer_steps=1"
+                    f"{role.name} looks ahead at how it learns, by {self.name}: use num_outer_steps=1"
                 )
 
 
