@@ -63,6 +63,8 @@ VARIANTS = (
         "tabular": "Tabular against itself, on all 9^4 positions: slow, and takes what is near",
         "advantage_alignment": "PPO_memory by advantage_alignment, one coin at a time, against itself: "
         "each takes its own, .3 per step",
+        "pola": "PPO_memory by pola, one coin at a time, against itself, of the published size: needs a GPU, "
+        "not run (expected: each takes its own, .2 per step)",
         "loqa": "PPO_memory by loqa, one coin at a time, against itself: each takes its own, .3 per step",
     }
 )
@@ -89,11 +91,19 @@ ALIGNED: dict[str, Any] = {"hidden_size": 32, "discount": 0.96, "entropy_coeff":
 # With a larger gae_lambda they cooperate with everybody, defectors as well.
 ALIGNED |= {"gae_lambda": 0.5}
 
+# POLA of the published size plays that game, too.
+POLA: dict[str, Any] = {"agent": "PPO_memory", "hidden_size": 64, "embed": True, "discount": 0.96}
+POLA |= {"learning_rate": 0.003, "learner": {"type": "pola", "look_ahead_steps": 4}}
+POLA["learner"] |= {"look_ahead_rate": 0.01, "outer_beta": 150.0, "inner_beta": 5.0}
+POLA_SIZES = {"num_envs": 1000, "num_iters": 251, "chunk": 1}
+POLA_SIZES |= helper.every(scalars=1, checkpoint=10, evaluation=25)
+
 
 def get_config(argument: str = "ppo") -> ConfigDict:
     variant, *rest = argument.split(",")
     given = helper.take_options(argument, OPTIONS)
-    is_aligned, is_tabular = variant in ALIGNED_WEIGHTS, variant == "tabular"
+    is_tabular, is_pola = variant == "tabular", variant == "pola"
+    is_aligned = variant in ALIGNED_WEIGHTS or is_pola
     is_small = "small" in rest
     sees_coins = "last_coins" in given or (is_small and "cnn" not in given)
     # Others see planes, and a table that they play sees the number of the situation.
@@ -113,9 +123,10 @@ def get_config(argument: str = "ppo") -> ConfigDict:
         }
         for name, weight in ALIGNED_WEIGHTS.items()
     }
-    sizes = (
-        {"num_envs": 128, "num_iters": 1500} if is_aligned else {"num_envs": 100, "num_iters": 500}
-    )
+    aligned["pola"] = POLA
+    sizes = {"num_envs": 100, "num_iters": 500}
+    if is_aligned:
+        sizes = POLA_SIZES if is_pola else {"num_envs": 128, "num_iters": 1500}
     experiment = helper.Experiment(
         env=game(
             "CoinGame",

@@ -82,6 +82,9 @@ VARIANTS = helper.describe(
     "lola_dice,look_ahead_steps=0": "LOLA-DiCE that does not look ahead, against itself: -2 per step",
     "lola_dice,look_ahead_steps=2": "LOLA-DiCE against itself, two steps ahead: -1.1 per step, cooperation",
     "lola_dice,look_ahead_steps=3": "LOLA-DiCE against itself, three steps ahead: -1.1 per step, cooperation",
+    "pola": "POLA-DiCE against itself, of the published size: needs a GPU, not run "
+    "(expected: cooperation)",
+    "pola,small": "POLA-DiCE against itself, on tables: -1 per step, cooperation",
     "advantage_alignment": "Tabular by advantage alignment, against itself: -1 per step, cooperation",
     "loqa": "Tabular by LOQA's rule, against itself: -1 per step, cooperation",
     "coala": "COALA-PG against learners with a GRU: needs a GPU, not run "
@@ -114,9 +117,11 @@ LOLA = {"optimizer": "sgd", "learning_rate": 0.1, "max_gradient_norm": 1e9}
 POLA_PAYOFF = ((0.33, 0.33), (-0.335, 0.665), (0.665, -0.335), (0.0, 0.0))
 POLA: dict[str, Any] = {"agent": "PPO_memory", "hidden_size": 64, "embed": True}
 POLA |= {"learning_rate": 0.003, "learner": {"type": "pola"}}
-NEAR = {"look_ahead_steps": 2, "look_ahead_rate": 1.0, "outer_steps": 20}
-NEAR |= {"outer_beta": 1.0, "inner_beta": 1.0}
-POLA_SMALL: dict[str, Any] = {"agent": "Naive", "network": "table", "learning_rate": 0.1}
+# With less outer_beta, or fewer environments, they cooperate for a while, and then forget how to answer what
+# no longer happens.
+NEAR = {"look_ahead_steps": 2, "look_ahead_rate": 0.1, "outer_steps": 20}
+NEAR |= {"outer_beta": 50.0, "inner_beta": 10.0}
+POLA_SMALL: dict[str, Any] = {"agent": "Naive", "network": "table", "learning_rate": 0.01}
 POLA_SMALL |= {"max_gradient_norm": 1e9, "learner": {"type": "pola", **NEAR}}
 ALIGNED: dict[str, Any] = {"learning_rate": 0.05, "entropy_coeff": 0.1, "gae_lambda": 0.0}
 ALIGNED |= {"agent": "Tabular", "num_epochs": 2, "num_minibatches": 4}
@@ -131,17 +136,19 @@ LEARNERS = {
     "advantage_alignment": {**ALIGNED, "learner": {"type": "advantage_alignment", "weight": 10.0}},
     "loqa": {**ALIGNED, "learner": {"type": "loqa", "weight": 10.0}},
 }
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "ppo": {"num_iters": 1000},
     "ppo_memory": {"num_iters": 150},
     "tabular": {"num_iters": 1000},
     "naive": {"num_iters": 500},
     "lola_dice": {"num_iters": 200, "num_inner_steps": 150, "num_envs": 64},
-    "pola": {"num_iters": 101, "num_inner_steps": 50, "num_envs": 2000, "chunk": 1},
+    "pola": {"num_iters": 101, "num_inner_steps": 50, "num_envs": 2000, "chunk": 1}
+    | helper.every(scalars=1, checkpoint=10, evaluation=10),
     "advantage_alignment": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
     "loqa": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
 }
-POLA_SIZES: dict[str, Any] = {"num_iters": 50, "num_inner_steps": 50, "num_envs": 128, "chunk": 5}
+POLA_SIZES: dict[str, Any] = {"num_iters": 30, "num_inner_steps": 50, "num_envs": 512, "chunk": 1}
+POLA_SIZES |= helper.every(scalars=1, checkpoint=10, evaluation=10)
 # Less sigma, or z-scores, and some seeds never leave mutual defection.
 EVOLUTION = {"popsize": 1000, "sigma": 0.2, "sigma_decay": 0.999, "learning_rate_decay": 0.9999}
 QUICK: dict[str, Any] = {"num_inner_steps": 20, "num_envs": 10, "num_iters": 4, "chunk": 2}
