@@ -142,8 +142,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "tabular": {"num_iters": 1000},
     "naive": {"num_iters": 500},
     "lola_dice": {"num_iters": 200, "num_inner_steps": 150, "num_envs": 64},
-    "pola": {"num_iters": 101, "num_inner_steps": 50, "num_envs": 2000, "chunk": 1}
-    | helper.every(scalars=1, checkpoint=10, evaluation=10),
+    "pola": {
+        "num_iters": 101,
+        "num_inner_steps": 50,
+        "num_envs": 2000,
+        "chunk": 1,
+        **helper.every(scalars=1, checkpoint=10, evaluation=10),
+    },
     "advantage_alignment": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
     "loqa": {"num_iters": 1000, "num_inner_steps": 100, "num_envs": 128},
 }

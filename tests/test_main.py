@@ -121,7 +121,7 @@ def test_help(typed):
     assert re.search(
         r"^Train: +python -m pax.main --config=configs/ipd.py:ppo$", result.stdout, re.M
     )
-    for flag in ("--config:", "--workdir:", "--mode: <train|evaluate>:", "--[no]list:"):
+    for flag in ("--config:", "--workdir:", "--mode: <train|evaluate|export>:", "--[no]list:"):
         assert f"\n  {flag} " in result.stdout
     assert "--config.num_envs=50" in result.stdout
     assert result.stderr == "" and result.code == 0
