@@ -190,7 +190,7 @@ WRONG_COMMANDS = {
     "--seed=3": "Unknown command line flag 'seed': did you mean --config.seed\\?",
     # Flags.
     "--wrokdir=x": "Unknown command line flag 'wrokdir'. Did you mean: workdir \\?",
-    "--mode=nope": "flag --mode=nope: value should be one of <train\\|evaluate>",
+    "--mode=nope": "flag --mode=nope: value should be one of <train\\|evaluate\\|export>",
     "--config": "--config has no value: give one of those that --list shows",
     "positional": "'positional' is no flag: flags start with --, see --help",
 }
