@@ -80,7 +80,7 @@ class LoopOfRuns:
         )
         self._mesh = mesh
         self._whole = NamedSharding(mesh, PartitionSpec())
-        self._programs: dict[int, jax.stages.Compiled] = {}
+        self._programs: dict[int, Any] = {}
         self._metric_names: list[str] | None = None
         self._init: jax.stages.Compiled | None = None
         self.compile_seconds = 0.0
@@ -124,7 +124,7 @@ class LoopOfRuns:
         """Returns whether `size` iterations are ready to run."""
         return size in self._programs
 
-    def compile(self, size: int) -> jax.stages.Compiled:
+    def compile(self, size: int) -> Any:
         """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
         if size in self._programs:
             return self._programs[size]
@@ -138,6 +138,17 @@ class LoopOfRuns:
         self.compile_seconds += seconds
         logging.info("Compiled %d iterations of %d runs in %.1f s.", size, places, seconds)
         return self._programs[size]
+
+    def bytes_needed(self, size: int) -> int:
+        """Returns the memory that `size` iterations take, on all devices together; compiles them."""
+        needed = self.compile(size).memory_analysis()
+        of_a_device = (
+            needed.temp_size_in_bytes
+            + needed.argument_size_in_bytes
+            + needed.output_size_in_bytes
+            - needed.alias_size_in_bytes
+        )
+        return int(of_a_device) * self._mesh.size
 
     def run(self, runs: Sequence[int], states: Sequence[RunState], size: int) -> list[Advanced]:
         """Runs `size` iterations of some runs, to which their states are donated.

@@ -27,6 +27,7 @@ from pax.config.command_line import config_name, print_error, run_program
 from pax.config.flags import definer
 from pax.errors import ConfigError
 from pax.loop.xla import enable_compilation_cache
+from pax.sweeps.curves import PICTURE, draw_curves
 from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
 from pax.sweeps.one_program import OneProgram
 from pax.sweeps.pool import Pool
@@ -59,6 +60,13 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "than one run fits into it, and neither --max_parallel nor --gpus is given.",
         kind=bool,
     )
+    define(
+        "side_by_side",
+        0,
+        "In one program: how many runs train at once. 0: on a CPU, as many as its caches hold, at least one "
+        "per core; on other devices all, or as many as their memory holds.",
+        low=0,
+    )
     define_common_flags(flag_values)
 
 
@@ -81,7 +89,7 @@ def sweep(
         PaxError: in one sentence, before anything starts.
     """
     in_one_program = is_in_one_program(given)
-    runs = plan(given)
+    runs = plan(given, builds=not in_one_program)
     gpus, max_parallel = given.gpus, given.max_parallel or len(given.gpus) or 1
     if given.executor in elsewhere:
         if gpus:
@@ -95,13 +103,13 @@ def sweep(
     if given.dry_run:
         print("\n".join(shlex.join(run.command) for run in runs))
         return 0
-    claim(runs)
     pool: Pool | OneProgram
     if in_one_program:
         enable_compilation_cache()
-        pool = OneProgram(runs, given.config, say=_say)
+        pool = OneProgram(runs, given.config, side_by_side=given.side_by_side, say=_say)
     else:
         pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
+    claim(runs)
     stopped_by = pool.work()
     if stopped_by:
         done = sum(run.is_done for run in runs)
@@ -111,9 +119,10 @@ def sweep(
         )
         return 128 + stopped_by
     text = write_table(runs, given.metric, given.ascending)
+    draw_curves(runs, given.metric, given.ascending)
     folder = runs[0].folder
     print(
-        f"{text}\n\nWritten to {folder / NAME}.md and .csv. "
+        f"{text}\n\nWritten to {folder / NAME}.md and .csv, and drawn in {folder / PICTURE}. "
         f"Curves and settings: tensorboard --logdir={folder}"
     )
     if pool.failed:
@@ -144,12 +153,30 @@ def is_in_one_program(given: flags.FlagValues) -> bool:
         "executor": given.executor != "local",
     }
     named = [name for name, is_given in of_processes.items() if is_given]
+    if given.side_by_side and (named or given.in_one_program is False):
+        raise ConfigError(
+            f"--side_by_side={given.side_by_side} is about runs in one program, and these are processes: "
+            "give --max_parallel"
+        )
     if given.in_one_program and named:
         raise ConfigError(
             f"--in_one_program trains all runs in this process, and --{named[0]} is about several: give "
             "one of the two"
         )
-    return not named if given.in_one_program is None else given.in_one_program
+    # Some callbacks can be in a process once only.
+    alone = [name for name in ("wandb", "profile") if is_enabled(given.config, name)]
+    if given.in_one_program and alone:
+        raise ConfigError(
+            f"--in_one_program trains all runs in this process, which can have one callback {alone[0]}: take "
+            "it away, or give --noin_one_program"
+        )
+    return not (named or alone) if given.in_one_program is None else given.in_one_program
+
+
+def is_enabled(config: ConfigDict | None, callback: str) -> bool:
+    """Returns whether a config has a callback, and it is not switched off."""
+    section = None if config is None else config.get("callbacks", {}).get(callback)
+    return section is not None and bool(section.get("enabled", True))
 
 
 def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
@@ -168,24 +195,30 @@ def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
         )
 
 
-def plan(given: flags.FlagValues) -> list[SweepRun]:
-    """Returns the runs that the flags ask for, once it is clear that each of them can be built."""
+def plan(given: flags.FlagValues, builds: bool = True) -> list[SweepRun]:
+    """Returns the runs that the flags ask for; if it `builds`, once it is clear that each can be built."""
     if given.config is None:
         raise ConfigError("--config is missing: give a config file with a get_sweep()")
     if not given.workdir:
         raise ConfigError("--workdir is missing: name a folder for the sweep")
     name = config_name(given["config"])
     common = config_flags.get_override_values(given["config"])
-    return checked_runs(given.config, name, common, given.workdir, given.metric)
+    return checked_runs(given.config, name, common, given.workdir, given.metric, builds)
 
 
 def checked_runs(
-    config: ConfigDict, name: str, common: Mapping[str, Any], workdir: str, metric: str
+    config: ConfigDict,
+    name: str,
+    common: Mapping[str, Any],
+    workdir: str,
+    metric: str,
+    builds: bool = True,
 ) -> list[SweepRun]:
     """Returns the runs of a sweep in a folder, each of which can be built, and some report the metric."""
     found = load_sweep(name)
     runs = runs_of(folder("--workdir", workdir), name, common, found)
-    check_sweep(config, found)
+    if builds:
+        check_sweep(config, found)
     check_metric(config, found, metric)
     return runs
 

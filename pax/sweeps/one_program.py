@@ -7,19 +7,17 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 from ml_collections import ConfigDict
 
 from pax.config.build import build_trainer, run_config
 from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
 from pax.errors import ConfigError, PaxError
-from pax.loop.loop_of_runs import LoopOfRuns
 from pax.run.directory import check_run, keep_record, open_run
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.groups import Group, group_runs
 from pax.sweeps.pool import SweepProgress
-from pax.sweeps.side_by_side import SideBySide
+from pax.sweeps.side_by_side import train_group
 from pax.sweeps.sweep import describe
 from pax.trainer import MetaTrainer
 
@@ -30,6 +28,7 @@ class OneProgram:
     Args:
         runs: those of the sweep; the ones that are done are passed over.
         config: what they have in common, with what is overridden in all of them.
+        side_by_side: how many train at once; 0: see `choose_sizes`.
         say: prints a line.
 
     Attributes:
@@ -40,9 +39,15 @@ class OneProgram:
     """
 
     def __init__(
-        self, runs: Sequence[SweepRun], config: ConfigDict, say: Callable[[str], None] = print
+        self,
+        runs: Sequence[SweepRun],
+        config: ConfigDict,
+        *,
+        side_by_side: int = 0,
+        say: Callable[[str], None] = print,
     ):
         self._say = say
+        self._side_by_side = side_by_side
         self._runs = runs
         self._left = [run for run in runs if not run.is_done]
         self._configs = {run.index: run_config(config, run.overrides) for run in self._left}
@@ -66,8 +71,10 @@ class OneProgram:
 
     def _build(self, run: SweepRun) -> MetaTrainer:
         config = self._configs[run.index].copy_and_resolve_references()
-        # One line for the sweep.
-        config.callbacks.progress.enabled = False
+        # There is one line, and one picture, for all runs.
+        for name in ("progress", "curves"):
+            if name in config.callbacks:
+                config.callbacks[name].enabled = False
         try:
             check_run(run.workdir, self._configs[run.index].to_dict(), todays)
             trainer = build_trainer(config, str(run.workdir))
@@ -82,21 +89,15 @@ class OneProgram:
     def _train(self, group: Group) -> signal.Signals | None:
         runs = [self._left[index] for index in group.runs]
         trainers = [self._trainers[index] for index in group.runs]
-        num_devices = min(jax.local_device_count(), len(runs))
-        loops = LoopOfRuns(
-            [trainer.parts for trainer in trainers],
-            group.numbers,
-            [trainer.seed for trainer in trainers],
-            trainers[0].num_seeds,
-            num_devices=num_devices,
+        return train_group(
+            self._trainers,
+            group,
+            side_by_side=self._side_by_side,
+            names=[run.name for run in runs],
+            around=lambda index: self._recorded(runs[index], trainers[index]),
+            told=_Told(self, runs),
+            say=self._tell,
         )
-        names = f"{runs[0].name} to {runs[-1].name}" if len(runs) > 1 else runs[0].name
-        self._tell(
-            f"{len(runs)} runs ({names}) are one program, {loops.num_side_by_side} at a time."
-        )
-        return SideBySide(
-            trainers, loops, lambda run: self._recorded(runs[run], trainers[run]), _Told(self, runs)
-        ).train()
 
     @contextlib.contextmanager
     def _recorded(self, run: SweepRun, trainer: MetaTrainer) -> Iterator[None]:

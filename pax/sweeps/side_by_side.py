@@ -15,6 +15,8 @@ from typing import Any, Protocol, cast
 from pax.loop.compiled import CompiledLoop
 from pax.loop.loop_of_runs import LoopOfRuns, RunOfMany
 from pax.run.interrupt import stop_on_signals
+from pax.sweeps.groups import Group
+from pax.sweeps.memory import allow_files, make_loops
 from pax.trainer import MetaTrainer
 
 Surroundings = Callable[[int], contextlib.AbstractContextManager[None]]
@@ -154,3 +156,41 @@ class SideBySide:
     ) -> None:
         self._running.remove(running)
         running.contexts.__exit__(kind, error, traceback)
+
+
+def train_group(
+    trainers: Sequence[MetaTrainer],
+    group: Group,
+    *,
+    side_by_side: int,
+    names: Sequence[str],
+    around: Surroundings,
+    told: Told,
+    say: Callable[[str], None],
+) -> signal.Signals | None:
+    """Trains the runs of a group; returns the signal that ended it early, if one did.
+
+    Args:
+        trainers: of all runs that were grouped.
+        group: which of them.
+        side_by_side: how many train at once; 0: see `make_loops`.
+        names: of the runs of the group, for people.
+        around: see `Surroundings`; runs are numbered as in the group.
+        told: hears how each ends.
+        say: tells how many are one program.
+
+    Raises:
+        ConfigError: if there is no room for one run.
+    """
+    own = [trainers[run] for run in group.runs]
+    them = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
+    loops, needed = make_loops(own, group.numbers, side_by_side, them)
+    if len(own) > 1:
+        say(
+            f"{len(own)} runs ({them}) are one program, {loops.num_side_by_side} at a time, which takes "
+            f"{max(needed / 2**20, 0.1):.1f} MiB."
+        )
+    else:
+        say(f"{them} is a program of its own.")
+    allow_files(loops.num_side_by_side)
+    return SideBySide(own, loops, around, told).train()
