@@ -219,6 +219,8 @@ def train(given: flags.FlagValues) -> None:
     # Everything is checked before the folder is touched.
     trainer = build_trainer(config, named)
     trainer.check()
+    config_file = find_config(config_path.partition(":")[0]).absolute()
+    trainer.keep_programs(config_file)
     assert trainer.workdir is not None
     workdir = trainer.workdir
     if trainer.url is None:  # Else it is fetched first, and checked as it is opened.
@@ -234,7 +236,6 @@ def train(given: flags.FlagValues) -> None:
                 recorded.update(open_run(workdir, config.to_dict(), config_path, imports, todays))
 
         distributed.by_lead(record)
-        config_file = find_config(config_path.partition(":")[0]).absolute()
         logging.info("Config: %s, of %s", config_path, config_file)
         where = f", of {trainer.url}" if trainer.url else ""
         logging.info("Run directory: %s%s", workdir, where)

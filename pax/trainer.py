@@ -31,7 +31,9 @@ from pax.loop.compiled import CompiledLoop
 from pax.loop.counts import Counts
 from pax.loop.evaluator import Evaluation, Evaluations, Recording, TrialCurves
 from pax.loop.iteration import Loop
+from pax.loop.kept_programs import KeptPrograms, folder_of_programs
 from pax.loop.loop_of_runs import Parts
+from pax.loop.program_key import NotKeptError, key_of_run
 from pax.loop.sharding import Placement
 from pax.loop.xla import check_jax_settings
 from pax.metrics.history import History
@@ -151,6 +153,7 @@ class MetaTrainer(Training):
             "num_iters": num_iters,
             **{role.name: role.agent.describe() for role in self.roles},
         }
+        self._samplers = tuple(samplers)
         by_name = {f"samplers[{index}]": each for index, each in enumerate(samplers)}
         tasks.check_samplers(by_name, self.env_params, env, **self._counts.of_a_trial)
         self.placement = Placement.of(self.roles, num_devices, self._counts)
@@ -238,6 +241,30 @@ class MetaTrainer(Training):
     def compile_seconds(self) -> float:
         """What compiling took so far."""
         return self._compiled.compile_seconds
+
+    def keep_programs(self, config_file: pathlib.Path) -> None:
+        """Has programs kept on disk for the next run, and taken from there, if they can be told apart.
+
+        Only of a trainer that `build_trainer` has made of a config, by a program that runs nothing else.
+
+        Args:
+            config_file: where the config is from.
+        """
+        folder = folder_of_programs()
+        if folder is None or jax.process_count() > 1 or jax.default_backend() != "cpu":
+            return
+        if self.callbacks.has_probes or self.warm_starts:
+            return
+        learners = [role.learner for role in self.roles if role.learner]
+        agents = [role.agent for role in self.roles]
+        objects = [self.env, *agents, *learners, *self._samplers]
+        devices = list(self.placement.mesh.devices.flat)
+        try:
+            key = key_of_run(self.hyperparameters, config_file, objects, devices)
+        except (NotKeptError, OSError) as e:
+            logging.vlog(1, "Compiled programs are not kept: %s", e)
+            return
+        self._compiled.kept = KeptPrograms(folder, key)
 
     def metric_names(self) -> list[str]:
         """Returns the training metrics that a callback gets; found by tracing, without compiling."""

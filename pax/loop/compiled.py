@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 from absl import logging
 
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
+from pax.loop.kept_programs import KeptPrograms
 from pax.loop.sharding import Placement
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role
@@ -23,6 +26,7 @@ class CompiledLoop:
 
     Attributes:
         compile_seconds: what compiling took so far.
+        kept: where traced programs are kept for the next run; None: nowhere.
     """
 
     def __init__(self, loop: Loop, placement: Placement, counts: Counts):
@@ -37,6 +41,7 @@ class CompiledLoop:
             functools.partial(are_finite, loop.roles), out_shardings=placement.whole
         )
         self.compile_seconds = 0.0
+        self.kept: KeptPrograms | None = None
 
     def run(self, state: RunState, size: int) -> tuple[RunState, Metrics]:
         """Runs `size` iterations, to which `state` is donated; metrics are `[size, S]`, on the device."""
@@ -58,15 +63,27 @@ class CompiledLoop:
         if size in self._programs:
             return self._programs[size]
         started = time.monotonic()
-        # The state comes back where it was: another placement would compile everything twice.
-        where = self._placement.of_state(jax.eval_shape(self._init_state))
-        run = jax.jit(
-            lambda state: self._loop.run(state, size),
-            donate_argnums=0,
-            in_shardings=(where,),
-            out_shardings=(where, self._placement.of_metrics),
-        )
-        lowered = run.lower(self.abstract_state())
+
+        def jitted(run: Callable[[RunState], Any], state: RunState) -> Any:
+            # The state comes back where it was: another placement would compile everything twice.
+            where = self._placement.of_state(state)
+            results = (where, self._placement.of_metrics)
+            return jax.jit(run, donate_argnums=0, in_shardings=(where,), out_shardings=results)
+
+        def export() -> jax.export.Exported:
+            state = self.abstract_state()
+            return jax.export.export(jitted(lambda state: self._loop.run(state, size), state))(
+                state
+            )
+
+        kept = self._exported(f"{size} iterations", export)
+        if kept is None:
+            state = self.abstract_state()
+            run: Callable[[RunState], Any] = lambda state: self._loop.run(state, size)  # noqa: E731
+        else:
+            state = self._placed(jax.tree.unflatten(kept.in_tree, kept.in_avals)[0][0])
+            run = kept.call
+        lowered = jitted(run, state).lower(state)
         self._programs[size] = lowered.compile(compiler_options=compiler_options())
         seconds = time.monotonic() - started
         self.compile_seconds += seconds
@@ -79,8 +96,19 @@ class CompiledLoop:
 
     def initial_state(self) -> RunState:
         """Returns the state before the first iteration, where it belongs."""
-        where = self._placement.of_state(jax.eval_shape(self._init_state))
-        lowered = jax.jit(self._init_state, out_shardings=where).lower()
+
+        def jitted(init: Callable[[], Any], state: RunState) -> Any:
+            return jax.jit(init, out_shardings=self._placement.of_state(state))
+
+        def export() -> jax.export.Exported:
+            state = jax.eval_shape(self._init_state)
+            return jax.export.export(jitted(self._init_state, state))()
+
+        kept = self._exported(f"initial state of seed {self._seed}", export)
+        if kept is None:
+            lowered = jitted(self._init_state, jax.eval_shape(self._init_state)).lower()
+        else:
+            lowered = jitted(kept.call, jax.tree.unflatten(kept.out_tree, kept.out_avals)).lower()
         compiled = lowered.compile(compiler_options=compiler_options(runs_once=True))
         with undefined_numbers():
             return compiled()
@@ -91,12 +119,27 @@ class CompiledLoop:
 
     def abstract_state(self) -> RunState:
         """Shapes, types and places of the state."""
-        shapes = jax.eval_shape(self._init_state)
+        return self._placed(jax.eval_shape(self._init_state))
+
+    def _placed(self, shapes: RunState) -> RunState:
         return jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             shapes,
             self._placement.of_state(shapes),
         )
+
+    def _exported(
+        self, name: str, export: Callable[[], jax.export.Exported]
+    ) -> jax.export.Exported | None:
+        """Returns a traced program of this run, or None if none is kept, or JAX cannot export it."""
+        if self.kept is None:
+            return None
+        try:
+            return self.kept.get(name, export)
+        except Exception as e:
+            # If it cannot be traced either, the error will come again.
+            logging.vlog(1, "The program of %s is not kept: %s", name, e)
+            return None
 
     def metric_names(self) -> list[str]:
         """Returns what an iteration reports; found by tracing, without compiling."""
