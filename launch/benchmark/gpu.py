@@ -127,6 +127,6 @@ def _kernels(name: str, sizes: Sizes, clock: Clock) -> Row:
     return kernels.measure_apart(name, sizes, clock.share(KERNEL_SECONDS))
 
 
-def _while_there_is_time(call: Callable[[], Row], clock: Clock) -> Row:
+def _while_there_is_time(call: Callable[[], Row | list[Row]], clock: Clock) -> Row | list[Row]:
     clock.share(LEAST_SECONDS)
     return call()

@@ -37,7 +37,11 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "peak memory, MiB": "{details[peak_memory_mib]:.0f}",
         "temporaries, MiB": "{details[temporary_mib]:.1f}",
     },
-    "startup": {"": "{name}", "time": "{speed} s", "aim": "{details[aim]:g} s", "what": "{what}"},
+    "startup": {
+        **{"": "{name}", "time": "{speed} s", "aim": "{details[aim]:g} s"},
+        "processor time to the first iteration": "{details[processor_seconds]:.2f} s",
+        "what": "{what}",
+    },
     "peers": {
         **{"": "{name}", "ours": "{speed} {unit}", "peer": "{peer[name]}: {peer_speed}"},
         **{"ours / peer": "{ratio}", "what": "{what}"},

@@ -1,11 +1,13 @@
-"""From the start of a process to its first iteration, and compiling, with and without a compilation cache."""
+"""From the start of a process to its first iteration, and compiling: cold, warm, and warm but traced anew."""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import json
 import pathlib
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -13,18 +15,21 @@ from typing import Any
 
 from launch.benchmark.apart import run_apart
 from launch.benchmark.timing import Row, Sizes
-from launch.benchmark.training import measure_apart
+from launch.benchmark.training import SETTINGS
 from pax.callbacks.callback import Callback
+from pax.config.command_line import as_flags
 
 CONFIG = "configs/ipd.py:ppo"
 COMPILED = "in the matrix shaper"
+ANEW = "warm, but traced anew"
+"""With JAX's cache of compiled programs, and without the traced ones that Pax keeps."""
 
 
 class FirstIteration(Callback):
     """Writes down when the first chunk was done, and ends the run.
 
     Args:
-        path: the file for the time, seconds since the epoch.
+        path: the file for the time (seconds since the epoch), the processor time until then, and compiling.
     """
 
     priority = 1
@@ -33,70 +38,109 @@ class FirstIteration(Callback):
         self.path = path
 
     def on_chunk_end(self, trainer: Any, state: Any, step: int, metrics: Mapping[str, Any]) -> None:
-        now = time.time()
+        found = {
+            "time": time.time(),
+            "processor": time.process_time(),
+            "compile": trainer.compile_seconds,
+        }
         if not pathlib.Path(self.path).exists():
-            pathlib.Path(self.path).write_text(str(now))
+            pathlib.Path(self.path).write_text(json.dumps(found))
         trainer.request_stop("the first iteration is done")
 
 
-def seconds_to_first_iteration(cache: pathlib.Path, quick: bool) -> float:
-    """Measures the app, with the compilation cache in a folder.
+def seconds_to_first_iteration(
+    cache: pathlib.Path, arguments: list[str], traced: bool
+) -> dict[str, float]:
+    """Measures the app, with its caches in a folder; returns what `FirstIteration` wrote.
+
+    The time is that from the start of the process.
+
+    Args:
+        cache: the folder.
+        arguments: flags that say what is trained.
+        traced: whether programs that were traced are not kept.
 
     Raises:
         ProcessError: if the app fails.
     """
+    own: dict[str, str | None] = {"JAX_COMPILATION_CACHE_DIR": None}
+    if traced:
+        own["JAX_COMPILATION_CACHE_DIR"] = str(cache / "pax" / "xla")
+        own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     with tempfile.TemporaryDirectory() as folder:
         stamp = pathlib.Path(folder) / "stamp"
         callback = f"(('launch.benchmark.startup.FirstIteration', {{'path': {str(stamp)!r}}}),)"
         started = time.time()
         run_apart(
             "pax.main",
-            f"--config={CONFIG}{',quicktest' * quick}",
+            *arguments,
             f"--workdir={folder}/run",
             f"--config.extra_callbacks={callback}",
-            environment={"XDG_CACHE_HOME": str(cache), "JAX_COMPILATION_CACHE_DIR": None},
+            environment={"XDG_CACHE_HOME": str(cache), **own},
         )
-        return float(stamp.read_text()) - started
+        found = json.loads(stamp.read_text())
+        return {**found, "time": found["time"] - started}
 
 
-def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
-    """Returns what there is to measure, the cold one first: it fills the cache."""
+def flags_of(name: str, quick: bool) -> list[str]:
+    """Returns what has the app train a setting of the training suite, an iteration at a time."""
+    setting = SETTINGS[name]
+    config = f"--config=configs/{setting.config}{',quicktest' * quick}"
+    return [config, "--config.chunk=1", *as_flags({} if quick else setting.overrides)]
+
+
+def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
+    """Returns what there is to measure, the cold ones first: they fill the caches."""
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-
-    def start(is_warm: bool) -> Row:
-        repeats = 1 if sizes.quick else min(3, sizes.repeats)
-        values = []
-        for repeat in range(repeats + is_warm):
-            own = folder / ("warm" if is_warm else f"cold-{repeat}")
-            values.append(seconds_to_first_iteration(own, sizes.quick))
-        # The first of the warm ones fills the cache.
-        return Row(
-            "startup",
-            f"first iteration, {'warm' if is_warm else 'cold'}",
-            "s",
-            values[is_warm:],
+    repeats = 1 if sizes.quick else min(3, sizes.repeats)
+    cases: dict[str, tuple[list[str], str, str, Mapping[str, float]]] = {
+        "first iteration": (
+            [f"--config={CONFIG}{',quicktest' * sizes.quick}"],
+            "time",
             f"python -m pax.main --config={CONFIG}, from the start of the process",
-            details={"aim": 2.5 if is_warm else 4.0},
-        )
+            {"cold": 4.0, "warm": 1.2},
+        ),
+        f"compiling {COMPILED}": (
+            flags_of(COMPILED, sizes.quick),
+            "compile",
+            "tracing, lowering and compiling one iteration, in the app",
+            {"cold": 10.0, "warm": 1.2},
+        ),
+    }
 
-    def compiling(is_warm: bool) -> Row:
-        own = folder / "compile"
-        few = Sizes(repeats=1, quick=sizes.quick, min_seconds=0.0)
-        if is_warm and not own.exists():
-            measure_apart(COMPILED, few, str(own), with_limit=False)
-        row = measure_apart(COMPILED, few, str(own), with_limit=False)
+    def measured(name: str, how: str, found: list[dict[str, float]]) -> Row:
+        _, key, what, aims = cases[name]
         return Row(
             "startup",
-            f"compiling {COMPILED}, {'warm' if is_warm else 'cold'}",
+            f"{name}, {how}",
             "s",
-            [row.details["compile_seconds"]],
-            "tracing, lowering and compiling one iteration",
-            details={"aim": 1.0 if is_warm else 10.0},
+            [each[key] for each in found],
+            what,
+            details={
+                "aim": aims.get(how, aims["warm"]),
+                "processor_seconds": statistics.median(each["processor"] for each in found),
+            },
         )
 
-    return {
-        f"{name}, {'warm' if is_warm else 'cold'}": functools.partial(function, is_warm)
-        for name, function in (("first iteration", start), (f"compiling {COMPILED}", compiling))
-        for is_warm in (False, True)
-    }
+    def cold(name: str) -> Row:
+        found = [
+            seconds_to_first_iteration(folder / f"{name}-{repeat}", cases[name][0], traced=False)
+            for repeat in range(repeats if name == "first iteration" else 1)
+        ]
+        return measured(name, "cold", found)
+
+    def warm(name: str) -> list[Row]:
+        # In turns; the first of each fills its cache.
+        ways: dict[str, list[dict[str, float]]] = {"warm": [], ANEW: []}
+        for _ in range(repeats + 1):
+            for how, found in ways.items():
+                cache = folder / f"{name}-{how}"
+                found.append(seconds_to_first_iteration(cache, cases[name][0], how == ANEW))
+        return [measured(name, how, found[1:]) for how, found in ways.items()]
+
+    calls: dict[str, Callable[[], Row | list[Row]]] = {}
+    for name in cases:
+        calls[f"{name}, cold"] = functools.partial(cold, name)
+        calls[f"{name}, warm"] = functools.partial(warm, name)
+    return calls

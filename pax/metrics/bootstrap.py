@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 from numpy.typing import ArrayLike
 
 from pax.checks import COUNT, COUNT_OR_NONE, Limit, check_number, short
@@ -265,4 +264,7 @@ def t_quantile(degrees: ArrayLike) -> np.ndarray:
     array = _numbers("degrees", degrees, least=0)
     if not (array >= 1).all():
         raise ConfigError(f"degrees is {short(degrees)}: give at least 1")
-    return scipy.special.stdtrit(array, (1 + COVERAGE) / 2)
+    # Importing it takes a tenth of a second, which every run would begin with.
+    from scipy.special import stdtrit
+
+    return stdtrit(array, (1 + COVERAGE) / 2)
