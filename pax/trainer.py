@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from pax import tasks
 from pax.agents.agent import Agent
