@@ -34,6 +34,8 @@ from pax.sweeps.pool import Pool
 from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
 
+ONE_PER_PROCESS = ("pax.callbacks.WandB", "pax.callbacks.Profile")
+"""Callbacks that a process can have once only."""
 Submit = Callable[[Sequence[SweepRun], flags.FlagValues], int]
 """Hands runs, and the flags, to something else than this machine; returns the exit code."""
 
@@ -163,20 +165,24 @@ def is_in_one_program(given: flags.FlagValues) -> bool:
             f"--in_one_program trains all runs in this process, and --{named[0]} is about several: give "
             "one of the two"
         )
-    # Some callbacks can be in a process once only.
-    alone = [name for name in ("wandb", "profile") if is_enabled(given.config, name)]
+    alone = [name for name in callbacks_of(given.config) if name in ONE_PER_PROCESS]
     if given.in_one_program and alone:
         raise ConfigError(
-            f"--in_one_program trains all runs in this process, which can have one callback {alone[0]}: take "
-            "it away, or give --noin_one_program"
+            f"--in_one_program trains all runs in this process, which can have {alone[0]} once: take it "
+            "away, or give --noin_one_program"
         )
     return not (named or alone) if given.in_one_program is None else given.in_one_program
 
 
-def is_enabled(config: ConfigDict | None, callback: str) -> bool:
-    """Returns whether a config has a callback, and it is not switched off."""
-    section = None if config is None else config.get("callbacks", {}).get(callback)
-    return section is not None and bool(section.get("enabled", True))
+def callbacks_of(config: ConfigDict | None) -> list[str]:
+    """Returns the dotted paths of the callbacks that a config has, where they are named as they should be."""
+    if config is None:
+        return []
+    sections = [each for each in config.get("callbacks", {}).values() if hasattr(each, "get")]
+    extra = [
+        each if isinstance(each, str) else each[0] for each in config.get("extra_callbacks", ())
+    ]
+    return [str(each.get("type")) for each in sections if each.get("enabled", True)] + extra
 
 
 def check_gpus(gpus: Sequence[str], max_parallel: int) -> None:
