@@ -126,7 +126,9 @@ def test_flags_that_do_not_fit_are_told(argv, message, tmp_path, monkeypatch):
     given = flags.FlagValues()
     program.define_flags(given)
     config = f"--config={ROOT}/configs/ipd.py:tabular,quicktest"
-    read_flags(["launch.sweep", config, "--workdir=out", *argv], given)
+    # Where overrides are read from.
+    monkeypatch.setattr(sys, "argv", ["launch.sweep", config, "--workdir=out", *argv])
+    read_flags(sys.argv, given)
     with pytest.raises(ConfigError) as caught:
         program.main([], given)
     assert message in str(caught.value)
