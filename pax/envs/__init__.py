@@ -2,7 +2,7 @@
 
 from pax.envs.clean_up_lite.game import CleanUpLite
 from pax.envs.coin_game.game import CoinGame
-from pax.envs.commons import CommonsHarvest
+from pax.envs.commons import CleanUp, CommonsHarvest
 from pax.envs.cournot import Cournot
 from pax.envs.environment import Environment
 from pax.envs.fishery import Fishery
@@ -21,6 +21,7 @@ ENVS: dict[str, type[Environment]] = {
     "CoinGame": CoinGame,
     "CleanUpLite": CleanUpLite,
     "CommonsHarvest": CommonsHarvest,
+    "CleanUp": CleanUp,
     "InTheMatrix": InTheMatrix,
     "Fishery": Fishery,
     "Cournot": Cournot,

@@ -157,3 +157,48 @@ class Harvest(Commons):
         self.apples |= set(grown)
         self.time += 1
         return rewards
+
+
+class CleanUp(Commons):
+    def __init__(
+        self,
+        *args,
+        apple_rate=0.05,
+        dirt_threshold=0.4,
+        dirt_restored=0.0,
+        dirt_rate=0.5,
+        dirt_delay=50,
+        clean_length=2,
+        **settings,
+    ):
+        super().__init__(*args, **settings)
+        self.apple_rate, self.dirt_rate, self.dirt_delay = apple_rate, dirt_rate, dirt_delay
+        self.threshold, self.restored, self.clean_length = (
+            dirt_threshold,
+            dirt_restored,
+            clean_length,
+        )
+        self.river = [cell for cell, letter in self.cells.items() if letter in "rd"]
+        self.orchard = [cell for cell, letter in self.cells.items() if letter == "o"]
+        self.dirt = {cell for cell, letter in self.cells.items() if letter == "d"}
+
+    def step(self, actions, priority, start, facing, growth, dirt):
+        """Plays a step with the numbers that were drawn for it; returns the rewards."""
+        self.move(actions, priority)
+        rewards = self.eat()
+        for player in self.fired(actions, CLEAN):
+            self.dirt -= player.beam(self.clean_length)
+        self.zap(actions, start, priority, facing)
+        clean = [cell for cell in self.river if cell not in self.dirt]
+        if self.time >= self.dirt_delay and dirt[0] < np.float32(self.dirt_rate) and clean:
+            self.dirt.add(clean[int(np.float32(dirt[1]) * np.float32(len(clean)))])
+        share = len(self.dirt) / len(self.river)
+        factor = (self.threshold - share) / (self.threshold - self.restored)
+        rate = self.apple_rate * min(max(factor, 0.0), 1.0)
+        self.apples |= {
+            cell
+            for cell in self.orchard
+            if cell not in self.apples and self.at(cell) is None and growth[cell] < rate
+        }
+        self.time += 1
+        return rewards

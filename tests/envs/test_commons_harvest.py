@@ -10,94 +10,19 @@ import numpy as np
 import pytest
 
 from pax.envs import CommonsHarvest
-from pax.envs.commons.harvest import GROWTH, EnvState
-from pax.envs.grid_world import chance, words
-from pax.envs.grid_world.game import FACING, START
-from pax.envs.grid_world.players import ACTION_NAMES, Players
-from tests.envs import commons_reference as reference
+from pax.envs.commons.harvest import EnvState
+from pax.envs.grid_world import words
+from pax.envs.grid_world.players import Players
+from pax.errors import ConfigError
+from tests.envs.commons_play import agree
 
 TURN_LEFT, TURN_RIGHT, LEFT, RIGHT, FORWARD, BACK, STAY, ZAP = range(8)
 # Things happen often enough for some hundred steps to show them.
 LIVELY = {"regrowth": (0.01, 0.05, 0.1, 0.3), "beam_length": 3, "out_steps": 3}
 
 
-@functools.cache
-def make(map_name, num_players, window, steps=1000):
-    env = CommonsHarvest(map_name, num_players, window, steps)
-
-    def step(state, inputs, params):
-        key, actions = inputs
-        observations, state, rewards, _, info = env.step(key, state, tuple(actions), params)
-        return state, (state, jnp.stack(observations), jnp.stack(rewards), info)
-
-    def play(state, keys, actions, params):
-        return jax.lax.scan(lambda s, i: step(s, i, params), state, (keys, actions))
-
-    def draw(key):
-        words_of_step = env.draw(key, None)
-        shapes = {"growth": (GROWTH, (env.height, env.width)), "start": (START, (1,))}
-        drawn = {k: chance.uniform(words_of_step, s, shape) for k, (s, shape) in shapes.items()}
-        bits = chance.random_bits(words_of_step, FACING, (num_players,)) >> 30
-        return {"priority": env.priority(words_of_step), "facing": bits, **drawn}
-
-    return env, jax.jit(env.reset), jax.jit(play), jax.jit(jax.vmap(draw))
-
-
-def scripted(rng, steps, num_players):
-    """Actions that do something: mostly forward, with turns and zaps."""
-    weights = np.array([2, 2, 1, 1, 8, 1, 1, 2], float)
-    return rng.choice(len(ACTION_NAMES), (steps, num_players), p=weights / weights.sum())
-
-
-def agree(map_name, num_players, window, steps, settings, seed=0, script=False):
-    """Plays both games side by side, and compares all that can be seen after every step."""
-    env, reset, play, draw = make(map_name, num_players, window)
-    params = env.make_params(**settings)
-    rng = np.random.default_rng(seed)
-    keys = jax.random.split(jax.random.key(seed), steps)
-    actions = (
-        scripted(rng, steps, num_players)
-        if script
-        else rng.integers(0, len(ACTION_NAMES), (steps, num_players))
-    )
-    seen, state = reset(jax.random.key(seed + 1), params)
-    start = state.players
-    players = [
-        reference.Player((int(start.row[i]), int(start.column[i])), int(start.facing[i]))
-        for i in range(num_players)
-    ]
-    rows = ["".join(row) for row in env.cells]
-    plain = reference.Harvest(rows, window, players, **settings)
-    np.testing.assert_array_equal(np.stack(seen), plain.observe())
-    _, found = play(state, keys, jnp.asarray(actions), params)
-    drawn = jax.tree.map(np.asarray, draw(keys))
-    states, observations, rewards, info = jax.tree.map(np.asarray, found)
-    events = {"eaten": 0, "out": 0, "grown": 0}
-    for t in range(steps):
-        outs = [player.out > 0 for player in plain.players]
-        before = len(plain.apples)
-        expected = plain.step(
-            actions[t],
-            drawn["priority"][t],
-            drawn["start"][t, 0],
-            drawn["facing"][t],
-            drawn["growth"][t],
-        )
-        apples = {tuple(cell) for cell in np.argwhere(words.split(states.apples[t], env.width))}
-        assert apples == plain.apples, t
-        np.testing.assert_array_equal(rewards[t], expected, f"rewards of step {t}")
-        np.testing.assert_array_equal(states.players.out[t], [p.out for p in plain.players])
-        np.testing.assert_array_equal(info["out"][t], outs)
-        assert info["apples"][t] == len(apples)
-        np.testing.assert_array_equal(observations[t], plain.observe(), f"seen after step {t}")
-        events["eaten"] += sum(expected)
-        events["out"] += sum(outs)
-        events["grown"] += len(apples) - before + sum(expected)
-    assert all(events.values()), events
-
-
 def test_both_games_agree():
-    agree("harvest_small", 5, 7, 200, LIVELY, script=True)
+    agree(CommonsHarvest, "harvest_small", 5, 7, 200, LIVELY, script=True)
 
 
 @pytest.mark.slow
@@ -114,7 +39,7 @@ def test_both_games_agree():
 )
 def test_both_games_agree_for_long(map_name, num_players, window, settings, script):
     for seed in range(10):
-        agree(map_name, num_players, window, 1000, settings, 100 * seed, script)
+        agree(CommonsHarvest, map_name, num_players, window, 1000, settings, 100 * seed, script)
 
 
 # By hand, on a map of five rows: apples in a corner, a wall in the middle.
@@ -353,3 +278,60 @@ def test_a_window_is_turned_with_the_player():
         [0, 0, 3, 0, 2],
         [0, 2, 0, 0, 2],
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("PPP\na.x\n", "has 'x' in line 2, column 3: choose from '#'"),
+        (
+            "; remark\n\nPPP\na.\n",
+            "has 2 letters in line 4 and 3 in line 3: give all lines the same",
+        ),
+        ("", "has no rows"),
+        ("P" * 31 + "\n" + "P" * 31, "has 2 rows and 31 columns: give 2 to 30"),
+        ("PPP\naaa", "num_players is 4, and map .* has 3 cells 'P' to start on"),
+    ],
+)
+def test_maps_that_are_no_game_are_refused(tmp_path, text, told):
+    path = tmp_path / "map.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        CommonsHarvest(str(path), num_players=4, window=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"map": "harvest_opne"}, "map is 'harvest_opne', .* did you mean harvest_open"),
+        ({"map": "/no/where.txt"}, "map is '/no/where.txt', which cannot be read"),
+        ({"map": 3}, "map is 3"),
+        ({"num_players": 17}, "num_players is 17: give 2 to 16"),
+        ({"num_players": 2.5}, "num_players is 2.5"),
+        (
+            {"window": 10},
+            "window is 10, and map harvest_open has 16 rows and 22 columns: give an odd",
+        ),
+        (
+            {"map": "harvest_small", "window": 13},
+            "window is 13, .* give an odd number from 3 to 11",
+        ),
+    ],
+)
+def test_games_that_cannot_be_are_refused(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        CommonsHarvest(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"regrowth": (0.0, 0.1, 0.2)}, "regrowth is .* give 4 probabilities"),
+        ({"regrowth": (0.0, 0.1, 0.2, 1.1)}, "regrowth is .* give probabilities, from 0 to 1"),
+        ({"beam_length": 0}, "beam_length is 0: give a whole number from 1 to 30"),
+        ({"out_steps": -1}, "out_steps is -1: give a whole number from 0"),
+    ],
+)
+def test_numbers_that_are_no_game_are_refused(settings, told):
+    with pytest.raises(ConfigError, match=told):
+        by_hand()[0].make_params(**settings)

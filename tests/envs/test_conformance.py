@@ -28,6 +28,7 @@ VARIANTS = {
         {"one_coin": True, "egocentric": True, "size": 4},
     ),
     "CleanUpLite": ({}, {"rows": 3, "columns": 2}),
+    "CleanUp": ({}, {"map": "clean_up_small", "num_players": 3, "window": 5}),
     "CommonsHarvest": ({}, {"map": "harvest_small", "num_players": 3, "window": 5}),
     "InTheMatrix": ({}, {"fixed_coin_location": False, "num_players": 3}),
     "Cournot": ({}, {"num_players": 3}),
@@ -72,7 +73,7 @@ class Game:
 # Of the games that take longest to compile, what they have in common is enough.
 SLOW = ("Rice", "ClubRice", "SarlRice", "InTheMatrix")
 # All of it: their own tests compare them with a second implementation.
-SLOWEST = ("CommonsHarvest",)
+SLOWEST = ("CommonsHarvest", "CleanUp")
 make = functools.cache(lambda case: Game(*CASES[case]))
 
 

@@ -13,9 +13,9 @@ from flax import struct
 from pax.envs.common import check_numbers
 from pax.envs.commons.settings import check_beams, check_probabilities
 from pax.envs.commons.statistics import Commons, commons_metrics, sum_commons
-from pax.envs.grid_world import chance, players, windows, words
+from pax.envs.grid_world import chance, windows, words
 from pax.envs.grid_world.game import OWN_STREAM, GridWorld
-from pax.envs.grid_world.players import ZAP, Players
+from pax.envs.grid_world.players import Players
 
 APPLE_LETTER = "a"
 AROUND = tuple(
@@ -75,7 +75,7 @@ class CommonsHarvest(GridWorld):
     """
 
     letters: ClassVar[Mapping[str, str]] = {**GridWorld.letters, APPLE_LETTER: "an apple"}
-    folder = pathlib.Path(__file__).parent / "maps"
+    folder = pathlib.Path(__file__).parent / "maps" / "harvest"
 
     def __init__(
         self,
@@ -128,36 +128,13 @@ class CommonsHarvest(GridWorld):
     def transition(
         self, drawn: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
-        before, priority = state.players, self.priority(drawn)
-        acts = jnp.stack([jnp.asarray(action) for action in actions]).astype(jnp.int32)
-        moved = players.move(
-            players.turn(before, jnp.where(before.plays, acts, players.STAY)),
-            acts,
-            jnp.asarray(self.floor),
-            priority,
-        )
-        taken = words.has(state.apples, moved.row, moved.column) & moved.plays
-        zaps = (acts == ZAP) & before.plays
-        hit = players.hit_by_beams(moved, zaps, params.beam_length).any(axis=0)
-        after = players.rest_out(moved, hit, params.out_steps)
-        standing = words.of_cells(moved.row, moved.column, moved.plays, self.height)
-        after = self.come_back(drawn, before, after, priority)
-        apples = state.apples & ~standing
-        there = words.of_cells(after.row, after.column, after.plays, self.height)
-        empty = self.apple_cells & ~apples & ~there
-        apples |= empty & self._grown(drawn, apples, params.regrowth)
-
-        state = EnvState(state.inner_t + 1, after, apples)
-        info = {
-            "taken": taken.astype(jnp.int32),
-            "out": 1 - before.plays.astype(jnp.int32),
-            "zaps": zaps.astype(jnp.int32),
-            "apples": words.count(apples),
-        }
-        rewards = taken.astype(jnp.float32)
+        turn = self.take_turn(drawn, state, actions, params)
+        empty = self.apple_cells & ~turn.apples & ~turn.standing
+        apples = turn.apples | (empty & self._grown(drawn, turn.apples, params.regrowth))
+        state = EnvState(state.inner_t + 1, turn.after, apples)
+        info = {**turn.info, "apples": words.count(apples)}
         done = state.inner_t >= self.num_inner_steps
-        by_player = tuple(rewards[player] for player in range(self.num_players))
-        return self.observe(state), state, by_player, done, info
+        return self.observe(state), state, turn.rewards, done, info
 
     def things(self, state: EnvState) -> Mapping[int, windows.Sets]:
         return {windows.APPLE: state.apples}
@@ -176,10 +153,9 @@ class CommonsHarvest(GridWorld):
 
     def _grown(self, drawn: jax.Array, apples: jax.Array, regrowth: jax.Array) -> jax.Array:
         """Draws the cells on which an apple would grow, were they empty apple cells, as words `[H]`."""
-        numbers = chance.uniform(drawn, GROWTH, (self.height, self.width))
         some = words.neighbours(apples, AROUND)
         none = ~(some[0] | some[1] | some[2])
         grown = jnp.zeros_like(apples)
         for cells, probability in zip((none, *some), regrowth, strict=True):
-            grown |= cells & words.join(numbers < probability)
+            grown |= cells & self.cells_with(drawn, GROWTH, self.apple_cells, probability)
         return grown

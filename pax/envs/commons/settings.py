@@ -29,7 +29,8 @@ def check_whole(name: str, value: Any, low: int, high: int) -> None:
         raise ConfigError(f"{name} is {short(value)}: {remedy}")
 
 
-def check_beams(params: Any) -> None:
-    """Raises ConfigError unless `beam_length` and `out_steps` of parameters are possible."""
-    check_whole("beam_length", params.beam_length, 1, MAX_LENGTH)
+def check_beams(params: Any, *more: str) -> None:
+    """Raises ConfigError unless `beam_length`, those of `more` beams, and `out_steps` are possible."""
+    for name in ("beam_length", *more):
+        check_whole(name, getattr(params, name), 1, MAX_LENGTH)
     check_whole("out_steps", params.out_steps, 0, MAX_STEPS)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from pax.checks import WHOLE, check_kind, check_number, short
 from pax.envs.common import check_steps
@@ -23,6 +24,26 @@ from pax.errors import ConfigError
 WALL_LETTER, FLOOR_LETTER, SPAWN_LETTER = "#", ".", "P"
 # Streams of random numbers that every game has; its own go on from `OWN_STREAM`.
 PRIORITY, FACING, START, OWN_STREAM = range(4)
+
+
+@struct.dataclass
+class Turn:
+    """What players did in a step: see `GridWorld.take_turn`."""
+
+    actions: jax.Array
+    """int32 `[N]`."""
+    moved: Players
+    """After the moves."""
+    after: Players
+    """At the end of the step."""
+    standing: jax.Array
+    """Cells with a player at the end of the step, as words `[H]`."""
+    apples: jax.Array
+    """Those that are left, as words `[H]`."""
+    rewards: tuple[jax.Array, ...]
+    """1 for who ate one, float32 by player."""
+    info: dict[str, jax.Array]
+    """`taken`, `out` and `zaps` by player, int32 `[N]`."""
 
 
 class GridWorld(Environment):
@@ -113,6 +134,62 @@ class GridWorld(Environment):
             self.num_players, dtype=jnp.uint32
         )
 
+    def take_turn(
+        self, drawn: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> Turn:
+        """Has players turn or move, eat, zap, and come back.
+
+        Args:
+            drawn: what `draw` has drawn.
+            state: of the game; read are its `players` and `apples`.
+            actions: one per player.
+            params: of the game; read are its `beam_length` and `out_steps`.
+        """
+        before, priority = state.players, self.priority(drawn)
+        acts = jnp.stack([jnp.asarray(action) for action in actions]).astype(jnp.int32)
+        acts = jnp.where(before.plays, acts, players.STAY)
+        floor = jnp.asarray(self.floor)
+        moved = players.move(players.turn(before, acts), acts, floor, priority)
+        taken = words.has(state.apples, moved.row, moved.column) & moved.plays
+        eaten = words.of_cells(moved.row, moved.column, moved.plays, self.height)
+        zaps = acts == players.ZAP
+        hit = players.hit_by_beams(moved, zaps, params.beam_length).any(axis=0)
+        after = players.rest_out(moved, hit, params.out_steps)
+        after = self.come_back(drawn, before, after, priority)
+        rewards = taken.astype(jnp.float32)
+        return Turn(
+            actions=acts,
+            moved=moved,
+            after=after,
+            standing=words.of_cells(after.row, after.column, after.plays, self.height),
+            apples=state.apples & ~eaten,
+            rewards=tuple(rewards[player] for player in range(self.num_players)),
+            info={
+                "taken": taken.astype(jnp.int32),
+                "out": 1 - before.plays.astype(jnp.int32),
+                "zaps": zaps.astype(jnp.int32),
+            },
+        )
+
+    def numbers(self, drawn: jax.Array, stream: int, where: np.ndarray) -> jax.Array:
+        """Returns a number in [0, 1) for each cell of the rows that a set reaches, `[rows, W]`."""
+        return chance.uniform(drawn, stream, (_rows(where).stop - _rows(where).start, self.width))
+
+    def cells_with(
+        self, drawn: jax.Array, stream: int, where: np.ndarray, probability: jax.Array
+    ) -> jax.Array:
+        """Draws cells, each with a probability, as words `[H]`; only those of a set mean anything.
+
+        Args:
+            drawn: what `draw` has drawn.
+            stream: of the random numbers.
+            where: the set, `[H]`.
+            probability: of each cell.
+        """
+        rows = _rows(where)
+        drawn_words = words.join(self.numbers(drawn, stream, where) < probability)
+        return jnp.pad(drawn_words, (rows.start, self.height - rows.stop))
+
     def come_back(
         self, drawn: jax.Array, before: Players, after: Players, priority: jax.Array
     ) -> Players:
@@ -153,3 +230,9 @@ class GridWorld(Environment):
     def _random_facing(self, drawn: jax.Array) -> jax.Array:
         bits = chance.random_bits(drawn, FACING, (self.num_players,))
         return (bits >> 30).astype(jnp.int32)
+
+
+def _rows(where: np.ndarray) -> slice:
+    """Returns the rows from the first to the last that a set of cells `[H]` reaches."""
+    reached = np.flatnonzero(where)
+    return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)

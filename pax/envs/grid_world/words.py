@@ -64,6 +64,24 @@ def count(words: jax.Array) -> jax.Array:
     return jax.lax.population_count(words).sum()
 
 
+def union(sets: jax.Array) -> jax.Array:
+    """Returns the cells that are in any of the sets `[N, H]`, as words `[H]`."""
+    return jax.lax.reduce(sets, np.int32(0), jax.lax.bitwise_or, (0,))
+
+
+def member(words: jax.Array, number: jax.Array) -> jax.Array:
+    """Returns the cell of a set, as words `[H]`, that a number in [0, 1) chooses evenly; of none, none."""
+    counts = jax.lax.population_count(words)
+    rows = jnp.arange(len(words))
+    before = jnp.where(rows < rows[:, None], counts, 0).sum(axis=1)
+    chosen = jnp.minimum((number * counts.sum()).astype(jnp.int32), counts.sum() - 1)
+    is_here = (before <= chosen) & (chosen < before + counts)
+    word, rank = (jnp.where(is_here, part, 0).sum() for part in (words, chosen - before))
+    bits = 1 << jnp.arange(MAX_SIDE)
+    found = (word & bits != 0) & (jax.lax.population_count(word & bits - 1) == rank)
+    return jnp.where(is_here, jnp.where(found, bits, 0).sum(), 0)
+
+
 def neighbours(words: jax.Array, offsets: tuple[tuple[int, int], ...]) -> tuple[jax.Array, ...]:
     """Counts, for every cell, how many cells of a set lie at the offsets (down, right), up to 3.
 

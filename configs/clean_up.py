@@ -1,0 +1,32 @@
+"""Clean Up: apples grow while the river is clean, and nobody is paid for cleaning it.
+
+    python -m pax.main --config=configs/clean_up.py:ppo,small
+
+A variant is `<learner>[,opponent=...]`, each with `,players=2` to `16` and `,small`, a small map for two
+cores; `python -m pax.main --list` shows them all.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.configs import _commons
+
+VARIANTS = {
+    "ppo": "PPO against shared, one policy for all: needs a GPU, not run (expected: nobody cleans)",
+    "ppo,opponent=self": "PPO against self, one policy per seat: needs a GPU, not run "
+    "(expected: nobody cleans)",
+    "ppo_memory": "PPO_memory against shared: needs a GPU, not run (expected: nobody cleans)",
+    "ppo,small": "the same of four on a small map, for two cores: not run "
+    "(expected: nobody cleans)",
+    "ppo,opponent=random": "PPO against uniform play: not run "
+    "(expected: eats more than the others)",
+    "ppo,opponent=naive": "PPO against Naive, which has its network and rates: not run "
+    "(expected: as against itself)",
+}
+SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
+SMALL |= {"num_inner_steps": 250}
+
+
+def get_config(argument: str = "ppo") -> ConfigDict:
+    return _commons.get_config(argument, "CleanUp", SMALL)
