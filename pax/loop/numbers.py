@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
+from pax.checks import MAX_INT
 from pax.loop.counts import Counts
 
 ATOMS = (str, bytes, bool, type(None), type, types.ModuleType, types.BuiltinFunctionType, Counts)
@@ -282,7 +283,11 @@ def _as_array(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype == np.float64:
         return array.astype(np.float32)
-    return array.astype(np.int32) if array.dtype == np.int64 else array
+    if array.dtype == np.int64:
+        if array.size and np.abs(array).max() > MAX_INT:
+            raise Difference("a number has more than 32 bits")
+        return array.astype(np.int32)
+    return array
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -36,11 +36,11 @@ class Placement:
         Raises:
             ConfigError: if there are not so many, or no axis can be divided by their number.
         """
-        self.asked = num_devices
         available, processes = jax.device_count(), jax.process_count()
         sizes = {"candidates": candidates, "opponents": opponents, "seeds": seeds}
         if num_devices == ALL:
             num_devices = available
+        self.asked = num_devices
         if num_devices is not None and not 1 <= num_devices <= available:
             raise ConfigError(
                 f"num_devices is {num_devices}: this machine has {available}, use 1 to {available}, or all"

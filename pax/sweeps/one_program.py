@@ -84,6 +84,7 @@ class OneProgram:
                 f"run {run.name} of the sweep ({describe(run.overrides)}): {e}"
             ) from e
         trainer.quiet = True
+        trainer.hyperparameters = self._configs[run.index].to_dict()
         return trainer
 
     def _train(self, group: Group) -> signal.Signals | None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, cast
 
+import jax
+
+from pax.errors import ConfigError
 from pax.loop.compiled import CompiledLoop
 from pax.loop.loop_of_runs import LoopOfRuns, RunOfMany
 from pax.run.interrupt import stop_on_signals
@@ -81,8 +84,11 @@ class SideBySide:
                     if self._running:
                         self._advance()
         finally:
+            error = sys.exc_info()
             for running in list(self._running):
-                self._leave(running, *sys.exc_info())
+                # What ended all of them is told, not how each took it.
+                with contextlib.suppress(Exception):
+                    self._leave(running, *error)
         return self.stopped_by
 
     @property
@@ -180,11 +186,24 @@ def train_group(
         say: tells how many are one program.
 
     Raises:
-        ConfigError: if there is no room for one run.
+        ConfigError: if there is no room for one run, or several processes train.
     """
     own = [trainers[run] for run in group.runs]
     them = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
-    loops, needed = make_loops(own, group.numbers, side_by_side, them)
+    if jax.process_count() > 1:
+        raise ConfigError(
+            f"{jax.process_count()} processes train together, and a sweep in one program has one: "
+            "train each run by all of them, one after the other"
+        )
+    try:
+        loops, needed = make_loops(own, group.numbers, side_by_side, them)
+    except ConfigError:
+        raise
+    except Exception as e:
+        # What the code of the user cannot be compiled for is no matter of the runs in other programs.
+        for run in range(len(own)):
+            told.failed(run, e)
+        return None
     if len(own) > 1:
         say(
             f"{len(own)} runs ({them}) are one program, {loops.num_side_by_side} at a time, which takes "
