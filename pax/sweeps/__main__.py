@@ -29,9 +29,11 @@ from pax.errors import ConfigError
 from pax.loop.xla import enable_compilation_cache
 from pax.sweeps.curves import PICTURE, draw_curves
 from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
+from pax.sweeps.halving import Halving
 from pax.sweeps.one_program import OneProgram
 from pax.sweeps.pool import Pool
-from pax.sweeps.sweep import check_metric, check_sweep, load_sweep
+from pax.sweeps.search import SEARCHES, draw_runs
+from pax.sweeps.sweep import Overrides, check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
 
 ONE_PER_PROCESS = ("pax.callbacks.WandB", "pax.callbacks.Profile")
@@ -69,6 +71,16 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "per core; on other devices all, or as many as their memory holds.",
         low=0,
     )
+    define(
+        "search",
+        "grid",
+        "Which runs of the sweep are trained. grid: all; random: --num_runs of them, drawn; halving: all, of "
+        "which the best 1 / --factor by --metric go on, again and again, each time --factor times as far.",
+        choices=SEARCHES,
+    )
+    define("num_runs", 0, "With --search=random: how many are drawn.", low=0)
+    define("search_seed", 0, "With --search=random: which ones are drawn.", low=0)
+    define("factor", 3, "With --search=halving: see there.", low=2)
     define_common_flags(flag_values)
 
 
@@ -91,7 +103,7 @@ def sweep(
         PaxError: in one sentence, before anything starts.
     """
     in_one_program = is_in_one_program(given)
-    runs = plan(given, builds=not in_one_program)
+    runs = plan(given, builds=given.dry_run or not in_one_program)
     gpus, max_parallel = given.gpus, given.max_parallel or len(given.gpus) or 1
     if given.executor in elsewhere:
         if gpus:
@@ -108,7 +120,18 @@ def sweep(
     pool: Pool | OneProgram
     if in_one_program:
         enable_compilation_cache()
-        pool = OneProgram(runs, given.config, side_by_side=given.side_by_side, say=_say)
+        options = {"side_by_side": given.side_by_side, "say": _say}
+        if given.search == "halving":
+            pool = Halving(
+                runs,
+                given.config,
+                metric=given.metric,
+                ascending=given.ascending,
+                factor=given.factor,
+                **options,
+            )
+        else:
+            pool = OneProgram(runs, given.config, **options)
     else:
         pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
     claim(runs)
@@ -155,6 +178,15 @@ def is_in_one_program(given: flags.FlagValues) -> bool:
         "executor": given.executor != "local",
     }
     named = [name for name, is_given in of_processes.items() if is_given]
+    if given.search == "halving":
+        if named or given.in_one_program is False:
+            raise ConfigError(
+                "--search=halving compares runs of this process, and "
+                f"--{named[0] if named else 'noin_one_program'} asks for others: take it away"
+            )
+        if not given.metric:
+            raise ConfigError("--search=halving compares runs by a metric: give one with --metric")
+        return True
     if given.side_by_side and (named or given.in_one_program is False):
         raise ConfigError(
             f"--side_by_side={given.side_by_side} is about runs in one program, and these are processes: "
@@ -209,7 +241,15 @@ def plan(given: flags.FlagValues, builds: bool = True) -> list[SweepRun]:
         raise ConfigError("--workdir is missing: name a folder for the sweep")
     name = config_name(given["config"])
     common = config_flags.get_override_values(given["config"])
-    return checked_runs(given.config, name, common, given.workdir, given.metric, builds)
+    if given.search == "random":
+        drawn = draw_runs(load_sweep(name), given.num_runs, given.search_seed)
+    elif given.num_runs:
+        raise ConfigError(
+            f"--num_runs={given.num_runs} is how many runs are drawn: give --search=random, or leave it out"
+        )
+    else:
+        drawn = None
+    return checked_runs(given.config, name, common, given.workdir, given.metric, builds, drawn)
 
 
 def checked_runs(
@@ -219,9 +259,10 @@ def checked_runs(
     workdir: str,
     metric: str,
     builds: bool = True,
+    drawn: list[Overrides] | None = None,
 ) -> list[SweepRun]:
     """Returns the runs of a sweep in a folder, each of which can be built, and some report the metric."""
-    found = load_sweep(name)
+    found = load_sweep(name) if drawn is None else drawn
     runs = runs_of(folder("--workdir", workdir), name, common, found)
     if builds:
         check_sweep(config, found)

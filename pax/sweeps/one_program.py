@@ -49,24 +49,33 @@ class OneProgram:
         self._say = say
         self._side_by_side = side_by_side
         self._runs = runs
-        self._left = [run for run in runs if not run.is_done]
-        self._configs = {run.index: run_config(config, run.overrides) for run in self._left}
-        self._trainers = [self._build(run) for run in self._left]
+        left = [run for run in runs if self._is_left(run)]
+        self._configs = {run.index: run_config(config, run.overrides) for run in left}
+        self._trainers = {run.index: self._build(run) for run in left}
         self._progress = SweepProgress(runs)
-        self.groups = group_runs(self._trainers) if self._trainers else []
         self.failed: list[SweepRun] = []
 
     def work(self) -> signal.Signals | None:
         """Trains them; returns the signal that ended it early, if one did."""
-        passed = len(self._runs) - len(self._left)
+        left = [run for run in self._runs if run.index in self._trainers]
+        passed = len(self._runs) - len(left)
         if passed:
             self._tell(f"{passed} of {len(self._runs)} runs were done before.")
         try:
-            for group in self.groups:
-                if stopped_by := self._train(group):
-                    return stopped_by
+            return self._train(left)
         finally:
             self._progress.clear()
+
+    def _is_left(self, run: SweepRun) -> bool:
+        """Returns whether a run may have something to do."""
+        return not run.is_done
+
+    def _train(self, runs: Sequence[SweepRun]) -> signal.Signals | None:
+        """Trains some runs; returns the signal that ended it early, if one did."""
+        trainers = [self._trainers[run.index] for run in runs]
+        for group in group_runs(trainers):
+            if stopped_by := self._train_group(runs, trainers, group):
+                return stopped_by
         return None
 
     def _build(self, run: SweepRun) -> MetaTrainer:
@@ -87,16 +96,17 @@ class OneProgram:
         trainer.hyperparameters = self._configs[run.index].to_dict()
         return trainer
 
-    def _train(self, group: Group) -> signal.Signals | None:
-        runs = [self._left[index] for index in group.runs]
-        trainers = [self._trainers[index] for index in group.runs]
+    def _train_group(
+        self, runs: Sequence[SweepRun], trainers: Sequence[MetaTrainer], group: Group
+    ) -> signal.Signals | None:
+        own = [runs[index] for index in group.runs]
         return train_group(
-            self._trainers,
+            trainers,
             group,
             side_by_side=self._side_by_side,
-            names=[run.name for run in runs],
-            around=lambda index: self._recorded(runs[index], trainers[index]),
-            told=_Told(self, runs),
+            names=[run.name for run in own],
+            around=lambda index: self._recorded(own[index], trainers[group.runs[index]]),
+            told=_Told(self, own),
             say=self._tell,
         )
 

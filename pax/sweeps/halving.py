@@ -1,0 +1,81 @@
+"""Successive halving: all runs train a little, the best of them more, and the best of these to the end."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Callable, Sequence
+
+from ml_collections import ConfigDict
+
+from pax.run.status import read_status
+from pax.sweeps.folder import SweepRun
+from pax.sweeps.one_program import OneProgram
+from pax.sweeps.search import best_of, rungs_of
+
+
+class Halving(OneProgram):
+    """Trains the runs of each rung in one program: see `rungs_of`.
+
+    Which runs go on is decided by what they had reported at the end of the rung, so that the same command
+    decides the same, and goes on where it was.
+
+    Args:
+        runs: those of the sweep.
+        config: what they have in common.
+        metric: by which runs are compared.
+        ascending: whether the smallest is best.
+        factor: of the runs of a rung, 1 / `factor` go on.
+        side_by_side: how many train at once.
+        say: prints a line.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[SweepRun],
+        config: ConfigDict,
+        *,
+        metric: str,
+        ascending: bool,
+        factor: int,
+        side_by_side: int = 0,
+        say: Callable[[str], None] = print,
+    ):
+        super().__init__(runs, config, side_by_side=side_by_side, say=say)
+        self._metric, self._ascending, self._factor = metric, ascending, factor
+
+    def work(self) -> signal.Signals | None:
+        num_iters = max(trainer.num_iters for trainer in self._trainers.values())
+        chunk = max(trainer.chunk for trainer in self._trainers.values())
+        rungs = rungs_of(len(self._runs), num_iters, chunk, self._factor)
+        playing = list(self._runs)
+        try:
+            for (at, _), following in itertools.zip_longest(rungs, rungs[1:]):
+                self._tell(f"{len(playing)} runs train until iteration {at}.")
+                left = [run for run in playing if not has_reached(run, at)]
+                for run in left:
+                    self._trainers[run.index].num_iters = at
+                if stopped_by := self._train(left):
+                    return stopped_by
+                playing = [run for run in playing if run not in self.failed]
+                if following:
+                    playing = best_of(playing, self._metric, self._ascending, at, following[1])
+        finally:
+            self._progress.clear()
+        return None
+
+    def done(self, run: SweepRun) -> None:
+        if self._trainers[run.index].is_done:
+            self._tell(f"{run.name} is at iteration {self._trainers[run.index].step}")
+
+    def _is_left(self, run: SweepRun) -> bool:
+        # A run that has done its rung says that it is done.
+        return True
+
+
+def has_reached(run: SweepRun, at: int) -> bool:
+    """Returns whether a run has trained until an iteration, or ended before by itself."""
+    status = read_status(run.workdir)
+    if status is None:
+        return False
+    return status.iteration >= at or (status.state == "done" and status.reason is not None)
