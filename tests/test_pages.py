@@ -45,6 +45,7 @@ SMALLER = {
         "fit(400)": "fit(6)",
         "fit(50)": "fit(2)",
     },
+    "docs/sweeps.md": {"num_iters=10": "num_iters=1"},
     "docs/performance.md": {
         "    (200, 384, 16),\n    (200, 384, 32),\n    (200, 768, 16),\n    (200, 768, 32),\n": "",
         "    (16, 384, 16),\n    (16, 768, 32),\n": "    (16, 2, 2),\n",
@@ -57,7 +58,7 @@ BEFORE = {
     "docs/evaluation.md": "from pax.configs import ipd\nconfig = ipd.get_config('ppo')\n",
 }
 """By page, what a block takes for granted."""
-CHECKED_BELOW = {"README.md", "docs/from_python.md", "docs/own_code.md"}
+CHECKED_BELOW = {"README.md", "docs/from_python.md", "docs/own_code.md", "docs/sweeps.md"}
 """Pages whose code leaves something behind that has to be right."""
 ELSEWHERE = {
     "pip": "installs; .ci/run does so in fresh environments",
@@ -125,6 +126,13 @@ def test_the_code_of_the_readme_prints_and_draws_what_it_says(tmp_path, monkeypa
     reward, rewards = capsys.readouterr().out.splitlines()[-2:]
     assert -3 <= float(reward) <= 0 and len(rewards.strip("[]").split()) == 3
     assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_about_sweeps_trains_four_runs(tmp_path, monkeypatch):
+    sweep = run("docs/sweeps.md", tmp_path, monkeypatch)["sweep"]
+    assert sweep.table["learning_rate"] == [0.01, 0.01, 0.03, 0.03] and sweep.errors == {}
+    assert all(-3 <= reward <= 0 for reward in sweep.table["train/reward_per_timestep/player_1"])
 
 
 def test_the_code_of_the_page_about_python_writes_what_it_says(tmp_path, monkeypatch):

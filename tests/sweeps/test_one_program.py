@@ -118,7 +118,6 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_had_not_been(number, tmp_path)
             ["--in_one_program", "--config.callbacks.wandb.enabled=True"],
             "which can have pax.callbacks.WandB once: take it away, or give --noin_one_program",
         ),
-        ([f"--workdir={ROOT}/docs"], "docs is not empty and holds no sweep"),
     ],
 )
 def test_flags_that_do_not_fit_are_told(argv, message, tmp_path, monkeypatch):

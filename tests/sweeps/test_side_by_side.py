@@ -86,12 +86,17 @@ def test_settings_that_differ_in_numbers_are_one_group_and_others_are_not(tmp_pa
         # Without a bonus, other code is run.
         {ENTROPY: 0.0},
         # Sizes.
-        {"agent1.hidden_size": 4},
         {"num_envs": 3},
-        {"agent1.num_epochs": 2},
     ]
     groups = group_runs(trainers_of(small(), sweep, tmp_path))
-    assert [group.runs for group in groups] == [(0, 1, 2), (3,), (4,), (5,), (6,)]
+    assert [group.runs for group in groups] == [(0, 1, 2), (3,), (4,)]
+
+
+@pytest.mark.slow
+def test_numbers_at_which_python_looks_split_the_runs(tmp_path):
+    sweep = [{RATE: 0.01}, {"agent1.hidden_size": 4}, {"agent1.num_epochs": 2}, {RATE: 0.02}]
+    groups = group_runs(trainers_of(small(), sweep, tmp_path))
+    assert [group.runs for group in groups] == [(0, 3), (1,), (2,)]
 
 
 @pytest.mark.slow
