@@ -261,7 +261,9 @@ class MetaTrainer(Training):
         objects = [self.env, *agents, *learners, *self._samplers]
         devices = list(self.placement.mesh.devices.flat)
         try:
-            key = key_of_run(self.hyperparameters, config_file, objects, devices)
+            key = key_of_run(
+                self.hyperparameters, config_file, objects, devices, self.callbacks.are_of_pax
+            )
         except (NotKeptError, OSError) as e:
             logging.vlog(1, "Compiled programs are not kept: %s", e)
             return

@@ -112,7 +112,7 @@ def largest_difference(
             continue
         difference = abs(a - b) / max(1.0, abs(b))
         difference = math.inf if math.isnan(difference) else difference
-        if difference >= worst:
+        if difference > worst:
             worst, where = difference, name
     return worst, where
 
@@ -137,7 +137,7 @@ def compare_iteration(config: str, kinds: Kinds, backends: Mapping[str, str], li
     if "default" in other:
         by_default, _ = largest_difference(other["default"], reference["highest"])
     number = len(reference["highest"])
-    what = f"{number} metrics of one iteration, {where or 'all of them'} differing most"
+    what = f"{number} metrics of one iteration, {where or 'none'} differing most"
     return judged(Row("agreement", config, "difference", [worst], what), by_default)
 
 
@@ -168,6 +168,7 @@ def compare_resumed(kinds: Kinds, first: str, limit: float) -> Row:
             f"--config.num_iters={num_iters}",
             "--config.num_devices=1",
             "--config.chunk=1",
+            "--config.callbacks.scalars.every=1",
             "--config.callbacks.checkpoint.every=2",
             environment={**kinds[kind], "JAX_DEFAULT_MATMUL_PRECISION": "highest"},
             limit=limit,
@@ -190,9 +191,7 @@ def compare_resumed(kinds: Kinds, first: str, limit: float) -> Row:
         for of_run in rows
     )
     worst, where = largest_difference(moved, stayed)
-    what = (
-        f"iteration 3 of {RESUMED}, saved after the second, {where or 'no metric'} differing most"
-    )
+    what = f"iteration 3 of {RESUMED}, saved after the second, {where or 'none'} differing most"
     return judged(Row("agreement", f"from {first} to {other}", "difference", [worst], what))
 
 

@@ -15,13 +15,12 @@ from collections.abc import Callable
 import jax
 
 from launch.benchmark import agreement, growth, kernels, startup, training
+from launch.benchmark.apart import ApartError
 from launch.benchmark.timing import Row, Sizes, TimeIsUpError
 from pax.errors import ConfigError
 
-AGREEMENT_SECONDS = 120.0
-"""For one process of the comparisons, of which several run at a time."""
-LARGE_SECONDS = 120.0
-KERNEL_SECONDS = 60.0
+MOST_SECONDS = 180.0
+"""For one process, which otherwise hangs."""
 LEAST_SECONDS = 15.0
 """Below which nothing is begun: a process takes as long to start and to compile."""
 PROFILED = ("ipd ppo", "ipd shaper", "coin game ppo_memory")
@@ -95,7 +94,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
     calls: dict[str, Callable[[], Row | list[Row]]] = {
         f"agreement of {name}": call
         for name, call in agreement.rows(
-            environments, backends, lambda: clock.share(AGREEMENT_SECONDS)
+            environments, backends, lambda: clock.share(MOST_SECONDS)
         ).items()
     }
     for name in training.LARGE:
@@ -108,7 +107,12 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
         # What one of them leaves is for the others.
         seconds = clock.share(max(LEAST_SECONDS, clock.left() / len(waiting)))
         waiting.remove(name)
-        return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
+        try:
+            return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
+        except ApartError as e:
+            if clock.left() > 0.0:
+                raise
+            raise TimeIsUpError(f"the time is up ({e})") from e
 
     for name, call in startup.rows(once).items():
         calls[f"startup {name}"] = functools.partial(_while_there_is_time, call, clock)
@@ -118,13 +122,13 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
 
 
 def _large(name: str, sizes: Sizes, clock: Clock) -> Row:
-    row = training.measure_apart(name, sizes, with_limit=False, limit=clock.share(LARGE_SECONDS))
+    row = training.measure_apart(name, sizes, with_limit=False, limit=clock.share(MOST_SECONDS))
     row.suite = "filling"
     return row
 
 
 def _kernels(name: str, sizes: Sizes, clock: Clock) -> Row:
-    return kernels.measure_apart(name, sizes, clock.share(KERNEL_SECONDS))
+    return kernels.measure_apart(name, sizes, clock.share(MOST_SECONDS))
 
 
 def _while_there_is_time(call: Callable[[], Row | list[Row]], clock: Clock) -> Row | list[Row]:

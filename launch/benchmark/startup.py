@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -21,6 +22,7 @@ from pax.config.command_line import as_flags
 
 CONFIG = "configs/ipd.py:ppo"
 COMPILED = "in the matrix shaper"
+STAMP = "PAX_BENCHMARK_STAMP"
 ANEW = "warm, but traced anew"
 """With JAX's cache of compiled programs, and without the traced ones that Pax keeps."""
 
@@ -28,14 +30,11 @@ ANEW = "warm, but traced anew"
 class FirstIteration(Callback):
     """Writes down when the first chunk was done, and ends the run.
 
-    Args:
-        path: the file for the time (seconds since the epoch), the processor time until then, and compiling.
+    That is the time (seconds since the epoch), the processor time and that of compiling, in the file
+    that the environment's `STAMP` names: a setting would be another one in each run.
     """
 
     priority = 1
-
-    def __init__(self, path: str = ""):
-        self.path = path
 
     def on_chunk_end(self, trainer: Any, state: Any, step: int, metrics: Mapping[str, Any]) -> None:
         found = {
@@ -43,8 +42,9 @@ class FirstIteration(Callback):
             "processor": time.process_time(),
             "compile": trainer.compile_seconds,
         }
-        if not pathlib.Path(self.path).exists():
-            pathlib.Path(self.path).write_text(json.dumps(found))
+        path = pathlib.Path(os.environ[STAMP])
+        if not path.exists():
+            path.write_text(json.dumps(found))
         trainer.request_stop("the first iteration is done")
 
 
@@ -69,14 +69,13 @@ def seconds_to_first_iteration(
         own["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     with tempfile.TemporaryDirectory() as folder:
         stamp = pathlib.Path(folder) / "stamp"
-        callback = f"(('launch.benchmark.startup.FirstIteration', {{'path': {str(stamp)!r}}}),)"
         started = time.time()
         run_apart(
             "pax.main",
             *arguments,
             f"--workdir={folder}/run",
-            f"--config.extra_callbacks={callback}",
-            environment={"XDG_CACHE_HOME": str(cache), **own},
+            "--config.extra_callbacks=('launch.benchmark.startup.FirstIteration',)",
+            environment={"XDG_CACHE_HOME": str(cache), STAMP: str(stamp), **own},
         )
         found = json.loads(stamp.read_text())
         return {**found, "time": found["time"] - started}

@@ -19,9 +19,8 @@ from typing import Any
 
 import jax
 
+CALLBACKS = ("callbacks", "extra_callbacks")
 WITHOUT_EFFECT = (
-    "callbacks",
-    "extra_callbacks",
     "evaluation",
     "num_iters",
     "total_timesteps",
@@ -44,6 +43,7 @@ def key_of_run(
     config_file: pathlib.Path,
     objects: Iterable[object],
     devices: Iterable[jax.Device],
+    callbacks_are_of_pax: bool,
 ) -> str:
     """Returns a text that two runs share only if they have the same programs.
 
@@ -52,11 +52,13 @@ def key_of_run(
         config_file: where it is from; it may do more than give settings.
         objects: the game, the agents, the learners and the samplers that were made of it.
         devices: where the programs run.
+        callbacks_are_of_pax: whether all do, so that nothing of theirs changes a program.
 
     Raises:
         NotKeptError: if code or files of the user's own could determine programs.
     """
     own = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+    callbacks = {name: own.pop(name, None) for name in CALLBACKS}
     for text in _texts(own):
         if os.sep in text or os.path.exists(text):
             raise NotKeptError(f"the setting {text!r} may be a file")
@@ -65,6 +67,10 @@ def key_of_run(
     for each in objects:
         if not each.__module__.startswith("pax."):
             raise NotKeptError(f"{each!r:.80} is of {each.__module__}, which is not of Pax")
+    if not callbacks_are_of_pax:
+        # What they do to the run follows from their settings and their modules.
+        own |= callbacks
+    # What has no JSON, such as an array, could not be told from another one by its text.
     key = {
         "settings": own,
         "config": hashlib.sha256(config_file.read_bytes()).hexdigest(),
@@ -80,7 +86,10 @@ def key_of_run(
         "backend": jax.devices()[0].client.platform_version,
         "machine": platform.machine(),
     }
-    return json.dumps(key, sort_keys=True, default=repr)
+    try:
+        return json.dumps(key, sort_keys=True)
+    except (TypeError, ValueError) as e:
+        raise NotKeptError(f"a setting is not as in JSON: {e}") from e
 
 
 def _texts(value: Any) -> Iterator[str]:

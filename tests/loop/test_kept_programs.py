@@ -150,9 +150,9 @@ def test_jax_says_where_and_whether(monkeypatch, tmp_path):
         jax.config.update("jax_enable_compilation_cache", True)
 
 
-def key(settings=None, objects=(), devices=None):
+def key(settings=None, objects=(), devices=None, callbacks_are_of_pax=True):
     settings = settings or get_config("ppo,quicktest").to_dict()
-    return key_of_run(settings, CONFIG, objects, devices or jax.devices())
+    return key_of_run(settings, CONFIG, objects, devices or jax.devices(), callbacks_are_of_pax)
 
 
 def changed(**overrides):
@@ -200,6 +200,17 @@ def test_a_module_that_was_installed_anew_is_another_key(monkeypatch, tmp_path):
     os.utime(tmp_path / "installed_anew.py", (1, 1))
     assert before != key()
     monkeypatch.delitem(sys.modules, "installed_anew")
+
+
+def test_callbacks_of_users_are_in_the_key():
+    extra = changed(extra_callbacks=("mine.Mine",))
+    assert key(extra) == key()
+    assert key(extra, callbacks_are_of_pax=False) != key(callbacks_are_of_pax=False)
+
+
+def test_arrays_are_not_told_by_their_text():
+    with pytest.raises(NotKeptError, match="not as in JSON"):
+        key(changed(env={"payoff": np.zeros(5000)}))
 
 
 @pytest.mark.parametrize(
