@@ -4,6 +4,7 @@
     python -m launch.reproduce lola --workdir=DIR
     python -m launch.reproduce shaper --quick
     python -m launch.reproduce gymnax
+    python -m launch.reproduce schelling
 
 Prints the table, and writes it as CSV and, if its rows are of one scale, as a figure to the folder, with the
 learning curves of runs beside it where the table has them. What is done is kept there: the same command goes
@@ -83,11 +84,13 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
             print("A small part of the work (--quick): these numbers are not those of the table.\n")
         print(to_markdown(table, results))
         write_csv(table, results, folder / f"{name}.csv")
-        if table.has_one_scale:
+        if table.draw is not None:
+            table.draw(results, folder / f"{name}.png")
+        elif table.has_one_scale:
             plot_table(table, results, folder / f"{name}.png")
         plot_curves(table, results, folder / "runs", folder / f"{name}_curves.png")
         minutes = sum(result["seconds"] for result in results) / 60
-        figure = " and .png" if table.has_one_scale else ""
+        figure = " and .png" if table.has_one_scale or table.draw is not None else ""
         print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv{figure}")
     return folder
 

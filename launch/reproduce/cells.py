@@ -70,6 +70,8 @@ class PublishedTable:
     cells: tuple[Cell, ...]
     has_one_scale: bool = True
     """Whether rows have the same scale: only then are they drawn in one figure."""
+    draw: Callable[[Sequence[Mapping[str, Any]], pathlib.Path], None] | None = None
+    """Draws the results of the rows into a file, in place of that figure."""
 
 
 def trained(

@@ -14,6 +14,7 @@ import numpy as np
 from launch.reproduce.cells import Cell, PublishedTable, as_name, config_of, trained
 from launch.reproduce.learning_aware import coala
 from launch.reproduce.libraries import gymnax, jaxmarl
+from launch.reproduce.schelling import schelling
 from pax.agents import AGENTS, Agent, LOLAExact, NaiveExact, Static
 from pax.config.build import build_trainer
 from pax.envs import InfiniteMatrixGame
@@ -225,4 +226,5 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "coala": coala,
     "gymnax": gymnax,
     "jaxmarl": jaxmarl,
+    "schelling": schelling,
 }

@@ -10,6 +10,12 @@ from pax.agents.coin_players import (
     Reciprocal,
     Stay,
 )
+from pax.agents.commons_players import (
+    CleanUpCooperator,
+    CleanUpDefector,
+    HarvestCooperator,
+    HarvestDefector,
+)
 from pax.agents.exact import LOLAExact, NaiveExact, SOSExact, Static
 from pax.agents.fixed import Altruistic, Defect, Grim, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
@@ -50,6 +56,10 @@ AGENTS: dict[str, type[Agent]] = {
     "AlwaysCooperate": AlwaysCooperate,
     "Reciprocal": Reciprocal,
     "Stay": Stay,
+    "HarvestCooperator": HarvestCooperator,
+    "HarvestDefector": HarvestDefector,
+    "CleanUpCooperator": CleanUpCooperator,
+    "CleanUpDefector": CleanUpDefector,
     "TitForTatStrictStay": TitForTatStrictStay,
     "TitForTatStrictSwitch": TitForTatStrictSwitch,
     "TitForTatCooperate": TitForTatCooperate,

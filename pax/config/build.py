@@ -24,9 +24,11 @@ from pax.config.sections import (
     check_type,
     errors_at,
     find_learner,
+    find_rewards,
     find_setting,
 )
 from pax.envs import ENVS, Environment
+from pax.envs.rewards import REWARDS
 from pax.errors import ConfigError, nearest
 from pax.learners import LEARNERS, Learner
 from pax.loop.counts import iterations_for
@@ -48,6 +50,7 @@ def build_trainer(config: ConfigDict, workdir: str | None) -> MetaTrainer:
     check_instance("config", config, ConfigDict, "what pax.config.base_config() returns, filled in")
     check_settings(config)
     env, env_params = build_env(config)
+    env = with_rewards(env, config.rewards)
     roles = {name: build_role(name, config[name], env, env_params) for name in config.roles}
     check_roles(list(roles.values()), env)
     evaluations = {
@@ -179,6 +182,26 @@ def build_env(config: ConfigDict) -> tuple[Environment, Any]:
     with errors_at("env"):
         params = env.make_params(**settings)
         return env.for_params(params), params
+
+
+def with_rewards(env: Environment, section: Mapping[str, Any]) -> Environment:
+    """Returns the game with the rewards that a section of a config names."""
+    settings = dict(section)
+    cls = find_rewards("rewards.type", settings.pop("type", ""))
+    if cls is None:
+        for name, value in settings.items():
+            raise ConfigError(
+                f"rewards.{name} is {short(value)}, and rewards.type is own: choose other-regarding "
+                f"rewards, one of {', '.join(REWARDS)}, or leave it out"
+            )
+        return env
+    # Where an override has changed the type, what the rewards before it took is still there.
+    own = inspect.signature(cls).parameters
+    of_others = {key for other in REWARDS.values() for key in inspect.signature(other).parameters}
+    settings = {key: settings[key] for key in settings if key in own or key not in of_others}
+    check_section("rewards", settings, cls, hidden=("env",))
+    with errors_at("rewards"):
+        return cls(env, **settings)
 
 
 def _tell_steps(name: str, own: Any, config: ConfigDict) -> None:

@@ -14,6 +14,7 @@ from pax.checks import COUNT_OR_NONE, brief, check_kind, check_number, short
 from pax.errors import CheckpointError, ConfigError, nearest
 
 if TYPE_CHECKING:
+    from pax.envs.rewards import OtherRegarding
     from pax.learners import Learner
 
 BOUND_LATER = ("observation_space", "action_space")
@@ -209,6 +210,33 @@ def learner(kind: str, **settings: Any) -> ConfigDict:
     return ConfigDict({"type": kind, **own})
 
 
+def rewards(kind: str, **settings: Any) -> ConfigDict:
+    """Returns the config of what players learn from: what they earn, or other-regarding rewards.
+
+    Args:
+        kind: `own`, one of `pax.envs.rewards.REWARDS`, or `module.Class` of your own.
+        **settings: of the class.
+
+    Raises:
+        ConfigError: if there are no such rewards, or a setting is unknown or of another type.
+    """
+    cls = find_rewards("rewards.type", kind)
+    own = {} if cls is None else dict(defaults(cls))
+    return ConfigDict({"type": kind, **_overridden(kind, own, settings)})
+
+
+def find_rewards(where: str, name: Any) -> type[OtherRegarding] | None:
+    """Returns the class of rewards by name, None for "own"; raises ConfigError if there is none."""
+    from pax.config.imports import find_class
+    from pax.envs.rewards import REWARDS, OtherRegarding
+
+    known = {**REWARDS, "own": OtherRegarding}
+    if name not in list(known) and "." not in str(name):
+        raise ConfigError(f"{where} is {short(name)}: {nearest(str(name), known)}")
+    cls = find_class(where, name, OtherRegarding, "pax.envs.rewards.OtherRegarding", known)
+    return None if cls is OtherRegarding else cls
+
+
 def find_learner(where: str, name: Any) -> type[Learner] | None:
     """Returns the class of a learner by name, None for "none"; raises ConfigError if there is none."""
     from pax.config.imports import find_class
@@ -257,6 +285,7 @@ def base_config() -> ConfigDict:
         extra_callbacks: further ones, for the shell: names, or (name, settings), as in
             (('my_module.MyCallback', {'every': 10}),).
         env: the game.
+        rewards: what players learn from: see `rewards`.
         roles: names of the sections of those who play.
     """
     from pax import callbacks
@@ -272,6 +301,7 @@ def base_config() -> ConfigDict:
     config.num_outer_steps = 1
     config.chunk = 10
     config.num_devices = 0
+    config.rewards = rewards("own")
     config.tasks = ConfigDict()
     config.evaluation = ConfigDict()
 

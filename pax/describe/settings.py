@@ -13,7 +13,7 @@ from pax.agents import AGENTS, Agent
 from pax.callbacks.callback import Callback
 from pax.config.build import find_task
 from pax.config.imports import find_class
-from pax.config.sections import ROLE, base_config, defaults, find_learner, role
+from pax.config.sections import ROLE, base_config, defaults, find_learner, find_rewards, role
 from pax.describe.meanings import meanings
 from pax.envs import ENVS, Environment
 
@@ -53,6 +53,11 @@ def list_settings(config: ConfigDict) -> dict[str, list[Setting]]:
         ],
         "game": list(_game(values["env"])),
     }
+    felt = values["rewards"]
+    if (kind := find_rewards("rewards.type", felt["type"])) is not None:
+        groups["rewards"] = list(
+            _section("rewards", felt, kind, {"type": "what players learn from."})
+        )
     groups["run"].append(
         Setting("roles", values["roles"], inspect.Parameter.empty, about_run["roles"])
     )

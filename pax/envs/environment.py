@@ -143,6 +143,18 @@ class Environment:
         """Plays one joint action; returns (observations, state, rewards, done, info)."""
         return self.transition(self.draw(key, params), state, actions, params)
 
+    def earned(
+        self, rewards: tuple[jax.Array, ...], info: Mapping[str, Any]
+    ) -> tuple[jax.Array, ...]:
+        """Returns what players earned in a step, for metrics, where that is not what they learn from.
+
+        Args:
+            rewards: as `step` returned them: what players learn from.
+            info: as `step` returned it.
+        """
+        del info
+        return rewards
+
     def observation_space(self, player: int) -> Space:
         """Returns what `player` (counted from 0) observes."""
         raise NotImplementedError

@@ -31,7 +31,7 @@ class Episode(NamedTuple):
     last_memories: Memories
     """By role, of all seats that it may play; rows of seats that it takes over come last."""
     rewards: jax.Array
-    """By player, summed over steps and environments, `[num_players]`."""
+    """By player, summed over steps and environments, `[num_players]`: what was earned."""
     statistics: PyTree
     """See `Environment.episode_statistics`."""
     env_states: PyTree
@@ -40,6 +40,8 @@ class Episode(NamedTuple):
     """By player, `[T, E, ...]`."""
     env_rewards: jax.Array
     """By player and environment, summed over steps, `[num_players, E]`."""
+    learned_from: jax.Array | None
+    """As `rewards`, of what players learn from, in games where that is not what they earn."""
 
 
 class Choice(NamedTuple):
@@ -92,6 +94,7 @@ def rollout(
     # What roles keep seeing where they are blind.
     first = reseat(task.seats, observations)
     inverse = None if task.seats is None else jnp.argsort(task.seats)
+    has_own = type(env).earned is not Environment.earned
 
     def step(carry: Any, drawn: tuple[PyTree, list[PyTree]]) -> Any:
         seen, env_state, memories = carry
@@ -115,7 +118,11 @@ def rollout(
             role.name: _remember(env, role, choices[role.name].after, outcome, states, task)
             for role in roles
         }
-        outputs = (rollouts, seen, actions, outcome.rewards, info, env_state)
+        earned = outcome.rewards
+        if has_own:
+            earned = reseat(task.seats, env.earned(rewards, info))
+        felt = outcome.rewards if has_own else None
+        outputs = (rollouts, seen, actions, earned, felt, info, env_state)
         return (reseat(task.seats, observations), next_state, memories), outputs
 
     # All steps' draws at once: drawing one number takes nearly as many operations as drawing thousands.
@@ -129,7 +136,7 @@ def rollout(
 
     drawn = (env_draw(step_keys, task.env_params), [role_draw(i) for i in range(len(roles))])
     (last, _, memories), outputs = jax.lax.scan(step, (first, env_state, dict(memories)), drawn)
-    rollouts, seen, actions, rewards, infos, env_states = outputs
+    rollouts, seen, actions, rewards, felt, infos, env_states = outputs
     return Episode(
         rollouts=rollouts,
         last_observations={
@@ -141,6 +148,7 @@ def rollout(
         env_states=env_states,
         actions=actions,
         env_rewards=jnp.stack([reward.sum(axis=0) for reward in rewards]),
+        learned_from=None if felt is None else jnp.stack([reward.sum() for reward in felt]),
     )
 
 

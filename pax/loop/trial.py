@@ -32,6 +32,8 @@ class Totals:
 
     rewards: jax.Array
     """By player, over steps and environments, `[num_players]`."""
+    learned_from: jax.Array | None
+    """As `rewards`: see `Episode`."""
     statistics: PyTree
     learning_metrics: dict[str, Metrics]
     updates: dict[str, jax.Array]
@@ -101,6 +103,9 @@ class TrialRunner:
 
         num_rewards = self.num_outer_steps * self.env.num_inner_steps * self.num_envs
         reward_per_timestep = totals.rewards / num_rewards
+        felt = reward_per_timestep
+        if totals.learned_from is not None:
+            felt = totals.learned_from / num_rewards
         trial = Trial(
             rollouts=episodes.rollouts,
             last_observations=episodes.last_observations,
@@ -112,9 +117,7 @@ class TrialRunner:
                 for role in self.roles
             },
             rewards={
-                role.name: _role_reward(role, reward_per_timestep, task)
-                for role in self.roles
-                if role.seats
+                role.name: _role_reward(role, felt, task) for role in self.roles if role.seats
             },
             reward_per_timestep=reward_per_timestep,
             episode_rewards=episodes.rewards / (self.env.num_inner_steps * self.num_envs),
@@ -161,7 +164,9 @@ class TrialRunner:
                 metrics = {k: jnp.where(learning, v, 0.0) for k, v in metrics.items()}
                 updates[name] = learning.astype(jnp.int32)
             states[name], learning_metrics[name] = state, metrics
-        totals = Totals(outputs.rewards, outputs.statistics, learning_metrics, updates)
+        totals = Totals(
+            outputs.rewards, outputs.learned_from, outputs.statistics, learning_metrics, updates
+        )
         return states, totals, outputs
 
     def _learning(self, role: Role, index: jax.Array, task: Task) -> jax.Array | None:

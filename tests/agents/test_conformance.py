@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pax.agents import AGENTS
-from pax.envs import CoinGame, InfiniteMatrixGame, IteratedMatrixGame
-from pax.envs.spaces import Discrete
+from pax.envs import CleanUp, CoinGame, CommonsHarvest, InfiniteMatrixGame, IteratedMatrixGame
+from pax.envs.spaces import Cells, Discrete
+from pax.testing import random_values
 from pax.types import MemoryState, Sample, TrainingState
 
 NUM_STEPS, NUM_ENVS, NUM_COPIES = 4, 4, 2
@@ -24,6 +25,8 @@ GAMES = {
     **dict.fromkeys(("NaiveExact", "LOLAExact", "SOSExact", "Static"), InfiniteMatrixGame),
     **dict.fromkeys(("GoodGreedy", "EvilGreedy", "RandomGreedy", "OwnCoins", "Stay"), CoinGame),
     "AlwaysCooperate": CoinGame,
+    **dict.fromkeys(("HarvestCooperator", "HarvestDefector"), CommonsHarvest),
+    **dict.fromkeys(("CleanUpCooperator", "CleanUpDefector"), CleanUp),
     "Reciprocal": functools.partial(CoinGame, last_coin_players=(0, 1)),
 }
 # What they remember outlives an episode; all others forget.
@@ -65,8 +68,10 @@ class Case:
 
     def observe(self, seed, *shape):
         if self.name in GAMES:
-            shape = (*shape, NUM_ENVS, *self.agent.observation_space.shape)
-            return jax.random.uniform(jax.random.key(seed), shape)
+            space = self.agent.observation_space
+            if isinstance(space, Cells):
+                return random_values(jax.random.key(seed), space, *shape, NUM_ENVS)
+            return jax.random.uniform(jax.random.key(seed), (*shape, NUM_ENVS, *space.shape))
         states = jax.random.randint(jax.random.key(seed), (*shape, NUM_ENVS), 0, NUM_STATES)
         return jax.nn.one_hot(states, NUM_STATES) if self.one_hot else states
 

@@ -303,7 +303,7 @@ def test_maps_that_are_no_game_are_refused(tmp_path, text, told):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"map": "harvest_opne"}, "map is 'harvest_opne', .* did you mean harvest_open"),
+        ({"map": "harvest_opne"}, "map is 'harvest_opne', .*did you mean harvest_open"),
         ({"map": "/no/where.txt"}, "map is '/no/where.txt', which cannot be read"),
         ({"map": 3}, "map is 3"),
         ({"num_players": 17}, "num_players is 17: give 2 to 16"),

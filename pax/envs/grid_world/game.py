@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -63,7 +63,7 @@ class GridWorld(Environment):
     """Where its maps are."""
     code_names: ClassVar[tuple[str, ...]] = windows.names_of(())
     """What the codes of a window mean."""
-    action_names = players.ACTION_NAMES
+    action_names: Sequence[str] = players.ACTION_NAMES
     render_mode = "rgb_array"
 
     def __init__(self, map: str, num_players: int, window: int, num_inner_steps: int):

@@ -39,8 +39,8 @@ def read_map(name: str, folder: pathlib.Path, letters: Mapping[str, str]) -> np.
         if path.parent == folder:
             known = sorted(each.stem for each in folder.glob(f"*{SUFFIX}"))
             raise ConfigError(
-                f"map is {short(name)}, which no map here is called ({nearest(str(name), known)}): choose one "
-                f"of these, or give the path of a file that ends with {SUFFIX}"
+                f"map is {short(name)}, which no map here is called ({nearest(str(name), known)}): choose "
+                f"another one, or give the path of a file that ends with {SUFFIX}"
             ) from e
         raise ConfigError(
             f"map is {short(name)}, which cannot be read: {' '.join(str(e).split())}"
