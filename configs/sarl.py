@@ -21,7 +21,7 @@ VARIANTS = {
 OPTIONS = ("memory", "quicktest")
 MIN_STEPS = 500
 # Rewards of every step tell how the pendulum does: looking far ahead only adds noise.
-SETTINGS = {"pendulum": {"discount": 0.9, "entropy_coeff": 0.0}}
+SETTINGS = {"Pendulum-v1": {"discount": 0.9, "entropy_coeff": 0.0}}
 PPO = {
     "discount": 0.99,
     "learning_rate": 2.5e-3,
@@ -59,7 +59,7 @@ def get_config(argument: str = "cartpole") -> ConfigDict:
     config.num_inner_steps, config.num_envs = steps, 8
     config.num_iters = 40
     config.roles = ("agent1",)
-    settings = PPO | SETTINGS.get(variant, {})
+    settings = PPO | SETTINGS.get(name, {})
     if "memory" in given:
         config.agent1 = role("PPO_memory", 0, **settings, embed=True, sequence_length=20)
     else:

@@ -376,6 +376,8 @@ def test_bounds_that_are_parameters_follow_them():
     with pytest.raises(ConfigError, match=r"make agents and trainer for env.for_params\(params\)"):
         MetaTrainer(env, [PPO.for_env(env)], env_params=params, num_envs=10)
     config = sarl.get_config("pendulum,quicktest")
+    # Under the library's name it is trained alike.
+    assert config.to_dict() == sarl.get_config("Pendulum-v1,quicktest").to_dict()
     config.env.max_torque = 5.0
     trainer = build_trainer(config, None)
     assert trainer.roles[0].agent.action_space == Box((1,), -5.0, 5.0)
