@@ -25,8 +25,8 @@ OF_JAXMARL = (
     "switch_riddle,ppo_memory",
     "storm_2p,ppo_memory,opponent=self",
     "coin_game,ppo_memory,opponent=self",
-    "jaxnav",
 )
+"""One of each kind; jaxnav takes hours on a CPU."""
 
 
 def gymnax(quick: bool) -> PublishedTable:
