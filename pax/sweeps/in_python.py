@@ -123,6 +123,7 @@ def train(
         stopped_by = train_group(
             trainers,
             group,
+            range(len(group.runs)),
             side_by_side=side_by_side,
             names=[str(run) for run in group.runs],
             around=lambda run: contextlib.nullcontext(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -49,15 +50,16 @@ class OneProgram:
         self._say = say
         self._side_by_side = side_by_side
         self._runs = runs
-        left = [run for run in runs if self._is_left(run)]
-        self._configs = {run.index: run_config(config, run.overrides) for run in left}
-        self._trainers = {run.index: self._build(run) for run in left}
+        # Also of those that are done: which runs are one program must not depend on how far they are.
+        has_work = any(self._is_left(run) for run in runs)
+        self._configs = {run.index: run_config(config, run.overrides) for run in runs if has_work}
+        self._trainers = {run.index: self._build(run) for run in runs if has_work}
         self._progress = SweepProgress(runs)
         self.failed: list[SweepRun] = []
 
     def work(self) -> signal.Signals | None:
         """Trains them; returns the signal that ended it early, if one did."""
-        left = [run for run in self._runs if run.index in self._trainers]
+        left = [run for run in self._runs if self._is_left(run)]
         passed = len(self._runs) - len(left)
         if passed:
             self._tell(f"{passed} of {len(self._runs)} runs were done before.")
@@ -70,11 +72,16 @@ class OneProgram:
         """Returns whether a run may have something to do."""
         return not run.is_done
 
+    @functools.cached_property
+    def _groups(self) -> list[Group]:
+        return group_runs([self._trainers[run.index] for run in self._runs])
+
     def _train(self, runs: Sequence[SweepRun]) -> signal.Signals | None:
         """Trains some runs; returns the signal that ended it early, if one did."""
-        trainers = [self._trainers[run.index] for run in runs]
-        for group in group_runs(trainers):
-            if stopped_by := self._train_group(runs, trainers, group):
+        for group in self._groups if runs else ():
+            own = [self._runs[place] for place in group.runs]
+            chosen = [place for place, run in enumerate(own) if run in runs]
+            if chosen and (stopped_by := self._train_group(group, own, chosen)):
                 return stopped_by
         return None
 
@@ -85,7 +92,8 @@ class OneProgram:
             if name in config.callbacks:
                 config.callbacks[name].enabled = False
         try:
-            check_run(run.workdir, self._configs[run.index].to_dict(), todays)
+            if self._is_left(run):
+                check_run(run.workdir, self._configs[run.index].to_dict(), todays)
             trainer = build_trainer(config, str(run.workdir))
             trainer.check()
         except PaxError as e:
@@ -97,15 +105,15 @@ class OneProgram:
         return trainer
 
     def _train_group(
-        self, runs: Sequence[SweepRun], trainers: Sequence[MetaTrainer], group: Group
+        self, group: Group, own: Sequence[SweepRun], chosen: Sequence[int]
     ) -> signal.Signals | None:
-        own = [runs[index] for index in group.runs]
         return train_group(
-            trainers,
+            [self._trainers[run.index] for run in self._runs],
             group,
+            chosen,
             side_by_side=self._side_by_side,
-            names=[run.name for run in own],
-            around=lambda index: self._recorded(own[index], trainers[group.runs[index]]),
+            names=[own[place].name for place in chosen],
+            around=lambda place: self._recorded(own[place], self._trainers[own[place].index]),
             told=_Told(self, own),
             say=self._tell,
         )

@@ -56,6 +56,7 @@ class SideBySide:
         loops: the program; its run i is trainer i.
         around: see `Surroundings`.
         told: hears how each ends.
+        chosen: which runs are trained; None: all.
     """
 
     def __init__(
@@ -64,17 +65,19 @@ class SideBySide:
         loops: LoopOfRuns,
         around: Surroundings,
         told: Told,
+        chosen: Sequence[int] | None = None,
     ):
         self._trainers = trainers
         self._loops = loops
         self._around = around
         self._told = told
+        self._chosen = range(len(trainers)) if chosen is None else chosen
         self._running: list[_Running] = []
         self.stopped_by: signal.Signals | None = None
 
     def train(self) -> signal.Signals | None:
         """Trains them until each is over; returns the signal that ended it early, if one did."""
-        waiting = collections.deque(range(len(self._trainers)))
+        waiting = collections.deque(self._chosen)
         try:
             with stop_on_signals(self._stop):
                 while self._running or (waiting and not self.stopped_by):
@@ -167,6 +170,7 @@ class SideBySide:
 def train_group(
     trainers: Sequence[MetaTrainer],
     group: Group,
+    chosen: Sequence[int],
     *,
     side_by_side: int,
     names: Sequence[str],
@@ -174,13 +178,16 @@ def train_group(
     told: Told,
     say: Callable[[str], None],
 ) -> signal.Signals | None:
-    """Trains the runs of a group; returns the signal that ended it early, if one did.
+    """Trains runs of a group; returns the signal that ended it early, if one did.
+
+    The program is that of the whole group, so that what is left of it is trained by the same one.
 
     Args:
         trainers: of all runs that were grouped.
-        group: which of them.
+        group: which of them are one program.
+        chosen: which runs of the group are trained, by their places in it.
         side_by_side: how many train at once; 0: see `make_loops`.
-        names: of the runs of the group, for people.
+        names: of those that are trained, for people.
         around: see `Surroundings`; runs are numbered as in the group.
         told: hears how each ends.
         say: tells how many are one program.
@@ -201,15 +208,15 @@ def train_group(
         raise
     except Exception as e:
         # What the code of the user cannot be compiled for is no matter of the runs in other programs.
-        for run in range(len(own)):
+        for run in chosen:
             told.failed(run, e)
         return None
     if len(own) > 1:
         say(
-            f"{len(own)} runs ({them}) are one program, {loops.num_side_by_side} at a time, which takes "
+            f"{len(chosen)} runs ({them}) are one program, {loops.num_side_by_side} at a time, which takes "
             f"{max(needed / 2**20, 0.1):.1f} MiB."
         )
     else:
         say(f"{them} is a program of its own.")
     allow_files(loops.num_side_by_side)
-    return SideBySide(own, loops, around, told).train()
+    return SideBySide(own, loops, around, told, chosen).train()
