@@ -92,12 +92,14 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     sizes = Sizes(given.repeats, given.scale, given.num_envs, given.num_steps)
     if given.quick or given.rehearse:
         sizes = Sizes(repeats=2, num_envs=16, num_steps=16, min_seconds=0.0, quick=True)
-    sizes = dataclasses.replace(sizes, minutes=given.minutes, rehearse=given.rehearse)
+    sizes = dataclasses.replace(
+        sizes, only=given.only, minutes=given.minutes, rehearse=given.rehearse
+    )
     # What this process measures needs little of a GPU, and those that it starts most of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if given.suite == "gpu":
         gpu.check_devices(sizes)
-    calls = plan(SUITES if given.suite == "all" else (given.suite,), sizes, given.only)
+    calls = plan(SUITES if given.suite == "all" else (given.suite,), sizes)
     if not calls:
         raise ConfigError(
             f"--only={given.only!r} is part of no name in --suite={given.suite}: leave it out to see all"
@@ -108,7 +110,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     results: dict[str, Any] = {
         "format": report.FORMAT,
         "machine": describe_machine(),
-        "settings": {"suite": given.suite, "only": given.only, **dataclasses.asdict(sizes)},
+        "settings": {"suite": given.suite, **dataclasses.asdict(sizes)},
         "rows": [],
         "skipped": [],
         "failed": [],
@@ -168,15 +170,13 @@ def write(
         write_whole(markdown, (text or report.to_markdown(results)) + "\n")
 
 
-def plan(
-    suites: Iterable[str], sizes: Sizes, only: str
-) -> dict[str, Callable[[], Row | list[Row]]]:
-    """Returns what is to be measured, in this order: what has `only` in its name."""
+def plan(suites: Iterable[str], sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
+    """Returns what is to be measured, in this order."""
     calls = {
         f"{suite}: {name}": call
         for suite in suites
         for name, call in {**SUITES, **OTHERS}[suite](sizes).items()
-        if only.lower() in name.lower()
+        if sizes.names(name)
     }
     if any(name.startswith(("training: ", "gpu: training ")) for name in calls):
         # Its settings are compared with them.

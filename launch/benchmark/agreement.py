@@ -199,7 +199,10 @@ WITH_THE_CLOCK = ("wall_time", "env_steps_per_second")
 
 
 def rows(
-    kinds: Kinds, backends: Mapping[str, str], limit: Callable[[], float]
+    kinds: Kinds,
+    backends: Mapping[str, str],
+    limit: Callable[[], float],
+    wanted: Callable[[str], bool],
 ) -> dict[str, Callable[[], Row]]:
     """Returns what there is to compare; several are computed at a time, as none of them is timed.
 
@@ -207,6 +210,7 @@ def rows(
         kinds: two kinds of devices.
         backends: as JAX names theirs.
         limit: seconds that a process may take.
+        wanted: which of these, by name; the others are not begun either.
     """
 
     def iteration(config: str) -> Row:
@@ -217,6 +221,7 @@ def rows(
 
     calls = {f"one iteration of {name}": functools.partial(iteration, name) for name in CONFIGS}
     calls |= {f"a run that begins on {name}": functools.partial(resumed, name) for name in kinds}
+    calls = {name: call for name, call in calls.items() if wanted(name)}
     pool = ThreadPoolExecutor(max(1, available_cores() // 3))
     futures: dict[str, Future[Row]] = {}
 

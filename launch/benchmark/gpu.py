@@ -94,7 +94,10 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
     calls: dict[str, Callable[[], Row | list[Row]]] = {
         f"agreement of {name}": call
         for name, call in agreement.rows(
-            environments, backends, lambda: clock.share(MOST_SECONDS)
+            environments,
+            backends,
+            lambda: clock.share(MOST_SECONDS),
+            lambda name: sizes.names(f"agreement of {name}"),
         ).items()
     }
     for name in training.LARGE:

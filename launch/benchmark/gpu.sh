@@ -47,7 +47,7 @@ fi
 left=$((minutes * 60 - SECONDS - 30))
 ((left >= 60)) || fail "installing took $SECONDS s: give more MINUTES"
 code=0
-timeout --signal=INT --kill-after=30 "$((left + 30))" \
+timeout --foreground --signal=INT --kill-after=30 "$((left + 30))" \
     "$python" -m launch.benchmark --suite=gpu ${rehearse[@]+"${rehearse[@]}"} --minutes="$(awk "BEGIN {print $left / 60}")" \
     --output="$out/gpu.json" --markdown="$out/gpu.md" "$@" 2>&1 | tee "$out/log.txt" || code=${PIPESTATUS[0]}
 printf 'Done in %d s, see %s\n' "$SECONDS" "$out"

@@ -42,10 +42,16 @@ class Sizes:
     """A small part of the work, to see that it runs."""
     most_iterations: int = 1000
     """Per compiled call of training."""
+    only: str = ""
+    """Part of the names of what is measured."""
     minutes: float = 10.0
     """For all parts of `gpu`; what does not fit is left out."""
     rehearse: bool = False
     """Whether CPU devices stand in for the accelerator."""
+
+    def names(self, name: str) -> bool:
+        """Returns whether something of this name is to be measured."""
+        return self.only.lower() in name.lower()
 
     @property
     def scaled_envs(self) -> int:

@@ -50,7 +50,7 @@ def test_flags_of_this_suite_are_refused_elsewhere(flag):
 
 
 def test_all_training_settings_and_ten_configs_are_in_it():
-    names = list(program.plan(["gpu"], QUICK, ""))
+    names = list(program.plan(["gpu"], QUICK))
     assert sum(name.startswith("gpu: agreement of one iteration") for name in names) == 10
     assert sum(name.startswith("gpu: agreement of a run that begins") for name in names) == 2
     for setting in training.SETTINGS:
