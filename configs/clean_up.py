@@ -12,18 +12,7 @@ from ml_collections import ConfigDict
 
 from pax.configs import _commons
 
-VARIANTS = {
-    "ppo": "PPO against shared, one policy for all: needs a GPU, not run (expected: nobody cleans)",
-    "ppo,opponent=self": "PPO against self, one policy per seat: needs a GPU, not run "
-    "(expected: nobody cleans)",
-    "ppo_memory": "PPO_memory against shared: needs a GPU, not run (expected: nobody cleans)",
-    "ppo,small": "the same of four on a small map, for two cores: not run "
-    "(expected: nobody cleans)",
-    "ppo,opponent=random": "PPO against uniform play: not run "
-    "(expected: eats more than the others)",
-    "ppo,opponent=naive": "PPO against Naive, which has its network and rates: not run "
-    "(expected: as against itself)",
-}
+VARIANTS = _commons.describe("nobody cleans", "some clean")
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
 SMALL |= {"num_inner_steps": 250}
 
