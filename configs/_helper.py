@@ -380,10 +380,12 @@ def _add_trial_options(config: ConfigDict, given: Mapping[str, str]) -> None:
         config.agent1.self_play_seats = sum((tuple(config[name].seats) for name in others), ())
     if "self_play" in given:
         # At first mostly against itself, from half-way on only against others.
-        config.tasks.annealed_self_play = {"horizon": max(config.num_iters // 2, 1)}
+        horizon = (config.get_oneway_ref("num_iters") + 1) // 2
+        config.tasks.annealed_self_play = {"start": 1.0, "end": 0.0, "horizon": horizon}
     if "self_play_by_seat" in given:
         # At first only against others, at the end only against itself.
-        config.tasks.self_play_by_seat = {"horizon": config.num_iters}
+        horizon = config.get_oneway_ref("num_iters")
+        config.tasks.self_play_by_seat = {"start": 0.0, "end": 1.0, "horizon": horizon}
     if "persistent" in given:
         for name in _co_players(config):
             config[name].reset_every = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,7 +99,8 @@ def run_config(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     """
     check_instance("config", config, ConfigDict, "what get_config() returns")
     check_mapping("a run of a sweep", overrides, 'a dict of settings, as in {"seed": 1}')
-    changed = config.copy_and_resolve_references()
+    # Settings that follow others, such as a horizon the number of iterations, still do.
+    changed = copy.deepcopy(config)
     for key, value in overrides.items():
         like = find_setting(config, key)
         check_type(key, value, like)

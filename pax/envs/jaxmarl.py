@@ -87,7 +87,8 @@ class JaxMARL(Adapter):
                 jax.eval_shape(self._env.reset, jax.random.key(0))
         except Exception as e:
             # Each environment refuses in its own way what it cannot be made of.
-            raise ConfigError(f"JaxMARL cannot make {name} with {changed}: {e}") from e
+            told = f"JaxMARL cannot make {name} with {changed} ({type(e).__name__}: {e})"
+            raise ConfigError(f"{told}: correct env.settings, or leave it as it is") from e
         self._agents = list(self._env.agents)
         self.num_players = len(self._agents)
         # Declared spaces are not always those of the observations.

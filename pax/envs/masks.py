@@ -54,7 +54,7 @@ def check_mask(what: str, observation_space: Space, action_space: Space) -> None
 def choose_legal(uniform: jax.Array, mask: jax.Array) -> jax.Array:
     """Maps uniform numbers `[...]` to legal actions `[...]`, int32, each as likely as the others.
 
-    Where no action is legal, it is the last one.
+    Where no action is legal, it is any.
     """
     count = jnp.cumsum(mask, axis=-1, dtype=jnp.int32)
     total = count[..., -1]

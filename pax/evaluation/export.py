@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from pax.checkpoints.policies import export_policies
 from pax.checkpoints.reader import CHECKPOINTS, CheckpointReader
-from pax.errors import CheckpointError
+from pax.errors import CheckpointError, OutputError
 from pax.evaluation.job import trainer_of_run
 from pax.run.directory import POLICIES
 
@@ -34,7 +34,8 @@ def export_checkpoints(
 
     Raises:
         ConfigError: if there is no such run.
-        CheckpointError: if there is no such checkpoint, or it is damaged.
+        CheckpointError: if there is no such checkpoint, all are damaged, or they are of another config.
+        OutputError: if the folder cannot be written.
     """
     trainer = trainer_of_run(workdir, config, allow_imports)
     reader = CheckpointReader(workdir / CHECKPOINTS)
@@ -43,16 +44,24 @@ def export_checkpoints(
         raise CheckpointError(f"there is no checkpoint in {workdir}: train there first")
     paths: list[str] = []
     for each in steps:
-        try:
-            trainer.restore(each)
-        except CheckpointError as e:
-            if step is not None:
-                raise
-            logging.warning("Checkpoint %d is passed over: %s.", each, e)
+        damage = reader.find_damage(each) if step is None else None
+        if damage:
+            logging.warning("Checkpoint %d is passed over: %s.", each, damage)
             continue
+        trainer.restore(each)
         assert trainer.state is not None
-        directory = workdir / POLICIES / str(each)
-        directory.mkdir(parents=True, exist_ok=True)
         state = trainer.placement.local(trainer.state)
-        paths += export_policies(directory, trainer.roles, state)
+        directory = workdir / POLICIES / str(each)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            paths += export_policies(directory, trainer.roles, state)
+        except OSError as e:
+            raise OutputError(
+                f"{directory} cannot be written ({e.strerror or e}): policies are exported to the folder of "
+                "the run, so copy it to where you may write"
+            ) from e
+    if not paths:
+        raise CheckpointError(
+            f"all checkpoints in {workdir} are damaged: {', '.join(map(str, steps))}"
+        )
     return paths

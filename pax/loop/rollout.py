@@ -108,7 +108,8 @@ def rollout(
         observations, next_state, rewards, done, info = env_step(
             for_env, env_state, reseat(inverse, actions), task.env_params
         )
-        outcome = Outcome(reseat(task.seats, rewards), done, info)
+        rewards = _undefined_where_nothing_is_legal(roles, seen, reseat(task.seats, rewards))
+        outcome = Outcome(rewards, done, info)
         rollouts = {
             role.name: _sample(env, role, choices[role.name], outcome, task)
             for role in roles
@@ -149,6 +150,21 @@ def rollout(
         actions=actions,
         env_rewards=jnp.stack([reward.sum(axis=0) for reward in rewards]),
         learned_from=None if felt is None else jnp.stack([reward.sum() for reward in felt]),
+    )
+
+
+def _undefined_where_nothing_is_legal(
+    roles: Sequence[Role], seen: tuple[PyTree, ...], rewards: tuple[jax.Array, ...]
+) -> tuple[jax.Array, ...]:
+    """Returns rewards by seat, NaN where a mask allowed no action: whoever reads them finds out."""
+    masked = {
+        seat for role in roles if has_mask(role.agent.observation_space) for seat in role.seats
+    }
+    return tuple(
+        jnp.where((seen[seat][MASK] > 0.5).any(axis=-1), reward, jnp.nan)
+        if seat in masked
+        else reward
+        for seat, reward in enumerate(rewards)
     )
 
 

@@ -585,6 +585,11 @@ def test_progress_is_shown_by_one_process(log, monkeypatch):
             ),
             "ValuesByState names the states of a matrix game, and IteratedMatrixGame does not",
         ),
+        (
+            # Its learner trains no critic.
+            lambda: ValuesByState().check(MetaTrainer(ENV, [Coin.for_env(ENV), agent("Random")])),
+            "ValuesByState reports what critics say, and no role here trains one: leave it out",
+        ),
         (lambda: EarlyStop("x", 0.0, patience=0), "patience is 0 in EarlyStop: give at least 1"),
         (
             lambda: Profile(start=0),

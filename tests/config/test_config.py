@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from pax.agents import PPO
-from pax.config.build import build_trainer
+from pax.config.build import build_trainer, run_config
 from pax.config.files import list_variants, load_config
 from pax.config.sections import (
     base_config,
@@ -336,8 +336,14 @@ def test_tasks_and_evaluations_are_options_of_every_game(game):
         assert config.evaluation.blinded.tasks.blinded.num_blind == config.num_envs // 2
         assert config.tasks.annealed_self_play.horizon == config.num_iters // 2
     by_seat = load_config(f"{ROOT}/configs/{game}.py:shaper,self_play_by_seat")
-    assert by_seat.agent1.self_play_seats == tuple(range(1, others + 1))
+    others = [seat for name in by_seat.roles[1:] for seat in by_seat[name].seats]
+    assert by_seat.agent1.self_play_seats == tuple(others)
     assert by_seat.tasks.self_play_by_seat.horizon == by_seat.num_iters
+    # Both follow the number of iterations, and their ends can be set.
+    by_seat.num_iters = config.num_iters = 31
+    assert by_seat.tasks.self_play_by_seat.to_dict() == {"start": 0.0, "end": 1.0, "horizon": 31}
+    assert config.tasks.annealed_self_play.to_dict() == {"start": 1.0, "end": 0.0, "horizon": 16}
+    assert run_config(by_seat, {"num_iters": 8}).tasks.self_play_by_seat.horizon == 8
 
 
 @pytest.mark.slow

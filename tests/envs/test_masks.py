@@ -258,6 +258,23 @@ def test_training_where_nothing_is_legal_ends_with_the_player_and_the_step():
     )
 
 
+def test_evolution_finds_out_too_where_nothing_is_legal():
+    """It reads no log-probability, which would be undefined, but rewards."""
+    env = Turns(num_legal=0)
+    agent = AGENTS["PPO"].for_env(env)
+    shaper = Role("agent1", agent, (0,), Evolution(agent, popsize=2, top_k=1))
+    trainer = MetaTrainer(
+        env,
+        [shaper, AGENTS["Random"].for_env(env, 1)],
+        num_envs=2,
+        num_iters=1,
+        quiet=True,
+        default_callbacks=False,
+    )
+    with pytest.raises(TrainingError, match="allows no action in step 1 of an episode: allow one"):
+        trainer.fit()
+
+
 def test_a_policy_that_acts_on_its_own_keeps_to_the_mask():
     env = Turns()
     trainer = short_run(env)

@@ -443,8 +443,16 @@ def test_policies_of_checkpoints_are_exported_later(tmp_path):
     assert [os.path.relpath(path, run) for path in paths] == [
         f"policies/3/agent1_seed_{seed}.msgpack" for seed in (0, 1)
     ]
-    (run / "checkpoints/1/_METADATA").write_text("{")
+    (run / "checkpoints/1/state/_METADATA").unlink()
     export_checkpoints(run, config)
     assert {path: path.read_bytes() for path in exported} == exported
     with pytest.raises(CheckpointError, match="9"):
         export_checkpoints(run, config, step=9)
+    other = config.copy_and_resolve_references()
+    other.agent1.hidden_size = 3
+    with pytest.raises(CheckpointError, match="configuration"):
+        export_checkpoints(run, other)
+    for path in run.glob("checkpoints/*/state/_METADATA"):
+        path.write_text("{")
+    with pytest.raises(CheckpointError, match="all checkpoints in .* are damaged: 1, 2, 3, 4"):
+        export_checkpoints(run, config)
