@@ -230,4 +230,9 @@ class CleanUp(GridWorld):
         """Draws the cell that becomes dirty, if any does, as words `[H]`."""
         happens, which = chance.uniform(drawn, DIRT, (2,))
         appears = (time >= params.dirt_delay) & (happens < params.dirt_rate)
-        return jnp.where(appears, words.member(self.river & ~dirt, which), 0)
+        clean = self.river & ~dirt
+        number = jnp.minimum((which * words.count(clean)).astype(jnp.int32), words.count(clean) - 1)
+        row, column = words.find(clean, number[None])
+        # Where all is dirty, there is no such cell.
+        cell = words.of_cells(row, column, (number >= 0)[None], self.height)
+        return jnp.where(appears, cell, 0)

@@ -153,9 +153,7 @@ class CommonsHarvest(GridWorld):
 
     def _grown(self, drawn: jax.Array, apples: jax.Array, regrowth: jax.Array) -> jax.Array:
         """Draws the cells on which an apple would grow, were they empty apple cells, as words `[H]`."""
-        some = words.neighbours(apples, AROUND)
-        none = ~(some[0] | some[1] | some[2])
-        grown = jnp.zeros_like(apples)
-        for cells, probability in zip((none, *some), regrowth, strict=True):
-            grown |= cells & self.cells_with(drawn, GROWTH, self.apple_cells, probability)
-        return grown
+        probability = regrowth[0]
+        for sets, more in zip(words.neighbours(apples, AROUND), regrowth[1:], strict=True):
+            probability = jnp.where(self.split(sets, self.apple_cells), more, probability)
+        return self.cells_with(drawn, GROWTH, self.apple_cells, probability)

@@ -184,11 +184,16 @@ class GridWorld(Environment):
             drawn: what `draw` has drawn.
             stream: of the random numbers.
             where: the set, `[H]`.
-            probability: of each cell.
+            probability: of all cells, or of each in the rows that the set reaches, `[rows, W]`.
         """
         rows = _rows(where)
         drawn_words = words.join(self.numbers(drawn, stream, where) < probability)
         return jnp.pad(drawn_words, (rows.start, self.height - rows.stop))
+
+    def split(self, sets: jax.Array, where: np.ndarray) -> jax.Array:
+        """Returns which cells of the rows that a set `where` reaches are in another one, bool `[rows, W]`."""
+        rows = _rows(where)
+        return words.split(sets[rows], self.width) == 1
 
     def come_back(
         self, drawn: jax.Array, before: Players, after: Players, priority: jax.Array
@@ -197,7 +202,8 @@ class GridWorld(Environment):
         start = chance.uniform(drawn, START, (1,))[0]
         facing = self._random_facing(drawn)
         returns = (before.out > 0) & (after.out == 0)
-        return players.come_back(after, returns, self.spawns, start, priority, facing)
+        spawns = jnp.asarray(self.words_of(SPAWN_LETTER))
+        return players.come_back(after, returns, spawns, start, priority, facing)
 
     def things(self, state: Any) -> Mapping[int, windows.Sets]:
         """Returns what is to be seen beside walls and players: sets of cells by code, `[H]` each."""

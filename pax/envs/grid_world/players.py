@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from pax.envs.grid_world import words
@@ -144,7 +143,7 @@ def rest_out(players: Players, hit: jax.Array, steps: jax.Array) -> Players:
 def come_back(
     players: Players,
     returns: jax.Array,
-    spawns: np.ndarray,
+    spawns: jax.Array,
     start: jax.Array,
     priority: jax.Array,
     facing: jax.Array,
@@ -157,28 +156,22 @@ def come_back(
     Args:
         players: after the step.
         returns: who comes back, bool `[N]`.
-        spawns: rows and columns of the spawn cells, `[2, K]`, K >= N.
+        spawns: the spawn cells, as words `[H]`; as many as players at least.
         start: a number in [0, 1).
         priority: a different number for each, `[N]`.
         facing: where each looks if it comes back, `[N]`.
     """
     stays = players.plays & ~returns
-    places = jnp.arange(spawns.shape[1])
-    at = (players.row[:, None] == spawns[0]) & (players.column[:, None] == spawns[1])
-    at &= stays[:, None]
-    taken = jnp.where(at.any(axis=1), jnp.where(at, places, 0).sum(axis=1), len(places))
-    free = len(places) - at.sum()
-    # How many taken cells come before each of them: so the free cells before it are known, too.
-    before = (taken < taken[:, None]).sum(axis=1)
+    free = spawns & ~words.of_cells(players.row, players.column, stays, len(spawns))
+    room = jnp.maximum(words.count(free), 1)
     rank = (returns & (priority < priority[:, None])).sum(axis=1)
     number = jnp.maximum(returns.sum(), 1)
-    chosen = ((start * free).astype(jnp.int32) + rank * free // number) % jnp.maximum(free, 1)
-    # The cell with so many free ones before it.
-    place = chosen + (taken - before <= chosen[:, None]).sum(axis=1)
-    here = place[:, None] == places
+    row, column = words.find(
+        free, ((start * room).astype(jnp.int32) + rank * room // number) % room
+    )
     return Players(
-        row=jnp.where(returns, jnp.where(here, spawns[0], 0).sum(axis=1), players.row),
-        column=jnp.where(returns, jnp.where(here, spawns[1], 0).sum(axis=1), players.column),
+        row=jnp.where(returns, row, players.row),
+        column=jnp.where(returns, column, players.column),
         facing=jnp.where(returns, facing, players.facing),
         out=jnp.where(returns, 0, players.out),
     )

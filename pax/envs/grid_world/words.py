@@ -69,17 +69,27 @@ def union(sets: jax.Array) -> jax.Array:
     return jax.lax.reduce(sets, np.int32(0), jax.lax.bitwise_or, (0,))
 
 
-def member(words: jax.Array, number: jax.Array) -> jax.Array:
-    """Returns the cell of a set, as words `[H]`, that a number in [0, 1) chooses evenly; of none, none."""
+def find(words: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the rows and columns of cells of a set, by their numbers in it, row by row.
+
+    Args:
+        words: the set, `[H]`.
+        number: from 0, int32 `[N]`; of numbers that the set does not have, a cell that means nothing.
+    """
     counts = jax.lax.population_count(words)
     rows = jnp.arange(len(words))
     before = jnp.where(rows < rows[:, None], counts, 0).sum(axis=1)
-    chosen = jnp.minimum((number * counts.sum()).astype(jnp.int32), counts.sum() - 1)
+    chosen = number[:, None]
     is_here = (before <= chosen) & (chosen < before + counts)
-    word, rank = (jnp.where(is_here, part, 0).sum() for part in (words, chosen - before))
-    bits = 1 << jnp.arange(MAX_SIDE)
+
+    def of_row(values: jax.Array) -> jax.Array:
+        return jnp.where(is_here, values, 0).sum(axis=1)
+
+    word, rank = of_row(words)[:, None], (number - of_row(before))[:, None]
+    columns = jnp.arange(MAX_SIDE)
+    bits = 1 << columns
     found = (word & bits != 0) & (jax.lax.population_count(word & bits - 1) == rank)
-    return jnp.where(is_here, jnp.where(found, bits, 0).sum(), 0)
+    return of_row(rows), jnp.where(found, columns, 0).sum(axis=1)
 
 
 def neighbours(words: jax.Array, offsets: tuple[tuple[int, int], ...]) -> tuple[jax.Array, ...]:
