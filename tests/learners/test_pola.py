@@ -93,6 +93,7 @@ class FirstKey(LOLADiCE):
         )
 
 
+@pytest.mark.slow
 def test_one_step_without_penalties_is_one_of_lola_dice():
     ahead = {"look_ahead_steps": 2, "look_ahead_rate": 0.7}
     moved, _ = updated(POLA, outer_steps=1, outer_beta=0.0, inner_beta=0.0, **ahead)
