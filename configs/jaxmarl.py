@@ -30,6 +30,8 @@ VARIANTS = {
     "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
     "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: take coins of both colours, .1 to "
     ".2 per step each",
+    "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
+    "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
     "jaxnav": "PPO for all robots, with continuous actions: not run",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: not run",
     "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
@@ -56,6 +58,10 @@ PPO: dict[str, Any] = {
 }
 MEMORY = {**PPO, "embed": True, "sequence_length": 0}
 MEMORY.pop("separate_critic")
+# Those who take each other's advantages into account, each with a policy of their own, as in coin_game.py.
+ALIGNED: dict[str, Any] = {"agent": "PPO_memory", **MEMORY, "discount": 0.96}
+ALIGNED |= {"entropy_coeff": 0.1, "gae_lambda": 0.5}
+ALIGNED_WEIGHTS = {"advantage_alignment": 5.0, "loqa": 20.0}
 
 
 def get_config(argument: str = "coin_game") -> ConfigDict:
@@ -63,13 +69,18 @@ def get_config(argument: str = "coin_game") -> ConfigDict:
     env = game("JaxMARL", name=name, **SETTINGS.get(name, {}))
     steps = STEPS.get(name, USUAL_STEPS)
     seats, are_equal = _seats(env, steps)
+    aligned = {
+        learner: {**ALIGNED, "learner": {"type": learner, "weight": weight}}
+        for learner, weight in ALIGNED_WEIGHTS.items()
+    }
+    is_shared = are_equal and not (rest and rest[0] in aligned)
     experiment = helper.Experiment(
         env=env,
         num_inner_steps=steps,
-        learners=helper.learners(PPO, MEMORY),
+        learners={**helper.learners(PPO, MEMORY), **aligned},
         sizes={"num_envs": 16, "num_iters": 500},
         strategies={"random": "Random"},
-        opponent="shared" if are_equal else "self",
+        opponent="shared" if is_shared else "self",
         shapers=helper.shapers(PPO, MEMORY, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
         mixed_lr={"low": 3e-5, "high": 0.03},
         trials={"num_outer_steps": 50, "num_envs": 10, "num_opps": 2, "num_iters": 500},
