@@ -51,7 +51,7 @@ class Halving(OneProgram):
         playing = list(self._runs)
         try:
             for (at, _), following in itertools.zip_longest(rungs, rungs[1:]):
-                self._tell(f"{len(playing)} runs train until iteration {at}.")
+                self._tell(f"Until iteration {at}: {len(playing)} of {len(self._runs)} runs.")
                 left = [run for run in playing if not has_reached(run, at)]
                 for run in left:
                     self._trainers[run.index].num_iters = at

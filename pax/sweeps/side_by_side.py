@@ -196,7 +196,7 @@ def train_group(
         ConfigError: if there is no room for one run, or several processes train.
     """
     own = [trainers[run] for run in group.runs]
-    them = f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
+    them = ", ".join(names) if len(names) < 6 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
     if jax.process_count() > 1:
         raise ConfigError(
             f"{jax.process_count()} processes train together, and a sweep in one program has one: "
@@ -213,8 +213,8 @@ def train_group(
         return None
     if len(own) > 1:
         say(
-            f"{len(chosen)} runs ({them}) are one program, {loops.num_side_by_side} at a time, which takes "
-            f"{max(needed / 2**20, 0.1):.1f} MiB."
+            f"{len(chosen)} of {len(own)} runs that are one program ({them}), {loops.num_side_by_side} at a "
+            f"time in {max(needed / 2**20, 0.1):.1f} MiB."
         )
     else:
         say(f"{them} is a program of its own.")
