@@ -52,7 +52,8 @@ class OneProgram:
         self._runs = runs
         # Also of those that are done: which runs are one program must not depend on how far they are.
         has_work = any(self._is_left(run) for run in runs)
-        self._configs = {run.index: run_config(config, run.overrides) for run in runs if has_work}
+        self._configs: dict[int, ConfigDict] = {}
+        self._config = config
         self._trainers = {run.index: self._build(run) for run in runs if has_work}
         self._progress = SweepProgress(runs)
         self.failed: list[SweepRun] = []
@@ -86,12 +87,13 @@ class OneProgram:
         return None
 
     def _build(self, run: SweepRun) -> MetaTrainer:
-        config = self._configs[run.index].copy_and_resolve_references()
-        # There is one line, and one picture, for all runs.
-        for name in ("progress", "curves"):
-            if name in config.callbacks:
-                config.callbacks[name].enabled = False
         try:
+            config = run_config(self._config, run.overrides)
+            self._configs[run.index] = config.copy_and_resolve_references()
+            # There is one line, and one picture, for all runs.
+            for name in ("progress", "curves"):
+                if name in config.callbacks:
+                    config.callbacks[name].enabled = False
             if self._is_left(run):
                 check_run(run.workdir, self._configs[run.index].to_dict(), todays)
             trainer = build_trainer(config, str(run.workdir))

@@ -85,10 +85,9 @@ class Fake(Halving):
         return signal.SIGTERM if self.stops and len(self.trained) == 2 else None
 
 
-def test_halving_goes_on_where_it_was(tmp_path, monkeypatch):
+def test_halving_goes_on_where_it_was(tmp_path):
     runs = runs_of(tmp_path, "a.py", {}, SWEEP[:9])
     claim(runs)
-    monkeypatch.setattr("pax.sweeps.one_program.run_config", lambda config, overrides: None)
 
     def work(stops):
         search = Fake(runs, None, metric="m", ascending=False, factor=3, say=lambda line: None)
