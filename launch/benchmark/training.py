@@ -77,6 +77,8 @@ SETTINGS: dict[str, Setting] = {
     ),
     "cartpole ppo, 8 epochs": Setting("sarl.py:cartpole", iterations=10),
     "fishery ppo": Setting("fishery.py:ppo", iterations=10, aim=3e6),
+    "harvest ppo": Setting("harvest.py:ppo,small"),
+    "clean up ppo": Setting("clean_up.py:ppo,small"),
     "rice ppo": Setting("rice.py:ppo", iterations=10, aim=0.06e6),
 }
 LARGE: dict[str, Setting] = {"ipd shaper, 1000 candidates": Setting("ipd.py:shaper", aim=200e6)}

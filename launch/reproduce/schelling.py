@@ -24,10 +24,11 @@ from pax.envs.figures import new_figure
 from pax.envs.grid_world.game import GridWorld
 from pax.metrics.bootstrap import standard_error, t_quantile
 
-# By name: the game, a cooperator, a defector, and the map.
-GAMES: Mapping[str, tuple[type[GridWorld], type[Forager], type[Forager], str]] = {
-    "Commons Harvest": (CommonsHarvest, HarvestCooperator, HarvestDefector, "harvest_open"),
-    "Clean Up": (CleanUp, CleanUpCooperator, CleanUpDefector, "clean_up"),
+# By name: the game, a cooperator, a defector, the map, and steps. In a longer Harvest, one defector among
+# cooperators has time to eat all patches to the last apple, its own future among them.
+GAMES: Mapping[str, tuple[type[GridWorld], type[Forager], type[Forager], str, int]] = {
+    "Commons Harvest": (CommonsHarvest, HarvestCooperator, HarvestDefector, "harvest_open", 300),
+    "Clean Up": (CleanUp, CleanUpCooperator, CleanUpDefector, "clean_up", 1000),
 }
 NUM_PLAYERS = 7
 COLUMNS = ("one more cooperator", "one more defector")
@@ -36,7 +37,7 @@ COLUMNS = ("one more cooperator", "one more defector")
 @functools.cache
 def make_play(game: str, num_players: int, steps: int) -> Callable[..., jax.Array]:
     """Returns a program: keys `[E]` and the number of cooperators, who sit first, to returns `[E, N]`."""
-    cls, cooperator, defector, map_name = GAMES[game]
+    cls, cooperator, defector, map_name, _ = GAMES[game]
     env = cls(map_name, num_players, 11, steps)
     params = env.default_params
     players = [kind.for_env(env) for kind in (cooperator, defector)]
@@ -95,14 +96,14 @@ def _point(
 
 def schelling(quick: bool) -> PublishedTable:
     """Describes the Schelling diagrams of both commons (Hughes et al. 2018), with scripted players."""
-    sizes = (2, 2, 20) if quick else (3, 32, 1000)
+    sizes = (2, 2) if quick else (3, 32)
     cells = tuple(
         Cell(
             f"{game}: {others} others cooperate",
             (),
-            functools.partial(_point, game, NUM_PLAYERS, others, sizes),
+            functools.partial(_point, game, NUM_PLAYERS, others, (*sizes, 20 if quick else steps)),
         )
-        for game in GAMES
+        for game, (*_, steps) in GAMES.items()
         for others in range(NUM_PLAYERS)
     )
     return PublishedTable(
