@@ -27,10 +27,10 @@ VARIANTS = {
     "hanabi": "PPO for both players, under masks of legal actions: 3 points per game, where they begin "
     "with 0",
     "switch_riddle,ppo_memory": "PPO_memory for all prisoners: .5 per game",
-    "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: not run",
+    "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: 13 per episode, at random 1",
     "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: take coins of both colours, .1 to "
     ".2 per step each",
-    "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
+    "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: .4 per step each",
     "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
     "jaxnav": "PPO for all robots, with continuous actions: not run",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: not run",
