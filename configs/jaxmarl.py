@@ -32,8 +32,8 @@ VARIANTS = {
     ".2 per step each",
     "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: .4 per step each",
     "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
-    "jaxnav": "PPO for all robots, with continuous actions: not run",
-    "coin_game,shaper,small": "Shaper by evolution against PPO_memory: not run",
+    "jaxnav": "PPO for all robots, with continuous actions: hours on a CPU, not run",
+    "coin_game,shaper,small": "Shaper by evolution against PPO_memory: .05 per step, they lose as much",
     "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
 }
 # Steps of a rollout: of one episode at least, where those have a limit.

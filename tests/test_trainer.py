@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import pax.trainer
+import pax.training
 from callbacks import Checkpoint, EarlyStop, Evaluation, Scalars
 from pax import Callback, MetaTrainer, Role
 from pax.agents import AGENTS, Agent
@@ -389,7 +389,7 @@ def test_env_steps_per_second_count_all_seeds_and_no_compiling(monkeypatch):
 
     # A clock that is looked at before and after a chunk, and advances 1 s each time.
     clock = types.SimpleNamespace(monotonic=itertools.count().__next__)
-    monkeypatch.setattr(pax.trainer, "time", clock)
+    monkeypatch.setattr(pax.training, "time", clock)
     coin_trainer(num_seeds=3, num_iters=2, callbacks=[speed := Speed()]).fit()
     # Seeds, iterations, environments and steps.
     np.testing.assert_array_equal(speed.speed, [3 * 2 * 4 * 4] * 2)
