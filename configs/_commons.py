@@ -111,7 +111,10 @@ def get_config(argument: str, env: str, small_env: Mapping[str, Any]) -> ConfigD
         learners=learners,
         sizes=SMALL if is_small else SIZES,
         shapers=helper.shapers(ppo, memory, EVOLUTION),
-        co_players=helper.learners(ppo, memory),
+        # In a trial they learn from a few environments, whose steps 8 does not divide.
+        co_players=helper.learners(
+            {**ppo, "num_minibatches": 10}, {**memory, "num_minibatches": 10}
+        ),
         co_player="ppo",
         mixed_lr={"low": 5e-5, "high": 5e-3},
         trials=TRIALS,

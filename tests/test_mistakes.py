@@ -844,7 +844,7 @@ def test_steps_of_a_game_of_ones_own_that_the_run_replaces_are_told(
     monkeypatch.syspath_prepend(tmp_path)
     config = base_config()
     config.env = game(f"{name}.Mine")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         played, _ = build_env(config)
     assert played.num_inner_steps == config.num_inner_steps == 150
     assert [record.getMessage() for record in caplog.records] == [

@@ -13,8 +13,9 @@ from pax.envs.wrappers import Wrapper
 BOARDS = [cls for cls in ENVS.values() if cls.render_mode == "rgb_array"]
 
 
-def test_there_are_three_of_them():
-    assert sorted(cls.__name__ for cls in BOARDS) == ["CleanUpLite", "CoinGame", "InTheMatrix"]
+def test_there_are_five_of_them():
+    names = ["CleanUp", "CleanUpLite", "CoinGame", "CommonsHarvest", "InTheMatrix"]
+    assert sorted(cls.__name__ for cls in BOARDS) == names
 
 
 @pytest.mark.parametrize("cls", BOARDS)
