@@ -31,8 +31,8 @@ VARIANTS = {
     "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: take coins of both colours, .1 to "
     ".2 per step each",
     "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: .4 per step each",
-    "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: not run",
-    "jaxnav": "PPO for all robots, with continuous actions: hours on a CPU, not run",
+    "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: 10 per episode each",
+    "jaxnav": "PPO for all robots, with continuous actions: after 40 iterations they collide less, and reach no goal",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: .05 per step, they lose as much",
     "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
 }

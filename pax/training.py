@@ -115,10 +115,8 @@ class Training:
     def fitting(self) -> Iterator[None]:
         """Does, before and after what happens within the context, what surrounds the chunks of a `fit`.
 
-        Within it, there is a state, and chunks are trained until `is_over`: see `take_chunk`.
-
-        Raises:
-            See `fit`.
+        Within it, there is a state, and chunks are trained until `is_over`: see `take_chunk`. It raises what
+        `fit` does.
         """
         show_log_lines(self.quiet)
         self.stop_reason = self._asked_to_stop = self._asked_by = None
@@ -151,14 +149,13 @@ class Training:
     ) -> None:
         """Goes on as if it had trained a chunk itself, within `fitting`, and tells callbacks of it.
 
+        It raises what `fit` does.
+
         Args:
             state: after the chunk.
             per_seed: metrics by name, `[n, S]`, of its n iterations.
             finite: by role, whether its parameters are finite.
             seconds: what it took.
-
-        Raises:
-            See `fit`.
         """
         self._after_chunk(self._trained(state, per_seed, finite, seconds))
 
