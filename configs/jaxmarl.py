@@ -32,7 +32,8 @@ VARIANTS = {
     ".2 per step each",
     "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: .4 per step each",
     "storm_2p,advantage_alignment": "PPO_memory by advantage_alignment, against itself: 10 per episode each",
-    "jaxnav": "PPO for all robots, with continuous actions: after 40 iterations they collide less, and reach no goal",
+    "jaxnav": "PPO for all robots, with continuous actions: after 40 iterations they collide less, "
+    "and get nowhere",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: .05 per step, they lose as much",
     "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
 }

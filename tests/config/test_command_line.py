@@ -100,6 +100,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ctrl_c_works")
 def test_exit_codes(tmp_path):
     cases = json.dumps([arguments for arguments, *_ in CASES])

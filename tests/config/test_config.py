@@ -492,6 +492,7 @@ def check_quicktest(name, workdir, with_evaluation):
     assert policies == expected | {f"{name}_best" for name in evolving} | persistent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

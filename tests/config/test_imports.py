@@ -179,6 +179,7 @@ def test_what_ships_with_pax_needs_no_leave():
     assert named_modules({"extra_callbacks": ("callbacks.Profile", "pax.callbacks.Video")}) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [("callbacks.py", "configs.py", "launch.py"), ("callbacks/", "configs/", "launch/")]
 )

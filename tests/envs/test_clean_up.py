@@ -21,6 +21,7 @@ LIVELY = {"apple_rate": 0.3, "dirt_threshold": 0.9, "dirt_rate": 0.7, "dirt_dela
 LIVELY |= {"clean_length": 3, "out_steps": 2}
 
 
+@pytest.mark.slow
 def test_both_games_agree():
     agree(CleanUp, "clean_up_small", 4, 7, 200, LIVELY, script=True)
 

@@ -333,6 +333,7 @@ def test_the_last_step_of_an_episode_pays_its_reward():
     assert (list(map(float, rewards)), bool(done)) == ([0.0, 5.0], True)
 
 
+@pytest.mark.slow
 def test_any_of_those_who_want_a_cell_is_as_likely_to_get_it():
     _, step, params = game(3)
     keys = jax.random.split(jax.random.key(4), 1000)
@@ -350,6 +351,7 @@ def test_any_of_those_who_want_a_cell_is_as_likely_to_get_it():
         assert (abs(won.mean(axis=1) - chance) <= 4 * np.sqrt(chance / len(keys))).all()
 
 
+@pytest.mark.slow
 def test_four_players_may_follow_each_other_round_and_a_queue_waits_for_its_head():
     circle = [(3, 3, 0), (3, 4, 1), (4, 4, 2), (4, 3, 3)]
     _, after, _, _ = play(circle, [FORWARD] * 4)
@@ -391,6 +393,7 @@ def test_who_interacts_with_two_is_paid_by_both():
     assert [p.frozen for p in after] == [5, 5, 5]
 
 
+@pytest.mark.slow
 def test_players_never_start_again_where_another_one_is():
     """Three of four start again, while the other is in a corner, where any of them would have started."""
     _, step, params = game(4)

@@ -77,6 +77,7 @@ def test_statistics_name_the_sums_of_what_happened():
     assert float(metrics["interactions/player_1"]) == 0.0
 
 
+@pytest.mark.slow
 def test_every_environment_may_have_its_own_payoffs_and_penalty():
     env, _, _ = game()
     games = (env.make_params(PAYOFFS["imp"], 2), env.make_params(ODD, 7))

@@ -199,6 +199,7 @@ def test_defaults_of_a_class_come_before_those_of_the_class_above():
     assert changed._env.num_landmarks == 1
 
 
+@pytest.mark.slow
 def test_shaped_rewards_count_as_much_as_the_config_says():
     config = game("JaxMARL", name="overcooked", shaped_reward=0.5)
     env, params = build_env(with_env(config))

@@ -108,6 +108,7 @@ def scan(env, params, key, num_steps):
     return jax.lax.scan(step, (state, jnp.bool_(True)), keys)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env", (Rice(), ClubRice(has_mediator=True), SarlRice()), ids=lambda env: type(env).__name__
 )
@@ -117,6 +118,7 @@ def test_a_hundred_thousand_random_steps_are_finite(env):
     assert jax.jit(play)(jax.random.split(KEY, 5000)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", (Rice, ClubRice))
 def test_an_episode_of_any_length_is_finite(cls):
     """10^5 steps, or half a million years, in which debts and productivity grow exponentially."""

@@ -426,6 +426,7 @@ def test_fewer_devices_than_training_had(tmp_path):
     assert config.num_devices == jax.device_count() + 1
 
 
+@pytest.mark.slow
 def test_policies_of_checkpoints_are_exported_later(tmp_path):
     """They are those that a run exports when it is there."""
     config = load_config("configs/ipd.py:ppo,quicktest")

@@ -310,6 +310,7 @@ def trainer_in(workdir, **settings):
     )
 
 
+@pytest.mark.slow
 def test_resuming_evolution_is_exact(tmp_path):
     whole = trainer_in(tmp_path / "whole", num_iters=4)
     expected = whole.fit()
@@ -328,6 +329,7 @@ def test_resuming_evolution_is_exact(tmp_path):
     assert policies == ["agent1.msgpack", "agent1_best.msgpack"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_trial():
     env = IteratedMatrixGame(STEPS)
 
