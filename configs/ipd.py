@@ -67,12 +67,12 @@ VARIANTS = helper.describe(
         "shaper,eval_blinded": "also judged while blind in half of its environments: worse there",
         "shaper,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
         "mfos_es,context=avg": "with its memories mixed over environments: not run",
-        "shaper,opponent=tit_for_tat": "against tit-for-tat: not run (expected: both cooperate)",
+        "shaper,opponent=tit_for_tat": "against tit-for-tat: both cooperate, -1 per step each",
         "marl2,opponent=tit_for_tat": "against tit-for-tat: both cooperate, -1 per step each",
-        "shaper,opponent=naive,strategy=CMA_ES": "by CMA-ES, against naive learners: not run "
-        "(expected: extorts them)",
-        "shaper,opponent=naive,strategy=PGPE": "by PGPE, against naive learners: not run "
-        "(expected: extorts them)",
+        "shaper,opponent=naive,strategy=CMA_ES": "by CMA-ES, against naive learners: gets more than they "
+        "do, -1.3 per step, they get -2.3",
+        "shaper,opponent=naive,strategy=PGPE": "by PGPE, against naive learners: gets more than they "
+        "do at times, and as much at others",
         "gs,small": "two cores, a few minutes: -1.1 / -1.3",
         "mfos_es,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
     },
