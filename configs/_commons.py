@@ -1,4 +1,4 @@
-"""What the commons of many players share: who plays, in which sizes, and what variants they have."""
+"""The players, sizes and variants that the configs of Commons Harvest and Clean Up share."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def describe(individual: str, common: str) -> dict[str, str]:
     """Returns what each variant is, and what to expect of it.
 
     Args:
-        individual: what becomes of players who learn from what they eat.
-        common: what becomes of those who learn from what all eat.
+        individual: the expected outcome where each player learns from its own reward.
+        common: the expected outcome where each player learns from the sum of all rewards.
     """
     lines = {
         "ppo": f"PPO against shared, one policy for all: needs a GPU, not run (expected: {individual})",

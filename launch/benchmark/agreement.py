@@ -1,4 +1,4 @@
-"""Whether two kinds of devices compute the same: iterations from one state, and runs that change the kind.
+"""Compares the results of two kinds of devices: of one iteration, and of runs that move between them.
 
 python -m launch.benchmark.agreement '{"config": "configs/ipd.py:ppo", "start": "a.npz", "out": "b.json"}'
 """
@@ -43,7 +43,7 @@ TOLERANCE = 1e-4
 """By which metrics may differ, relative to those above 1."""
 RESUMED = "configs/ipd.py:ppo"
 PRECISIONS = ("highest", "default")
-"""Of matrix products: by default, those of GPUs keep ten bits of the mantissa (TF32), those of CPUs all."""
+"""The precision of matrix products: GPUs use TF32 by default, with ten bits of mantissa, and CPUs float32."""
 
 Kinds = Mapping[str, Mapping[str, str | None]]
 """By kind of devices, the environment in which JAX has only such; the first is the reference."""

@@ -1,4 +1,4 @@
-"""What is to be known of a GPU, within minutes: whether it computes the same, how fast, and what bounds it.
+"""Measures Pax on a GPU within minutes: agreement with the CPU, speed, and what limits it.
 
 Parts that need an idle machine run one after the other, each in a process of its own with a part of the time;
 what does not fit is left out.
