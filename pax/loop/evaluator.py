@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -168,13 +169,13 @@ class Evaluator:
             lambda *draw: self._without_training(sample_task(*draw)),
             counts,
         )
-        self._programs: dict[str, Callable[..., Any]] = {}
         # Whether averages play; one program serves for both. Without any, it is not asked.
         self._averages = (jnp.bool_(False),) if self.has_averages else ()
 
     def of_averages(self) -> Evaluator:
         """Returns the same evaluation, in which those who keep a moving average of their policy play that."""
         other = copy.copy(self)
+        other._programs = self._programs
         other._averages = (jnp.bool_(True),)
         return other
 
@@ -214,6 +215,11 @@ class Evaluator:
         with undefined_numbers():
             curves = self._program("play_trials")(state, num_trials, *self._averages)
             return TrialCurves(*jax.device_get(curves))
+
+    @functools.cached_property
+    def _programs(self) -> dict[str, Callable[..., Any]]:
+        """Those of `PROGRAMS` that there are so far."""
+        return {}
 
     def _program(self, name: str) -> Callable[..., Any]:
         """Returns one of `PROGRAMS`, compiled when it is called."""

@@ -84,8 +84,21 @@ class LoopOfRuns:
         self._metric_names: list[str] | None = None
         self._init: jax.stages.Compiled | None = None
         self.compile_seconds = 0.0
-        for name in parts[0].evaluators:
-            self._share(name, [each.evaluators[name] for each in parts])
+        self._evaluations = {name: self._programs_of(name) for name in parts[0].evaluators}
+        self._share(parts)
+
+    def take(self, parts: Sequence[Parts], numbers: Numbers) -> bool:
+        """Goes on with other numbers of the same runs; returns False if they want another program.
+
+        Args:
+            parts: of each run. What was equal in all runs, and is in all of these, has not changed.
+            numbers: those in which they differ.
+        """
+        if not numbers.are_in_the_places_of(self._numbers):
+            return False
+        self._numbers = numbers
+        self._share(parts)
+        return True
 
     @property
     def num_side_by_side(self) -> int:
@@ -217,8 +230,8 @@ class LoopOfRuns:
         state, metrics, finite = advance(list(numbers), stacked)
         return tuple(take(state, index) for index in range(len(states))), metrics, finite
 
-    def _share(self, name: str, evaluators: Sequence[Evaluator]) -> None:
-        """Has the evaluators of one name share their programs."""
+    def _programs_of(self, name: str) -> dict[str, Callable[..., Any]]:
+        """Returns the programs of the evaluators of one name, whose first arguments are numbers."""
         programs: dict[str, Callable[..., Any]] = {}
         for program, static in PROGRAMS.items():
 
@@ -231,13 +244,18 @@ class LoopOfRuns:
                 static_argnums=tuple(index + 1 for index in static),
                 compiler_options=compiler_options(),
             )
-        for run, evaluator in enumerate(evaluators):
-            evaluator.share(
-                {
-                    key: functools.partial(self._call, program, run)
-                    for key, program in programs.items()
-                }
-            )
+        return programs
+
+    def _share(self, parts: Sequence[Parts]) -> None:
+        """Has the evaluators of one name share their programs."""
+        for name, programs in self._evaluations.items():
+            for run, each in enumerate(parts):
+                each.evaluators[name].share(
+                    {
+                        key: functools.partial(self._call, program, run)
+                        for key, program in programs.items()
+                    }
+                )
 
     def _call(self, program: Callable[..., Any], run: int, *arguments: Any) -> Any:
         return program(self._of([run], 0), *arguments)

@@ -62,6 +62,11 @@ class Numbers:
             self._changed |= new
             new = {parent for each in new for parent in self._parents[each]} - self._changed
 
+    def are_in_the_places_of(self, other: Numbers) -> bool:
+        """Returns whether objects of one structure differ in these numbers where others of it do."""
+        kinds, others = ([(each.shape, each.dtype) for each in of.columns] for of in (self, other))
+        return self._places == other._places and kinds == others
+
     def rebuild(self, values: Sequence[Any]) -> Any:
         """Returns the template with `values`, one per column, in the place of its numbers.
 
@@ -243,7 +248,12 @@ def _parts(value: Any) -> dict[Hashable, Any] | None:
     if hasattr(value, "__dict__") and not any(
         vars(cls).get("__slots__") for cls in type(value).__mro__
     ):
-        return dict(vars(value))
+        # What is cached follows from the rest.
+        return {
+            key: part
+            for key, part in vars(value).items()
+            if not isinstance(getattr(type(value), key, None), functools.cached_property)
+        }
     return None
 
 

@@ -12,7 +12,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -83,12 +83,17 @@ Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns a recorded config as this version writes it: `pax.config.recorded.todays`."""
 
 
-def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade = dict) -> None:
+def check_run(
+    workdir: pathlib.Path,
+    config: Mapping[str, Any],
+    upgrade: Upgrade = dict,
+    may_change: Sequence[str] = (),
+) -> None:
     """Checks that a folder can be that of a run with this config; nothing in it is touched.
 
     It can if it is new or empty, or holds the same run. Of an old one, what leaves the numbers of what is
-    done as they are may have changed (`MAY_CHANGE`), and a run of which nothing was saved or reported may
-    become any other.
+    done as they are may have changed (`MAY_CHANGE`), and so may the dotted settings `may_change`; a run of
+    which nothing was saved or reported may become any other.
 
     Raises:
         ConfigError: if the folder cannot be written, belongs to something else, or holds a run with
@@ -103,7 +108,7 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade
             old = jsonable(upgrade(read_run(workdir)["config"]))
             changes = describe_differences(old, recorded)
             others = [
-                each for each in changes if re.split(r"[.:]", each, maxsplit=1)[0] not in MAY_CHANGE
+                each for each in changes if not _may_change(each.partition(":")[0], may_change)
             ]
             if others and has_begun(workdir):
                 told = "; ".join(others[:MOST_TOLD])
@@ -121,6 +126,13 @@ def check_run(workdir: pathlib.Path, config: Mapping[str, Any], upgrade: Upgrade
         raise ConfigError(not_writable(workdir, e)) from e
     if workdir.exists() and not os.access(workdir, os.W_OK | os.X_OK):
         raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")
+
+
+def _may_change(setting: str, too: Sequence[str]) -> bool:
+    """Returns whether a dotted setting, or a section that has it, may change while a run is under way."""
+    return setting.split(".")[0] in MAY_CHANGE or any(
+        f"{setting}.".startswith(f"{each}.") for each in too
+    )
 
 
 def _check_kinds(workdir: pathlib.Path) -> None:
@@ -145,6 +157,7 @@ def open_run(
     imports: Mapping[str, str] | None = None,
     upgrade: Upgrade = dict,
     command: str | None = None,
+    may_change: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Makes the folder of a new run, or makes sure that an old one is the same run: see `check_run`.
 
@@ -157,6 +170,7 @@ def open_run(
         imports: by module that the config names and that is not of Pax, its folder.
         upgrade: of a config that an earlier version recorded.
         command: what trains the run; that of this process if None.
+        may_change: see `check_run`.
 
     Returns:
         What is recorded.
@@ -164,7 +178,7 @@ def open_run(
     Raises:
         ConfigError: if it cannot be that of this run; nothing in it is touched then.
     """
-    check_run(workdir, config, upgrade)
+    check_run(workdir, config, upgrade, may_change)
     recorded = jsonable(config)
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     command = command or shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])

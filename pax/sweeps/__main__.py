@@ -32,6 +32,7 @@ from pax.sweeps.folder import SweepRun, check_folder, claim, runs_of
 from pax.sweeps.halving import Halving
 from pax.sweeps.one_program import OneProgram
 from pax.sweeps.pool import Pool
+from pax.sweeps.population import Population
 from pax.sweeps.search import SEARCHES, draw_runs
 from pax.sweeps.sweep import Overrides, check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
@@ -75,12 +76,27 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "search",
         "grid",
         "Which runs of the sweep are trained. grid: all; random: --num_runs of them, drawn; halving: all, of "
-        "which the best 1 / --factor by --metric go on, again and again, each time --factor times as far.",
+        "which the best 1 / --factor by --metric go on, again and again, each time --factor times as far; "
+        "pbt: all, of which the worst take over from the best every --exploit_every iterations.",
         choices=SEARCHES,
     )
     define("num_runs", 0, "With --search=random: how many are drawn.", low=0)
-    define("search_seed", 0, "With --search=random: which ones are drawn.", low=0)
+    define("search_seed", 0, "Of what --search=random and --search=pbt draw.", low=0)
     define("factor", 3, "With --search=halving: see there.", low=2)
+    define(
+        "exploit_every",
+        0,
+        "With --search=pbt: after so many iterations, a multiple of chunk, the worst runs by --metric go on "
+        "from what the best have learned, with their settings, changed a little. 0: a tenth of the run.",
+        low=0,
+    )
+    define(
+        "exploit_fraction",
+        0.25,
+        "With --search=pbt: of the runs, how many are the worst, and how many the best. At least one is.",
+        low=0.0,
+        high=0.5,
+    )
     define_common_flags(flag_values)
 
 
@@ -130,6 +146,17 @@ def sweep(
                 factor=given.factor,
                 **options,
             )
+        elif given.search == "pbt":
+            pool = Population(
+                runs,
+                given.config,
+                metric=given.metric,
+                ascending=given.ascending,
+                exploit_every=given.exploit_every,
+                exploit_fraction=given.exploit_fraction,
+                seed=given.search_seed,
+                **options,
+            )
         else:
             pool = OneProgram(runs, given.config, **options)
     else:
@@ -143,6 +170,8 @@ def sweep(
             file=sys.stderr,
         )
         return 128 + stopped_by
+    if isinstance(pool, Population):
+        runs = pool.runs
     text = write_table(runs, given.metric, given.ascending)
     draw_curves(runs, given.metric, given.ascending)
     folder = runs[0].folder
@@ -178,14 +207,16 @@ def is_in_one_program(given: flags.FlagValues) -> bool:
         "executor": given.executor != "local",
     }
     named = [name for name, is_given in of_processes.items() if is_given]
-    if given.search == "halving":
+    if given.search in ("halving", "pbt"):
         if named or given.in_one_program is False:
             raise ConfigError(
-                "--search=halving compares runs of this process, and "
+                f"--search={given.search} compares runs of this process, and "
                 f"--{named[0] if named else 'noin_one_program'} asks for others: take it away"
             )
         if not given.metric:
-            raise ConfigError("--search=halving compares runs by a metric: give one with --metric")
+            raise ConfigError(
+                f"--search={given.search} compares runs by a metric: give one with --metric"
+            )
         return True
     if given.side_by_side and (named or given.in_one_program is False):
         raise ConfigError(

@@ -73,6 +73,10 @@ class OneProgram:
         """Returns whether a run may have something to do."""
         return not run.is_done
 
+    def _may_change(self) -> tuple[str, ...]:
+        """Returns the settings that a run may have otherwise than when it began."""
+        return ()
+
     @functools.cached_property
     def _groups(self) -> list[Group]:
         return group_runs([self._trainers[run.index] for run in self._runs])
@@ -95,7 +99,9 @@ class OneProgram:
                 if name in config.callbacks:
                     config.callbacks[name].enabled = False
             if self._is_left(run):
-                check_run(run.workdir, self._configs[run.index].to_dict(), todays)
+                check_run(
+                    run.workdir, self._configs[run.index].to_dict(), todays, self._may_change()
+                )
             trainer = build_trainer(config, str(run.workdir))
             trainer.check()
         except PaxError as e:
@@ -116,7 +122,7 @@ class OneProgram:
             side_by_side=self._side_by_side,
             names=[own[place].name for place in chosen],
             around=lambda place: self._recorded(own[place], self._trainers[own[place].index]),
-            told=_Told(self, own),
+            told=Told(self, own),
             say=self._tell,
         )
 
@@ -127,7 +133,9 @@ class OneProgram:
         command = shlex.join(["python", "-m", "pax.main", *run.arguments])
         imports = folders_to_record(config)
         with trainer.claim():
-            recorded = open_run(run.workdir, config, run.config, imports, todays, command)
+            recorded = open_run(
+                run.workdir, config, run.config, imports, todays, command, self._may_change()
+            )
             try:
                 yield
             finally:
@@ -154,7 +162,7 @@ class OneProgram:
         self._say(line)
 
 
-class _Told:
+class Told:
     """Hears of the runs of a group."""
 
     def __init__(self, program: OneProgram, runs: Sequence[SweepRun]):

@@ -210,6 +210,11 @@ class SweepProgress:
         self._failed += 1
         self._before.pop(run.index)
 
+    def goes_on(self, run: SweepRun) -> None:
+        """Counts a run that had failed as one that trains on."""
+        self._failed -= 1
+        self._before[run.index] = run.fraction
+
     def eta(self) -> str:
         """Returns when all are done, from how long it took to get this far; empty if that is not known."""
         fractions = {run.index: run.fraction for run in self._running}

@@ -13,7 +13,7 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.sweep import Overrides
 
-SEARCHES = ("grid", "random", "halving")
+SEARCHES = ("grid", "random", "halving", "pbt")
 
 
 def draw_runs(sweep: Sequence[Overrides], num_runs: int, seed: int) -> list[Overrides]:
