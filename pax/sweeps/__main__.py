@@ -172,7 +172,7 @@ def sweep(
         return 128 + stopped_by
     if isinstance(pool, Population):
         runs = pool.runs
-    text = write_table(runs, given.metric, given.ascending)
+    text = write_table(runs, given.metric, given.ascending, given.search != "pbt")
     draw_curves(runs, given.metric, given.ascending)
     folder = runs[0].folder
     print(

@@ -18,7 +18,9 @@ from pax.sweeps.folder import SweepRun
 NAME = "sweep"
 
 
-def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
+def write_table(
+    runs: Sequence[SweepRun], metric: str, ascending: bool, are_independent: bool = True
+) -> str:
     """Writes `sweep.csv` and `sweep.md` to the folder of the sweep; returns the latter.
 
     Where settings were run with several seeds, of one run or one by one, a second table has an estimate from
@@ -28,6 +30,7 @@ def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
         runs: all of them.
         metric: the key of the last column, by which rows are sorted; runs without it come last.
         ascending: whether the smallest comes first.
+        are_independent: whether no run has taken over anything from another one; else there is no estimate.
 
     Raises:
         ConfigError: if runs report metrics, but none of them this one; the table is written all the same.
@@ -53,7 +56,7 @@ def write_table(runs: Sequence[SweepRun], metric: str, ascending: bool) -> str:
     ]
     folder = runs[0].folder
     text = markdown(header, rows)
-    over_seeds = seed_rows(runs, metric, ascending)
+    over_seeds = seed_rows(runs, metric, ascending) if are_independent else []
     if over_seeds:
         write_rows(folder / f"{NAME}_seeds.csv", over_seeds)
         text += "\n\nOver seeds:\n\n" + markdown(over_seeds[0], over_seeds[1:])
