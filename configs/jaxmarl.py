@@ -35,7 +35,7 @@ VARIANTS = {
     "jaxnav": "PPO for all robots, with continuous actions: after 40 iterations they collide less, "
     "and get nowhere",
     "coin_game,shaper,small": "Shaper by evolution against PPO_memory: .05 per step, they lose as much",
-    "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: not run",
+    "storm_2p,shaper,small": "Shaper by evolution against PPO_memory: 3 per episode, they get as much",
 }
 # Steps of a rollout: of one episode at least, where those have a limit.
 STEPS = {"overcooked": 400, "overcooked_v2": 400, "jaxnav": 500, "storm": 152, "storm_2p": 152}
