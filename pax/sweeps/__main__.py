@@ -34,6 +34,7 @@ from pax.sweeps.one_program import OneProgram
 from pax.sweeps.pool import Pool
 from pax.sweeps.population import Population
 from pax.sweeps.search import SEARCHES, draw_runs
+from pax.sweeps.suggested import Suggested
 from pax.sweeps.sweep import Overrides, check_metric, check_sweep, load_sweep
 from pax.sweeps.table import NAME, write_table
 
@@ -77,11 +78,12 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
         "grid",
         "Which runs of the sweep are trained. grid: all; random: --num_runs of them, drawn; halving: all, of "
         "which the best 1 / --factor by --metric go on, again and again, each time --factor times as far; "
-        "pbt: all, of which the worst take over from the best every --exploit_every iterations.",
+        "pbt: all, of which the worst take over from the best every --exploit_every iterations; optuna: "
+        "--num_runs with settings that Optuna suggests, within those of the sweep.",
         choices=SEARCHES,
     )
-    define("num_runs", 0, "With --search=random: how many are drawn.", low=0)
-    define("search_seed", 0, "Of what --search=random and --search=pbt draw.", low=0)
+    define("num_runs", 0, "With --search=random and --search=optuna: how many.", low=0)
+    define("search_seed", 0, "Of what is drawn by --search=random, pbt and optuna.", low=0)
     define("factor", 3, "With --search=halving: see there.", low=2)
     define(
         "exploit_every",
@@ -129,11 +131,17 @@ def sweep(
             )
         return elsewhere[given.executor](runs, given)
     check_gpus(gpus, max_parallel)
-    check_folder(runs)
+    if given.search != "optuna":
+        check_folder(runs)
+    elif given.dry_run:
+        raise ConfigError(
+            "--dry_run prints commands, and --search=optuna suggests runs after what others came to: give "
+            "one of the two"
+        )
     if given.dry_run:
         print("\n".join(shlex.join(run.command) for run in runs))
         return 0
-    pool: Pool | OneProgram
+    pool: Pool | OneProgram | Suggested
     if in_one_program:
         enable_compilation_cache()
         options = {"side_by_side": given.side_by_side, "say": _say}
@@ -157,12 +165,25 @@ def sweep(
                 seed=given.search_seed,
                 **options,
             )
+        elif given.search == "optuna":
+            pool = Suggested(
+                runs,
+                given.config,
+                metric=given.metric,
+                ascending=given.ascending,
+                num_runs=given.num_runs,
+                seed=given.search_seed,
+                **options,
+            )
         else:
             pool = OneProgram(runs, given.config, **options)
     else:
         pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
-    claim(runs)
+    if not isinstance(pool, Suggested):
+        claim(runs)
     stopped_by = pool.work()
+    if isinstance(pool, Population | Suggested):
+        runs = pool.runs
     if stopped_by:
         done = sum(run.is_done for run in runs)
         print(
@@ -170,8 +191,6 @@ def sweep(
             file=sys.stderr,
         )
         return 128 + stopped_by
-    if isinstance(pool, Population):
-        runs = pool.runs
     text = write_table(runs, given.metric, given.ascending, given.search != "pbt")
     draw_curves(runs, given.metric, given.ascending)
     folder = runs[0].folder
@@ -207,7 +226,7 @@ def is_in_one_program(given: flags.FlagValues) -> bool:
         "executor": given.executor != "local",
     }
     named = [name for name, is_given in of_processes.items() if is_given]
-    if given.search in ("halving", "pbt"):
+    if given.search in ("halving", "pbt", "optuna"):
         if named or given.in_one_program is False:
             raise ConfigError(
                 f"--search={given.search} compares runs of this process, and "
@@ -274,9 +293,10 @@ def plan(given: flags.FlagValues, builds: bool = True) -> list[SweepRun]:
     common = config_flags.get_override_values(given["config"])
     if given.search == "random":
         drawn = draw_runs(load_sweep(name), given.num_runs, given.search_seed)
-    elif given.num_runs:
+    elif given.num_runs and given.search != "optuna":
         raise ConfigError(
-            f"--num_runs={given.num_runs} is how many runs are drawn: give --search=random, or leave it out"
+            f"--num_runs={given.num_runs} is how many runs are drawn: give --search=random or "
+            "--search=optuna, or leave it out"
         )
     else:
         drawn = None

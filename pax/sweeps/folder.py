@@ -74,6 +74,12 @@ class SweepRun:
         return self.state == "done"
 
     @property
+    def iteration(self) -> int:
+        """Iterations done, as it last said."""
+        status = read_status(self.workdir)
+        return status.iteration if status else 0
+
+    @property
     def fraction(self) -> float:
         """How much of it is done, 0 to 1, as it last said."""
         status = read_status(self.workdir)
@@ -100,13 +106,17 @@ def runs_of(
     ]
 
 
-def claim(runs: Sequence[SweepRun]) -> None:
+def claim(runs: Sequence[SweepRun], are_the_first: bool = False) -> None:
     """Makes the folder one of this sweep, unless it is of others; a sweep may grow at its end.
+
+    Args:
+        runs: of the sweep.
+        are_the_first: whether the folder may have more of them.
 
     Raises:
         ConfigError: if it holds something else, or cannot be written.
     """
-    record = check_folder(runs)
+    record = check_folder(runs, are_the_first)
     folder = runs[0].folder
     try:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -115,7 +125,7 @@ def claim(runs: Sequence[SweepRun]) -> None:
         raise _unusable(folder, e) from e
 
 
-def check_folder(runs: Sequence[SweepRun]) -> dict[str, Any]:
+def check_folder(runs: Sequence[SweepRun], are_the_first: bool = False) -> dict[str, Any]:
     """Checks that the folder can be one of this sweep, and writes nothing; returns what is to be recorded.
 
     Raises:
@@ -134,7 +144,10 @@ def check_folder(runs: Sequence[SweepRun]) -> dict[str, Any]:
     path = folder / SWEEP_FILE
     try:
         if path.exists():
-            _check_same(folder, json.loads(read_regular(path)), record)
+            old = json.loads(read_regular(path))
+            if are_the_first:
+                record["runs"] += old["runs"][len(runs) :]
+            _check_same(folder, old, record)
         elif folder.exists() and (not folder.is_dir() or contents(folder)):
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no sweep: name another folder"

@@ -31,7 +31,7 @@ from pax.sweeps.exploits import (
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.memory import make_loops
 from pax.sweeps.one_program import OneProgram, Told
-from pax.sweeps.search import value_at
+from pax.sweeps.search import SEED, value_at
 from pax.sweeps.side_by_side import SideBySide
 from pax.sweeps.sweep import Overrides, describe
 from pax.trainer import MetaTrainer
@@ -39,8 +39,6 @@ from pax.types import RunState
 
 FACTORS = (0.8, 1.2)
 """By one of which each number is multiplied that a run has taken over."""
-SEED = "seed"
-"""What a run keeps as its own."""
 
 
 def choose_moves(
@@ -204,7 +202,7 @@ class Population(OneProgram):
         left = [
             place
             for place, run in enumerate(self._runs)
-            if iteration_of(run) < at and not has_ended(run)
+            if run.iteration < at and not has_ended(run)
         ]
         if not left:
             return None
@@ -234,8 +232,7 @@ class Population(OneProgram):
         """Has the worst runs take over from the best."""
         playing = [run for run in self._runs if not has_ended(run)]
         values = [
-            math.nan if iteration_of(run) < at else value_at(run, self._metric, at)
-            for run in playing
+            math.nan if run.iteration < at else value_at(run, self._metric, at) for run in playing
         ]
         random = np.random.default_rng([self._seed, at])
         moves = []
@@ -317,12 +314,6 @@ def stops_of(num_iters: int, chunk: int, every: int) -> list[int]:
             "iterations, or a smaller --exploit_every (a multiple of chunk)"
         )
     return [*range(every, num_iters, every), num_iters]
-
-
-def iteration_of(run: SweepRun) -> int:
-    """Returns the iterations that a run has done, as it last said."""
-    status = read_status(run.workdir)
-    return status.iteration if status else 0
 
 
 def has_ended(run: SweepRun) -> bool:

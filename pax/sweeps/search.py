@@ -13,7 +13,9 @@ from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.sweep import Overrides
 
-SEARCHES = ("grid", "random", "halving", "pbt")
+SEARCHES = ("grid", "random", "halving", "pbt", "optuna")
+SEED = "seed"
+"""The setting in which runs that are otherwise alike may differ."""
 
 
 def draw_runs(sweep: Sequence[Overrides], num_runs: int, seed: int) -> list[Overrides]:
