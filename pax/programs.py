@@ -4,6 +4,7 @@ pax --config=configs/ipd.py:ppo        python -m pax.main --config=configs/ipd.p
 pax report exp/ipd-ppo-*               python -m pax.report exp/ipd-ppo-*
 pax crossplay RUN                      python -m pax.evaluation.crossplay RUN
 pax tournament                         python -m pax.evaluation.tournament
+pax exploit POLICY                     python -m pax.evaluation.exploit POLICY
 pax sweep --config=... --workdir=...   python -m pax.sweeps --config=... --workdir=...
 """
 
@@ -20,6 +21,7 @@ PROGRAMS = {
     "report": "pax.report.__main__",
     "crossplay": "pax.evaluation.crossplay",
     "tournament": "pax.evaluation.tournament",
+    "exploit": "pax.evaluation.exploit",
     "sweep": "pax.sweeps.__main__",
 }
 """The modules of programs, by their names after `pax`."""

@@ -22,7 +22,13 @@ from pax.config.sections import base_config
 from pax.config.sections import game as game_config
 from pax.envs.environment import Environment
 from pax.errors import ConfigError, PaxError
-from pax.evaluation.players import Game, find_policies, load_policies, load_strategies
+from pax.evaluation.players import (
+    Game,
+    PolicyFile,
+    find_policies,
+    load_policies,
+    load_strategies,
+)
 from pax.evaluation.round_robin import Contestant, Matches, play_all
 from pax.loop.xla import enable_compilation_cache
 from pax.run.directory import make_workdir, new_name
@@ -31,7 +37,16 @@ from pax.run.progress_line import ProgressLine
 
 Options = TypeVar("Options")
 
-RESULTS = ("crossplay", "episodes", "tournament", "matrix", "ranking", "shares")
+RESULTS = (
+    "crossplay",
+    "episodes",
+    "tournament",
+    "matrix",
+    "ranking",
+    "shares",
+    "exploit",
+    "responses",
+)
 """What files of results are called, without their endings: a folder that holds some is one of results."""
 
 
@@ -45,13 +60,16 @@ class Setup:
     """What is wrong with those who do not play."""
 
 
-def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str) -> None:
-    """Defines the flags of both programs.
+def define_flags(
+    flag_values: flags.FlagValues, *, strategies: str, config: str, num_envs: int = 100
+) -> None:
+    """Defines the flags that all these programs have.
 
     Args:
         flag_values: where to define them.
         strategies: who plays if nobody says.
         config: the game if neither a config nor a run names one.
+        num_envs: environments of a pair.
     """
     define = definer(flag_values)
     define(
@@ -68,7 +86,7 @@ def define_flags(flag_values: flags.FlagValues, *, strategies: str, config: str)
         "tit_for_tat,defect,zero_determinant:chi=2.",
     )
     define("workdir", None, "Where results are written. Default: exp/<program>-<time>.")
-    define("num_envs", 100, "Environments that a pair plays at once.")
+    define("num_envs", num_envs, "Environments that a pair plays at once.")
     define("num_steps", 0, "Steps per episode. 0: those of the game.")
     define(
         "num_episodes",
@@ -118,12 +136,10 @@ def set_up(
     for file in files:
         if file.run is not None:
             leave_path(file.run)
-    run = next((file.run for file in files if file.run and file.config is not None), None)
     if config is not None:
         game = Game.of(config, "--config", num_steps)
-    elif run is not None:
-        own = config_of_run(run, allow_imports, part="env")
-        game = Game.of(own, f"run {run}", num_steps)
+    elif of_run := game_of(files, num_steps, allow_imports):
+        game = of_run
     elif default_game and not files:
         own = base_config()
         own.env = game_config("IteratedMatrixGame")
@@ -142,6 +158,22 @@ def set_up(
             "there is nobody to play: give runs or exported policies, or --strategies=all"
         )
     return Setup(game, policies + fixed, errors)
+
+
+def game_of(
+    files: Sequence[PolicyFile], num_steps: int = 0, allow_imports: Sequence[str] = ()
+) -> Game | None:
+    """Returns the game of the first policy that comes from a run; None if none does.
+
+    Args:
+        files: what `find_policies` found.
+        num_steps: steps per episode; 0: those of the game.
+        allow_imports: modules that the game may have imported: see `config_of_run`.
+    """
+    run = next((file.run for file in files if file.run and file.config is not None), None)
+    if run is None:
+        return None
+    return Game.of(config_of_run(run, allow_imports, part="env"), f"run {run}", num_steps)
 
 
 def options_of(cls: type[Options], given: flags.FlagValues) -> Options:

@@ -179,10 +179,20 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
         )
     fresh = jax.eval_shape(able.init, jax.random.key(0)).params
     params = load_policy(file.path, like=fresh).params
+    player = Contestant(
+        name, (agents[0], agents[1]), params, file=file.path, section=_section(file)
+    )
     role, _, seed = name.partition("_seed_")
     if not seed.isdigit():
-        return Contestant(name, (agents[0], agents[1]), params)
-    return Contestant(name, (agents[0], agents[1]), params, role, int(seed))
+        return player
+    return dataclasses.replace(player, role=role, seed=int(seed))
+
+
+def _section(file: PolicyFile) -> Mapping[str, Any]:
+    """Returns the role of the run's config that a policy was exported from; {} if there is none."""
+    role = re.sub(r"(_best|_average)?(_seed_\d+)?$", "", file.path.stem)
+    section = (file.config or {}).get(role)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int) -> Agent | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,10 @@ class Contestant:
     """The run and role that it comes from, which players of other seeds share; empty: none."""
     seed: int = 0
     """Which of the seeds of its run it is."""
+    file: pathlib.Path | None = None
+    """Where it was exported to; None: nowhere."""
+    section: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The role that it was, in the config of its run; empty if that is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
