@@ -5,6 +5,7 @@ pax report exp/ipd-ppo-*               python -m pax.report exp/ipd-ppo-*
 pax crossplay RUN                      python -m pax.evaluation.crossplay RUN
 pax tournament                         python -m pax.evaluation.tournament
 pax exploit POLICY                     python -m pax.evaluation.exploit POLICY
+pax zoo list                           python -m pax.zoo list
 pax sweep --config=... --workdir=...   python -m pax.sweeps --config=... --workdir=...
 """
 
@@ -22,6 +23,7 @@ PROGRAMS = {
     "crossplay": "pax.evaluation.crossplay",
     "tournament": "pax.evaluation.tournament",
     "exploit": "pax.evaluation.exploit",
+    "zoo": "pax.zoo.__main__",
     "sweep": "pax.sweeps.__main__",
 }
 """The modules of programs, by their names after `pax`."""

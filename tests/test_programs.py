@@ -33,6 +33,8 @@ def started(monkeypatch, tmp_path):
         (["report", "exp/a", "--out=x"], "pax.report.__main__"),
         (["crossplay", "exp/a"], "pax.evaluation.crossplay"),
         (["tournament"], "pax.evaluation.tournament"),
+        (["exploit", "exp/a"], "pax.evaluation.exploit"),
+        (["zoo", "list"], "pax.zoo.__main__"),
         (["sweep", "--config=x.py"], "pax.sweeps.__main__"),
     ],
 )

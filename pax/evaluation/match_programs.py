@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
 from pax import checks
+from pax.agents import Agent
 from pax.config.command_line import one_line, print_error, run_program
 from pax.config.flags import definer
-from pax.config.imports import leave_path
+from pax.config.imports import check_named, leave_path
 from pax.config.recorded import config_of_run
 from pax.config.sections import base_config
 from pax.config.sections import game as game_config
@@ -163,17 +165,23 @@ def set_up(
 def game_of(
     files: Sequence[PolicyFile], num_steps: int = 0, allow_imports: Sequence[str] = ()
 ) -> Game | None:
-    """Returns the game of the first policy that comes from a run; None if none does.
+    """Returns the game of the first policy that comes from a run or the zoo; None if none does.
 
     Args:
         files: what `find_policies` found.
         num_steps: steps per episode; 0: those of the game.
         allow_imports: modules that the game may have imported: see `config_of_run`.
     """
-    run = next((file.run for file in files if file.run and file.config is not None), None)
-    if run is None:
-        return None
-    return Game.of(config_of_run(run, allow_imports, part="env"), f"run {run}", num_steps)
+    for file in files:
+        if file.run and file.config is not None:
+            return Game.of(
+                config_of_run(file.run, allow_imports, part="env"), f"run {file.run}", num_steps
+            )
+        if file.entry:
+            assert file.config is not None
+            check_named(f"zoo:{file.entry}", {"env": file.config.get("env")}, allow_imports)
+            return Game.of(ConfigDict(file.config), f"zoo:{file.entry}", num_steps)
+    return None
 
 
 def options_of(cls: type[Options], given: flags.FlagValues) -> Options:
@@ -198,6 +206,41 @@ def play_pairs(
     params = setup.game.env_params
     played = play_all(env, params, setup.players, **sizes, seed=seed, progress=show)
     return played, time.monotonic() - started
+
+
+def play_one(
+    game: Game,
+    player: Contestant,
+    seat: int,
+    others: Sequence[Contestant],
+    num_envs: int,
+    num_episodes: int,
+    seed: int,
+) -> np.ndarray:
+    """Plays matches of one player, on a seat, against each of N others on the other one.
+
+    Returns:
+        Rewards per step `[N, 2, E]`: of the player and of the other one, by environment.
+    """
+    one, *rest = (
+        dataclasses.replace(each, agents=_on(each, place))
+        for each, place in [(player, seat), *((other, 1 - seat) for other in others)]
+    )
+    played = play_all(
+        game.env,
+        game.env_params,
+        [one, *rest],
+        num_envs=num_envs,
+        num_episodes=num_episodes,
+        seed=seed,
+    ).rewards
+    rewards = played[0, 1:] if seat == 0 else played[1:, 0]
+    return rewards[:, [seat, 1 - seat], 0]
+
+
+def _on(player: Contestant, seat: int) -> tuple[Agent | None, Agent | None]:
+    """Returns the agents of a player who takes one seat only."""
+    return (player.agents[0], None) if seat == 0 else (None, player.agents[1])
 
 
 @contextlib.contextmanager

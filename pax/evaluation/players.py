@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from pax.agents import AGENTS, Agent
 from pax.checkpoints.elsewhere import is_elsewhere, local_policy
 from pax.checkpoints.policies import load_policy
+from pax.checkpoints.zoo_policies import entry_of, is_in_zoo, read_card
 from pax.config.build import build_agent, build_env
 from pax.config.imports import check_named
 from pax.config.recorded import todays
@@ -71,6 +72,12 @@ class PolicyFile:
     """Of the run."""
     imports: Any = None
     """Of the run: where the modules were that it named."""
+    entry: str = ""
+    """Its name in the zoo; empty if it is not from there."""
+    role: str = ""
+    """The role that it was; empty: what its file is called."""
+    seed: int = 0
+    """Of an entry of the zoo: that of its training."""
 
 
 def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError]]:
@@ -82,6 +89,9 @@ def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError
         try:
             place = local_policy("the policy", given)
             with named_by(place, str(given) if is_elsewhere(given) else None):
+                if is_in_zoo(given):
+                    found |= {file.path: file for file in _of_zoo(place)}
+                    continue
                 for file in _files(place):
                     run = file.resolve().parent.parent
                     if not (run / RUN_FILE).exists():
@@ -113,6 +123,21 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
+def _of_zoo(place: pathlib.Path) -> list[PolicyFile]:
+    """Returns the policy of the zoo, or all of a folder of it, with what their cards say."""
+    files = sorted(place.rglob(f"*{SUFFIX}"), key=_in_order) if place.is_dir() else [place]
+    found = []
+    for file in files:
+        card = read_card(file)
+        config = jsonable(todays(card["config"]))
+        found.append(
+            PolicyFile(
+                file, None, config, entry=entry_of(file), role=card["role"], seed=card["seed"]
+            )
+        )
+    return found
+
+
 def _in_order(path: pathlib.Path) -> list[Any]:
     """Returns the key by which policies are sorted: seed 10 comes after seed 9."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
@@ -136,8 +161,8 @@ def load_policies(
     errors: list[PaxError] = []
     runs = {file.run for file in files}
     for file in files:
-        name = file.path.stem
-        if len(runs) > 1:
+        name = file.entry or file.path.stem
+        if len(runs) > 1 and not file.entry:
             name = f"{(file.run or file.path.absolute().parent).name}/{name}"
         names = [player.name for player in players]
         if name in names:
@@ -182,6 +207,10 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
     player = Contestant(
         name, (agents[0], agents[1]), params, file=file.path, section=_section(file)
     )
+    if file.entry:
+        # Each method is a run of its own, whose seeds are compared with those of others.
+        role = f"{file.entry.rpartition('/')[0]}/{file.role}"
+        return dataclasses.replace(player, role=role, seed=file.seed)
     role, _, seed = name.partition("_seed_")
     if not seed.isdigit():
         return player
@@ -190,7 +219,7 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
 
 def _section(file: PolicyFile) -> Mapping[str, Any]:
     """Returns the role of the run's config that a policy was exported from; {} if there is none."""
-    role = re.sub(r"(_best|_average)?(_seed_\d+)?$", "", file.path.stem)
+    role = file.role or re.sub(r"(_best|_average)?(_seed_\d+)?$", "", file.path.stem)
     section = (file.config or {}).get(role)
     return section if isinstance(section, Mapping) else {}
 

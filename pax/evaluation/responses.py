@@ -32,7 +32,7 @@ POLICY_FILE = "policy.msgpack"
 RUN = "run"
 LAST = 0.25
 """The share of training, its end, over which rewards of a response that has converged stay where they are."""
-STAYS = 0.05
+STAYS = 0.02
 """How far the reward may move there, as a share of all that it moved during training."""
 
 
@@ -257,7 +257,7 @@ def _are_equal(first: PyTree, second: PyTree) -> bool:
 def is_converged(rewards: np.ndarray) -> bool:
     """Returns whether rewards `[I, S]` of S seeds have stopped moving, over the last quarter of training.
 
-    They have if a straight line through their means moves there by no more than a twentieth of what they
+    They have if a straight line through their means moves there by no more than a fiftieth of what they
     span during training, within two standard errors of the line.
     """
     means = rewards[np.isfinite(rewards).all(axis=1)].mean(axis=1)
