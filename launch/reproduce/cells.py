@@ -109,8 +109,11 @@ def trained(
 def config_of(
     name: str, num_seeds: int, quick: bool, settings: Mapping[str, Any] | None = None
 ) -> ConfigDict:
-    """Returns a config of the checkout that trains some seeds, and reports nothing but metrics."""
-    config = load_config(f"{ROOT}/{name}{',quicktest' if quick else ''}")
+    """Returns a config that trains some seeds, and reports nothing but metrics.
+
+    `name` is one of the checkout, or has the absolute path of another file.
+    """
+    config = load_config(f"{ROOT / name}{',quicktest' if quick else ''}")
     config.num_seeds = num_seeds
     config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
     config.update_from_flattened_dict(settings or {})

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,8 @@ class Matches:
     """What came of all ordered pairs of N players; NaN where a player cannot take its seat."""
 
     rewards: np.ndarray
-    """Mean reward per step `[N, N, 2, R, E]`: by player in seat 0 and in seat 1, seat, trial, environment."""
+    """Mean reward per step `[N, N, 2, R, E]`: by player in seat 0 and in seat 1, seat, trial, environment.
+    Against M learners, `[N, M, ...]`."""
     by_episode: np.ndarray
     """The same, for each episode of a trial, mean over environments, `[N, N, 2, R, K]`."""
 
@@ -84,6 +86,7 @@ def play_all(
     env_params: PyTree,
     players: Sequence[Contestant],
     *,
+    learners: Sequence[Contestant] = (),
     num_envs: int = 100,
     num_episodes: int = 1,
     num_trials: int = 1,
@@ -91,12 +94,14 @@ def play_all(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Matches:
-    """Plays every ordered pair of players, each with itself too.
+    """Plays every ordered pair of players, each with itself too; or players against learners.
 
     Args:
         env: a game of two players.
         env_params: what is played for.
         players: N of them.
+        learners: M who sit in seat 1 if there are any, learn after every episode of a trial, and start it
+            afresh unless they have parameters; the players, in seat 0, are frozen unless `learning`.
         num_envs: environments E per trial, in which the same policies play.
         num_episodes: episodes K per trial.
         num_trials: trials R per pair, independent of each other.
@@ -110,22 +115,30 @@ def play_all(
             from episodes of this size; before anything compiles.
     """
     check(env, players, num_envs, num_episodes, num_trials, learning)
-    num = len(players)
-    rewards = np.full((num, num, 2, num_trials, num_envs), np.nan, np.float32)
-    by_episode = np.full((num, num, 2, num_trials, num_episodes), np.nan, np.float32)
-    sides = [_architectures(players, seat) for seat in SEATS]
+    if learners:
+        check(env, learners, num_envs, num_episodes, num_trials, True)
+    learns = (learning, learning or bool(learners))
+    sides = [
+        _architectures(of_seat, seat, learns[seat])
+        for seat, of_seat in enumerate((players, learners or players))
+    ]
+    shape = (len(players), len(learners or players), 2, num_trials)
+    rewards = np.full((*shape, num_envs), np.nan, np.float32)
+    by_episode = np.full((*shape, num_episodes), np.nan, np.float32)
     able = [sum(len(group.places) for group in side) for side in sides]
     total, done = math.prod(able) * num_trials, 0
     for first in sides[0]:
         for second in sides[1]:
-            play = _compiled(env, first.agent, second.agent, num_envs, num_episodes, learning)
+            play = _compiled(env, (first.agent, second.agent), learns, num_envs, num_episodes)
             pairs = [
                 (i, j, trial)
                 for i in range(len(first.places))
                 for j in range(len(second.places))
                 for trial in range(num_trials)
             ]
-            for batch in _batches(pairs, num_envs * env.num_inner_steps * (16 if learning else 1)):
+            for batch in _batches(
+                pairs, num_envs * env.num_inner_steps * (16 if any(learns) else 1)
+            ):
                 at = np.array([(first.places[i], second.places[j], t) for i, j, t in batch])
                 spread = over_devices(len(batch))
                 chosen = jax.device_put(np.array(batch, np.int32)[:, :2], spread)
@@ -179,9 +192,12 @@ class _Architecture:
     """`[len(places), ...]`."""
 
 
-def _architectures(players: Sequence[Contestant], seat: int) -> list[_Architecture]:
+def _architectures(
+    players: Sequence[Contestant], seat: int, learning: bool
+) -> list[_Architecture]:
     """Returns who can sit there, by what they compute: all agents without parameters or memory are one."""
     groups: dict[str, list[tuple[int, Contestant, Agent]]] = {}
+    known: dict[str, str] = {}
     for place, player in enumerate(players):
         agent = player.agents[seat]
         if agent is None:
@@ -189,8 +205,12 @@ def _architectures(players: Sequence[Contestant], seat: int) -> list[_Architectu
         if player.params is not None:
             shapes = jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), player.params)
             key = json.dumps([agent.describe(), str(shapes)])
+            if not learning:
+                if key not in known:
+                    known[key] = _computation(agent, key)
+                key = known[key]
         else:
-            key = player.name if agent.hidden_size_in_memory else ""
+            key = player.name if agent.hidden_size_in_memory or agent.learns else ""
         groups.setdefault(key, []).append((place, player, agent))
     architectures = []
     for key, group in groups.items():
@@ -206,18 +226,42 @@ def _architectures(players: Sequence[Contestant], seat: int) -> list[_Architectu
     return architectures
 
 
+def _computation(agent: Agent, described: str) -> str:
+    """Returns what a frozen agent computes, as text that is equal for agents who compute the same.
+
+    They differ in how they learn: rates, say, and kinds of learners on the same network.
+    """
+    key = jax.random.key(0)
+
+    def play(state: TrainingState, seen: PyTree, memory: MemoryState, key: jax.Array) -> PyTree:
+        draw, act = agent.split_policy()
+        action, after = act(state, seen, memory, draw(key, (1,)))
+        return action, after.hidden, agent.reset_memory(after, False, state).hidden
+
+    state = jax.eval_shape(agent.init, key)
+    memory = jax.eval_shape(lambda: agent.initial_memory(agent.initial_hidden(1)))
+    seen = jax.eval_shape(lambda: agent.observation_space.zeros(1))
+    # What was never updated has no optimiser, whose shape would tell agents apart.
+    traced = jax.make_jaxpr(play)(state.replace(opt_state=()), seen, memory, key)
+    if agent.groups_environments or any(np.size(constant) > 1 for constant in traced.consts):
+        return described
+    constants = [np.asarray(constant).tolist() for constant in traced.consts]
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(traced))
+    start = np.asarray(agent.initial_hidden(1)).tolist()
+    return json.dumps([text, constants, start, agent.remembers_trial])
+
+
 def _compiled(
     env: Environment,
-    first: Agent,
-    second: Agent,
+    agents: tuple[Agent, Agent],
+    learns: tuple[bool, bool],
     num_envs: int,
     num_episodes: int,
-    learning: bool,
 ) -> Callable[..., tuple[Any, Any]]:
     """Compiles one program for all pairs `[P]`: rewards `[P, 2, E]` per step, and by episode `[P, 2, K]`."""
     roles = [
-        Role(str(seat), agent, (seat,), learns_in_trial=learning and agent.learns)
-        for seat, agent in zip(SEATS, (first, second), strict=True)
+        Role(str(seat), agent, (seat,), learns_in_trial=learns[seat] and agent.learns)
+        for seat, agent in enumerate(agents)
     ]
     runner = TrialRunner(env, roles, Counts(num_envs, num_outer_steps=num_episodes))
 
@@ -229,8 +273,10 @@ def _compiled(
         for role, of_all, own, init_key in zip(
             roles, (first, second), pair, init_keys, strict=True
         ):
-            params = take(of_all, own)
-            states[role.name] = dataclasses.replace(role.agent.init(init_key), params=params)
+            state = role.agent.init(init_key)
+            if jax.tree.leaves(of_all):
+                state = dataclasses.replace(state, params=take(of_all, own))
+            states[role.name] = state
         trial, _ = runner.play(play_key, states, Task(env_params=env_params))
         assert trial.env_rewards is not None
         return trial.env_rewards.mean(axis=0), trial.episode_rewards.T

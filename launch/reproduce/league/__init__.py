@@ -1,0 +1,1 @@
+"""The league: every method against every other, against learners, and what a best response wins."""

@@ -1,0 +1,130 @@
+"""Training those who enter a league: an ordinary run per method, which goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from launch.reproduce.cells import as_name, config_of
+from launch.reproduce.league.entrants import Entrant
+from pax.checks import short
+from pax.config.build import build_trainer
+from pax.errors import ConfigError, OutputError
+from pax.run.files import read_regular, write_whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much of each method is trained."""
+
+    num_seeds: int
+    small: bool = False
+    quick: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A method whose policies are there."""
+
+    entrant: Entrant
+    policies: pathlib.Path
+    """The run, the folder or the file that holds them."""
+    seconds: float
+    """What training took the last time that it was started; 0 if it was trained elsewhere."""
+
+
+def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
+    """Returns the config of an entrant's run.
+
+    Raises:
+        ConfigError: if there is no such config, or it has no such settings.
+    """
+    settings = {**entrant.settings, **((entrant.small or {}) if plan.small else {})}
+    try:
+        config = config_of(
+            entrant.config, plan.num_seeds, plan.quick, {} if plan.quick else settings
+        )
+    except (KeyError, TypeError, AttributeError) as e:
+        raise ConfigError(
+            f"{entrant.name}: {entrant.config} has other settings than its line says ({e})"
+        ) from e
+    if entrant.role not in config.roles:
+        raise ConfigError(
+            f"{entrant.name}: {entrant.config} has no role {entrant.role!r}, only {', '.join(config.roles)}"
+        )
+    return config
+
+
+def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
+    """Trains a method unless that is done, all seeds side by side.
+
+    Args:
+        entrant: the method.
+        plan: how much of it.
+        folder: that of the league.
+
+    Raises:
+        PaxError: if it cannot be trained.
+    """
+    name = as_name(entrant.name)
+    run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
+    if done.exists():
+        return Trained(entrant, run, _read_seconds(done, entrant))
+    started = time.monotonic()
+    trainer = build_trainer(config_for(entrant, plan), str(run))
+    trainer.fit()
+    seconds = time.monotonic() - started
+    done.parent.mkdir(exist_ok=True)
+    write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
+    return Trained(entrant, run, seconds)
+
+
+def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
+    try:
+        record = json.loads(read_regular(done))
+        config, seconds = record["config"], float(record["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        reason = " ".join(str(e).split())
+        raise OutputError(
+            f"{done} cannot be used ({short(reason)}): take it away, and its run goes on"
+        ) from e
+    if config != entrant.config:
+        raise ConfigError(
+            f"{done} is of {short(config)}, and {entrant.name} is {entrant.config}: give --workdir another "
+            "folder, or the method another name"
+        )
+    return seconds
+
+
+def entered(text: str, known: Sequence[str]) -> Entrant | tuple[str, pathlib.Path]:
+    """Returns what `--enter=<name>=<config>` or `--enter=<name>=<policies>` says.
+
+    Args:
+        text: `mine=my_game.py:variant`, or `mine=exp/run` for a run, folder or file with exported policies.
+        known: names that are taken.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    name, is_named, what = text.partition("=")
+    if not is_named or not what or not as_name(name).strip("_"):
+        raise ConfigError(
+            f"--enter={short(text)}: write <name>=<config file>:<variant>, or <name>=<run or policy file>"
+        )
+    if as_name(name) in map(as_name, known):
+        raise ConfigError(f"--enter={short(text)}: there is a {name} in this league: choose another name")
+    file = pathlib.Path(what.partition(":")[0])
+    if file.suffix == ".py":
+        if not file.is_file():
+            raise ConfigError(f"--enter={short(text)}: there is no config {file}: check the path")
+        return Entrant(name, str(pathlib.Path(what).absolute()))
+    path = pathlib.Path(what)
+    if not path.exists():
+        raise ConfigError(f"--enter={short(text)}: there is no {path}: check the path")
+    return name, path
+
