@@ -5,11 +5,13 @@
     python -m launch.reproduce shaper --quick
     python -m launch.reproduce gymnax
     python -m launch.reproduce schelling
+    python -m launch.reproduce league ipd --small
 
 Prints the table, and writes it as CSV and, if its rows are of one scale, as a figure to the folder, with the
 learning curves of runs beside it where the table has them. What is done is kept there: the same command goes
 on where it was interrupted. `--quick` takes a small part of the work, to see that it runs; its numbers are
-not those of the table.
+not those of the table. A league, of `ipd`, `coin_game` or `ipditm`, trains every method, has all play all,
+and those who learn, and writes its own tables: docs/league.md.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import numpy as np
 from absl import flags
 
 from launch.reproduce.cells import Cell, PublishedTable
+from launch.reproduce.folder import alone_in, claim
+from launch.reproduce.league import program
 from launch.reproduce.published import TABLES
 from pax import checks
 from pax.checks import short
@@ -36,9 +40,11 @@ from pax.loop.xla import enable_compilation_cache
 from pax.metrics.bootstrap import standard_error, t_interval, t_quantile
 from pax.metrics.json_writer import read_metrics
 from pax.metrics.tables import csv_number, markdown, number
-from pax.run.files import contents, read_regular, write_rows, write_whole
-from pax.run.locks import FileLock, holding
+from pax.run.files import read_regular, write_rows, write_whole
 from pax.run.progress_line import ProgressLine
+
+LEAGUE = "league"
+"""Named in place of a table, with a game behind it."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -46,12 +52,19 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     define = definer(flag_values)
     define("workdir", None, "Where results are kept. Default: exp/reproduce-<table>.")
     define("quick", False, "A small part of the work, to see that it runs.")
+    program.define_flags(define)
 
 
-def main(names: list[str], given: flags.FlagValues) -> None:
-    """Measures what is not yet measured of a table, and shows it."""
+def main(names: list[str], given: flags.FlagValues) -> int:
+    """Measures what is not yet measured of a table, and shows it; returns the exit code."""
     enable_compilation_cache()
+    if names[:1] == [LEAGUE]:
+        return program.run(names[1:], given)
+    for flag in program.FLAGS:
+        if given[flag].present:
+            raise ConfigError(f"--{flag} is of leagues only, python -m launch.reproduce league ipd")
     reproduce(names, given.workdir, given.quick)
+    return 0
 
 
 def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib.Path:
@@ -64,18 +77,13 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
         raise ConfigError(f"give one table, one of {', '.join(TABLES)}, and not {len(names)}")
     name = names[0]
     if name not in TABLES:
-        raise ConfigError(f"there is no table {name!r}: {nearest(name, TABLES)}")
+        known = [*TABLES, LEAGUE]
+        raise ConfigError(f"there is no table {name!r}: {nearest(name, known)}")
     default = f"exp/reproduce-{name}{'-quick' if quick else ''}"
     folder = checks.folder("--workdir", workdir or default)
     table = TABLES[name](quick)
-    _claim(folder, {"table": name, "quick": quick})
-    with holding(folder / ".table.lock") as lock:
-        if lock is None:
-            holder = FileLock(folder / ".table.lock").holder()
-            raise OutputError(
-                f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or name "
-                "another folder"
-            )
+    claim(folder, {"table": name, "quick": quick})
+    with alone_in(folder):
         line, results = ProgressLine("rows"), []
         for index, cell in enumerate(table.cells):
             results.append(measure(cell, folder))
@@ -93,26 +101,6 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
         figure = " and .png" if table.has_one_scale or table.draw is not None else ""
         print(f"\n{minutes:.1f} minutes in all. Written to {folder / name}.csv{figure}")
     return folder
-
-
-def _claim(folder: pathlib.Path, what: dict[str, Any]) -> None:
-    """Makes the folder one of these results, unless it is of others."""
-    path = folder / "table.json"
-    try:
-        if not path.exists() and contents(folder):
-            raise ConfigError(
-                f"--workdir={folder} is not empty and holds no results of this program: name another folder"
-            )
-        if path.exists() and (held := json.loads(read_regular(path))) != what:
-            raise ConfigError(
-                f"--workdir={folder} holds the results of {short(held)}: name another folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(what))
-    except ConfigError:
-        raise
-    except (OSError, ValueError, RecursionError) as e:
-        raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
 
 
 def measure(cell: Cell, folder: pathlib.Path) -> dict[str, Any]:

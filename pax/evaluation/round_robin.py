@@ -192,9 +192,7 @@ class _Architecture:
     """`[len(places), ...]`."""
 
 
-def _architectures(
-    players: Sequence[Contestant], seat: int, learning: bool
-) -> list[_Architecture]:
+def _architectures(players: Sequence[Contestant], seat: int, learning: bool) -> list[_Architecture]:
     """Returns who can sit there, by what they compute: all agents without parameters or memory are one."""
     groups: dict[str, list[tuple[int, Contestant, Agent]]] = {}
     known: dict[str, str] = {}

@@ -52,6 +52,9 @@ class LeagueGame:
     """Those who learn in a trial, by name: their agent and its settings."""
     zero_shot: Sizes
     learning: Sizes
+    """Against learners; of strategies, trials are the sample."""
+    quick_steps: int = 20
+    """Per episode in a quick run."""
 
 
 def _evolution(popsize: int, num_iters: int) -> dict[str, Any]:
@@ -67,7 +70,10 @@ IPD = LeagueGame(
     entrants=(
         Entrant("naive", f"{_OF_IPD}:naive,opponent=self", small={"num_iters": 300}),
         Entrant(
-            "ppo", f"{_OF_IPD}:ppo,opponent=self", settings={"num_iters": 500}, small={"num_iters": 200}
+            "ppo",
+            f"{_OF_IPD}:ppo,opponent=self",
+            settings={"num_iters": 500},
+            small={"num_iters": 200},
         ),
         Entrant("ppo_memory", f"{_OF_IPD}:ppo_memory,opponent=self", small={"num_iters": 100}),
         Entrant("tabular", f"{_OF_IPD}:tabular,opponent=self", small={"num_iters": 300}),
@@ -139,7 +145,9 @@ COIN_GAME = LeagueGame(
     entrants=(
         Entrant("ppo", f"{_OF_COINS}:ppo,one_coin", small={"num_iters": 150}),
         Entrant("ppo_memory", f"{_OF_COINS}:ppo_memory,one_coin", small={"num_iters": 150}),
-        Entrant("advantage_alignment", f"{_OF_COINS}:advantage_alignment", small={"num_iters": 200}),
+        Entrant(
+            "advantage_alignment", f"{_OF_COINS}:advantage_alignment", small={"num_iters": 200}
+        ),
         Entrant("loqa", f"{_OF_COINS}:loqa", small={"num_iters": 200}),
         Entrant(
             "pola",
@@ -188,7 +196,7 @@ COIN_GAME = LeagueGame(
         },
     },
     zero_shot=Sizes(num_envs=64, num_episodes=1),
-    learning=Sizes(num_envs=32, num_episodes=30, num_trials=2),
+    learning=Sizes(num_envs=32, num_episodes=30, num_trials=3),
 )
 
 _OF_IPDITM = "configs/ipditm.py"
@@ -242,7 +250,8 @@ IPDITM = LeagueGame(
         "learning ppo_memory": {"agent": "PPO_memory", "sequence_length": 19, **_PPO_OF_GRID},
     },
     zero_shot=Sizes(num_envs=16, num_episodes=1),
-    learning=Sizes(num_envs=8, num_episodes=20, num_trials=2),
+    learning=Sizes(num_envs=8, num_episodes=20, num_trials=3),
+    quick_steps=19,
 )
 
 GAMES: Mapping[str, LeagueGame] = {"ipd": IPD, "coin_game": COIN_GAME, "ipditm": IPDITM}

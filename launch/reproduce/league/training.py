@@ -14,8 +14,14 @@ from launch.reproduce.cells import as_name, config_of
 from launch.reproduce.league.entrants import Entrant
 from pax.checks import short
 from pax.config.build import build_trainer
+from pax.config.files import find_config
+from pax.config.recorded import todays
 from pax.errors import ConfigError, OutputError
+from pax.run.directory import POLICIES, open_run
 from pax.run.files import read_regular, write_whole
+
+ELSEWHERE = "elsewhere"
+"""How an entrant was trained whose policies are given: its config is their path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Trained:
     policies: pathlib.Path
     """The run, the folder or the file that holds them."""
     seconds: float
-    """What training took the last time that it was started; 0 if it was trained elsewhere."""
+    """What training took the last time that it was started; 0 of policies that were given."""
 
 
 def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
@@ -74,14 +80,16 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     name = as_name(entrant.name)
     run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
     if done.exists():
-        return Trained(entrant, run, _read_seconds(done, entrant))
+        return Trained(entrant, run / POLICIES, _read_seconds(done, entrant))
     started = time.monotonic()
-    trainer = build_trainer(config_for(entrant, plan), str(run))
+    config = config_for(entrant, plan)
+    trainer = build_trainer(config, str(run))
+    open_run(run, config.to_dict(), entrant.config, upgrade=todays)
     trainer.fit()
     seconds = time.monotonic() - started
     done.parent.mkdir(exist_ok=True)
     write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
-    return Trained(entrant, run, seconds)
+    return Trained(entrant, run / POLICIES, seconds)
 
 
 def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
@@ -101,8 +109,8 @@ def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
     return seconds
 
 
-def entered(text: str, known: Sequence[str]) -> Entrant | tuple[str, pathlib.Path]:
-    """Returns what `--enter=<name>=<config>` or `--enter=<name>=<policies>` says.
+def entered(text: str, known: Sequence[str]) -> Entrant:
+    """Returns who enters by `--enter=<name>=<config>` or `--enter=<name>=<policies>`.
 
     Args:
         text: `mine=my_game.py:variant`, or `mine=exp/run` for a run, folder or file with exported policies.
@@ -117,14 +125,15 @@ def entered(text: str, known: Sequence[str]) -> Entrant | tuple[str, pathlib.Pat
             f"--enter={short(text)}: write <name>=<config file>:<variant>, or <name>=<run or policy file>"
         )
     if as_name(name) in map(as_name, known):
-        raise ConfigError(f"--enter={short(text)}: there is a {name} in this league: choose another name")
-    file = pathlib.Path(what.partition(":")[0])
-    if file.suffix == ".py":
-        if not file.is_file():
-            raise ConfigError(f"--enter={short(text)}: there is no config {file}: check the path")
-        return Entrant(name, str(pathlib.Path(what).absolute()))
-    path = pathlib.Path(what)
+        raise ConfigError(
+            f"--enter={short(text)}: there is a {name} in this league: choose another name"
+        )
+    file, colon, variant = what.partition(":")
+    is_config = file.endswith(".py")
+    path = (find_config(file) if is_config else pathlib.Path(what)).absolute()
     if not path.exists():
-        raise ConfigError(f"--enter={short(text)}: there is no {path}: check the path")
-    return name, path
-
+        kind = "config" if is_config else "run or policy"
+        raise ConfigError(f"--enter={short(text)}: there is no {kind} {path}: check the path")
+    if is_config:
+        return Entrant(name, f"{path}{colon}{variant}", "as its config says")
+    return Entrant(name, str(path), ELSEWHERE)

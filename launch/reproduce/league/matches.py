@@ -1,0 +1,184 @@
+"""The matches of a league: everybody against everybody, and against those who learn; kept in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from launch.reproduce.league.entrants import LeagueGame, Sizes
+from launch.reproduce.league.training import ELSEWHERE, Trained
+from pax.config.build import build_agent
+from pax.envs.environment import Environment
+from pax.errors import CheckpointError, ConfigError, PaxError
+from pax.evaluation.methods import Method
+from pax.evaluation.players import Game, PolicyFile, find_policies, load_policies, load_strategies
+from pax.evaluation.round_robin import Contestant, Matches, play_all
+from pax.run.files import read_regular, write_whole
+from pax.run.progress_line import ProgressLine
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """Who takes part: players, and the methods that they are of."""
+
+    players: Sequence[Contestant]
+    methods: Sequence[Method]
+    files: Sequence[PolicyFile | None]
+    """Of the players; None: a strategy that is not exported."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the methods."""
+        return [method.name for method in self.methods]
+
+    def digest(self) -> str:
+        """Returns a text that changes with who takes part."""
+        held = hashlib.sha256()
+        for player, file in zip(self.players, self.files, strict=True):
+            held.update(player.name.encode() + b"\0")
+            if file is not None:
+                held.update(hashlib.sha256(read_regular(file.path)).digest())
+        return held.hexdigest()
+
+
+def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[PolicyFile]]:
+    """Loads the policies of a method, one per seed, in the order of the seeds.
+
+    Raises:
+        PaxError: if there are none, or one is damaged or of another game.
+    """
+    files, errors = find_policies([str(trained.policies)])
+    role = trained.entrant.role
+    of_role = [
+        file for file in files if role in (file.path.stem, file.path.stem.split("_seed_")[0])
+    ]
+    # Of a folder or a file of somebody else, whatever they are called.
+    files = of_role or (files if trained.entrant.trained == ELSEWHERE else [])
+    if not files and not errors:
+        raise CheckpointError(
+            f"{trained.entrant.name}: {trained.policies} holds no policies of {role}: give a run that was "
+            "trained to its end"
+        )
+    # Payoffs that differ by a constant, say, make other stakes of the same game.
+    players, wrong = load_policies(files, game, any_game=True)
+    if errors or wrong:
+        raise [*errors, *wrong][0]
+    name = trained.entrant.name
+    return [
+        dataclasses.replace(player, name=f"{name}/{seed}", role=name, seed=seed)
+        for seed, player in enumerate(players)
+    ], files
+
+
+def assemble(
+    trained: Sequence[Trained], strategies: str, game: Game
+) -> tuple[Field, list[tuple[str, PaxError]]]:
+    """Returns who takes part, and by method what is wrong with those who cannot."""
+    players: list[Contestant] = []
+    files: list[PolicyFile | None] = []
+    methods, errors = [], []
+    for each in trained:
+        try:
+            own, own_files = policies_of(each, game)
+        except PaxError as e:
+            errors.append((each.entrant.name, e))
+            continue
+        methods.append(
+            Method(each.entrant.name, tuple(range(len(players), len(players) + len(own))))
+        )
+        players, files = [*players, *own], [*files, *own_files]
+    fixed, wrong = load_strategies(strategies, game)
+    errors += [("strategies", e) for e in wrong]
+    for player in fixed:
+        methods.append(Method(player.name, (len(players),), is_fixed=True))
+        players, files = [*players, player], [*files, None]
+    return Field(players, methods, files), errors
+
+
+def learners_of(league: LeagueGame, game: Game) -> list[Contestant]:
+    """Returns those who learn in a trial, in seat 1.
+
+    Raises:
+        ConfigError: if one cannot play the game.
+    """
+    found = []
+    for name, settings in league.learners.items():
+        own = dict(settings)
+        agent = build_agent(own.pop("agent"), own, game.env, 1, name, game.env_params)
+        found.append(Contestant(name, (None, agent)))
+    return found
+
+
+def play_kept(
+    path: pathlib.Path,
+    key: Mapping[str, Any],
+    env: Environment,
+    env_params: Any,
+    players: Sequence[Contestant],
+    sizes: Sizes,
+    learners: Sequence[Contestant] = (),
+) -> Matches:
+    """Plays matches as `play_all` does, or reads them from a file in which they are kept.
+
+    Args:
+        path: the file.
+        key: what the matches depend on; matches that are kept of others are played anew.
+        env: the game.
+        env_params: what is played for.
+        players: who plays.
+        sizes: how much.
+        learners: against whom; empty: against each other.
+    """
+    text = json.dumps({**key, "sizes": dataclasses.asdict(sizes)}, sort_keys=True)
+    kept = _read(path, text)
+    if kept is not None:
+        return kept
+    show: Callable[[int, int], None] = ProgressLine("matches").count
+    played = play_all(
+        env,
+        env_params,
+        players,
+        learners=learners,
+        **dataclasses.asdict(sizes),
+        progress=show,
+    )
+    # What is kept are means over environments: samples are seeds, and of strategies trials.
+    means = Matches(played.rewards.mean(axis=-1, keepdims=True), played.by_episode)
+    buffer = io.BytesIO()
+    np.savez(buffer, key=np.array(text), rewards=means.rewards, by_episode=means.by_episode)
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, buffer.getvalue())
+    return means
+
+
+def _read(path: pathlib.Path, key: str) -> Matches | None:
+    if not path.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as held:
+            if str(held["key"]) != key:
+                return None
+            return Matches(held["rewards"], held["by_episode"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        reason = " ".join(str(e).split())
+        raise ConfigError(
+            f"{path} is damaged ({reason}): take it away, and it is played anew"
+        ) from e
+
+
+def symmetric(rewards: np.ndarray) -> np.ndarray:
+    """Returns what player (row) gets from player (column), `[N, N]`: the mean over both seats.
+
+    Args:
+        rewards: of ordered pairs, `[N, N, 2, R, E]`.
+    """
+    means = rewards.mean(axis=(3, 4), dtype=np.float64)
+    return (means[:, :, 0] + means[:, :, 1].T) / 2
