@@ -135,9 +135,9 @@ def _half_width(
         twice: what is in the sum of the variances twice.
     """
     total, weighted, largest = (np.zeros(shape) for _ in range(3))
-    for variance, degrees in parts:
+    for variance, degrees_of_method in parts:
         total = total + variance
-        weighted = weighted + variance**2 / max(degrees, 1)
+        weighted = weighted + variance**2 / max(degrees_of_method, 1)
         largest = np.maximum(largest, variance)
     is_known = np.isfinite(total)
     # Without any spread it does not matter how many degrees there are.

@@ -41,12 +41,14 @@ class Field:
 
     def digest(self) -> str:
         """Returns a text that changes with who takes part."""
-        held = hashlib.sha256()
-        for player, file in zip(self.players, self.files, strict=True):
-            held.update(player.name.encode() + b"\0")
-            if file is not None:
-                held.update(hashlib.sha256(read_regular(file.path)).digest())
-        return held.hexdigest()
+        parts = [self.digest_of(place) for place in range(len(self.players))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def digest_of(self, place: int) -> str:
+        """Returns a text that changes with one of the players."""
+        file, name = self.files[place], self.players[place].name
+        held = b"" if file is None else read_regular(file.path)
+        return f"{name} {hashlib.sha256(held).hexdigest()}"
 
 
 def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[PolicyFile]]:

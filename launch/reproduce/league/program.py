@@ -12,40 +12,26 @@ import json
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
-from launch.reproduce.cells import config_of
 from launch.reproduce.folder import alone_in, claim
-from launch.reproduce.league import tables
-from launch.reproduce.league.entrants import GAMES, Entrant, LeagueGame, Sizes
+from launch.reproduce.league import exploitability, tables
 from launch.reproduce.league.matches import (
     Field,
     assemble,
-    learners_of,
     play_kept,
-    policies_of,
     symmetric,
 )
-from launch.reproduce.league.training import ELSEWHERE, Plan, Trained, config_for, entered, train
+from launch.reproduce.league.prepare import Condition, Prepared, prepare
+from launch.reproduce.league.training import ELSEWHERE, Plan, Trained, train
 from pax import checks
-from pax.checks import short
-from pax.config.build import build_env
 from pax.config.command_line import one_line, print_error
-from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import PAYOFFS
-from pax.envs.wrappers import Noise
-from pax.errors import ConfigError, PaxError, nearest
+from pax.errors import PaxError
 from pax.evaluation.methods import LEAST_SEEDS, Standing, over_units, standing
-from pax.evaluation.players import Game
-from pax.evaluation.round_robin import Contestant, check
 from pax.run.files import write_whole
-
-NUM_SEEDS = 5
-NUM_SEEDS_SMALL = 3
 
 
 def define_flags(define: Callable[..., None]) -> None:
@@ -73,30 +59,6 @@ def define_flags(define: Callable[..., None]) -> None:
 FLAGS = ("small", "num_seeds", "methods", "enter", "noise", "steps", "payoffs")
 
 
-@dataclasses.dataclass(frozen=True)
-class Condition:
-    """Under what the same policies play once more."""
-
-    name: str
-    env: Environment
-    env_params: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A league that can begin: all that could be wrong with what was asked for is checked."""
-
-    name: str
-    league: LeagueGame
-    plan: Plan
-    entrants: Sequence[Entrant]
-    game: Game
-    learners: Sequence[Contestant]
-    conditions: Sequence[Condition]
-    zero_shot: Sizes
-    learning: Sizes
-
-
 def run(names: Sequence[str], given: flags.FlagValues) -> int:
     """Runs the league that the flags say; returns the exit code."""
     prepared = prepare(names, given)
@@ -112,138 +74,6 @@ def run(names: Sequence[str], given: flags.FlagValues) -> int:
         return play(prepared, folder)
 
 
-def prepare(names: Sequence[str], given: flags.FlagValues) -> Prepared:
-    """Returns the league that is asked for, before anything compiles.
-
-    Raises:
-        ConfigError: if something of it cannot be.
-    """
-    if len(names) != 1:
-        raise ConfigError(
-            f"give one game, league {' or league '.join(GAMES)}, and not {len(names)}"
-        )
-    if names[0] not in GAMES:
-        raise ConfigError(f"there is no league of {short(names[0])}: {nearest(names[0], GAMES)}")
-    if given.small and given.quick:
-        raise ConfigError("--small and --quick are both given: give one of them")
-    league = GAMES[names[0]]
-    is_short = given.small or given.quick
-    plan = Plan(
-        given.num_seeds or (NUM_SEEDS_SMALL if is_short else NUM_SEEDS), given.small, given.quick
-    )
-    entrants = _chosen(names[0], league, given.methods, given.enter, plan)
-    config = config_of(league.config, 1, quick=False)
-    steps = league.quick_steps if plan.quick else league.num_steps
-    game = Game.of(config, f"league {names[0]}", steps)
-    for entrant in entrants:
-        _check_game(entrant, plan, game)
-    zero_shot, learning = _sizes(league, plan)
-    learners = learners_of(league, game)
-    conditions = _conditions(game, given.noise, given.steps, given.payoffs)
-    check(game.env, [], zero_shot.num_envs, zero_shot.num_episodes, 1, False)
-    for learner in learners:
-        agent = learner.agents[1]
-        assert agent is not None
-        agent.check_rollout(game.env.num_inner_steps, learning.num_envs)
-    return Prepared(
-        names[0], league, plan, entrants, game, learners, conditions, zero_shot, learning
-    )
-
-
-def _chosen(
-    game: str, league: LeagueGame, methods: Sequence[str], enter: Sequence[str] | None, plan: Plan
-) -> list[Entrant]:
-    """Returns who is to take part."""
-    known = {
-        each.name: each for each in league.entrants if not plan.small or each.small is not None
-    }
-    for name in methods:
-        if name in known:
-            continue
-        if name in {each.name for each in league.entrants}:
-            raise ConfigError(
-                f"--methods names {name!r}, which is too slow for --small: leave it out"
-            )
-        others = [
-            other
-            for other, of_other in GAMES.items()
-            if name in {each.name for each in of_other.entrants}
-        ]
-        where = f"is one of {', '.join(others)} only" if others else f"is no method of {game}"
-        raise ConfigError(f"--methods names {name!r}, which {where}: {nearest(name, known)}")
-    chosen = [each for name, each in known.items() if not methods or name in methods]
-    for text in enter or ():
-        chosen.append(entered(text, [each.name for each in [*league.entrants, *chosen]]))
-    return chosen
-
-
-def _check_game(entrant: Entrant, plan: Plan, game: Game) -> None:
-    """Raises PaxError if an entrant is of another game."""
-    if entrant.trained == ELSEWHERE:
-        policies_of(Trained(entrant, pathlib.Path(entrant.config), 0.0), game)
-        return
-    config = config_for(entrant, plan)
-    env, _ = build_env(config)
-    seat = config[entrant.role].seats[0]
-    if env.num_players != 2 or env.spaces(seat) != game.env.spaces(0):
-        spaces = ", ".join(map(str, env.spaces(seat)))
-        wanted = ", ".join(map(str, game.env.spaces(0)))
-        raise ConfigError(
-            f"{entrant.name}: {entrant.config} is of another game than {game.origin}: it has "
-            f"{env.num_players} players, observations and actions {spaces}, where the league has 2, {wanted}"
-        )
-
-
-def _sizes(league: LeagueGame, plan: Plan) -> tuple[Sizes, Sizes]:
-    zero_shot, learning = league.zero_shot, league.learning
-    if plan.quick:
-        zero_shot = Sizes(num_envs=4, num_episodes=1)
-        learning = dataclasses.replace(learning, num_episodes=3, num_trials=LEAST_SEEDS)
-    elif plan.small:
-        zero_shot = dataclasses.replace(zero_shot, num_envs=zero_shot.num_envs // 2)
-        learning = dataclasses.replace(
-            learning, num_trials=max(learning.num_trials // 2, LEAST_SEEDS)
-        )
-    return zero_shot, learning
-
-
-def _conditions(
-    game: Game, noise: Sequence[str], steps: Sequence[str], payoffs: Sequence[str]
-) -> list[Condition]:
-    """Returns under what the policies play besides."""
-    found = []
-    for text in noise:
-        probability = _number("--noise", text, float, "probabilities, as in .02,.05")
-        found.append(
-            Condition(f"noise {probability:g}", Noise(game.env, probability), game.env_params)
-        )
-    for text in steps:
-        number = _number("--steps", text, int, "numbers of steps, as in 50,500")
-        if not 0 < number <= 100_000:
-            raise ConfigError(f"--steps has {number}: give 1 to 100000")
-        other = Game.of(game.config, game.origin, number)
-        found.append(Condition(f"{number} steps", other.env, other.env_params))
-    for name in payoffs:
-        if game.config.env.type != "IteratedMatrixGame":
-            raise ConfigError(
-                f"--payoffs is {','.join(payoffs)}, and {game.origin} is no matrix game: leave it out"
-            )
-        if name not in PAYOFFS:
-            raise ConfigError(f"--payoffs has {short(name)}: {nearest(name, PAYOFFS)}")
-        config = ConfigDict(game.config)
-        config.env = ConfigDict({**config.env.to_dict(), "payoff": PAYOFFS[name]})
-        other = Game.of(config, game.origin)
-        found.append(Condition(f"payoffs {name}", other.env, other.env_params))
-    return found
-
-
-def _number(flag: str, text: str, kind: type, remedy: str) -> Any:
-    try:
-        return kind(text)
-    except ValueError as e:
-        raise ConfigError(f"{flag} has {short(text)}: give {remedy}") from e
-
-
 def play(prepared: Prepared, folder: pathlib.Path) -> int:
     """Trains, plays, and writes what came of it; returns 1 if a method is missing."""
     trained, failed = _train_all(prepared, folder)
@@ -254,13 +84,27 @@ def play(prepared: Prepared, folder: pathlib.Path) -> int:
     if all(method.is_fixed for method in field.methods):
         return print_error(f"{', '.join(failed)} did not take part, and there is nobody else", 1)
     found, against = _play_all(prepared, field, folder)
-    page = _page(prepared, field, trained, found, against, folder)
+    num_iters, most_learned = _responses(prepared.plan)
+    rewards, how, wrong = exploitability.measure(
+        field, prepared.game, folder / "exploitability", num_iters, most_learned
+    )
+    for name, error in wrong:
+        print_error(f"best response to {name}: {one_line(error)}", 1)
+    failed += [f"best response to {name}" for name, _ in wrong]
+    page = _page(prepared, field, trained, found, against, folder, rewards, how)
     write_whole(folder / "league.md", page + "\n")
     print(page)
     print(f"\nWritten to {folder}/league.md, and .csv and .png files beside it")
     if failed:
         return print_error(f"{', '.join(failed)} did not take part, see above", 1)
     return 0
+
+
+def _responses(plan: Plan) -> tuple[int, int]:
+    """Returns how long responses learn that cannot be computed, and against how many seeds of a method."""
+    if plan.quick:
+        return 10, 1
+    return (40, 1) if plan.small else (0, plan.num_seeds)
 
 
 def _train_all(prepared: Prepared, folder: pathlib.Path) -> tuple[list[Trained], list[str]]:
@@ -333,6 +177,8 @@ def _page(
     found: Mapping[str, Standing],
     against: tables.AgainstLearners,
     folder: pathlib.Path,
+    responses: np.ndarray,
+    how: Sequence[str],
 ) -> str:
     """Writes tables and figures; returns all tables as Markdown."""
     standing_as_is = next(iter(found.values()))
@@ -367,6 +213,12 @@ def _page(
         f"{learning.num_episodes} episodes of {steps} steps in {learning.num_envs} environments, "
         f"{learning.num_trials} trials per seed. Means over the trial.",
         tables.against_learners(names, order, against, f"{title}: against learners", folder),
+    ]
+    parts += [
+        "## Exploitability\n\nWhat a best response to a frozen policy gets, and how much more than the "
+        "policy gets from itself. Exact where a policy of a matrix game remembers the last step only, "
+        "elsewhere learned by PPO_memory, which is a lower bound where it has not converged.",
+        exploitability.table(field, responses, how, order, folder),
     ]
     if len(found) > 1:
         parts += [
