@@ -113,8 +113,9 @@ def plot_matrix(
     panels: Sequence[tuple[str, np.ndarray]],
     column_label: str = "player 2",
     row_label: str = "player 1",
+    most: int = 15,
 ) -> None:
-    """Plots heat maps `[N, N]` side by side, on one scale."""
+    """Plots heat maps `[N, N]` side by side, on one scale; with numbers in them up to `most` players."""
     num = len(names)
     side = 1.5 + 0.32 * max(num, 5)
     figure = new_figure((len(panels) * side + 1.2, side + 0.4))
@@ -125,7 +126,7 @@ def plot_matrix(
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, matrix) in zip(all_axes, panels, strict=True):
         table = HeatMap(label, matrix, labels, labels, row_label, column_label)
-        form = "{:z.1f}" if num < 16 else None
+        form = "{:z.1f}" if num <= most else None
         image = plot_heat_map(axes, table, (low, high), form, aspect="equal", size=7)
         axes.tick_params(labelsize=8)
         axes.tick_params("x", labelrotation=90)

@@ -122,7 +122,7 @@ def zero_shot(names: Sequence[str], found: Standing, title: str, folder: pathlib
         rows.append([ordered[i], ordered[j], *numbers])
     write_rows(folder / "zero_shot.csv", rows)
     panel = ("the row's reward per step", payoffs.mean)
-    plot_matrix(folder / "zero_shot.png", title, ordered, [panel], "against", "method")
+    plot_matrix(folder / "zero_shot.png", title, ordered, [panel], "against", "method", most=40)
     return matrix_table(ordered, payoffs, "gets against", sys.maxsize)
 
 
@@ -193,31 +193,34 @@ def plot_curves(
     found: AgainstLearners,
     title: str,
 ) -> None:
-    """Plots rewards over the episodes of a trial, a panel per method, with 95 % bands over seeds."""
+    """Plots rewards over the episodes of a trial, a panel per method; its own with 95 % bands over seeds."""
     columns = 5
     height = -(-len(names) // columns)
-    figure = new_figure((13.0, 1.0 + 2.0 * height))
+    figure = new_figure((13.0, 1.2 + 2.0 * height))
     all_axes = figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False)
     episodes = np.arange(1, found.by_episode.mean.shape[-1] + 1)
     for axes, place in zip(all_axes.flat, order, strict=False):
         axes.set_title(names[place], fontsize=9)
         for column, learner in enumerate(found.learners):
-            for who, (style, text) in enumerate((("-", "method against"), ("--", "")), start=0):
-                mean, half = (part[place, column, who] for part in found.by_episode)
-                label = f"{text} {learner}" if who == 0 else f"{learner} itself"
-                axes.plot(episodes, mean, style, color=f"C{column}", linewidth=1.0, label=label)
-                if np.isfinite(half).all():
-                    band = (mean - half, mean + half)
-                    axes.fill_between(episodes, *band, color=f"C{column}", alpha=0.12, linewidth=0)
+            color = f"C{column}"
+            mean, half = (part[place, column] for part in found.by_episode)
+            axes.plot(episodes, mean[0], "-", color=color, lw=1.0, label=f"method, {learner}")
+            axes.plot(episodes, mean[1], "--", color=color, lw=1.0, label=f"the {learner}")
+            if np.isfinite(half[0]).all():
+                band = (mean[0] - half[0], mean[0] + half[0])
+                axes.fill_between(episodes, *band, color=color, alpha=0.12, linewidth=0)
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in all_axes.flat[len(names) :]:
         axes.set_visible(False)
     low, high = np.nanmin(found.by_episode.mean), np.nanmax(found.by_episode.mean)
     margin = 0.05 * (high - low) + 1e-6
     # Bands of three seeds that differ would take all of the room.
     all_axes[0, 0].set_ylim(low - margin, high + margin)
-    figure.supxlabel("episode of the trial", fontsize=10)
-    figure.supylabel("reward per step", fontsize=10)
+    for axes in all_axes[:, 0]:
+        axes.set_ylabel("reward per step", fontsize=9)
+    for axes in all_axes[-1]:
+        axes.set_xlabel("episode of the trial", fontsize=9)
     figure.suptitle(title, fontsize=11)
     handles, labels = all_axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")

@@ -16,6 +16,7 @@ from pax.checks import short
 from pax.config.build import build_trainer
 from pax.config.files import find_config
 from pax.config.recorded import todays
+from pax.config.sections import find_setting
 from pax.errors import ConfigError, OutputError
 from pax.run.directory import POLICIES, open_run
 from pax.run.files import read_regular, write_whole
@@ -51,14 +52,14 @@ def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
         ConfigError: if there is no such config, or it has no such settings.
     """
     settings = {**entrant.settings, **((entrant.small or {}) if plan.small else {})}
-    try:
-        config = config_of(
-            entrant.config, plan.num_seeds, plan.quick, {} if plan.quick else settings
-        )
-    except (KeyError, TypeError, AttributeError) as e:
-        raise ConfigError(
-            f"{entrant.name}: {entrant.config} has other settings than its line says ({e})"
-        ) from e
+    config = config_of(entrant.config, plan.num_seeds, plan.quick)
+    for name, value in settings.items():
+        try:
+            find_setting(config, name)
+        except ConfigError as e:
+            raise ConfigError(f"{entrant.name}, {entrant.config}: {e}") from e
+        if not plan.quick:
+            config.update_from_flattened_dict({name: value})
     if entrant.role not in config.roles:
         raise ConfigError(
             f"{entrant.name}: {entrant.config} has no role {entrant.role!r}, only {', '.join(config.roles)}"

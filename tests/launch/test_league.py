@@ -1,0 +1,293 @@
+"""The league: who enters, what is refused, what is kept, and a whole small one."""
+
+import csv
+import json
+import pathlib
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from launch.reproduce import __main__ as main
+from launch.reproduce.league import exploitability, matches, prepare, program, training
+from launch.reproduce.league.entrants import GAMES, Entrant, Sizes
+from launch.reproduce.league.matches import Field
+from launch.reproduce.league.training import Plan, Trained
+from pax.agents import PPO, Altruistic, Defect, Naive, Tabular
+from pax.checkpoints.policies import save_policy
+from pax.config.build import build_env
+from pax.envs import CoinGame, IteratedMatrixGame
+from pax.errors import CheckpointError, ConfigError, OutputError, PaxError
+from pax.evaluation import round_robin
+from pax.evaluation.methods import Method
+from pax.evaluation.players import load_strategies
+from pax.evaluation.round_robin import Contestant, Matches, play_all
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def flags(**given):
+    """The flags of a league, as they are unless they are given."""
+    settings = {"workdir": None, "quick": False, "small": False, "num_seeds": 0, "methods": []}
+    settings |= {"enter": (), "noise": [], "steps": [], "payoffs": []}
+    return types.SimpleNamespace(**(settings | given))
+
+
+def save_table(path, cooperation, env=None):
+    """Exports a table with these P(C)."""
+    agent = Tabular.for_env(env or IteratedMatrixGame())
+    p = np.array(cooperation)
+    table = np.stack([np.log(p), np.log1p(-p), np.zeros(5)], axis=1).astype(np.float32)
+    save_policy(path, agent=agent.describe(), params={"table": table})
+    return path
+
+
+@pytest.fixture
+def policies(tmp_path):
+    """Three seeds of a method, as a folder of policies."""
+    folder = tmp_path / "mine"
+    for seed, first in enumerate((0.9, 0.5, 0.1)):
+        save_table(folder / f"agent1_seed_{seed}.msgpack", (0.9, 0.1, 0.9, 0.1, first))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    (
+        ([], {}, "give one game, league ipd or league coin_game or league ipditm, and not 0"),
+        (["ipdd"], {}, "there is no league of 'ipdd': did you mean ipd"),
+        (["ipd"], {"small": True, "quick": True}, "--small and --quick are both given"),
+        (
+            ["coin_game"],
+            {"methods": ["lola_dice"]},
+            "'lola_dice', which is one of ipd only: choose one of",
+        ),
+        (["ipd"], {"methods": ["loqqa"]}, "'loqqa', which is no method of ipd: did you mean loqa?"),
+        (["ipd"], {"methods": ["coala_mixed"], "small": True}, "too slow for --small"),
+        (["ipd"], {"enter": ("mine",)}, "write <name>=<config file>:<variant>"),
+        (["ipd"], {"enter": ("loqa=exp",)}, "there is a loqa in this league"),
+        (["ipd"], {"enter": ("mine=nowhere.py:ppo",)}, "there is no config .*nowhere.py"),
+        (["ipd"], {"enter": ("mine=exp/nowhere",)}, "there is no run or policy .*exp/nowhere"),
+        (
+            ["ipd"],
+            {"enter": ("mine=configs/coin_game.py:ppo",)},
+            "is of another game than league ipd: it has 2 players, observations and actions Box",
+        ),
+        (["ipd"], {"enter": ("mine=configs/ipd.py:pppo",)}, "pppo"),
+        (["ipd"], {"noise": ["much"]}, "--noise has 'much': give probabilities, as in .02,.05"),
+        (["ipd"], {"noise": ["2"]}, "noise is 2.0: give a probability"),
+        (["coin_game"], {"noise": [".1"], "methods": ["loqa"]}, "noise flips one of two actions"),
+        (["ipd"], {"steps": ["0"]}, "--steps has 0: give 1 to 100000"),
+        (["ipd"], {"payoffs": ["chiken"]}, "--payoffs has 'chiken': did you mean chicken?"),
+        (["coin_game"], {"payoffs": ["ipd"], "methods": ["loqa"]}, "is no matrix game"),
+    ),
+)
+def test_what_cannot_be_is_said_before_anything_is_trained(names, given, message):
+    if "methods" not in given and names == ["ipd"]:
+        given = given | {"methods": ["naive"]}
+    with pytest.raises(PaxError, match=message):
+        prepare.prepare(names, flags(**given))
+
+
+def test_flags_of_a_league_are_no_flags_of_tables(app):
+    done = app("lola", "--small", module="launch.reproduce", cwd=ROOT)
+    assert done.code == 1
+    assert "--small is of leagues only" in done.stderr
+    done = app("league", "ipdd", module="launch.reproduce", cwd=ROOT)
+    assert done.stderr == "Error: there is no league of 'ipdd': did you mean ipd?\n"
+
+
+def test_policies_enter_from_files_and_must_be_of_the_game(policies, tmp_path):
+    prepared = prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={policies}",)))
+    assert [each.name for each in prepared.entrants] == ["naive", "mine"]
+    trained = Trained(prepared.entrants[1], policies, 0.0)
+    field, errors = matches.assemble([trained], "defect,tit_for_tat", prepared.game)
+    assert not errors
+    assert field.names == ["mine", "defect", "tit_for_tat"]
+    assert [method.places for method in field.methods] == [(0, 1, 2), (3,), (4,)]
+    # Whoever changes is somebody else.
+    before = field.digest()
+    save_table(policies / "agent1_seed_2.msgpack", (0.5,) * 5)
+    assert field.digest() != before
+    other = PPO.for_env(CoinGame())
+    path = tmp_path / "coins.msgpack"
+    save_policy(path, agent=other.describe(), params=other.init(jax.random.key(0)).params)
+    with pytest.raises(CheckpointError, match="it was trained for another game"):
+        prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={path}",)))
+    path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="damaged|cannot be read|is no"):
+        prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={path}",)))
+
+
+def test_every_entrant_is_a_config_of_its_game():
+    for game in GAMES.values():
+        names = [each.name for each in game.entrants]
+        assert len(set(names)) == len(names)
+    # One with settings of each kind; the slow test builds all.
+    for name in ("coala", "shaper", "in_context"):
+        entrant = next(each for each in GAMES["ipd"].entrants if each.name == name)
+        config = training.config_for(entrant, Plan(3, small=True))
+        assert config.num_seeds == 3
+        assert {key: config[key] for key in entrant.small if "." not in key} == {
+            key: value for key, value in entrant.small.items() if "." not in key
+        }
+        assert config.num_iters % config.chunk == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("small", (False, True))
+def test_all_entrants_observe_and_act_as_their_league_does(game, small):
+    names = [each.name for each in GAMES[game].entrants if not small or each.small is not None]
+    prepared = prepare.prepare([game], flags(small=small))
+    assert [each.name for each in prepared.entrants] == names
+    for entrant in prepared.entrants:
+        config = training.config_for(entrant, prepared.plan)
+        assert config.num_iters % config.chunk == 0
+        assert build_env(config)[0].spaces(0) == prepared.game.env.spaces(0)
+
+
+def test_a_line_that_fits_no_config_is_named():
+    wrong = Entrant("mine", "configs/ipd.py:ppo", settings={"agent1.rate": 1.0})
+    with pytest.raises(ConfigError, match="mine, configs/ipd.py:ppo: agent1.rate is no setting"):
+        training.config_for(wrong, Plan(3))
+    wrong = Entrant("mine", "configs/ipd.py:ppo", role="agent3")
+    with pytest.raises(ConfigError, match="has no role 'agent3', only agent1, agent2"):
+        training.config_for(wrong, Plan(3))
+
+
+def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
+    entrant = Entrant("mine", "configs/ipd.py:ppo")
+    done = tmp_path / "trained" / "mine.json"
+    done.parent.mkdir()
+    done.write_text(json.dumps({"config": entrant.config, "seconds": 3.5}))
+    assert training.train(entrant, Plan(3), tmp_path).seconds == 3.5
+    done.write_text(json.dumps({"config": "configs/ipd.py:naive", "seconds": 3.5}))
+    with pytest.raises(ConfigError, match="is of 'configs/ipd.py:naive', and mine is"):
+        training.train(entrant, Plan(3), tmp_path)
+    done.write_text("{")
+    with pytest.raises(OutputError, match="take it away, and its run goes on"):
+        training.train(entrant, Plan(3), tmp_path)
+
+
+def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):
+    calls = []
+
+    def play(env, env_params, players, **sizes):
+        calls.append(sizes["num_envs"])
+        return Matches(np.ones((1, 1, 2, 1, 4)), np.ones((1, 1, 2, 1, 2)))
+
+    monkeypatch.setattr(matches, "play_all", play)
+    path, sizes = tmp_path / "matches" / "a.npz", Sizes(4, 2)
+    for key in ({"who": "a"}, {"who": "a"}, {"who": "b"}):
+        played = matches.play_kept(path, key, None, None, [], sizes)
+        assert played.rewards.shape == (1, 1, 2, 1, 1)
+    assert calls == [4, 4]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ConfigError, match="is damaged .*: take it away"):
+        matches.play_kept(path, {"who": "b"}, None, None, [], sizes)
+
+
+def test_both_seats_count_in_what_a_player_gets():
+    rewards = np.zeros((2, 2, 2, 1, 1))
+    rewards[0, 1, :, 0, 0] = (1.0, 2.0)
+    rewards[1, 0, :, 0, 0] = (4.0, 8.0)
+    np.testing.assert_allclose(matches.symmetric(rewards), [[0.0, 4.5], [3.0, 0.0]])
+
+
+def test_those_who_learn_start_afresh_and_the_others_stay_as_they_are():
+    env = IteratedMatrixGame(num_inner_steps=10)
+    params = env.default_params
+    fixed = [
+        Contestant(agent.__name__, (agent.for_env(env, 0), agent.for_env(env, 1)))
+        for agent in (Altruistic, Defect)
+    ]
+    rates = {"learning_rate": 1.0, "num_epochs": 2, "num_minibatches": 2, "sequence_length": 5}
+    learner = Contestant("table", (None, Tabular.for_env(env, 1, **rates)))
+    played = play_all(
+        env, params, fixed, learners=[learner], num_envs=8, num_episodes=10, num_trials=3
+    )
+    assert played.by_episode.shape == (2, 1, 2, 3, 10)
+    first, last = played.by_episode[0, 0, 1, :, 0], played.by_episode[0, 0, 1, :, -1]
+    # A table that knows nothing cooperates half of the time, and one that has learned hardly does.
+    np.testing.assert_allclose(first.mean(), -0.5, atol=0.15)
+    assert (last > -0.2).all()
+    # Each trial has its own learner.
+    assert len({tuple(row) for row in played.by_episode[1, 0, 1].tolist()}) == 3
+
+
+def test_frozen_agents_that_compute_the_same_are_one_program():
+    env = IteratedMatrixGame(num_inner_steps=10)
+    agents = {
+        "slow": Naive.for_env(env, network="table", learning_rate=0.1),
+        "fast": Naive.for_env(env, network="table", learning_rate=1.0, optimizer="sgd"),
+        "wide": Naive.for_env(env, hidden_size=8),
+    }
+    players = [
+        Contestant(name, (agent, agent), jax.device_get(agent.init(jax.random.key(0)).params))
+        for name, agent in agents.items()
+    ]
+    groups = round_robin._architectures(players, 0, learning=False)
+    assert [group.places for group in groups] == [(0, 1), (2,)]
+    groups = round_robin._architectures(players, 0, learning=True)
+    assert [group.places for group in groups] == [(0,), (1,), (2,)]
+
+
+def test_exploitability_is_that_of_the_closed_forms(tmp_path):
+    prepared = prepare.prepare(["ipd"], flags(methods=["naive"]))
+    players, _ = load_strategies("tit_for_tat,altruistic,zero_determinant", prepared.game)
+    methods = [Method(player.name, (place,), is_fixed=True) for place, player in enumerate(players)]
+    field = Field(players, methods, [None] * 3)
+    rewards, how, errors = exploitability.measure(field, prepared.game, tmp_path / "e", 0, 1)
+    assert not errors and how == ["exact"] * 3
+    # Tit-for-tat in 100 steps: cooperate, and defect in the last. Always cooperating: defect.
+    np.testing.assert_allclose(rewards[:2, 0], [-0.99, 0.0], atol=1e-6)
+    np.testing.assert_allclose(rewards[:2, 3], [0.01, 1.0], atol=1e-6)
+    (tmp_path / "e" / "tit_for_tat.json").write_text('{"rewards": [1]}')
+    _, _, errors = exploitability.measure(field, prepared.game, tmp_path / "e", 0, 1)
+    assert [name for name, _ in errors] == ["tit_for_tat"]
+    assert "take it away" in str(errors[0][1])
+
+
+@pytest.mark.slow
+def test_a_whole_league_goes_on_where_it_was(tmp_path, policies, monkeypatch, capsys):
+    folder = tmp_path / "league"
+    given = flags(
+        quick=True,
+        workdir=str(folder),
+        methods=["naive", "loqa", "lola_dice"],
+        enter=(f"mine={policies}",),
+        noise=[".05"],
+        steps=["5"],
+        payoffs=["chicken"],
+    )
+    trained = []
+    real = program.train
+
+    def train(entrant, *arguments):
+        if entrant.name == "loqa" and not trained:
+            trained.append(entrant.name)
+            raise RuntimeError("a fault of its own")
+        return real(entrant, *arguments)
+
+    monkeypatch.setattr(program, "train", train)
+    assert program.run(["ipd"], given) == 1
+    assert "loqa: RuntimeError: a fault of its own" in capsys.readouterr().err
+    assert program.run(["ipd"], given) == 0
+    names = {"naive", "loqa", "lola_dice", "mine"}
+    with (folder / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert names < {row["method"] for row in rows} and len(rows) == 11
+    for row in rows:
+        chances = [float(row[f"probability_of_rank_{rank + 1}"]) for rank in range(11)]
+        np.testing.assert_allclose(sum(chances), 1.0, atol=1e-6)
+    for name in ("zero_shot", "learners", "learners_by_episode", "shares"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.csv").exists()
+    page = (folder / "league.md").read_text()
+    assert "| method | as it is | noise 0.05 | 5 steps | payoffs chicken |" in page
+    with pytest.raises(ConfigError, match="holds the results of .*league.*: name another folder"):
+        program.run(["ipd"], flags(quick=True, workdir=str(folder), num_seeds=2, methods=["naive"]))
+    with pytest.raises(ConfigError, match="holds the results of .*league.*: name another folder"):
+        main.reproduce(["lola"], str(folder), False)
