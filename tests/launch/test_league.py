@@ -101,7 +101,7 @@ def test_flags_of_a_league_are_no_flags_of_tables(app):
 def test_policies_enter_from_files_and_must_be_of_the_game(policies, tmp_path):
     prepared = prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={policies}",)))
     assert [each.name for each in prepared.entrants] == ["naive", "mine"]
-    trained = Trained(prepared.entrants[1], policies, 0.0)
+    trained = Trained(prepared.entrants[1], str(policies), 0.0)
     field, errors = matches.assemble([trained], "defect,tit_for_tat", prepared.game)
     assert not errors
     assert field.names == ["mine", "defect", "tit_for_tat"]

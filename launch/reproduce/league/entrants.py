@@ -62,7 +62,6 @@ def _evolution(popsize: int, num_iters: int) -> dict[str, Any]:
 
 
 _OF_IPD = "configs/ipd.py"
-_EVOLVED = _evolution(64, 60)
 IPD = LeagueGame(
     title="the iterated prisoner's dilemma",
     config=f"{_OF_IPD}:ppo",
@@ -81,9 +80,9 @@ IPD = LeagueGame(
         Entrant("pola", f"{_OF_IPD}:pola,small", small={"num_iters": 15}),
         Entrant("advantage_alignment", f"{_OF_IPD}:advantage_alignment", small={"num_iters": 400}),
         Entrant("loqa", f"{_OF_IPD}:loqa", small={"num_iters": 400}),
-        Entrant("shaper", f"{_OF_IPD}:shaper,small", LEARNERS, small=_EVOLVED),
-        Entrant("gs", f"{_OF_IPD}:gs,small", LEARNERS, small=_EVOLVED),
-        Entrant("mfos", f"{_OF_IPD}:mfos_es,small", LEARNERS, small=_EVOLVED),
+        Entrant("shaper", f"{_OF_IPD}:shaper,small", LEARNERS, small=_evolution(64, 60)),
+        Entrant("gs", f"{_OF_IPD}:gs,small", LEARNERS, small=_evolution(32, 40)),
+        Entrant("mfos", f"{_OF_IPD}:mfos_es,small", LEARNERS, small=_evolution(32, 40)),
         Entrant(
             "coala", f"{_OF_IPD}:coala,small", LEARNERS, small={"num_opps": 24, "num_iters": 60}
         ),

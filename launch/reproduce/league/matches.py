@@ -57,7 +57,7 @@ def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[Po
     Raises:
         PaxError: if there are none, or one is damaged or of another game.
     """
-    files, errors = find_policies([str(trained.policies)])
+    files, errors = find_policies([trained.policies])
     role = trained.entrant.role
     of_role = [
         file for file in files if role in (file.path.stem, file.path.stem.split("_seed_")[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,7 +119,7 @@ def _chosen(
 def _check_game(entrant: Entrant, plan: Plan, game: Game) -> None:
     """Raises PaxError if an entrant is of another game."""
     if entrant.trained == ELSEWHERE:
-        policies_of(Trained(entrant, pathlib.Path(entrant.config), 0.0), game)
+        policies_of(Trained(entrant, entrant.config, 0.0), game)
         return
     config = config_for(entrant, plan)
     env, _ = build_env(config)

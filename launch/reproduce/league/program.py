@@ -112,7 +112,7 @@ def _train_all(prepared: Prepared, folder: pathlib.Path) -> tuple[list[Trained],
     trained, failed = [], []
     for index, entrant in enumerate(prepared.entrants):
         if entrant.trained == ELSEWHERE:
-            trained.append(Trained(entrant, pathlib.Path(entrant.config), 0.0))
+            trained.append(Trained(entrant, entrant.config, 0.0))
             continue
         print(f"{index + 1}/{len(prepared.entrants)} {entrant.name}: {entrant.config}", flush=True)
         try:

@@ -39,7 +39,7 @@ class Trained:
     """A method whose policies are there."""
 
     entrant: Entrant
-    policies: pathlib.Path
+    policies: str
     """The run, the folder or the file that holds them."""
     seconds: float
     """What training took the last time that it was started; 0 of policies that were given."""
@@ -81,7 +81,7 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     name = as_name(entrant.name)
     run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
     if done.exists():
-        return Trained(entrant, run / POLICIES, _read_seconds(done, entrant))
+        return Trained(entrant, str(run / POLICIES), _read_seconds(done, entrant))
     started = time.monotonic()
     config = config_for(entrant, plan)
     trainer = build_trainer(config, str(run))
@@ -90,7 +90,7 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     seconds = time.monotonic() - started
     done.parent.mkdir(exist_ok=True)
     write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
-    return Trained(entrant, run / POLICIES, seconds)
+    return Trained(entrant, str(run / POLICIES), seconds)
 
 
 def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
@@ -130,11 +130,9 @@ def entered(text: str, known: Sequence[str]) -> Entrant:
             f"--enter={short(text)}: there is a {name} in this league: choose another name"
         )
     file, colon, variant = what.partition(":")
-    is_config = file.endswith(".py")
-    path = (find_config(file) if is_config else pathlib.Path(what)).absolute()
+    if not file.endswith(".py"):
+        return Entrant(name, what, ELSEWHERE)
+    path = find_config(file).absolute()
     if not path.exists():
-        kind = "config" if is_config else "run or policy"
-        raise ConfigError(f"--enter={short(text)}: there is no {kind} {path}: check the path")
-    if is_config:
-        return Entrant(name, f"{path}{colon}{variant}", "as its config says")
-    return Entrant(name, str(path), ELSEWHERE)
+        raise ConfigError(f"--enter={short(text)}: there is no config {path}: check the path")
+    return Entrant(name, f"{path}{colon}{variant}", "as its config says")
