@@ -79,6 +79,11 @@ class PolicyFile:
     seed: int = 0
     """Of an entry of the zoo: that of its training."""
 
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"zoo:{self.entry}" if self.entry else str(self.path)
+
 
 def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError]]:
     """Returns the policy files that runs, folders and files stand for; and what is wrong with the others."""
@@ -185,7 +190,7 @@ def _check_game(file: PolicyFile, game: Game) -> None:
         differences = [f"{theirs.get('type')} -> {ours.get('type')}"]
     if differences:
         raise ConfigError(
-            f"policy {file.path} was trained in another game than that of {game.origin} "
+            f"policy {file.shown} was trained in another game than that of {game.origin} "
             f"({'; '.join(differences)}): leave it out, or give --any_game if its spaces are to be enough"
         )
 
@@ -193,12 +198,12 @@ def _check_game(file: PolicyFile, game: Game) -> None:
 def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str]) -> Contestant:
     described = load_policy(file.path).agent
     named = {"type": described.get("agent"), "network": described.get("network")}
-    check_named(f"policy {file.path}", named, allow_imports, file.run, file.imports)
+    check_named(f"policy {file.shown}", named, allow_imports, file.run, file.imports)
     agents = [_build(file, described, game, seat) for seat in SEATS]
     able = next((agent for agent in agents if agent is not None), None)
     if able is None:
         raise CheckpointError(
-            f"policy {file.path} observes {described.get('observation_space')} and acts in "
+            f"policy {file.shown} observes {described.get('observation_space')} and acts in "
             f"{described.get('action_space')}, which no player of {type(game.env).__name__} does "
             f"({game.env.observation_space(0)}, {game.env.action_space(0)}): it was trained for another game"
         )
@@ -233,7 +238,7 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
     kind = str(described.get("agent"))
     if kind not in by_class and "." not in kind:
         raise CheckpointError(
-            f"policy {file.path} is one of {kind}, which is no agent of Pax, and does not say of which "
+            f"policy {file.shown} is one of {kind}, which is no agent of Pax, and does not say of which "
             "module: export it again, or leave it out"
         )
     settings = {
@@ -241,7 +246,7 @@ def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int
         for key, value in described.items()
         if key not in ("agent", "observation_space", "action_space")
     }
-    where = f"policy {file.path}: its agent"
+    where = f"policy {file.shown}: its agent"
     kind = by_class.get(kind, kind)
     return build_agent(kind, settings, game.env, seat, where, game.env_params)
 
