@@ -64,7 +64,7 @@ def policies(tmp_path):
             "'lola_dice', which is one of ipd only: choose one of",
         ),
         (["ipd"], {"methods": ["loqqa"]}, "'loqqa', which is no method of ipd: did you mean loqa?"),
-        (["ipd"], {"methods": ["coala_mixed"], "small": True}, "too slow for --small"),
+        (["coin_game"], {"methods": ["pola"], "small": True}, "too slow for --small"),
         (["ipd"], {"enter": ("mine",)}, "write <name>=<config file>:<variant>"),
         (["ipd"], {"enter": ("loqa=exp",)}, "there is a loqa in this league"),
         (["ipd"], {"enter": ("mine=nowhere.py:ppo",)}, "there is no config .*nowhere.py"),
