@@ -16,7 +16,8 @@ import numpy as np
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 
 LEAST_SEEDS = 3
-"""The fewest seeds of which there are intervals: of two, one pair alone tells how a method plays itself."""
+"""The fewest seeds of which there are intervals: of two, one pair alone tells how a method plays itself.
+Those of a method with fewer are taken as they are, and tell nothing of others."""
 DRAWS = 10_000
 """Of the scores, for the probabilities of ranks."""
 
@@ -33,7 +34,10 @@ class Method:
 
 
 class Standing(NamedTuple):
-    """What methods get from each other, and how they stand; NaN where there are too few seeds to tell."""
+    """What methods get from each other, and how they stand.
+
+    Half widths, and the ranks of a method, are NaN where it has too few seeds to tell.
+    """
 
     payoffs: MeanInterval
     """`[M, M]`: what a method gets from another, from itself with other seeds."""
@@ -69,27 +73,24 @@ def standing(rewards: np.ndarray, methods: Sequence[Method], seed: int = 0) -> S
     payoff_parts, score_parts, influences = [], [], []
     for method in methods:
         num = len(method.places)
-        if method.is_fixed:
+        if method.is_fixed or num < LEAST_SEEDS:
             continue
-        if num < LEAST_SEEDS:
-            influence = np.full((num, *payoffs.shape), np.nan)
-        else:
-            without = []
-            for place in method.places:
-                left = member.copy()
-                left[:, place] = 0.0
-                without.append(_payoffs(rewards, left))
-            influence = (num - 1) * (np.mean(without, axis=0) - without)
+        without = []
+        for place in method.places:
+            left = member.copy()
+            left[:, place] = 0.0
+            without.append(_payoffs(rewards, left))
+        influence = (num - 1) * (np.mean(without, axis=0) - without)
         of_scores = influence.mean(axis=2)
         payoff_parts.append((_variance(influence), num - 1))
         score_parts.append((_variance(of_scores), num - 1))
         influences.append(of_scores)
     half = _half_width(payoff_parts, payoffs.shape, _interactions(rewards, methods))
-    return Standing(
-        MeanInterval(payoffs, half),
-        MeanInterval(scores, _half_width(score_parts, scores.shape)),
-        _rank_probabilities(scores, influences, seed),
-    )
+    half_of_scores = _half_width(score_parts, scores.shape)
+    ranks = _rank_probabilities(scores, influences, seed)
+    few = [not each.is_fixed and len(each.places) < LEAST_SEEDS for each in methods]
+    half[few, :] = half[:, few] = half_of_scores[few] = ranks[few] = np.nan
+    return Standing(MeanInterval(payoffs, half), MeanInterval(scores, half_of_scores), ranks)
 
 
 def _payoffs(rewards: np.ndarray, member: np.ndarray) -> np.ndarray:
@@ -115,12 +116,12 @@ def _interactions(rewards: np.ndarray, methods: Sequence[Method]) -> np.ndarray:
     """Returns the variance of a mean `[M, M]` that is due to what is peculiar to pairs of seeds."""
     found = np.zeros((len(methods), len(methods)))
     for i, j in np.ndindex(found.shape):
-        if i == j or methods[i].is_fixed or methods[j].is_fixed:
+        if i == j or min(len(methods[i].places), len(methods[j].places)) < LEAST_SEEDS:
             continue
         x = rewards[np.ix_(methods[i].places, methods[j].places)]
         rest = x - x.mean(axis=1, keepdims=True) - x.mean(axis=0, keepdims=True) + x.mean()
         degrees = (x.shape[0] - 1) * (x.shape[1] - 1)
-        found[i, j] = (rest**2).sum() / max(degrees, 1) / x.size
+        found[i, j] = (rest**2).sum() / degrees / x.size
     return found
 
 
@@ -139,12 +140,10 @@ def _half_width(
         total = total + variance
         weighted = weighted + variance**2 / max(degrees_of_method, 1)
         largest = np.maximum(largest, variance)
-    is_known = np.isfinite(total)
     # Without any spread it does not matter how many degrees there are.
     degrees = np.where(weighted > 0, total**2 / np.where(weighted > 0, weighted, 1.0), 1.0)
-    variance = np.maximum(total - np.nan_to_num(twice), largest)
-    half = np.sqrt(variance) * t_quantile(np.where(is_known, np.maximum(degrees, 1.0), 1.0))
-    return np.where(is_known, half, np.nan)
+    variance = np.maximum(total - twice, largest)
+    return np.sqrt(variance) * t_quantile(np.maximum(degrees, 1.0))
 
 
 def _rank_probabilities(
@@ -152,8 +151,6 @@ def _rank_probabilities(
 ) -> np.ndarray:
     """Returns `[M, M]` from scores `[M]` and, per method, the influences of its seeds `[S, M]`."""
     num = len(scores)
-    if not all(np.isfinite(each).all() for each in (scores, *influences)):
-        return np.full((num, num), np.nan)
     rng = np.random.default_rng(seed)
     drawn = np.tile(scores, (DRAWS, 1))
     for influence in influences:

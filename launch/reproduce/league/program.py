@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from launch.reproduce.folder import alone_in, claim
 from launch.reproduce.league import exploitability, tables
@@ -199,8 +198,8 @@ def _page(
     few = [name for name, num in seeds.items() if num < LEAST_SEEDS]
     if few:
         parts.append(
-            f"There are no intervals and no ranks' probabilities where {', '.join(few)} "
-            f"take{'s' if len(few) == 1 else ''} part: fewer than {LEAST_SEEDS} seeds tell nothing of others."
+            f"There are no intervals and no ranks of {', '.join(few)}: fewer than {LEAST_SEEDS} seeds tell "
+            "nothing of others, so that its policies are taken as they are."
         )
     parts += [
         "Rewards per step, with 95 % intervals over seeds. Score: the mean of what a method gets from all "
