@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,10 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from launch.benchmark.apart import training_call
 from launch.benchmark.envs import random_play, rollout
+from launch.benchmark.returns import GOALS, compare_returns
 from launch.benchmark.timing import Row, Sizes, compile_spread, rates, take_turns
-from launch.benchmark.training import SETTINGS, make_trainer
 from pax.agents.agent import Agent
 from pax.envs import CoinGame, Environment, Gymnax, InTheMatrix
 from pax.envs.spaces import Discrete
@@ -98,29 +98,6 @@ def gymnax_stepping(sizes: Sizes) -> Row:
     return compare_stepping("CartPole raw", env, "gymnax CartPole", step, reset, sizes)
 
 
-def ppo(sizes: Sizes) -> Row:
-    """Compares CartPole by PPO with one file that does nothing else."""
-    from launch.benchmark.ppo import make_train
-
-    trainer, _ = make_trainer(SETTINGS["cartpole ppo, 8 epochs"], Sizes(quick=sizes.quick))
-    updates, num_steps = (1 if sizes.quick else 10), trainer.env.num_inner_steps
-    trainer.compiled_loop.compile(updates)
-    ours = training_call(trainer, updates)
-    init, train = make_train(updates, num_steps=num_steps)
-    other = jax.jit(init)(jax.random.key(0))
-    compiled = jax.jit(train, donate_argnums=0).lower(other).compile(compiler_options())
-
-    def theirs(_: int) -> Any:
-        nonlocal other
-        other, lengths = compiled(other)
-        return lengths
-
-    steps = updates * trainer.env_steps_per_iteration
-    what = f"8 environments, {num_steps} steps, two MLPs of 64 x 64, 8 epochs of 8 minibatches"
-    calls = {"ours": ours, "peer": theirs}
-    return compare("CartPole PPO", "steps/s", what, steps, "single-file PPO", calls, sizes)
-
-
 def evolution(sizes: Sizes) -> Row:
     """Generations of Open-ES on Rastrigin's function, by the learner against evosax's own loop."""
     from evosax.algorithms import Open_ES
@@ -193,6 +170,9 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row]]:
         "coin_game raw": lambda: jaxmarl_stepping("coin_game", coin_game, sizes),
         "storm_2p raw": lambda: jaxmarl_stepping("storm_2p", in_the_matrix, sizes),
         "CartPole raw": lambda: gymnax_stepping(sizes),
-        "CartPole PPO": lambda: ppo(sizes),
+        **{
+            f"{goal.name} to {goal.mean_return:g}": functools.partial(compare_returns, goal, sizes)
+            for goal in GOALS
+        },
         "evolution": lambda: evolution(sizes),
     }

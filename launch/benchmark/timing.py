@@ -22,7 +22,18 @@ from pax.loop.xla import available_cores
 
 AXIS = "devices"
 NUM_KEYS = 16
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "jaxmarl", "numba", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "evosax",
+    "gymnax",
+    "jaxmarl",
+    "numba",
+    "numpy",
+    "rejax",
+)
 
 
 @dataclasses.dataclass(frozen=True)
