@@ -26,7 +26,7 @@ def local_policy(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
         ConfigError: if it cannot be fetched, or is in no zoo.
     """
-    if isinstance(path, str) and is_in_zoo(path):
+    if is_in_zoo(path):
         return zoo_path(name, path)
     if isinstance(path, str) and is_at_wandb(path):
         return fetch_policy(name, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 import re
 from typing import Any
@@ -32,10 +33,10 @@ _PATH = re.compile(r"zoo:([\w.=-]+(?:/[\w.=-]+){0,2})")
 
 def is_in_zoo(path: Any) -> bool:
     """Returns whether a path is that of a policy of the zoo."""
-    return isinstance(path, str) and path.startswith(PREFIX)
+    return isinstance(path, str | os.PathLike) and str(path).startswith(PREFIX)
 
 
-def zoo_path(name: str, path: str) -> pathlib.Path:
+def zoo_path(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the file of a policy of the zoo, or the folder of all of a method or a game.
 
     Args:
@@ -45,6 +46,7 @@ def zoo_path(name: str, path: str) -> pathlib.Path:
     Raises:
         ConfigError: if there is no such policy.
     """
+    path = str(path)
     match = _PATH.fullmatch(path)
     parts = match[1].split("/") if match else []
     if not parts or {".", ".."} & {*parts}:

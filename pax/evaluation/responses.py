@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +24,7 @@ from pax.errors import ConfigError
 from pax.evaluation.players import Game
 from pax.evaluation.round_robin import Contestant
 from pax.metrics.json_writer import STEP_KEY
-from pax.run.directory import describe_differences, jsonable, keep_record, open_run
+from pax.run.directory import check_run, describe_differences, jsonable, keep_record, open_run
 from pax.types import PyTree
 
 POLICY, RESPONSE = "policy", "response"
@@ -159,7 +161,8 @@ def _fit(section: ConfigDict, config: ConfigDict) -> None:
     steps = config.num_inner_steps * config.num_outer_steps
     if "sequence_length" in section and section.sequence_length:
         length = section.sequence_length
-        lengths = [each for each in range(1, config.num_inner_steps + 1) if steps % each == 0]
+        inner = config.num_inner_steps
+        lengths = [each for each in range(1, inner + 1) if inner % each == 0]
         section.sequence_length = min(lengths, key=lambda each: (abs(each - length), -each))
     if "num_minibatches" in section and "sequence_length" in section:
         sequences = steps // (section.sequence_length or steps) * config.num_envs * config.num_opps
@@ -195,15 +198,17 @@ def learn(
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = workdir or pathlib.Path(temporary)
-        file = _keep(policy, seat, folder / POLICY_FILE) if policy.params is not None else None
-        config = config_of_response(game, policy, seat, file, responder, sizes, num_episodes)
-        config.callbacks.progress.enabled = not quiet
-        if workdir is None:
-            for name in ("checkpoint", "scalars"):
-                config.callbacks[name].enabled = False
-        run = workdir.absolute() / RUN if workdir else None
-        trainer = build_trainer(config, str(run) if run else None)
-        trainer.check()
+        with _kept(policy, seat, folder / POLICY_FILE) as file:
+            config = config_of_response(game, policy, seat, file, responder, sizes, num_episodes)
+            config.callbacks.progress.enabled = not quiet
+            if workdir is None:
+                for name in ("checkpoint", "scalars"):
+                    config.callbacks[name].enabled = False
+            run = workdir.absolute() / RUN if workdir else None
+            trainer = build_trainer(config, str(run) if run else None)
+            trainer.check()
+            if run is not None:
+                check_run(run, config.to_dict(), todays)
     if run is None:
         trainer.fit()
     else:
@@ -231,10 +236,17 @@ def learn(
     return Learned(players, curve, is_converged(curve.response))
 
 
-def _keep(policy: Contestant, seat: int, file: pathlib.Path) -> pathlib.Path:
-    """Writes the policy beside the run that trains a response to it; returns its path."""
+@contextlib.contextmanager
+def _kept(policy: Contestant, seat: int, file: pathlib.Path) -> Iterator[pathlib.Path | None]:
+    """Keeps the policy beside the run that trains a response to it; yields its path, None if it has no file.
+
+    What is written here is taken away again if the run cannot begin.
+    """
     agent = policy.agents[seat]
     assert agent is not None
+    if policy.params is None:
+        yield None
+        return
     if file.exists():
         kept = load_policy(file)
         if kept.agent != agent.describe() or not _are_equal(kept.params, policy.params):
@@ -242,9 +254,18 @@ def _keep(policy: Contestant, seat: int, file: pathlib.Path) -> pathlib.Path:
                 f"{file} is another policy than {policy.name} is now: name another --workdir, or take "
                 f"{file.parent} away"
             )
-    else:
-        save_policy(file, agent=agent.describe(), params=policy.params)
-    return file.absolute()
+        yield file.absolute()
+        return
+    missing = [each for each in file.parents if not each.exists()]
+    save_policy(file, agent=agent.describe(), params=policy.params)
+    try:
+        yield file.absolute()
+    except BaseException:
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for each in missing:
+                each.rmdir()
+        raise
 
 
 def _are_equal(first: PyTree, second: PyTree) -> bool:

@@ -129,6 +129,10 @@ def add(
         match = own.fullmatch(file.path.stem)
         offset = int(match[2] or 0) if match else 0
         data = read_regular(file.path)
+        digest = hashlib.sha256(data).hexdigest()
+        for entry in zoo_entries(folder):
+            if read_card(_file(folder, entry))["sha256"] == digest:
+                raise ConfigError(f"policy {file.path} is in the zoo already, as {PREFIX}{entry}")
         game_name, method = name.split("/")
         card = {
             "format": FORMAT,
@@ -141,7 +145,7 @@ def add(
             **_env_steps(path),
             "date": datetime.date.today().isoformat(),
             "versions": record.get("versions", {}),
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": digest,
             "scores": scores_of(game, player, num_envs, seed),
             "config": config,
         }

@@ -183,13 +183,15 @@ def test_what_differs_between_scores():
     assert differences({}, old) == ["it has no scores"]
 
 
-def test_runs_that_cannot_be_added(tmp_path):
+def test_runs_that_cannot_be_added(zoo, tmp_path):
     run = make_run(tmp_path / "run", state="stopped")
     with pytest.raises(ConfigError, match="is not done: train it to its end"):
         program.add(tmp_path, str(run), "", "", 10, 0)
     with pytest.raises(ConfigError, match="holds no run of Pax"):
         program.add(tmp_path, str(tmp_path), "", "", 10, 0)
     run = make_run(tmp_path / "other")
+    with pytest.raises(ConfigError, match="is in the zoo already, as zoo:ipd/tabular/1"):
+        program.add(zoo, str(run), "ipd/again", "", 10, 0)
     with pytest.raises(CheckpointError, match="no policy of 'agent3': did you mean agent"):
         program.add(tmp_path, str(run), "", "agent3", 10, 0)
     with pytest.raises(ConfigError, match="--name=ipd: give <game>/<method>"):
