@@ -130,7 +130,9 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
 
 def _of_zoo(place: pathlib.Path) -> list[PolicyFile]:
     """Returns the policy of the zoo, or all of a folder of it, with what their cards say."""
-    files = sorted(place.rglob(f"*{SUFFIX}"), key=_in_order) if place.is_dir() else [place]
+    files = [place]
+    if place.is_dir():
+        files = sorted(place.rglob(f"*{SUFFIX}"), key=lambda file: (file.parent, _in_order(file)))
     found = []
     for file in files:
         card = read_card(file)
