@@ -25,7 +25,7 @@ PPO |= {"discount": 0.99}
 SIZES: dict[str, Any] = {"num_envs": 256, "num_iters": 400}
 # For two cores: a smaller network and fewer environments.
 PPO_SMALL = {**PPO, "learning_rate": 2e-3, "conv_channels": (16,)}
-SMALL: dict[str, Any] = {"num_envs": 16, "num_iters": 300}
+SMALL: dict[str, Any] = {"num_envs": 32, "num_iters": 150}
 # What PPO learns from in the variants of these names.
 FELT: Mapping[str, ConfigDict] = {
     "common": rewards("common"),

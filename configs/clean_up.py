@@ -14,7 +14,7 @@ from pax.configs import _commons
 
 VARIANTS = _commons.describe("nobody cleans", "some clean")
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
-SMALL |= {"num_inner_steps": 250}
+SMALL |= {"num_inner_steps": 100}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:

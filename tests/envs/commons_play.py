@@ -8,7 +8,7 @@ import numpy as np
 
 from pax.envs import CleanUp, CommonsHarvest
 from pax.envs.commons import clean_up, harvest
-from pax.envs.grid_world import chance, words
+from pax.envs.grid_world import chance
 from pax.envs.grid_world.game import FACING, START
 from tests.envs import commons_reference as reference
 
@@ -17,7 +17,7 @@ PLAIN = {CommonsHarvest: reference.Harvest, CleanUp: reference.CleanUp}
 
 def numbers_of(env, key):
     """What a step with this key draws, by what it is for."""
-    drawn = env.draw(key, None)
+    drawn = env.draw(key, None)[:, None]  # Of one game, where many may lie side by side.
     numbers = {
         "priority": env.priority(drawn),
         "facing": chance.random_bits(drawn, FACING, (env.num_players,)) >> 30,
@@ -28,7 +28,7 @@ def numbers_of(env, key):
         numbers["dirt"] = chance.uniform(drawn, clean_up.DIRT, (2,))
     else:
         numbers["growth"] = env.numbers(drawn, harvest.GROWTH, env.apple_cells)
-    return numbers
+    return jax.tree.map(lambda leaf: leaf[..., 0], numbers)
 
 
 @functools.cache
@@ -54,7 +54,7 @@ def scripted(rng, steps, env):
 
 
 def cells_of(sets, width):
-    return {tuple(map(int, cell)) for cell in np.argwhere(words.split(sets, width))}
+    return {tuple(map(int, cell)) for cell in np.argwhere(sets[:, None] >> np.arange(width) & 1)}
 
 
 def agree(game, map_name, num_players, window, steps, settings, seed=0, script=False):

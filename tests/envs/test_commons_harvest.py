@@ -15,6 +15,7 @@ from pax.envs.grid_world import words
 from pax.envs.grid_world.players import Players
 from pax.errors import ConfigError
 from tests.envs.commons_play import agree
+from tests.envs.commons_play import cells_of as cells_of_set
 
 TURN_LEFT, TURN_RIGHT, LEFT, RIGHT, FORWARD, BACK, STAY, ZAP = range(8)
 # Things happen often enough for some hundred steps to show them.
@@ -109,7 +110,7 @@ def out_of(state, number):
 
 
 def apples_of(state):
-    return {tuple(map(int, cell)) for cell in np.argwhere(words.split(state.apples, SIZE))}
+    return cells_of_set(state.apples, SIZE)
 
 
 @pytest.mark.parametrize(

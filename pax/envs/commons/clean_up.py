@@ -17,6 +17,7 @@ from pax.envs.commons.statistics import Commons, commons_metrics, sum_commons
 from pax.envs.grid_world import chance, players, windows, words
 from pax.envs.grid_world.game import OWN_STREAM, GridWorld
 from pax.envs.grid_world.players import ZAP, Players
+from pax.envs.grid_world.side_by_side import store
 from pax.errors import ConfigError
 
 CLEAN = ZAP + 1
@@ -170,20 +171,20 @@ class CleanUp(GridWorld):
         check_whole("dirt_delay", params.dirt_delay, 0, MAX_STEPS)
         check_beams(params, "clean_length")
 
-    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+    def begin(self, drawn: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del params
-        start = self.start(chance.draw_words(key))
+        time = jnp.zeros(drawn.shape[1:], jnp.int32)
         dirt = jnp.asarray(self.first_dirt)
-        state = EnvState(jnp.int32(0), start, jnp.zeros_like(dirt), dirt)
+        state = EnvState(time, self.start(drawn), jnp.zeros_like(dirt), dirt)
         return self.observe(state), state
 
-    def transition(
+    def play(
         self, drawn: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         turn = self.take_turn(drawn, state, actions, params)
         cleans = (turn.actions == CLEAN) & state.players.plays
         beams = players.beam_cells(turn.moved, cleans, params.clean_length, self.height, self.width)
-        dirt = state.dirt & ~words.union(beams)
+        dirt = state.dirt & ~words.union(store(beams))
         cleaned = words.count(state.dirt) - words.count(dirt)
         dirt |= self._new_dirt(drawn, dirt, state.inner_t, params)
         share = words.count(dirt) / self.river_size
@@ -192,6 +193,7 @@ class CleanUp(GridWorld):
         empty = self.orchard & ~turn.apples & ~turn.standing
         apples = turn.apples | (empty & self.cells_with(drawn, GROWTH, self.orchard, rate))
 
+        apples, dirt = store((apples, dirt))
         state = EnvState(state.inner_t + 1, turn.after, apples, dirt)
         info = {
             **turn.info,
@@ -227,7 +229,7 @@ class CleanUp(GridWorld):
     def _new_dirt(
         self, drawn: jax.Array, dirt: jax.Array, time: jax.Array, params: EnvParams
     ) -> jax.Array:
-        """Draws the cell that becomes dirty, if any does, as words `[H]`."""
+        """Draws the cell that becomes dirty, if any does, as words `[H, E]`."""
         happens, which = chance.uniform(drawn, DIRT, (2,))
         appears = (time >= params.dirt_delay) & (happens < params.dirt_rate)
         clean = self.river & ~dirt

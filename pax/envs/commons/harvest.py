@@ -13,9 +13,10 @@ from flax import struct
 from pax.envs.common import check_numbers
 from pax.envs.commons.settings import check_beams, check_probabilities
 from pax.envs.commons.statistics import Commons, commons_metrics, sum_commons
-from pax.envs.grid_world import chance, windows, words
+from pax.envs.grid_world import windows, words
 from pax.envs.grid_world.game import OWN_STREAM, GridWorld
 from pax.envs.grid_world.players import Players
+from pax.envs.grid_world.side_by_side import store
 
 APPLE_LETTER = "a"
 AROUND = tuple(
@@ -119,18 +120,19 @@ class CommonsHarvest(GridWorld):
         check_probabilities("regrowth", params.regrowth)
         check_beams(params)
 
-    def reset(self, key: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
+    def begin(self, drawn: jax.Array, params: EnvParams) -> tuple[tuple[jax.Array, ...], EnvState]:
         del params
-        start = self.start(chance.draw_words(key))
-        state = EnvState(jnp.int32(0), start, jnp.asarray(self.apple_cells))
+        time = jnp.zeros(drawn.shape[1:], jnp.int32)
+        state = EnvState(time, self.start(drawn), jnp.asarray(self.apple_cells))
         return self.observe(state), state
 
-    def transition(
+    def play(
         self, drawn: jax.Array, state: EnvState, actions: tuple[Any, ...], params: EnvParams
     ) -> tuple[tuple[jax.Array, ...], EnvState, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         turn = self.take_turn(drawn, state, actions, params)
         empty = self.apple_cells & ~turn.apples & ~turn.standing
         apples = turn.apples | (empty & self._grown(drawn, turn.apples, params.regrowth))
+        apples = store(apples)
         state = EnvState(state.inner_t + 1, turn.after, apples)
         info = {**turn.info, "apples": words.count(apples)}
         done = state.inner_t >= self.num_inner_steps
@@ -152,7 +154,7 @@ class CommonsHarvest(GridWorld):
         return commons_metrics(statistics)
 
     def _grown(self, drawn: jax.Array, apples: jax.Array, regrowth: jax.Array) -> jax.Array:
-        """Draws the cells on which an apple would grow, were they empty apple cells, as words `[H]`."""
+        """Draws the cells on which an apple would grow, were they empty apple cells: words `[H, E]`."""
         probability = regrowth[0]
         for sets, more in zip(words.neighbours(apples, AROUND), regrowth[1:], strict=True):
             probability = jnp.where(self.split(sets, self.apple_cells), more, probability)

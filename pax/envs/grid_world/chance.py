@@ -7,8 +7,11 @@ number. Calls with other streams give other numbers.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 STREAM = 0x9E3779B9
 """The counters of two streams lie this far apart, modulo 2^32."""
@@ -20,18 +23,14 @@ def draw_words(key: jax.Array) -> jax.Array:
 
 
 def random_bits(words: jax.Array, stream: int, shape: tuple[int, ...]) -> jax.Array:
-    """Returns 32 random bits each, uint32 of a shape."""
-    counter = jnp.zeros((), jnp.uint32)
-    stride = 1
-    for axis in reversed(range(len(shape))):
-        counter = counter + stride * jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-        stride *= shape[axis]
-    first = jnp.uint32(stream * STREAM % 2**32)
+    """Returns 32 random bits each, uint32 of a shape and the games `[..., E]`, given words `[2, E]`."""
+    counter = np.arange(math.prod(shape), dtype=np.uint32).reshape(*shape, 1)
+    first = np.uint32(stream * STREAM % 2**32)
     return _mix(_mix(counter + first + words[0]) ^ words[1])
 
 
 def uniform(words: jax.Array, stream: int, shape: tuple[int, ...]) -> jax.Array:
-    """Returns numbers in [0, 1), float32 of a shape: multiples of 2^-24."""
+    """Returns numbers in [0, 1), float32 of a shape and the games `[..., E]`: multiples of 2^-24."""
     bits = random_bits(words, stream, shape) >> 8
     return bits.astype(jnp.int32).astype(jnp.float32) * 2.0**-24
 

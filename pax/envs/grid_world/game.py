@@ -18,6 +18,7 @@ from pax.envs.grid_world import chance, players, windows, words
 from pax.envs.grid_world.maps import read_map
 from pax.envs.grid_world.picture import draw_grid, legend
 from pax.envs.grid_world.players import MAX_PLAYERS, Players
+from pax.envs.grid_world.side_by_side import of_one, store
 from pax.envs.spaces import Cells, Discrete, Space
 from pax.errors import ConfigError
 
@@ -28,29 +29,31 @@ PRIORITY, FACING, START, OWN_STREAM = range(4)
 
 @struct.dataclass
 class Turn:
-    """What players did in a step: see `GridWorld.take_turn`."""
+    """What players did in a step of games side by side: see `GridWorld.take_turn`."""
 
     actions: jax.Array
-    """int32 `[N]`."""
+    """int32 `[N, E]`."""
     moved: Players
     """After the moves."""
     after: Players
     """At the end of the step."""
     standing: jax.Array
-    """Cells with a player at the end of the step, as words `[H]`."""
+    """Cells with a player at the end of the step, as words `[H, E]`."""
     apples: jax.Array
-    """Those that are left, as words `[H]`."""
+    """Those that are left, as words `[H, E]`."""
     rewards: tuple[jax.Array, ...]
-    """1 for who ate one, float32 by player."""
+    """1 for who ate one, float32 `[E]` by player."""
     info: dict[str, jax.Array]
-    """`taken`, `out` and `zaps` by player, int32 `[N]`."""
+    """`taken`, `out` and `zaps` by player, int32 `[N, E]`."""
 
 
 class GridWorld(Environment):
     """A game of 2 to 16 players on a grid: a subclass says what lies there, and what becomes of it.
 
     A subclass has the letters of its maps, their folder, the names of its actions and of the codes that it
-    adds; `make_params`, `reset` and `transition`, which move players by `play`, and `things`, what is seen.
+    adds; `make_params`; `things`, what is seen; and `begin` and `play`, which moves players by `take_turn`.
+    These three are written for many games side by side, whose number E is the last axis of all arrays
+    (`pax.envs.grid_world.side_by_side`).
     """
 
     letters: ClassVar[Mapping[str, str]] = {
@@ -84,7 +87,7 @@ class GridWorld(Environment):
         self.cells = read_map(map, self.folder, self.letters)
         self.height, self.width = self.cells.shape
         self.spawns = np.array(np.nonzero(self.cells == SPAWN_LETTER))
-        self.floor = words.pack(self.cells != WALL_LETTER)
+        self.floor = words.pack(self.cells != WALL_LETTER)[:, None]
         if not 2 <= num_players <= MAX_PLAYERS:
             raise ConfigError(f"num_players is {short(num_players)}: give 2 to {MAX_PLAYERS}")
         if num_players > self.spawns.shape[1]:
@@ -103,8 +106,8 @@ class GridWorld(Environment):
         self.legend = legend(num_players, self.code_names)
 
     def words_of(self, letter: str) -> np.ndarray:
-        """Returns the cells with a letter of the map, as words `[H]`."""
-        return words.pack(self.cells == letter)
+        """Returns the cells with a letter of the map, as words `[H, 1]`."""
+        return words.pack(self.cells == letter)[:, None]
 
     def observation_space(self, player: int) -> Space:
         del player
@@ -119,20 +122,44 @@ class GridWorld(Environment):
         del params
         return chance.draw_words(key)
 
+    def reset(self, key: jax.Array, params: Any) -> tuple[tuple[jax.Array, ...], Any]:
+        return of_one(self.begin)(chance.draw_words(key), params)
+
+    def transition(
+        self, drawn: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[jax.Array, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        return of_one(self.play)(drawn, state, actions, params)
+
+    def begin(self, drawn: jax.Array, params: Any) -> tuple[tuple[jax.Array, ...], Any]:
+        """Starts games side by side, as `reset` does, with the random numbers of `draw`."""
+        raise NotImplementedError
+
+    def play(
+        self, drawn: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
+    ) -> tuple[tuple[jax.Array, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
+        """Plays a step of games side by side, as `transition` does."""
+        raise NotImplementedError
+
     def start(self, drawn: jax.Array) -> Players:
         """Returns the players at the start of an episode, on spawn cells, looking anywhere."""
         bits = chance.random_bits(drawn, START, (self.spawns.shape[1],))
-        # Every set of cells, in every order, is equally likely.
-        chosen = jnp.asarray(self.spawns)[:, jnp.argsort(bits)[: self.num_players]]
+        # Every set of cells, in every order, is equally likely: player i gets the cell of the i-th smallest
+        # number. Of equal ones, that of the first cell counts as smaller.
+        number = words.along(len(bits))
+        smaller = (bits < bits[:, None]) | ((bits == bits[:, None]) & (number < number[:, None]))
+        place = smaller.sum(axis=1, dtype=jnp.int32)
+        is_its = place == words.along(self.num_players)[:, None]
+        row, column = (
+            jnp.where(is_its, axis[:, None], 0).sum(axis=1, dtype=jnp.int32) for axis in self.spawns
+        )
         facing = self._random_facing(drawn)
-        return Players(chosen[0], chosen[1], facing, jnp.zeros_like(facing))
+        return Players(row, column, facing, jnp.zeros_like(facing))
 
     def priority(self, drawn: jax.Array) -> jax.Array:
-        """Returns a different random number for each player, uint32 `[N]`."""
+        """Returns a different random number for each player, uint32 `[N, E]`."""
         bits = chance.random_bits(drawn, PRIORITY, (self.num_players,))
-        return bits & jnp.uint32(2**32 - MAX_PLAYERS) | jnp.arange(
-            self.num_players, dtype=jnp.uint32
-        )
+        ranks = words.along(self.num_players).astype(np.uint32)
+        return bits & np.uint32(2**32 - MAX_PLAYERS) | ranks
 
     def take_turn(
         self, drawn: jax.Array, state: Any, actions: tuple[Any, ...], params: Any
@@ -142,20 +169,20 @@ class GridWorld(Environment):
         Args:
             drawn: what `draw` has drawn.
             state: of the game; read are its `players` and `apples`.
-            actions: one per player.
+            actions: one per player, `[E]`.
             params: of the game; read are its `beam_length` and `out_steps`.
         """
         before, priority = state.players, self.priority(drawn)
         acts = jnp.stack([jnp.asarray(action) for action in actions]).astype(jnp.int32)
         acts = jnp.where(before.plays, acts, players.STAY)
-        floor = jnp.asarray(self.floor)
-        moved = players.move(players.turn(before, acts), acts, floor, priority)
+        acts, priority = store((acts, priority))
+        moved = store(players.move(players.turn(before, acts), acts, self.floor, priority))
         taken = words.has(state.apples, moved.row, moved.column) & moved.plays
         eaten = words.of_cells(moved.row, moved.column, moved.plays, self.height)
         zaps = acts == players.ZAP
         hit = players.hit_by_beams(moved, zaps, params.beam_length).any(axis=0)
         after = players.rest_out(moved, hit, params.out_steps)
-        after = self.come_back(drawn, before, after, priority)
+        after = store(self.come_back(drawn, before, after, priority))
         rewards = taken.astype(jnp.float32)
         return Turn(
             actions=acts,
@@ -172,26 +199,26 @@ class GridWorld(Environment):
         )
 
     def numbers(self, drawn: jax.Array, stream: int, where: np.ndarray) -> jax.Array:
-        """Returns a number in [0, 1) for each cell of the rows that a set reaches, `[rows, W]`."""
+        """Returns a number in [0, 1) for each cell of the rows that a set reaches, `[rows, W, E]`."""
         return chance.uniform(drawn, stream, (_rows(where).stop - _rows(where).start, self.width))
 
     def cells_with(
         self, drawn: jax.Array, stream: int, where: np.ndarray, probability: jax.Array
     ) -> jax.Array:
-        """Draws cells, each with a probability, as words `[H]`; only those of a set mean anything.
+        """Draws cells, each with a probability, as words `[H, E]`; only those of a set mean anything.
 
         Args:
             drawn: what `draw` has drawn.
             stream: of the random numbers.
-            where: the set, `[H]`.
-            probability: of all cells, or of each in the rows that the set reaches, `[rows, W]`.
+            where: the set, `[H, 1]`.
+            probability: of all cells, `[E]`, or of each in the rows that the set reaches, `[rows, W, E]`.
         """
         rows = _rows(where)
         drawn_words = words.join(self.numbers(drawn, stream, where) < probability)
-        return jnp.pad(drawn_words, (rows.start, self.height - rows.stop))
+        return jnp.pad(drawn_words, ((rows.start, self.height - rows.stop), (0, 0)))
 
     def split(self, sets: jax.Array, where: np.ndarray) -> jax.Array:
-        """Returns which cells of the rows that a set `where` reaches are in another one, bool `[rows, W]`."""
+        """Returns which cells of the rows that a set `where` reaches are in another, bool `[rows, W, E]`."""
         rows = _rows(where)
         return words.split(sets[rows], self.width) == 1
 
@@ -202,19 +229,18 @@ class GridWorld(Environment):
         start = chance.uniform(drawn, START, (1,))[0]
         facing = self._random_facing(drawn)
         returns = (before.out > 0) & (after.out == 0)
-        spawns = jnp.asarray(self.words_of(SPAWN_LETTER))
+        spawns = self.words_of(SPAWN_LETTER)
         return players.come_back(after, returns, spawns, start, priority, facing)
 
     def things(self, state: Any) -> Mapping[int, windows.Sets]:
-        """Returns what is to be seen beside walls and players: sets of cells by code, `[H]` each."""
+        """Returns what is to be seen beside walls and players: sets of cells by code, `[H, E]` each."""
         raise NotImplementedError
 
     def observe(self, state: Any) -> tuple[jax.Array, ...]:
-        """Returns the windows of all players, uint8 `[window, window]` each."""
-        seen = windows.observe(
+        """Returns the windows of all players, uint8 `[window, window, E]` each."""
+        return windows.observe(
             state.players, self.floor, self.things(state), self.width, self.window
         )
-        return tuple(seen[player] for player in range(self.num_players))
 
     def render(self, state: Any, params: Any) -> np.ndarray:
         """Renders the grid; players are triangles that point where they look."""
@@ -222,8 +248,9 @@ class GridWorld(Environment):
         codes = np.full(self.cells.shape, windows.WALL)
         bits = np.arange(self.width)
         codes[self.cells != WALL_LETTER] = windows.EMPTY
-        for code, sets in self.things(state).items():
-            codes += code * (np.asarray(sets)[:, None] >> bits & 1)
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[..., None], state)
+        for code, sets in self.things(one).items():
+            codes += code * (np.asarray(sets) >> bits & 1)
         where = state.players
         shown = [
             (int(where.row[i]), int(where.column[i]), int(where.facing[i]))
@@ -239,6 +266,6 @@ class GridWorld(Environment):
 
 
 def _rows(where: np.ndarray) -> slice:
-    """Returns the rows from the first to the last that a set of cells `[H]` reaches."""
+    """Returns the rows from the first to the last that a set of cells `[H, 1]` reaches."""
     reached = np.flatnonzero(where)
     return slice(int(reached[0]), int(reached[-1]) + 1) if len(reached) else slice(0, 0)

@@ -1,7 +1,8 @@
 """Players on a grid: where they are, how they move, whom their beams hit, and where they come back.
 
 Facing is 0 up, 1 right, 2 down, 3 left, so turning right adds 1. Row 0 is at the top, column 0 on the left.
-All players are compared with all others, `[N, N]`, without loops over them.
+All players are compared with all others, `[N, N, E]`, without loops over them. The last axis of all arrays
+here are the games, `[..., E]` (`side_by_side`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from pax.envs.grid_world import words
+from pax.envs.grid_world.side_by_side import store
 
 TURN_LEFT, TURN_RIGHT, STEP_LEFT, STEP_RIGHT, FORWARD, BACK, STAY, ZAP = range(8)
 ACTION_NAMES = (
@@ -28,7 +30,7 @@ MAX_PLAYERS = 16
 
 @struct.dataclass
 class Players:
-    """All players, int32 `[N]` each."""
+    """All players, int32 `[N]` each, of many games `[N, E]`."""
 
     row: jax.Array
     column: jax.Array
@@ -38,7 +40,7 @@ class Players:
 
     @property
     def plays(self) -> jax.Array:
-        """Whether each is on the grid, bool `[N]`."""
+        """Whether each is on the grid, bool `[N, E]`."""
         return self.out == 0
 
 
@@ -64,9 +66,9 @@ def move(players: Players, actions: jax.Array, floor: jax.Array, priority: jax.A
 
     Args:
         players: before.
-        actions: int32 `[N]`; those of players who are out do nothing.
-        floor: where players can be, words `[H]`.
-        priority: a different number for each, `[N]`.
+        actions: int32 `[N, E]`; those of players who are out do nothing.
+        floor: where players can be, words `[H, E]`.
+        priority: a different number for each, `[N, E]`.
     """
     ahead = (actions == FORWARD) | (actions == BACK)
     moves = (ahead | (actions == STEP_LEFT) | (actions == STEP_RIGHT)) & players.plays
@@ -82,20 +84,22 @@ def move(players: Players, actions: jax.Array, floor: jax.Array, priority: jax.A
     loses = (rivals & (priority > priority[:, None])).any(axis=1)
     # `follows[i, j]`: i wants the cell that j is on.
     follows = (target[:, None] == cell) & moves[:, None] & players.plays
-    swaps = (follows & follows.T).any(axis=1)
-    stays = ~moves | loses | swaps
-    # Whoever follows one that stays has to stay, and so on: chains of 1, 2, 4, ... are looked through.
-    number = len(actions)
-    for _ in range(max(number - 1, 1).bit_length()):
-        stays |= (follows & stays).any(axis=1)
-        follows = (follows[:, :, None] & follows).any(axis=1)
+    swaps = (follows & follows.swapaxes(0, 1)).any(axis=1)
+    # From here on, sets of players are words: bit j is player j.
+    bit = 1 << words.along(len(actions))
+    followed = jnp.where(follows, bit, 0).sum(axis=1)
+    staying = jnp.where(store(~moves | loses | swaps), bit, 0).sum(axis=0)
+    # Whoever follows one that stays has to stay, and so on through chains of all players.
+    for _ in range(len(actions) - 1):
+        staying |= jnp.where(followed & staying != 0, bit, 0).sum(axis=0)
+    stays = staying & bit != 0
     return players.replace(  # type: ignore[attr-defined]
         row=jnp.where(stays, players.row, row), column=jnp.where(stays, players.column, column)
     )
 
 
 def relative(players: Players) -> tuple[jax.Array, jax.Array]:
-    """Returns how many cells j lies ahead of i, and to the right of it, int32 `[N, N]` each."""
+    """Returns how many cells j lies ahead of i, and to the right of it, int32 `[N, N, E]` each."""
     down = players.row - players.row[:, None]
     right = players.column - players.column[:, None]
     forward_down, forward_right = (part[:, None] for part in offset(players.facing))
@@ -104,7 +108,7 @@ def relative(players: Players) -> tuple[jax.Array, jax.Array]:
 
 
 def hit_by_beams(players: Players, fires: jax.Array, length: jax.Array) -> jax.Array:
-    """Returns whether the beam of i hits j, bool `[N, N]`.
+    """Returns whether the beam of i hits j, bool `[N, N, E]`.
 
     A beam covers the cells ahead, as many as it is long, and both neighbours of the first one.
     """
@@ -117,9 +121,9 @@ def hit_by_beams(players: Players, fires: jax.Array, length: jax.Array) -> jax.A
 def beam_cells(
     players: Players, fires: jax.Array, length: jax.Array, height: int, width: int
 ) -> jax.Array:
-    """Returns the cells that the beam of each player covers, as words `[N, height]`."""
+    """Returns the cells that the beam of each player covers, as words `[N, height, E]`."""
     down, right = (part[:, None] for part in offset(players.facing))
-    column, below = players.column[:, None], jnp.arange(height) - players.row[:, None]
+    column, below = players.column[:, None], words.along(height) - players.row[:, None]
     within = (1 << width) - 1
     here = 1 << column
     sides = here << 1 | here >> 1
@@ -135,7 +139,7 @@ def beam_cells(
 
 
 def rest_out(players: Players, hit: jax.Array, steps: jax.Array) -> Players:
-    """Counts down how long players are out, and takes those out that were `hit`, bool `[N]`."""
+    """Counts down how long players are out, and takes those out that were `hit`, bool `[N, E]`."""
     left = jnp.where(hit & players.plays, steps, jnp.maximum(players.out - 1, 0))
     return players.replace(out=left.astype(jnp.int32))  # type: ignore[attr-defined]
 
@@ -155,17 +159,17 @@ def come_back(
 
     Args:
         players: after the step.
-        returns: who comes back, bool `[N]`.
-        spawns: the spawn cells, as words `[H]`; as many as players at least.
-        start: a number in [0, 1).
-        priority: a different number for each, `[N]`.
-        facing: where each looks if it comes back, `[N]`.
+        returns: who comes back, bool `[N, E]`.
+        spawns: the spawn cells, as words `[H, E]`; as many as players at least.
+        start: a number in [0, 1), `[E]`.
+        priority: a different number for each, `[N, E]`.
+        facing: where each looks if it comes back, `[N, E]`.
     """
     stays = players.plays & ~returns
     free = spawns & ~words.of_cells(players.row, players.column, stays, len(spawns))
     room = jnp.maximum(words.count(free), 1)
     rank = (returns & (priority < priority[:, None])).sum(axis=1)
-    number = jnp.maximum(returns.sum(), 1)
+    number = jnp.maximum(returns.sum(axis=0), 1)
     row, column = words.find(
         free, ((start * room).astype(jnp.int32) + rank * room // number) % room
     )
