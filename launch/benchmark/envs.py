@@ -37,7 +37,15 @@ CASES: dict[str, Case] = {
     "Rice, 27 regions": Case("Rice", {"num_regions": 27}, share=1 / 16),
     "JaxMARL coin_game": Case("JaxMARL", {"name": "coin_game"}, share=1 / 4),
 }
-SHARES = {"Rice": 1 / 4, "ClubRice": 1 / 4, "SarlRice": 1 / 4, "InTheMatrix": 1.0, "JaxMARL": 1 / 4}
+# What a core computes for 256 games of many players fits into its cache; more of them step more slowly.
+SHARES = {"CommonsHarvest": 1 / 2, "CleanUp": 1 / 2}
+SHARES |= {
+    "Rice": 1 / 4,
+    "ClubRice": 1 / 4,
+    "SarlRice": 1 / 4,
+    "InTheMatrix": 1.0,
+    "JaxMARL": 1 / 4,
+}
 DRAWS = "drawing the actions, and the keys of games that use them, without a game"
 
 

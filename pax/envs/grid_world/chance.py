@@ -26,7 +26,7 @@ def random_bits(words: jax.Array, stream: int, shape: tuple[int, ...]) -> jax.Ar
     """Returns 32 random bits each, uint32 of a shape and the games `[..., E]`, given words `[2, E]`."""
     counter = np.arange(math.prod(shape), dtype=np.uint32).reshape(*shape, 1)
     first = np.uint32(stream * STREAM % 2**32)
-    return _mix(_mix(counter + first + words[0]) ^ words[1])
+    return _mix(_mix(jnp.asarray(counter + first) + words[0]) ^ words[1])
 
 
 def uniform(words: jax.Array, stream: int, shape: tuple[int, ...]) -> jax.Array:

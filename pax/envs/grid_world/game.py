@@ -176,7 +176,9 @@ class GridWorld(Environment):
         acts = jnp.stack([jnp.asarray(action) for action in actions]).astype(jnp.int32)
         acts = jnp.where(before.plays, acts, players.STAY)
         acts, priority = store((acts, priority))
-        moved = store(players.move(players.turn(before, acts), acts, self.floor, priority))
+        moved = store(
+            players.move(players.turn(before, acts), acts, jnp.asarray(self.floor), priority)
+        )
         taken = words.has(state.apples, moved.row, moved.column) & moved.plays
         eaten = words.of_cells(moved.row, moved.column, moved.plays, self.height)
         zaps = acts == players.ZAP
@@ -229,7 +231,7 @@ class GridWorld(Environment):
         start = chance.uniform(drawn, START, (1,))[0]
         facing = self._random_facing(drawn)
         returns = (before.out > 0) & (after.out == 0)
-        spawns = self.words_of(SPAWN_LETTER)
+        spawns = jnp.asarray(self.words_of(SPAWN_LETTER))
         return players.come_back(after, returns, spawns, start, priority, facing)
 
     def things(self, state: Any) -> Mapping[int, windows.Sets]:

@@ -6,6 +6,9 @@ columns. The last axis of all arrays here are the games, `[..., E]` (`side_by_si
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +72,7 @@ def count(words: jax.Array) -> jax.Array:
 
 def union(sets: jax.Array) -> jax.Array:
     """Returns the cells that are in any of the sets `[N, H, E]`, as words `[H, E]`."""
-    return jax.lax.reduce(sets, np.int32(0), jax.lax.bitwise_or, (0,))
+    return functools.reduce(operator.or_, sets)
 
 
 def find(words: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +88,7 @@ def find(words: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
     chosen = number[:, None]
     is_here = (before <= chosen) & (chosen < before + counts)
 
-    def of_row(values: jax.Array) -> jax.Array:
+    def of_row(values: jax.Array | np.ndarray) -> jax.Array:
         return jnp.where(is_here, values, 0).sum(axis=1)
 
     word, rank = of_row(words)[:, None], (number - of_row(before))[:, None]
