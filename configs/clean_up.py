@@ -12,7 +12,10 @@ from ml_collections import ConfigDict
 
 from pax.configs import _commons
 
-MEASURED: dict[str, str] = {}
+MEASURED = {
+    "ppo,small": "the river stays dirty, and no apple grows",
+    "common,small": "one of three seeds cleans, 1.7 apples each; the others stay as with individual rewards",
+}
 VARIANTS = _commons.describe("nobody cleans", "some clean", MEASURED)
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
 # So much dirt, from the start, that who cleans has no time to eat: in so small an orchard a few cells are
