@@ -28,7 +28,7 @@ def draw(name, env, player, steps):
 
     for key in jax.random.split(jax.random.key(1), steps):
         seen, state = step(seen, state, key)
-    frame = framed(env.render(state, params)[None], env.legend)[0]
+    frame = framed(env.render(state, params)[None], env.legend, first_step=steps)[0]
     Image.fromarray(frame).save(FOLDER / f"{name}.png", optimize=True)
 
 

@@ -27,12 +27,13 @@ class Mark:
     shape: Literal["square", "disc", "triangle", "cell"]
 
 
-def framed(frames: np.ndarray, legend: Sequence[Mark]) -> np.ndarray:
+def framed(frames: np.ndarray, legend: Sequence[Mark], first_step: int = 1) -> np.ndarray:
     """Enlarges frames of an episode, and puts the number of the step and a legend under each.
 
     Args:
         frames: RGB, uint8 `[T, h, w, 3]`.
         legend: what is to be seen; without any, frames stay as they are.
+        first_step: the number of the first frame.
 
     Returns:
         uint8 `[T, H, W, 3]`.
@@ -45,12 +46,12 @@ def framed(frames: np.ndarray, legend: Sequence[Mark]) -> np.ndarray:
     frames = frames.repeat(factor, axis=1).repeat(factor, axis=2)
     width = frames.shape[2]
     font = ImageFont.load_default(TEXT)
-    strip = _strip(width, legend, font.getlength(f"step {len(frames)}") + ROW)
+    strip = _strip(width, legend, font.getlength(f"step {first_step + len(frames) - 1}") + ROW)
     shown = np.empty((len(frames), frames.shape[1] + strip.height, width, 3), np.uint8)
     shown[:, : frames.shape[1]] = frames
     for step in range(len(frames)):
         numbered = strip.copy()
-        ImageDraw.Draw(numbered).text((4, 2), f"step {step + 1}", INK, font)
+        ImageDraw.Draw(numbered).text((4, 2), f"step {first_step + step}", INK, font)
         shown[step, frames.shape[1] :] = np.asarray(numbered)
     return shown
 

@@ -58,7 +58,11 @@ def cells_of(sets, width):
 
 
 def agree(game, map_name, num_players, window, steps, settings, seed=0, script=False):
-    """Plays both games side by side, and compares all that can be seen after every step."""
+    """Plays both games side by side, and compares all that can be seen after every step.
+
+    Returns:
+        How often each kind of event has happened: what never does is not compared.
+    """
     env, reset, play, draw = make(game, map_name, num_players, window)
     params = env.make_params(**settings)
     rng = np.random.default_rng(seed)
@@ -97,4 +101,4 @@ def agree(game, map_name, num_players, window, steps, settings, seed=0, script=F
         events["eaten"] += sum(expected)
         events["out"] += sum(outs)
         events["grown"] += len(plain.apples) - before + sum(expected)
-    assert all(events.values()), events
+    return events

@@ -23,7 +23,7 @@ LIVELY |= {"clean_length": 3, "out_steps": 2}
 
 @pytest.mark.slow
 def test_both_games_agree():
-    agree(CleanUp, "clean_up_small", 4, 7, 200, LIVELY, script=True)
+    assert all(agree(CleanUp, "clean_up_small", 4, 7, 200, LIVELY, script=True).values())
 
 
 @pytest.mark.slow
@@ -37,8 +37,12 @@ def test_both_games_agree():
     ],
 )
 def test_both_games_agree_for_long(map_name, num_players, window, settings, script):
-    for seed in range(10):
+    events = [
         agree(CleanUp, map_name, num_players, window, 1000, settings, 100 * seed, script)
+        for seed in range(10)
+    ]
+    for name in events[0]:
+        assert sum(each[name] for each in events) > 0, name
 
 
 # By hand: 8 cells of river above, an orchard of 4 below.
