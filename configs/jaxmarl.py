@@ -23,11 +23,11 @@ VARIANTS = {
     "MPE_simple_spread_v3": "PPO for all agents: they come closer to the landmarks, -20 per episode, where "
     "they begin at -24",
     "overcooked": "PPO for both cooks, paid for what leads to a dish as well: 225 per episode, 11 dishes",
-    "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: 1 per episode, at random .2",
+    "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: .6 to 1 per episode, at random .2",
     "hanabi": "PPO for both players, under masks of legal actions: 3 points per game, where they begin "
     "with 0",
     "switch_riddle,ppo_memory": "PPO_memory for all prisoners: .5 per game",
-    "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: 13 per episode, at random 1",
+    "storm_2p,ppo_memory,opponent=self": "PPO_memory against PPO_memory: 11 to 13 per episode, at random 1",
     "coin_game,ppo_memory,opponent=self": "PPO_memory against PPO_memory: take coins of both colours, .1 to "
     ".2 per step each",
     "coin_game,advantage_alignment": "PPO_memory by advantage_alignment, against itself: .4 per step each",
