@@ -23,7 +23,8 @@ VARIANTS = {
     "MPE_simple_spread_v3": "PPO for all agents: they come closer to the landmarks, -20 per episode, where "
     "they begin at -24",
     "overcooked": "PPO for both cooks, paid for what leads to a dish as well: 225 per episode, 11 dishes",
-    "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: .6 to 1 per episode, at random .2",
+    "HeuristicEnemySMAX": "PPO for all allies, under masks of legal actions: .6 to 1 per "
+    "episode, at random .2",
     "hanabi": "PPO for both players, under masks of legal actions: 3 points per game, where they begin "
     "with 0",
     "switch_riddle,ppo_memory": "PPO_memory for all prisoners: .5 per game",
