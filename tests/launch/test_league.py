@@ -17,11 +17,12 @@ from launch.reproduce.league.training import Plan, Trained
 from pax.agents import PPO, Altruistic, Defect, Naive, Tabular
 from pax.checkpoints.policies import save_policy
 from pax.config.build import build_env
+from pax.config.files import load_config
 from pax.envs import CoinGame, IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError, OutputError, PaxError
 from pax.evaluation import round_robin
 from pax.evaluation.methods import Method
-from pax.evaluation.players import load_strategies
+from pax.evaluation.players import Game, load_strategies
 from pax.evaluation.round_robin import Contestant, Matches, play_all
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,6 +51,16 @@ def policies(tmp_path):
     for seed, first in enumerate((0.9, 0.5, 0.1)):
         save_table(folder / f"agent1_seed_{seed}.msgpack", (0.9, 0.1, 0.9, 0.1, first))
     return folder
+
+
+def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
+    for name in ("agent1_1_seed_0", "agent1_1_seed_1", "agent1_2_seed_0", "agent1_average_seed_0"):
+        save_table(tmp_path / f"{name}.msgpack", (0.5,) * 5)
+    entrant = Entrant("pool", "configs/ipd.py:in_context,small")
+    game = Game.of(load_config(str(ROOT / "configs/ipd.py:ppo")), "the league")
+    players, files = matches.policies_of(Trained(entrant, str(tmp_path), 0.0), game)
+    assert [file.path.stem for file in files] == ["agent1_1_seed_0", "agent1_1_seed_1"]
+    assert [player.seed for player in players] == [0, 1]
 
 
 @pytest.mark.parametrize(

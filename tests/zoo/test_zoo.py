@@ -16,7 +16,7 @@ from pax.config.files import load_config
 from pax.config.sections import role
 from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError
-from pax.evaluation.exploit import best_response
+from pax.evaluation.best_response import best_response
 from pax.evaluation.match_programs import set_up
 from pax.run.directory import open_run
 from pax.run.status import STATUS_FILE

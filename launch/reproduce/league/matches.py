@@ -59,9 +59,9 @@ def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[Po
     """
     files, errors = find_policies([trained.policies])
     role = trained.entrant.role
-    of_role = [
-        file for file in files if role in (file.path.stem, file.path.stem.split("_seed_")[0])
-    ]
+    # Of several agents that one learner teaches, the first enters.
+    names = (role, f"{role}_1")
+    of_role = [file for file in files if file.path.stem.split("_seed_")[0] in names]
     # Of a folder or a file of somebody else, whatever they are called.
     files = of_role or (files if trained.entrant.trained == ELSEWHERE else [])
     if not files and not errors:
