@@ -13,14 +13,14 @@ from ml_collections import ConfigDict
 from pax.configs import _commons
 
 MEASURED = {
-    "ppo,small": "the river stays dirty, and no apple grows",
-    "common,small": "one of three seeds cleans, 1.7 apples each; the others stay as with individual rewards",
+    "ppo,small": "the river stays dirty, .1 apples each",
+    "common,small": "they clean, 8.6 apples each",
 }
 VARIANTS = _commons.describe("nobody cleans", "some clean", MEASURED)
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}
 # So much dirt, from the start, that who cleans has no time to eat: in so small an orchard a few cells are
-# worth cleaning for oneself.
-SMALL |= {"num_inner_steps": 100, "dirt_rate": 1.0, "dirt_delay": 0}
+# worth cleaning for oneself. Apples grow in a river that is 70 % dirty, so that the first cells are rewarded.
+SMALL |= {"num_inner_steps": 100, "dirt_rate": 1.0, "dirt_delay": 0, "dirt_threshold": 0.7}
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:

@@ -14,7 +14,11 @@ from pax.configs import _commons
 
 MEASURED = {
     "ppo,small": "eats the commons empty, 3.9 apples each, in step 9 on average",
+    "ppo_memory,small": "eats the commons empty, 3.9 apples each",
     "common,small": "spares apples, 6.2 each, in step 41 on average",
+    "svo,small": "one of three seeds spares apples, 5.2 each; the others eat the commons empty, 4",
+    "inequity,small": "spares apples, 5.0 each, in step 36 on average",
+    "advantage_alignment,small": "eats the commons empty, 3.9 apples each, as without",
 }
 VARIANTS = _commons.describe("eats the commons empty", "keeps the commons", MEASURED)
 SMALL: dict[str, Any] = {"map": "harvest_small", "num_players": 4, "window": 7}
