@@ -15,6 +15,7 @@ from pax.configs import _commons
 MEASURED = {
     "ppo,small": "the river stays dirty, .1 apples each",
     "common,small": "they clean, 8.6 apples each",
+    "advantage_alignment,small": "the river stays dirty, .1 apples each, as without",
 }
 VARIANTS = _commons.describe("nobody cleans", "some clean", MEASURED)
 SMALL: dict[str, Any] = {"map": "clean_up_small", "num_players": 4, "window": 7}

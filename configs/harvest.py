@@ -19,6 +19,7 @@ MEASURED = {
     "svo,small": "one of three seeds spares apples, 5.2 each; the others eat the commons empty, 4",
     "inequity,small": "spares apples, 5.0 each, in step 36 on average",
     "advantage_alignment,small": "eats the commons empty, 3.9 apples each, as without",
+    "exchange,small": "one of three seeds spares apples, 5.1 each; the others eat the commons empty, 4",
 }
 VARIANTS = _commons.describe("eats the commons empty", "keeps the commons", MEASURED)
 SMALL: dict[str, Any] = {"map": "harvest_small", "num_players": 4, "window": 7}
