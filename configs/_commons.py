@@ -69,6 +69,9 @@ def describe(individual: str, common: str, measured: Mapping[str, str]) -> dict[
         "PPO by advantage alignment, one policy for all: needs a GPU, not run "
         "(expected: more than independent PPO)"
     )
+    lines["loqa"] = (
+        "PPO by LOQA, one policy for all: needs a GPU, not run (expected: more than independent PPO)"
+    )
     lines["shaper"] = (
         "Shaper by evolution among learners: needs a GPU, not run (expected: earns more than they do)"
     )
@@ -103,8 +106,8 @@ def get_config(argument: str, env: str, small_env: Mapping[str, Any]) -> ConfigD
     memory = {**ppo, "embed": True, "sequence_length": 50}
     learners = helper.learners(ppo, memory)
     learners |= dict.fromkeys(FELT, learners["ppo"])
-    aligned = {"learner": {"type": "advantage_alignment", "weight": 1.0}}
-    learners["advantage_alignment"] = {**learners["ppo"], **aligned}
+    for name in ("advantage_alignment", "loqa"):
+        learners[name] = {**learners["ppo"], "learner": {"type": name, "weight": 1.0}}
     experiment = helper.Experiment(
         env=game(env, **settings),
         seats=tuple((seat,) for seat in range(settings["num_players"])),
