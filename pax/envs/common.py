@@ -55,13 +55,13 @@ def check_numbers(
     Raises:
         ConfigError: if it has another shape, or a number that float32 cannot hold.
     """
+    numbers = np.empty((), dtype=object)
     try:
         cells = np.array(value, dtype=object)
-    except ValueError:  # ragged
-        cells = np.empty((), dtype=object)
-    numbers = np.empty((), dtype=object)
-    if cells.shape == shape:
-        numbers = np.array([cells[at] for at in np.ndindex(shape) if at not in unread])
+        if cells.shape == shape:
+            numbers = np.array([cells[at] for at in np.ndindex(shape) if at not in unread])
+    except ValueError:  # ragged, at its top or within a cell
+        pass
     if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
         raise ConfigError(f"{name} is {value}: {remedy}")
     with np.errstate(over="ignore"):

@@ -127,6 +127,8 @@ def words_count(sets):
         ({"apple_rate": 1.5}, "apple_rate is 1.5: give probabilities, from 0 to 1"),
         ({"dirt_rate": -0.1}, "dirt_rate is -0.1: give probabilities, from 0 to 1"),
         ({"dirt_restored": 0.4}, "dirt_restored is 0.4 and dirt_threshold 0.4: give a smaller"),
+        # Both are the same number in float32.
+        ({"dirt_restored": 0.4 - 1e-12}, "dirt_restored is 0.399.* and dirt_threshold 0.4"),
         ({"dirt_delay": 0.5}, "dirt_delay is 0.5: give a whole number from 0"),
         ({"clean_length": 0}, "clean_length is 0: give a whole number from 1 to 30"),
     ],
@@ -136,8 +138,15 @@ def test_numbers_that_are_no_game_are_refused(settings, told):
         by_hand()[0].make_params(**settings)
 
 
-def test_a_map_without_a_river_is_refused(tmp_path):
-    path = tmp_path / "dry.txt"
-    path.write_text("PPP\nooo\n")
-    with pytest.raises(ConfigError, match="has no river: mark some cells by 'r' or 'd'"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("PPP\nooo\n", "has no river: mark some cells by 'r' or 'd'"),
+        ("PPP\ndd~\n", "has no orchard: mark some cells by 'o'"),
+    ],
+)
+def test_a_map_without_a_river_or_an_orchard_is_refused(tmp_path, text, told):
+    path = tmp_path / "map.txt"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
         CleanUp(str(path), num_players=2, window=3)

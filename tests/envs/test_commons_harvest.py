@@ -295,6 +295,7 @@ def test_a_window_is_turned_with_the_player():
         ),
         ("", "has no rows"),
         ("P" * 31 + "\n" + "P" * 31, "has 2 rows and 31 columns: give 2 to 30"),
+        ("PPP\nP..\n", "has no apples: mark some cells by 'a'"),
         ("PPP\naaa", "num_players is 4, and map .* has 3 cells 'P' to start on"),
     ],
 )
@@ -305,10 +306,18 @@ def test_maps_that_are_no_game_are_refused(tmp_path, text, told):
         CommonsHarvest(str(path), num_players=4, window=3)
 
 
+def test_maps_may_begin_as_editors_begin_them_and_end_lines_as_they_do(tmp_path):
+    path = tmp_path / "map.txt"
+    path.write_bytes("\ufeff; \u00c4pfel\r\nPPa  \r\n.#a\r\n".encode())
+    cells = CommonsHarvest(str(path), num_players=2, window=3).cells
+    assert ["".join(row) for row in cells] == ["PPa", ".#a"]
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"map": "harvest_opne"}, "map is 'harvest_opne', .*did you mean harvest_open"),
+        ({"map": "/tmp/map.text"}, "no map here is called .* path of a file that ends with .txt"),
         ({"map": "/no/where.txt"}, "map is '/no/where.txt', which cannot be read"),
         ({"map": 3}, "map is 3"),
         ({"num_players": 17}, "num_players is 17: give 2 to 16"),
@@ -332,6 +341,7 @@ def test_games_that_cannot_be_are_refused(settings, told):
     ("settings", "told"),
     [
         ({"regrowth": (0.0, 0.1, 0.2)}, "regrowth is .* give 4 probabilities"),
+        ({"regrowth": ((0.0,), 0.1, 0.2, 0.3)}, "regrowth is .* give 4 probabilities"),
         ({"regrowth": (0.0, 0.1, 0.2, 1.1)}, "regrowth is .* give probabilities, from 0 to 1"),
         ({"beam_length": 0}, "beam_length is 0: give a whole number from 1 to 30"),
         ({"out_steps": -1}, "out_steps is -1: give a whole number from 0"),

@@ -119,6 +119,8 @@ class CleanUp(GridWorld):
             num_inner_steps: steps of an episode.
         """
         super().__init__(map, num_players, window, num_inner_steps)
+        self.needs("river", RIVER_LETTER, DIRT_LETTER)
+        self.needs("orchard", ORCHARD_LETTER)
         self.first_dirt = self.words_of(DIRT_LETTER)
         self.river = self.words_of(RIVER_LETTER) | self.first_dirt
         self.water = self.river | self.words_of(WATER_LETTER)
@@ -126,10 +128,6 @@ class CleanUp(GridWorld):
         self.river_size = int(
             (self.cells == RIVER_LETTER).sum() + (self.cells == DIRT_LETTER).sum()
         )
-        if self.river_size == 0:
-            raise ConfigError(
-                f"map {short(map)} has no river: mark some cells by {RIVER_LETTER!r} or {DIRT_LETTER!r}"
-            )
 
     def make_params(  # type: ignore[override]
         self,
@@ -160,10 +158,15 @@ class CleanUp(GridWorld):
         return EnvParams(*map(jnp.float32, shares), *map(jnp.int32, counts))
 
     def check_params(self, params: EnvParams) -> None:
-        for name in ("apple_rate", "dirt_threshold", "dirt_restored", "dirt_rate"):
-            real_number(name, getattr(params, name), "give a number from 0 to 1")
+        names = ("apple_rate", "dirt_threshold", "dirt_restored", "dirt_rate")
+        rounded = {
+            name: real_number(name, getattr(params, name), "give a number from 0 to 1")
+            for name in names
+        }
+        for name in names:
             check_probabilities(name, getattr(params, name))
-        if not params.dirt_restored < params.dirt_threshold:
+        # As float32 holds them: their difference divides.
+        if not rounded["dirt_restored"] < rounded["dirt_threshold"]:
             raise ConfigError(
                 f"dirt_restored is {short(params.dirt_restored)} and dirt_threshold "
                 f"{short(params.dirt_threshold)}: give a smaller share at which apples grow at the full rate"

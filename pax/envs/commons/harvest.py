@@ -94,6 +94,7 @@ class CommonsHarvest(GridWorld):
             num_inner_steps: steps of an episode.
         """
         super().__init__(map, num_players, window, num_inner_steps)
+        self.needs("apples", APPLE_LETTER)
         self.apple_cells = self.words_of(APPLE_LETTER)
 
     def make_params(  # type: ignore[override]

@@ -105,6 +105,12 @@ class GridWorld(Environment):
         self.window = window
         self.legend = legend(num_players, self.code_names)
 
+    def needs(self, what: str, *letters: str) -> None:
+        """Raises ConfigError if the map has no cell with any of these letters, which mark `what`."""
+        if not np.isin(self.cells, letters).any():
+            either = " or ".join(map(repr, letters))
+            raise ConfigError(f"map {self.map} has no {what}: mark some cells by {either}")
+
     def words_of(self, letter: str) -> np.ndarray:
         """Returns the cells with a letter of the map, as words `[H, 1]`."""
         return words.pack(self.cells == letter)[:, None]

@@ -32,20 +32,21 @@ def read_map(name: str, folder: pathlib.Path, letters: Mapping[str, str]) -> np.
     Raises:
         ConfigError: if there is no such map, or it is not one of this game.
     """
-    path = pathlib.Path(name) if str(name).endswith(SUFFIX) else folder / f"{name}{SUFFIX}"
+    known = sorted(each.stem for each in folder.glob(f"*{SUFFIX}"))
+    if not name.endswith(SUFFIX) and name not in known:
+        raise ConfigError(
+            f"map is {short(name)}, which no map here is called ({nearest(name, known)}): choose "
+            f"another one, or give the path of a file that ends with {SUFFIX}"
+        )
+    path = folder / f"{name}{SUFFIX}" if name in known else pathlib.Path(name)
     try:
-        text = path.read_text()
+        # Some editors begin a file with a mark of its encoding, which "-sig" leaves out.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as e:
-        if path.parent == folder:
-            known = sorted(each.stem for each in folder.glob(f"*{SUFFIX}"))
-            raise ConfigError(
-                f"map is {short(name)}, which no map here is called ({nearest(str(name), known)}): choose "
-                f"another one, or give the path of a file that ends with {SUFFIX}"
-            ) from e
         raise ConfigError(
             f"map is {short(name)}, which cannot be read: {' '.join(str(e).split())}"
         ) from e
-    return parse_map(text, str(name), letters)
+    return parse_map(text, name, letters)
 
 
 def parse_map(text: str, name: str, letters: Mapping[str, str]) -> np.ndarray:
