@@ -23,11 +23,14 @@ from pax.envs.grid_world.players import (
 )
 from pax.envs.grid_world.windows import APPLE, OTHER, WALL
 from pax.envs.spaces import Cells, Discrete
+from pax.errors import ConfigError
 from pax.types import MemoryState, PyTree, TrainingState
 
 DIRT = RIVER + 1
 SPARED = 3
 """A cooperator takes an apple only if so many others are around it: it grows back at the highest rate."""
+LEAST_WINDOW = 5
+"""It shows three cells ahead: an apple in front, and the two cells behind it."""
 DIRTY = 0.2
 """The dirty share of the river in view above which a cooperator cleans."""
 
@@ -106,7 +109,19 @@ class HarvestDefector(Forager):
 
 @dataclasses.dataclass
 class HarvestCooperator(HarvestDefector):
-    """Eats only apples of Commons Harvest with at least three others around, and steps on no other."""
+    """Eats only apples of Commons Harvest with at least three others around, and steps on no other.
+
+    Raises:
+        ConfigError: if the game is another one, or a window does not show what is around an apple ahead.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < LEAST_WINDOW:
+            raise ConfigError(
+                f"window is {self.size}, in which {type(self).__name__} does not see what is around an "
+                f"apple ahead: give at least {LEAST_WINDOW}"
+            )
 
     def spares(self, codes: jax.Array) -> jax.Array:
         apples = codes == APPLE

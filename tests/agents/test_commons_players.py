@@ -74,3 +74,9 @@ def test_a_cooperator_cleans_a_dirty_river_and_eats_beside_a_clean_one():
 def test_other_games_are_refused(kind):
     with pytest.raises(ConfigError, match=f"{kind.__name__} plays {kind.game.__name__} only"):
         kind.for_env(CoinGame())
+
+
+def test_a_cooperator_that_cannot_count_is_refused():
+    with pytest.raises(ConfigError, match="window is 3, .* give at least 5"):
+        HarvestCooperator.for_env(CommonsHarvest("harvest_small", 2, 3))
+    assert HarvestDefector.for_env(CommonsHarvest("harvest_small", 2, 3)).size == 3
