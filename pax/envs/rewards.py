@@ -137,7 +137,7 @@ class Smoothed:
 
     state: Any
     rewards: jax.Array
-    """e_t = decay e_(t - 1) + r_t, `[N]`."""
+    """e_t = decay e_(t - 1) + r_t, `[N]`, of this episode."""
 
 
 class InequityAversion(OtherRegarding):
@@ -182,6 +182,9 @@ class InequityAversion(OtherRegarding):
         envy = jnp.maximum(more, 0.0).sum(axis=1)
         guilt = jnp.maximum(-more, 0.0).sum(axis=1)
         felt = own - (self.alpha * envy + self.beta * guilt) / (self.num_players - 1)
+        if self.auto_resets:
+            # What an episode has paid is nothing to the next one.
+            smoothed = jnp.where(_is_over(info), 0.0, smoothed)
         return (
             observations,
             Smoothed(inner, smoothed),
@@ -209,6 +212,15 @@ REWARDS: dict[str, type[OtherRegarding]] = {
 def names_of_rewards() -> Sequence[str]:
     """Returns what the setting `rewards.type` may be."""
     return ("own", *REWARDS)
+
+
+def _is_over(info: Mapping[str, Any]) -> jax.Array:
+    """Returns whether an episode is over for all players, bool, by the info of a game that begins anew."""
+    terminated, truncated = (
+        jnp.stack(info[name]) if isinstance(info[name], tuple) else info[name]
+        for name in ("terminated", "truncated")
+    )
+    return jnp.all(terminated | truncated)
 
 
 def _mean_of_others(rewards: jax.Array) -> jax.Array:

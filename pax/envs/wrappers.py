@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from pax.envs.environment import Environment
 from pax.envs.spaces import Discrete, Space
 from pax.errors import ConfigError
 
+WEIGHTED = "weighted_rewards"
+"""Where the info of a match that may end has what its steps pay, which may not be what players learn from."""
 TAIL = 1e-4
 """Weight of the steps beyond those of `steps_for`."""
 
@@ -57,6 +60,11 @@ class Wrapper(Environment):
         self, drawn: Any, state: Any, actions: tuple[Any, ...], params: Any
     ) -> tuple[tuple[Any, ...], Any, tuple[jax.Array, ...], jax.Array, dict[str, Any]]:
         return self.env.split_step()[1](drawn, state, actions, params)
+
+    def earned(
+        self, rewards: tuple[jax.Array, ...], info: Mapping[str, Any]
+    ) -> tuple[jax.Array, ...]:
+        return self.env.earned(rewards, info)
 
     def observation_space(self, player: int) -> Space:
         return self.env.observation_space(player)
@@ -142,8 +150,18 @@ class Continuation(Wrapper):
         )
         w, num_steps = self.probability, self.num_inner_steps
         weight = num_steps * (1.0 - w) / (1.0 - w**num_steps) * jnp.power(w, state.time)
-        weighted = tuple(weight * reward for reward in rewards)
-        return observations, Counted(inner, state.time + 1), weighted, done, info
+        learned, earned = (
+            tuple(weight * reward for reward in each)
+            for each in (rewards, self.env.earned(rewards, info))
+        )
+        info = {**info, WEIGHTED: earned}
+        return observations, Counted(inner, state.time + 1), learned, done, info
+
+    def earned(
+        self, rewards: tuple[jax.Array, ...], info: Mapping[str, Any]
+    ) -> tuple[jax.Array, ...]:
+        del rewards
+        return info[WEIGHTED]
 
 
 def steps_for(probability: float) -> int:

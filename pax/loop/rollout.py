@@ -108,8 +108,11 @@ def rollout(
         observations, next_state, rewards, done, info = env_step(
             for_env, env_state, reseat(inverse, actions), task.env_params
         )
-        rewards = _undefined_where_nothing_is_legal(roles, seen, reseat(task.seats, rewards))
-        outcome = Outcome(rewards, done, info)
+
+        def by_player(by_seat: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            return _undefined_where_nothing_is_legal(roles, seen, reseat(task.seats, by_seat))
+
+        outcome = Outcome(by_player(rewards), done, info)
         rollouts = {
             role.name: _sample(env, role, choices[role.name], outcome, task)
             for role in roles
@@ -121,7 +124,7 @@ def rollout(
         }
         earned = outcome.rewards
         if has_own:
-            earned = reseat(task.seats, env.earned(rewards, info))
+            earned = by_player(env.earned(rewards, info))
         felt = outcome.rewards if has_own else None
         outputs = (rollouts, seen, actions, earned, felt, info, env_state)
         return (reseat(task.seats, observations), next_state, memories), outputs

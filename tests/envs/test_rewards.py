@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pax import MetaTrainer
+from pax.agents import Altruistic, Defect
 from pax.config import base_config, game, rewards, role
 from pax.config.build import build_trainer
-from pax.envs import CoinGame, Fishery, Gymnax, IteratedTensorGame
+from pax.envs import CoinGame, Fishery, Gymnax, IteratedMatrixGame, IteratedTensorGame
+from pax.envs.environment import Environment
 from pax.envs.rewards import (
     OWN_REWARDS,
     CommonReward,
@@ -15,8 +18,9 @@ from pax.envs.rewards import (
     InequityAversion,
     SocialValueOrientation,
 )
-from pax.envs.wrappers import Continuation
+from pax.envs.wrappers import Continuation, Noise
 from pax.errors import ConfigError
+from pax.tasks import shuffled_seats
 
 EARNED = np.array([3.0, 0.0, 1.0])
 
@@ -55,6 +59,59 @@ def test_inequity_is_that_of_smoothed_rewards():
         seen.append(([float(r) for r in felt], [float(r) for r in env.earned(felt, info)]))
     # Smoothed rewards: 0 and 5, then 1 and 3.5.
     assert seen == [([-10.0, 2.5], [0.0, 5.0]), ([1.0 - 5.0, 1.0 - 1.25], [1.0, 1.0])]
+
+
+class Rounds(Environment):
+    """Player 1 earns 1 in every step; an episode has two, and the next one begins at once."""
+
+    num_players, num_inner_steps, auto_resets = 2, 4, True
+
+    def reset(self, key, params):
+        return (jnp.int32(0),) * 2, jnp.int32(0)
+
+    def step(self, key, state, actions, params):
+        rewards = (jnp.float32(1.0), jnp.float32(0.0))
+        over = (state + 1) % 2 == 0
+        info = {"terminated": (over, over), "truncated": jnp.bool_(False)}
+        return (jnp.int32(0),) * 2, state + 1, rewards, state + 1 >= 4, info
+
+
+def test_inequity_of_an_episode_is_nothing_to_the_next():
+    env = InequityAversion(Rounds(), alpha=1.0, beta=0.0, decay=1.0)
+    _, state = env.reset(jax.random.key(0), ())
+    felt = []
+    for _ in range(4):
+        _, state, rewards, _, _ = env.step(jax.random.key(0), state, (jnp.int32(0),) * 2, ())
+        felt.append(float(rewards[1]))
+    assert felt == [-1.0, -2.0, -1.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "learned", "earned"),
+    [
+        (lambda env: Noise(CommonReward(env), 0.0), (-3.0, -3.0), (-3.0, 0.0)),
+        (lambda env: CommonReward(Noise(env, 0.0)), (-3.0, -3.0), (-3.0, 0.0)),
+        # Two steps, of which the first weighs 4 / 3 and the second 2 / 3.
+        (lambda env: Continuation(CommonReward(env), 0.5), (-4.0, -4.0), (-4.0, 0.0)),
+        (lambda env: CommonReward(Continuation(env, 0.5)), (-4.0, -4.0), (-4.0, 0.0)),
+    ],
+)
+def test_wrappers_report_what_is_earned_in_any_order(wrap, learned, earned):
+    env = wrap(IteratedMatrixGame(num_inner_steps=2))
+    _, state = env.reset(jax.random.key(0), env.default_params)
+    actions = (jnp.int32(0), jnp.int32(1))
+    _, _, rewards, _, info = env.step(jax.random.key(0), state, actions, env.default_params)
+    np.testing.assert_allclose(rewards, learned, rtol=1e-6)
+    np.testing.assert_allclose(env.earned(rewards, info), earned, rtol=1e-6)
+
+
+def test_what_is_earned_goes_to_the_player_whatever_its_seat():
+    env = Noise(IteratedMatrixGame(num_inner_steps=2), 0.0)
+    roles = [Altruistic.for_env(env), Defect.for_env(env, seat=1)]
+    trainer = MetaTrainer(env, roles, samplers=[shuffled_seats(2)], num_envs=1, num_opps=8)
+    metrics = trainer.fit(1)
+    assert metrics["train/reward_per_timestep/player_1"] == -3.0
+    assert metrics["train/reward_per_timestep/player_2"] == 0.0
 
 
 def test_metrics_report_what_is_earned_and_players_learn_from_the_rest():
