@@ -14,6 +14,7 @@ from pax.configs import _commons
 
 MEASURED = {
     "ppo,small": "the river stays dirty, .1 apples each",
+    "ppo,opponent=self,small": "the river stays dirty, .1 apples each",
     "ppo_memory,small": "the river stays dirty, .1 apples each",
     "common,small": "they clean, 8.6 apples each",
     "svo,small": "they clean in two of three seeds, 5.1 apples each; in one the river stays dirty, .1",

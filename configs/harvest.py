@@ -14,6 +14,7 @@ from pax.configs import _commons
 
 MEASURED = {
     "ppo,small": "eats the commons empty, 3.9 apples each, in step 9 on average",
+    "ppo,opponent=self,small": "eats the commons empty, 3.9 apples each, in step 9 on average",
     "ppo_memory,small": "eats the commons empty, 3.9 apples each",
     "common,small": "spares apples, 6.2 each, in step 41 on average",
     "svo,small": "one of three seeds spares apples, 5.2 each; the others eat the commons empty, 4",
