@@ -126,7 +126,9 @@ def plot_matrix(
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, matrix) in zip(all_axes, panels, strict=True):
         table = HeatMap(label, matrix, labels, labels, row_label, column_label)
-        form = "{:z.1f}" if num <= most else None
+        form = None
+        if num <= most:
+            form = "{:z.2f}" if high - low < 2 else "{:z.1f}"
         image = plot_heat_map(axes, table, (low, high), form, aspect="equal", size=7)
         axes.tick_params(labelsize=8)
         axes.tick_params("x", labelrotation=90)

@@ -205,8 +205,8 @@ def _page(
         "Rewards per step, with 95 % intervals over seeds. Score: the mean of what a method gets from all "
         "methods and strategies, itself (other seeds) among them.",
         tables.ranking(names, standing_as_is, tables.how_trained(trained), against, folder),
-        f"## Zero-shot\n\nFrozen against frozen, {zero_shot.num_episodes} episodes of {steps} steps in "
-        f"{zero_shot.num_envs} environments, both seats. The row's reward.",
+        f"## Zero-shot\n\nFrozen against frozen, episodes of {steps} steps on both seats: "
+        f"{zero_shot.num_episodes} in each of {zero_shot.num_envs} environments. The row's reward.",
         tables.zero_shot(names, standing_as_is, f"{title}: zero-shot", folder),
         f"## Against learners\n\nFrozen against those who start afresh and learn after each of "
         f"{learning.num_episodes} episodes of {steps} steps in {learning.num_envs} environments, "
