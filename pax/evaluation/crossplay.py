@@ -4,9 +4,11 @@
     pax crossplay RUN other_run/policies/agent1.msgpack --strategies=tit_for_tat,defect
     pax crossplay RUN --strategies=all --learning --num_episodes=20
     pax crossplay --config=configs/coin_game.py:ppo --strategies=all
+    pax crossplay --teams RUN --strategies=random
 
 A RUN stands for all policies that it exported. Prints who earns what against whom, and writes it to the
 folder: crossplay.csv, crossplay.md, and crossplay.png. Who cannot play is named, and the exit code is 1 then.
+With --teams, in games of n players, k copies of one play with n - k of another: teams.csv, .md and .png.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from pax.evaluation.estimates import (
 )
 from pax.evaluation.match_programs import Setup
 from pax.evaluation.round_robin import Matches, check
+from pax.evaluation.teams import crossplay_of_teams
 from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows, write_whole
@@ -146,6 +149,11 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Policies go on learning within a trial, after every episode, if their agents can.",
     )
     define("num_trials", 0, "Independent trials per pair. 0: 5 with --learning, else 1.")
+    define(
+        "teams",
+        False,
+        "In a game of n players, k frozen copies of each play with n - k of each other, for k = 1 to n - 1.",
+    )
 
 
 def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
@@ -156,6 +164,12 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         raise ConfigError(
             "nobody is named: give runs or exported policies, or --config and --strategies=all"
         )
+    if given.teams:
+        for name in ("learning", "num_trials"):
+            if given[name].value:
+                raise ConfigError(
+                    f"--{name} is given, and teams are frozen and play one trial: leave it or --teams out"
+                )
     setup = matches.set_up(
         paths,
         given.strategies,
@@ -163,7 +177,12 @@ def play(paths: Sequence[str], given: flags.FlagValues) -> Setup:
         num_steps=given.num_steps,
         any_game=given.any_game,
         allow_imports=given.allow_imports,
+        of_teams=given.teams,
     )
+    if given.teams:
+        sizes = (given.num_envs, given.num_episodes, given.seed)
+        crossplay_of_teams(setup, *sizes, given.workdir)
+        return setup
     crossplay(setup, matches.options_of(CrossplayOptions, given), given.workdir)
     return setup
 

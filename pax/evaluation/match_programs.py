@@ -41,6 +41,7 @@ Options = TypeVar("Options")
 
 RESULTS = (
     "crossplay",
+    "teams",
     "episodes",
     "tournament",
     "matrix",
@@ -118,6 +119,7 @@ def set_up(
     num_steps: int = 0,
     any_game: bool = False,
     allow_imports: Sequence[str] = (),
+    of_teams: bool = False,
 ) -> Setup:
     """Returns the game, and who plays it.
 
@@ -130,17 +132,18 @@ def set_up(
         any_game: see `load_policies`.
         allow_imports: modules that the first run's game, and the policies' agents, may have imported: see
             `config_of_run`.
+        of_teams: whether the game may have any number of players.
 
     Raises:
-        ConfigError: if there is no game of two players, or nobody to play it.
+        ConfigError: if there is no such game, or nobody to play it.
     """
     files, errors = find_policies(paths)
     for file in files:
         if file.run is not None:
             leave_path(file.run)
     if config is not None:
-        game = Game.of(config, "--config", num_steps)
-    elif of_run := game_of(files, num_steps, allow_imports):
+        game = Game.of(config, "--config", num_steps, of_teams)
+    elif of_run := game_of(files, num_steps, allow_imports, of_teams):
         game = of_run
     elif default_game and not files:
         own = base_config()
@@ -163,7 +166,10 @@ def set_up(
 
 
 def game_of(
-    files: Sequence[PolicyFile], num_steps: int = 0, allow_imports: Sequence[str] = ()
+    files: Sequence[PolicyFile],
+    num_steps: int = 0,
+    allow_imports: Sequence[str] = (),
+    of_teams: bool = False,
 ) -> Game | None:
     """Returns the game of the first policy that comes from a run or the zoo; None if none does.
 
@@ -171,16 +177,16 @@ def game_of(
         files: what `find_policies` found.
         num_steps: steps per episode; 0: those of the game.
         allow_imports: modules that the game may have imported: see `config_of_run`.
+        of_teams: whether it may have any number of players.
     """
     for file in files:
         if file.run and file.config is not None:
-            return Game.of(
-                config_of_run(file.run, allow_imports, part="env"), f"run {file.run}", num_steps
-            )
+            config = config_of_run(file.run, allow_imports, part="env")
+            return Game.of(config, f"run {file.run}", num_steps, of_teams)
         if file.entry:
             assert file.config is not None
             check_named(f"zoo:{file.entry}", {"env": file.config.get("env")}, allow_imports)
-            return Game.of(ConfigDict(file.config), f"zoo:{file.entry}", num_steps)
+            return Game.of(ConfigDict(file.config), f"zoo:{file.entry}", num_steps, of_teams)
     return None
 
 

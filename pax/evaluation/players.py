@@ -41,11 +41,19 @@ class Game:
     """Where it comes from, for messages."""
 
     @classmethod
-    def of(cls, config: ConfigDict, origin: str, num_steps: int = 0) -> Game:
+    def of(
+        cls, config: ConfigDict, origin: str, num_steps: int = 0, of_teams: bool = False
+    ) -> Game:
         """Returns the game of a config, with other steps per episode if they are given.
 
+        Args:
+            config: has the sections of a game.
+            origin: where it comes from, for messages.
+            num_steps: steps per episode; 0: those of the game.
+            of_teams: whether it may have any number of players.
+
         Raises:
-            ConfigError: if it is none, or is not between two players.
+            ConfigError: if it is none, or is not between two players and not one of teams.
         """
         config = ConfigDict(config)
         if num_steps:
@@ -54,10 +62,11 @@ class Game:
             env, env_params = build_env(config)
         except (AttributeError, KeyError) as e:
             raise ConfigError(f"the config of {origin} has no game ({e}): give --config") from e
-        if env.num_players != 2:
+        if env.num_players != 2 and not of_teams:
+            remedy = "let teams play by pax crossplay --teams, or " if env.num_players > 2 else ""
             raise ConfigError(
                 f"the game of {origin}, {type(env).__name__}, has {env.num_players} players, and pairs need "
-                "two: evaluate saved policies of it by trainer.evaluate (docs/from_python.md)"
+                f"two: {remedy}evaluate saved policies of it by trainer.evaluate (docs/from_python.md)"
             )
         return cls(config, env, env_params, origin)
 

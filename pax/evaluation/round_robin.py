@@ -119,7 +119,7 @@ def play_all(
         check(env, learners, num_envs, num_episodes, num_trials, True)
     learns = (learning, learning or bool(learners))
     sides = [
-        _architectures(of_seat, seat, learns[seat])
+        architectures(of_seat, seat, learns[seat])
         for seat, of_seat in enumerate((players, learners or players))
     ]
     shape = (len(players), len(learners or players), 2, num_trials)
@@ -136,13 +136,13 @@ def play_all(
                 for j in range(len(second.places))
                 for trial in range(num_trials)
             ]
-            for batch in _batches(
+            for batch in batches(
                 pairs, num_envs * env.num_inner_steps * (16 if any(learns) else 1)
             ):
                 at = np.array([(first.places[i], second.places[j], t) for i, j, t in batch])
                 spread = over_devices(len(batch))
                 chosen = jax.device_put(np.array(batch, np.int32)[:, :2], spread)
-                keys = jax.device_put(_keys(seed, at), spread)
+                keys = jax.device_put(keys_of(seed, at), spread)
                 by_env, by_time = play(keys, chosen, first.params, second.params, env_params)
                 rewards[at[:, 0], at[:, 1], :, at[:, 2]] = by_env
                 by_episode[at[:, 0], at[:, 1], :, at[:, 2]] = by_time
@@ -163,9 +163,18 @@ def check(
     """Raises ConfigError unless `play_all` can play this."""
     if env.num_players != 2:
         raise ConfigError(
-            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: "
-            "evaluate saved policies of it by trainer.evaluate"
+            f"{type(env).__name__} has {env.num_players} players, and cross-play is between two: let teams "
+            "play by pax crossplay --teams, or evaluate saved policies of it by trainer.evaluate"
         )
+    check_sizes(env, num_envs, num_episodes, num_trials)
+    if learning:
+        for agent in (agent for player in players for agent in player.agents):
+            if agent is not None and agent.learns:
+                agent.check_rollout(env.num_inner_steps, num_envs)
+
+
+def check_sizes(env: Environment, num_envs: int, num_episodes: int, num_trials: int) -> None:
+    """Raises ConfigError if a size is not positive, or a trial is too large to be counted."""
     sizes = {"num_envs": num_envs, "num_episodes": num_episodes, "num_trials": num_trials}
     for name, size in sizes.items():
         check_number(name, size, COUNT)
@@ -175,14 +184,10 @@ def check(
             f"num_envs x num_episodes x steps is {num_envs} x {num_episodes} x {env.num_inner_steps}, more "
             f"steps of a trial than the {MAX_INT} that a program can count: give fewer"
         )
-    if learning:
-        for agent in (agent for player in players for agent in player.agents):
-            if agent is not None and agent.learns:
-                agent.check_rollout(env.num_inner_steps, num_envs)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Architecture:
+class Architecture:
     """Players of one seat that one program plays, by their parameters."""
 
     agent: Agent
@@ -192,7 +197,7 @@ class _Architecture:
     """`[len(places), ...]`."""
 
 
-def _architectures(players: Sequence[Contestant], seat: int, learning: bool) -> list[_Architecture]:
+def architectures(players: Sequence[Contestant], seat: int, learning: bool) -> list[Architecture]:
     """Returns who can sit there, by what they compute: all agents without parameters or memory are one."""
     groups: dict[str, list[tuple[int, Contestant, Agent]]] = {}
     known: dict[str, str] = {}
@@ -220,7 +225,7 @@ def _architectures(players: Sequence[Contestant], seat: int, learning: bool) -> 
         elif params[0] is None:
             params = [{}]
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-        architectures.append(_Architecture(agent, places, stacked))
+        architectures.append(Architecture(agent, places, stacked))
     return architectures
 
 
@@ -282,7 +287,7 @@ def _compiled(
     return jax.jit(jax.vmap(play, (0, 0, None, None, None)), compiler_options=compiler_options())
 
 
-def _batches(
+def batches(
     pairs: Sequence[tuple[int, int, int]], steps_each: int
 ) -> list[list[tuple[int, int, int]]]:
     """Returns the pairs in lists of one length, for one program; the first pairs fill up the last list."""
@@ -301,7 +306,7 @@ def over_devices(size: int) -> NamedSharding:
     return NamedSharding(Mesh(np.array(devices), ("pairs",)), PartitionSpec("pairs"))
 
 
-def _keys(seed: int, at: np.ndarray) -> jax.Array:
+def keys_of(seed: int, at: np.ndarray) -> jax.Array:
     """Returns a key per pair and trial, from their places `[P, 3]`."""
 
     def fold(row: jax.Array) -> jax.Array:

@@ -247,15 +247,15 @@ def test_learners_need_episodes_of_a_size_that_they_can_use(run):
 
 def test_what_does_not_fit_into_one_call_takes_several_of_one_length():
     pairs = [(i, j, 0) for i in range(5) for j in range(5)]
-    whole = pax.evaluation.round_robin._batches(pairs, 1)
+    whole = pax.evaluation.round_robin.batches(pairs, 1)
     assert [set(batch) for batch in whole] == [set(pairs)]
-    in_parts = pax.evaluation.round_robin._batches(
+    in_parts = pax.evaluation.round_robin.batches(
         pairs, pax.evaluation.round_robin.STEPS_AT_ONCE // 7
     )
     assert len(in_parts) == 4
     assert len({len(batch) for batch in in_parts}) == 1
     assert {pair for batch in in_parts for pair in batch} == set(pairs)
-    alone = pax.evaluation.round_robin._batches(pairs, 2 * pax.evaluation.round_robin.STEPS_AT_ONCE)
+    alone = pax.evaluation.round_robin.batches(pairs, 2 * pax.evaluation.round_robin.STEPS_AT_ONCE)
     assert [batch[0] for batch in alone] == pairs
 
 

@@ -239,9 +239,9 @@ def test_frozen_agents_that_compute_the_same_are_one_program():
         Contestant(name, (agent, agent), jax.device_get(agent.init(jax.random.key(0)).params))
         for name, agent in agents.items()
     ]
-    groups = round_robin._architectures(players, 0, learning=False)
+    groups = round_robin.architectures(players, 0, learning=False)
     assert [group.places for group in groups] == [(0, 1), (2,)]
-    groups = round_robin._architectures(players, 0, learning=True)
+    groups = round_robin.architectures(players, 0, learning=True)
     assert [group.places for group in groups] == [(0,), (1,), (2,)]
 
 
