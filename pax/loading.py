@@ -15,6 +15,7 @@ from pax.agents import AGENTS
 from pax.agents.agent import Agent
 from pax.checkpoints.elsewhere import local_policy
 from pax.checkpoints.policies import AVERAGE, load_agent_state, load_policy
+from pax.checkpoints.zoo_policies import FORM, is_in_zoo
 from pax.checks import COUNT_OR_NONE, check_items, check_number
 from pax.config.imports import leave_path
 from pax.dotted import why_not_imported
@@ -56,13 +57,15 @@ def load_agent(
         ConfigError: if there are several, or its agent is not of Pax and may not be imported.
     """
     checks.file("path", path)
-    path = local_policy("path", path)
+    given, path = path, local_policy("path", path)
     check_items("allow_imports", allow_imports, "a list of modules, such as ['my_module']")
     if seed is not None:
         check_number("seed", seed, COUNT_OR_NONE)
     if not path.exists():
         raise CheckpointError(f"there is no run or policy {path}: check the path")
     if path.is_dir():
+        if is_in_zoo(given) and not any(path.glob(f"*{SUFFIX}")):
+            raise ConfigError(f"path is {given}, which are all policies of a game: give {FORM}")
         path = _choose(path, name, seed)
     elif name is not None or seed is not None:
         raise ConfigError(f"{path} is one policy: leave out name and seed, or give the folder")

@@ -193,6 +193,12 @@ def _read(path: str | Path, body: bytes) -> tuple[dict[str, Any], PyTree]:
         raise CheckpointError(
             f"policy {path} holds no policy ({wrong}): give a file that Pax exported."
         )
+    for name, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        # Training ends where one arises; a policy with some would act, in no way that means anything.
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and np.isnan(leaf.astype(np.float32)).any():
+            raise CheckpointError(
+                f"policy {path} is of no use, as params{jax.tree_util.keystr(name)} has NaN: export it again."
+            )
     return agent, params
 
 

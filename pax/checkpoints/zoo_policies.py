@@ -6,7 +6,10 @@ import hashlib
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from pax.checks import brief
 from pax.errors import CheckpointError, ConfigError, nearest
@@ -18,6 +21,8 @@ ZOO = pathlib.Path(__file__).parents[1] / "zoo"
 """The folder of the policies."""
 SUFFIX, CARD = ".msgpack", ".json"
 FORMAT = 1
+LONGEST = 100
+"""Characters of a part of a name: file systems have names of at most 255 bytes."""
 KINDS: dict[str, type | tuple[type, ...]] = {
     "game": str,
     "method": str,
@@ -51,6 +56,8 @@ def zoo_path(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     parts = match[1].split("/") if match else []
     if not parts or {".", ".."} & {*parts}:
         raise ConfigError(f"{name} is {brief(path)}: give {FORM}, as in zoo:ipd/loqa/1")
+    if max(map(len, parts)) > LONGEST:
+        raise ConfigError(f"{name} is {brief(path)}, which is too long: give {FORM}")
     place = ZOO.joinpath(*parts)
     if len(parts) == 3:
         place = place.with_name(f"{place.name}{SUFFIX}")
@@ -107,6 +114,29 @@ def read_card(file: pathlib.Path) -> dict[str, Any]:
         value = card.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise CheckpointError(f"card {path} is damaged, as it has no proper {key!r}: {remedy}")
+    if wrong := _why_damaged(card):
+        raise CheckpointError(f"card {path} is damaged, as {wrong}: {remedy}")
     if card["sha256"] != digest:
         raise CheckpointError(f"policy {file} is not the one that its card is of: {remedy}")
     return card
+
+
+def _why_damaged(card: Mapping[str, Any]) -> str:
+    """Returns what is wrong with the parts of a card; empty if nothing is."""
+    config, against = card["config"], card["scores"].get("against")
+    env, section = config.get("env"), config.get(card["role"])
+    if not isinstance(env, dict) or not isinstance(env.get("type"), str):
+        return "its config has no proper 'env'"
+    # What comes of several candidates of a role, such as agent1_best, is in no config.
+    seats = section.get("seats") if isinstance(section, dict) else ([] if section is None else None)
+    if not isinstance(seats, list) or not all(type(seat) is int and seat >= 0 for seat in seats):
+        return f"the role {brief(card['role'])} of its config has no proper 'seats'"
+    try:
+        ConfigDict(config)
+    except (ValueError, TypeError) as e:  # Names that settings cannot have.
+        return f"its config is none ({brief(str(e))})"
+    if not isinstance(against, dict) or not all(
+        isinstance(each, dict) for each in against.values()
+    ):
+        return "it has no proper scores"
+    return ""

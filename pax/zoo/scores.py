@@ -10,7 +10,7 @@ import numpy as np
 
 from pax.evaluation.match_programs import Setup, num_episodes_for, play_one
 from pax.evaluation.players import Game, load_strategies
-from pax.evaluation.round_robin import Contestant
+from pax.evaluation.round_robin import SEATS, Contestant
 from pax.metrics.bootstrap import standard_error
 
 ITSELF = "itself"
@@ -18,13 +18,16 @@ KEYS = ("reward", "other")
 """The rewards per step of the policy, and of who plays against it."""
 WITHIN = 4.0
 """Standard errors by which two measurements may differ: of 10000 that are right, one does not."""
+ERRORS = 3.0
+"""How many times as large the error on a card may be: who says that they know nothing is never wrong."""
 ROUNDING = 0.01
 """What they may differ by besides, as a share of the rewards: rare events are not in every sample."""
 
 
 def seat_of(player: Contestant) -> int:
     """Returns the seat of a policy: that where it was trained."""
-    return next((seat for seat in player.section.get("seats", ()) if player.agents[seat]), 0)
+    seats = [seat for seat in player.section.get("seats", ()) if seat in SEATS]
+    return next((seat for seat in seats if player.agents[seat]), 0)
 
 
 def scores_of(game: Game, player: Contestant, num_envs: int, seed: int) -> dict[str, Any]:
@@ -72,6 +75,10 @@ def differences(
     """
     told = []
     theirs, ours = old.get("against"), new["against"]
+    # Of the same matches, errors differ by the numbers of environments only, and a little by chance.
+    sizes = [each.get("num_envs") for each in (old, new)]
+    known = all(type(size) is int and size > 1 for size in sizes)
+    scale = math.sqrt(sizes[1] / sizes[0]) if known else 1.0
     if not isinstance(theirs, Mapping):
         return ["it has no scores"]
     for name in [*theirs, *(name for name in ours if name not in theirs)]:
@@ -87,6 +94,13 @@ def differences(
                 told.append(f"its {key} against {name} is no number")
                 continue
             (was, error), (now, new_error) = numbers  # type: ignore[misc]
+            expected = new_error * scale
+            if not 0 <= error <= ERRORS * expected + ROUNDING * max(1.0, abs(now)):
+                told.append(
+                    f"the error of its {key} against {name} is {error:.4g} on its card, and about "
+                    f"{expected:.4g} is right"
+                )
+                continue
             room = within * math.hypot(error, new_error) + ROUNDING * max(1.0, abs(was))
             if not abs(now - was) <= room:
                 told.append(f"its {key} against {name} is {was:.4g} on its card and {now:.4g} now")
@@ -100,4 +114,7 @@ def _numbers(match: Any, key: str) -> tuple[float, float] | None:
     values = [match.get(name) for name in (key, f"{key}_error")]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return None
-    return float(values[0]), float(values[1])  # type: ignore[arg-type]
+    try:
+        return float(values[0]), float(values[1])  # type: ignore[arg-type]
+    except OverflowError:
+        return None

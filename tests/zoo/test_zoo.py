@@ -117,6 +117,7 @@ def test_names_of_the_zoo_stand_for_policies(zoo):
         ("zoo:", "give zoo:<game>/<method>/<number>, as in zoo:ipd/loqa/1"),
         ("zoo:../../secret", "give zoo:<game>/<method>/<number>"),
         ("zoo:ipd/tabular/1/2", "give zoo:<game>/<method>/<number>"),
+        (f"zoo:{'x' * 300}/tabular/1", "is too long: give zoo:<game>/<method>/<number>"),
     ),
 )
 def test_names_that_it_does_not_have(zoo, path, message):
@@ -131,6 +132,10 @@ def test_names_that_it_does_not_have(zoo, path, message):
         ("{", "is damaged, as it is no JSON object"),
         ({"format": 7}, "has format 7, and this version of Pax reads format 1"),
         ({"config": 3}, "is damaged, as it has no proper 'config'"),
+        ({"config": {"env": 5}}, "is damaged, as its config has no proper 'env'"),
+        ({"role": "num_seeds"}, "is damaged, as the role num_seeds of its config has no proper"),
+        ({"scores": {"against": [1]}}, "is damaged, as it has no proper scores"),
+        ({"scores": {"against": {"itself": None}}}, "is damaged, as it has no proper scores"),
         ({"sha256": "0"}, "is not the one that its card is of"),
     ),
 )
@@ -148,6 +153,11 @@ def test_cards_that_are_missing_or_damaged(zoo, change, message):
     assert [player.name for player in setup.players] == ["ipd/tabular/2"]
     errors = program.list_entries(zoo, ())
     assert len(errors) == 1
+
+
+def test_a_game_of_the_zoo_is_no_policy(zoo):
+    with pytest.raises(ConfigError, match="path is zoo:ipd, which are all policies of a game"):
+        pax.load_agent("zoo:ipd")
 
 
 def test_cards_are_verified_by_playing(zoo, capsys):
@@ -181,6 +191,31 @@ def test_what_differs_between_scores():
         "its other against a is no number",
     ]
     assert differences({}, old) == ["it has no scores"]
+    huge = {**match, "other": 10**400}
+    assert differences({"against": {"a": huge}}, {"against": {"a": match}}) == [
+        "its other against a is no number"
+    ]
+
+
+@pytest.mark.parametrize("error", (1e9, -1e9, np.inf, np.nan))
+def test_a_card_cannot_say_that_it_knows_nothing(error):
+    match = {"reward": 1.0, "other": 0.5, "reward_error": 0.01, "other_error": 0.0}
+    edited = {**match, "reward": 7.0, "reward_error": error}
+    (told,) = differences({"against": {"a": edited}}, {"against": {"a": match}})
+    assert f"the error of its reward against a is {error:.4g} on its card" in told
+    # In a quarter of the environments, errors are twice as large.
+    new = {"num_envs": 400, "against": {"a": match}}
+    old = {"num_envs": 100, "against": {"a": {**match, "reward_error": 0.06}}}
+    assert differences(old, new) == []
+
+
+def test_a_policy_that_is_not_a_number_is_refused(tmp_path):
+    described = Tabular.for_env(IteratedMatrixGame()).describe()
+    table = np.zeros((5, 3), np.float32)
+    table[2, 1] = np.nan
+    save_policy(tmp_path / "a.msgpack", agent=described, params={"table": table})
+    with pytest.raises(CheckpointError, match="is of no use, as params.'table'. has NaN"):
+        pax.load_agent(tmp_path / "a.msgpack")
 
 
 def test_runs_that_cannot_be_added(zoo, tmp_path):
