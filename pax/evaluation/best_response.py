@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_number
+from pax.checks import COUNT, COUNT_OR_NONE, check_choice, check_number, short
 from pax.errors import ConfigError
 from pax.evaluation import match_programs as matches
 from pax.evaluation.match_programs import Setup
@@ -168,6 +168,11 @@ def best_response(
     cooperation = None
     if round_of_game is not None and options.method != "learned":
         cooperation = cooperation_of(agent, policy.params, game.env, game.env_params, seat)
+    if cooperation is not None and not np.isfinite(cooperation).all():
+        raise ConfigError(
+            f"{policy.name} acts with probabilities that are no numbers ({short(cooperation.tolist())}), as "
+            "its parameters are infinite: leave it out"
+        )
     if round_of_game is not None and cooperation is not None:
         return _exact(policy, partner, seat, game, options, round_of_game, cooperation)
     if options.method == "exact":

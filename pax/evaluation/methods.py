@@ -62,9 +62,14 @@ def standing(rewards: np.ndarray, methods: Sequence[Method], seed: int = 0) -> S
 
     Args:
         rewards: of player (row) against player (column), `[N, N]`; NaN where they did not play.
-        methods: M of them, which take all places between them.
+        methods: M of them, which take all places between them. Of places that met nobody nothing is known.
         seed: of the draws.
     """
+    played = np.isfinite(rewards).any(axis=0) | np.isfinite(rewards).any(axis=1)
+    methods = [
+        dataclasses.replace(each, places=tuple(at for at in each.places if played[at]))
+        for each in methods
+    ]
     member = np.zeros((len(methods), len(rewards)))
     for row, method in enumerate(methods):
         member[row, list(method.places)] = 1.0
@@ -89,6 +94,7 @@ def standing(rewards: np.ndarray, methods: Sequence[Method], seed: int = 0) -> S
     half_of_scores = _half_width(score_parts, scores.shape)
     ranks = _rank_probabilities(scores, influences, seed)
     few = [not each.is_fixed and len(each.places) < LEAST_SEEDS for each in methods]
+    few = np.array(few) | np.isnan(scores)
     half[few, :] = half[:, few] = half_of_scores[few] = ranks[few] = np.nan
     return Standing(MeanInterval(payoffs, half), MeanInterval(scores, half_of_scores), ranks)
 

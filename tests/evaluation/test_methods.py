@@ -101,3 +101,21 @@ def test_intervals_over_seeds_cover_the_truth(num, spreads, monkeypatch):
     # Within a method, a pair's own part is in two seeds, and intervals are wider than they need to be.
     assert (np.diagonal(coverage) >= 0.93).all()
     assert (np.mean(of_scores, axis=0) >= 0.93).all()
+
+
+def test_a_seed_that_met_nobody_does_not_count():
+    rewards = np.random.default_rng(0).normal(size=(7, 7))
+    methods = [Method("a", (0, 1, 2)), Method("b", (3, 4, 5, 6))]
+    missing = rewards.copy()
+    missing[6, :] = missing[:, 6] = np.nan
+    found = standing(missing, methods)
+    without = standing(rewards[:6, :6], [Method("a", (0, 1, 2)), Method("b", (3, 4, 5))])
+    np.testing.assert_allclose(found.scores.half, without.scores.half)
+    np.testing.assert_allclose(found.payoffs.half, without.payoffs.half)
+    # Of two seeds that are left there are no intervals, and no ranks.
+    missing[5, :] = missing[:, 5] = np.nan
+    found = standing(missing, methods)
+    assert np.isnan(found.scores.half[1])
+    assert np.isnan(found.ranks[1]).all()
+    nobody = standing(np.full((7, 7), np.nan), methods)
+    assert np.isnan(nobody.ranks).all()

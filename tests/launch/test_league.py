@@ -24,6 +24,7 @@ from pax.evaluation import round_robin
 from pax.evaluation.methods import Method
 from pax.evaluation.players import Game, load_strategies
 from pax.evaluation.round_robin import Contestant, Matches, play_all
+from pax.run.directory import open_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -78,6 +79,8 @@ def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
         (["coin_game"], {"methods": ["pola"], "small": True}, "too slow for --small"),
         (["ipd"], {"enter": ("mine",)}, "write <name>=<config file>:<variant>"),
         (["ipd"], {"enter": ("loqa=exp",)}, "there is a loqa in this league"),
+        (["ipd"], {"enter": ("grim=exp",)}, "there is a grim in this league"),
+        (["ipd"], {"enter": ("learning ppo=exp",)}, "there is a learning ppo in this league"),
         (["ipd"], {"enter": ("mine=nowhere.py:ppo",)}, "there is no config .*nowhere.py"),
         (["ipd"], {"enter": ("mine=exp/nowhere",)}, "there is no run or policy .*exp/nowhere"),
         (
@@ -174,6 +177,13 @@ def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
     done.parent.mkdir()
     done.write_text(json.dumps({"config": entrant.config, "seconds": 3.5}))
     assert training.train(entrant, Plan(3), tmp_path).seconds == 3.5
+    run = tmp_path / "runs" / "mine"
+    config = training.config_for(entrant, Plan(3))
+    config.agent1.learning_rate = 0.5
+    open_run(run, config.to_dict(), entrant.config)
+    (run / "metrics.jsonl").write_text('{"iteration": 1}\n')
+    with pytest.raises(ConfigError, match="another config .agent1.learning_rate: 0.5 -> "):
+        training.train(entrant, Plan(3), tmp_path)
     done.write_text(json.dumps({"config": "configs/ipd.py:naive", "seconds": 3.5}))
     with pytest.raises(ConfigError, match="is of 'configs/ipd.py:naive', and mine is"):
         training.train(entrant, Plan(3), tmp_path)
@@ -195,7 +205,14 @@ def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):
         played = matches.play_kept(path, key, None, None, [], sizes)
         assert played.rewards.shape == (1, 1, 2, 1, 1)
     assert calls == [4, 4]
-    path.write_bytes(path.read_bytes()[:100])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(ConfigError, match="is damaged .*: take it away"):
+        matches.play_kept(path, {"who": "b"}, None, None, [], sizes)
+    # The first bit of the flags in the directory of the file's parts: these are encrypted.
+    data = bytearray(whole)
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
     with pytest.raises(ConfigError, match="is damaged .*: take it away"):
         matches.play_kept(path, {"who": "b"}, None, None, [], sizes)
 

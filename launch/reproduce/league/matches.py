@@ -169,7 +169,8 @@ def _read(path: pathlib.Path, key: str) -> Matches | None:
             if str(held["key"]) != key:
                 return None
             return Matches(held["rewards"], held["by_episode"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+    # RuntimeError: of what says that it is encrypted, or of another version.
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as e:
         reason = " ".join(str(e).split())
         raise ConfigError(
             f"{path} is damaged ({reason}): take it away, and it is played anew"

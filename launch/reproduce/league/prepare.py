@@ -111,8 +111,10 @@ def _chosen(
         where = f"is one of {', '.join(others)} only" if others else f"is no method of {game}"
         raise ConfigError(f"--methods names {name!r}, which {where}: {nearest(name, known)}")
     chosen = [each for name, each in known.items() if not methods or name in methods]
+    others = [*league.strategies.split(","), *league.learners]
     for text in enter or ():
-        chosen.append(entered(text, [each.name for each in [*league.entrants, *chosen]]))
+        taken = [each.name for each in [*league.entrants, *chosen]] + others
+        chosen.append(entered(text, taken))
     return chosen
 
 

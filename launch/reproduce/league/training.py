@@ -18,7 +18,7 @@ from pax.config.files import find_config
 from pax.config.recorded import todays
 from pax.config.sections import find_setting
 from pax.errors import ConfigError, OutputError
-from pax.run.directory import POLICIES, open_run
+from pax.run.directory import POLICIES, check_run, open_run
 from pax.run.files import read_regular, write_whole
 
 ELSEWHERE = "elsewhere"
@@ -81,7 +81,10 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     name = as_name(entrant.name)
     run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
     if done.exists():
-        return Trained(entrant, str(run / POLICIES), _read_seconds(done, entrant))
+        seconds = _read_seconds(done, entrant)
+        # The file of a config may have been edited since.
+        check_run(run, config_for(entrant, plan).to_dict(), todays)
+        return Trained(entrant, str(run / POLICIES), seconds)
     started = time.monotonic()
     config = config_for(entrant, plan)
     trainer = build_trainer(config, str(run))
