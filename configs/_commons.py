@@ -106,8 +106,9 @@ def get_config(argument: str, env: str, small_env: Mapping[str, Any]) -> ConfigD
     memory = {**ppo, "embed": True, "sequence_length": 50}
     learners = helper.learners(ppo, memory)
     learners |= dict.fromkeys(FELT, learners["ppo"])
+    # Of several others the mean counts, and gains of oneself and of others are small: below 10 it does nothing.
     for name in ("advantage_alignment", "loqa"):
-        learners[name] = {**learners["ppo"], "learner": {"type": name, "weight": 1.0}}
+        learners[name] = {**learners["ppo"], "learner": {"type": name, "weight": 20.0}}
     experiment = helper.Experiment(
         env=game(env, **settings),
         seats=tuple((seat,) for seat in range(settings["num_players"])),

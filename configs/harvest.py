@@ -19,7 +19,7 @@ MEASURED = {
     "common,small": "spares apples, 6.2 each, in step 41 on average",
     "svo,small": "one of three seeds spares apples, 5.2 each; the others eat the commons empty, 4",
     "inequity,small": "spares apples, 5.0 each, in step 36 on average",
-    "advantage_alignment,small": "eats the commons empty, 3.9 apples each, as without",
+    "advantage_alignment,small": "spares apples, 6.7 each, in step 37 on average",
     "exchange,small": "one of three seeds spares apples, 5.1 each; the others eat the commons empty, 4",
 }
 VARIANTS = _commons.describe("eats the commons empty", "keeps the commons", MEASURED)
