@@ -106,7 +106,7 @@ def get_config(argument: str, env: str, small_env: Mapping[str, Any]) -> ConfigD
     memory = {**ppo, "embed": True, "sequence_length": 50}
     learners = helper.learners(ppo, memory)
     learners |= dict.fromkeys(FELT, learners["ppo"])
-    # Of several others the mean counts, and gains of oneself and of others are small: below 10 it does nothing.
+    # Below 10, alignment in Harvest did nothing: see docs/experiments.md.
     for name in ("advantage_alignment", "loqa"):
         learners[name] = {**learners["ppo"], "learner": {"type": name, "weight": 20.0}}
     experiment = helper.Experiment(
