@@ -132,6 +132,6 @@ def draw(results: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
                 marker="o",
                 label=name,
             )
-        axes.set(title=game, xlabel="others who cooperate", ylabel="return")
+        axes.set(title=game, xlabel="others who cooperate", ylabel="return, with 95 % intervals")
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)

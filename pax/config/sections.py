@@ -438,6 +438,12 @@ def find_setting(config: ConfigDict, key: str) -> Any:
             raise ConfigError(f"{key} is no setting: it is {new} now")
         if name not in value:
             add = f"; {ADD_CALLBACK}" if where == "callbacks" else ""
+            if where == "rewards":
+                add = (
+                    f"; they are {short(value.get('type'))}: others with settings come from a variant that "
+                    "has them, or a config file, as in "
+                    "config.rewards = pax.config.rewards('exchange', share=0.8)"
+                )
             if where.endswith(".learner") and value.get("type"):
                 add = f"; it is that of {value['type']}, another one with settings needs a config that has it"
             raise ConfigError(

@@ -133,6 +133,7 @@ def _play_all(
     """Returns how methods stand under each condition, and what they get from learners."""
     game, players = prepared.game, field.players
     key = {"who": field.digest(), "game": json.dumps(game.config.env.to_dict(), default=str)}
+    print(f"Matches of {len(players)} policies and strategies", flush=True)
     found = {}
     as_is = Condition("as it is", game.env, game.env_params)
     for number, condition in enumerate([as_is, *prepared.conditions]):
@@ -146,6 +147,7 @@ def _play_all(
             prepared.zero_shot,
         )
         found[condition.name] = standing(symmetric(played.rewards), field.methods, seed=number)
+    print(f"Trials against {len(prepared.learners)} learners", flush=True)
     # Later learners are compared with what is kept, so that their settings belong to it.
     described = {
         learner.name: learner.agents[1].describe()  # type: ignore[union-attr]
