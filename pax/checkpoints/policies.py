@@ -21,6 +21,7 @@ import numpy as np
 from pax import checks
 from pax.checkpoints.elsewhere import is_elsewhere, local_policy
 from pax.checkpoints.tree import describe_leaves, first_difference
+from pax.checkpoints.zoo_policies import FORM, is_in_zoo
 from pax.errors import CheckpointError, ConfigError
 from pax.run.directory import POLICIES
 from pax.run.files import read_regular, write_whole
@@ -135,6 +136,8 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
             inside = file / POLICIES if (file / POLICIES).is_dir() else file
             names = [each.relative_to(file).as_posix() for each in inside.glob("*.msgpack")]
             remedy = f"give one of its policies, such as {min(names)}" if names else "give a file"
+            if is_in_zoo(path):
+                remedy = f"give {FORM}"
             raise CheckpointError(f"{path} is a folder, and no policy: {remedy}.") from e
         raise CheckpointError(f"policy {path} cannot be read: {e}.") from e
     if not data.startswith(_MAGIC):

@@ -6,6 +6,7 @@ import contextlib
 import decimal
 import difflib
 import logging as python_logging
+import os
 import re
 import signal
 import sys
@@ -38,8 +39,9 @@ def run_program(
     """Runs a program, and ends the process.
 
     An error that the user can correct is one sentence on stderr. The exit code is then 2 if flags are wrong
-    and 1 if anything else is, and 130 after Ctrl-C. `--help` shows the text of the module of `define_flags`,
-    and the flags that this defines, whichever module was started.
+    and 1 if anything else is, 130 after Ctrl-C, and 141 if nobody reads what is printed any more. `--help`
+    shows the text of the module of `define_flags`, and the flags that this defines, whichever module was
+    started.
 
     Args:
         work: gets what is no flag, and the flags; returns the exit code, None for 0.
@@ -80,6 +82,10 @@ def run_program(
         app.run(run, flags_parser=parse)
     except KeyboardInterrupt:
         leave(print_error(interrupted, 128 + signal.SIGINT))
+    except BrokenPipeError:
+        # Who read it, such as head, has seen enough. What is still to be written has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        leave(128 + signal.SIGPIPE)
     except flags.Error as e:
         leave(print_error(one_line(e), 2))
     except PaxError as e:

@@ -77,8 +77,8 @@ def differences(
     theirs, ours = old.get("against"), new["against"]
     # Of the same matches, errors differ by the numbers of environments only, and a little by chance.
     sizes = [each.get("num_envs") for each in (old, new)]
-    known = all(type(size) is int and size > 1 for size in sizes)
-    scale = math.sqrt(sizes[1] / sizes[0]) if known else 1.0
+    before, now_in = (size if isinstance(size, int) and size > 1 else 0 for size in sizes)
+    scale = math.sqrt(now_in / before) if before and now_in else 1.0
     if not isinstance(theirs, Mapping):
         return ["it has no scores"]
     for name in [*theirs, *(name for name in ours if name not in theirs)]:

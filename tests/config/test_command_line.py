@@ -41,6 +41,11 @@ def work(arguments, given):
         raise ConfigError("one is\\n  odd")
     if given.number == 2:
         os.kill(os.getpid(), signal.SIGINT)
+    if given.number == 4:
+        nobody_reads, end = os.pipe()
+        os.close(nobody_reads)
+        os.dup2(end, 1)
+        print("x" * 100_000)
     return given.number
 
 def define_flags(flag_values):
@@ -93,6 +98,7 @@ CASES = [
     (["--number=3"], 3, "[] 3\n", ""),
     (["--number=1"], 1, "[] 1\n", "Error: one is odd\n"),
     (["--number=2"], 130, "[] 2\n", "Error: stopped\n"),
+    (["--number=4"], 141, "", ""),
     (["--number=x"], 2, "", "Error: flag --number=x: invalid literal"),
     (["--numbr=1"], 2, "", "Error: Unknown command line flag 'numbr'. Did you mean: number ?"),
     (["number"], 1, "", "Error: 'number' is no flag: flags start with --, see --help\n"),

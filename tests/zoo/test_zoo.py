@@ -156,6 +156,9 @@ def test_cards_that_are_missing_or_damaged(zoo, change, message):
 
 
 def test_a_game_of_the_zoo_is_no_policy(zoo):
+    for several in ("zoo:ipd", "zoo:ipd/tabular"):
+        with pytest.raises(CheckpointError, match=f"{several} is a folder.*: give zoo:<game>/<m"):
+            load_policy(several)
     with pytest.raises(ConfigError, match="path is zoo:ipd, which are all policies of a game"):
         pax.load_agent("zoo:ipd")
 
