@@ -27,6 +27,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from pax.checkpoints import zoo_policies
 from pax.checkpoints.zoo_policies import (
     CARD,
     FORMAT,
@@ -72,7 +73,7 @@ def list_entries(folder: pathlib.Path, words: Sequence[str]) -> list[PaxError]:
         reward = itself.get("reward")
         rows.append(
             [
-                f"{PREFIX}{entry}",
+                _name(folder, entry),
                 str(card.get("config_path", "")),
                 str(card["seed"]),
                 str(card.get("iterations", "")),
@@ -132,7 +133,9 @@ def add(
         digest = hashlib.sha256(data).hexdigest()
         for entry in zoo_entries(folder):
             if read_card(_file(folder, entry))["sha256"] == digest:
-                raise ConfigError(f"policy {file.path} is in the zoo already, as {PREFIX}{entry}")
+                raise ConfigError(
+                    f"policy {file.path} is in the zoo already, as {_name(folder, entry)}"
+                )
         game_name, method = name.split("/")
         card = {
             "format": FORMAT,
@@ -150,7 +153,7 @@ def add(
             "config": config,
         }
         added.append(_write(folder, name, data, card))
-        print(f"Added {PREFIX}{added[-1]}")
+        print(f"Added {_name(folder, added[-1])}")
     return added
 
 
@@ -214,7 +217,7 @@ def verify(folder: pathlib.Path, names: Sequence[str], num_envs: int, seed: int)
             line.clear()
             continue
         line.clear()
-        print(f"{PREFIX}{entry}: {count} matches as on its card", flush=True)
+        print(f"{_name(folder, entry)}: {count} matches as on its card", flush=True)
     return errors
 
 
@@ -248,6 +251,12 @@ def _load(file: PolicyFile) -> tuple[Contestant, Game]:
 
 def _file(folder: pathlib.Path, entry: str) -> pathlib.Path:
     return folder / f"{entry}{SUFFIX}"
+
+
+def _name(folder: pathlib.Path, entry: str) -> str:
+    """Returns what names an entry wherever a policy is named: of another zoo than Pax's, its path."""
+    is_of_pax = folder.resolve() == zoo_policies.ZOO.resolve()
+    return f"{PREFIX}{entry}" if is_of_pax else str(_file(folder, entry))
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:

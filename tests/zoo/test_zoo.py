@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -161,6 +162,12 @@ def test_a_game_of_the_zoo_is_no_policy(zoo):
             load_policy(several)
     with pytest.raises(ConfigError, match="path is zoo:ipd, which are all policies of a game"):
         pax.load_agent("zoo:ipd")
+
+
+def test_policies_of_another_folder_are_named_by_their_paths(made, capsys):
+    assert program.list_entries(made, ["ipd"]) == []
+    (name,) = re.findall(r"\S*/tabular/2\S*", capsys.readouterr().out)
+    assert pax.load_agent(name).act(4) in (0, 1)
 
 
 def test_cards_are_verified_by_playing(zoo, capsys):
