@@ -272,10 +272,13 @@ def test_exploitability_is_that_of_the_closed_forms(tmp_path):
     # Tit-for-tat in 100 steps: cooperate, and defect in the last. Always cooperating: defect.
     np.testing.assert_allclose(rewards[:2, 0], [-0.99, 0.0], atol=1e-6)
     np.testing.assert_allclose(rewards[:2, 3], [0.01, 1.0], atol=1e-6)
-    (tmp_path / "e" / "tit_for_tat.json").write_text('{"rewards": [1]}')
-    _, _, errors = exploitability.measure(field, prepared.game, tmp_path / "e", 0, 1)
-    assert [name for name, _ in errors] == ["tit_for_tat"]
-    assert "take it away" in str(errors[0][1])
+    kept = tmp_path / "e" / "tit_for_tat.json"
+    whole = json.loads(kept.read_text())
+    for change in ({"rewards": [1]}, {"rewards": [np.nan] * 4}, {"how": {"a": 1}}):
+        kept.write_text(json.dumps({**whole, **change}))
+        _, _, errors = exploitability.measure(field, prepared.game, tmp_path / "e", 0, 1)
+        assert [name for name, _ in errors] == ["tit_for_tat"]
+        assert "take it away" in str(errors[0][1])
 
 
 @pytest.mark.slow
