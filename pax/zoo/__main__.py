@@ -286,6 +286,8 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
     folder = pathlib.Path(given.folder)
     if command not in COMMANDS:
         raise ConfigError(f"pax zoo has no command {command!r}: {nearest(command, COMMANDS)}")
+    if command != "add" and not folder.is_dir():
+        raise ConfigError(f"--folder={folder} is no folder: check the path")
     if command != "add":
         for name in ("name", "role"):
             if given[name].value:

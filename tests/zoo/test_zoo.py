@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from absl import flags
 
 import pax
 from pax.agents import Tabular
@@ -258,3 +259,11 @@ def test_the_zoo_of_pax_is_whole_and_small():
 @pytest.mark.slow
 def test_the_cards_of_pax_agree_with_what_its_policies_earn():
     assert program.verify(zoo_policies.ZOO, [], 0, 1) == []
+
+
+def test_a_folder_that_is_none_is_told(tmp_path):
+    given = flags.FlagValues()
+    program.define_flags(given)
+    given(["zoo", f"--folder={tmp_path / 'none'}"])
+    with pytest.raises(ConfigError, match="none is no folder: check the path"):
+        program.main(["list"], given)
