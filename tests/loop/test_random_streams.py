@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 
-from pax.evaluation.round_robin import _keys
+from pax.evaluation.round_robin import keys_of
 from pax.loop.random_streams import Stream, stream
 
 
@@ -38,7 +38,7 @@ def test_streams_of_one_seed_have_no_key_in_common():
 
 def test_cross_play_takes_no_key_of_training():
     places = np.array(list(itertools.product(range(4), range(4), range(3))))
-    cross_play = words(_keys(3, places))
+    cross_play = words(keys_of(3, places))
     assert len(cross_play) == len(places)
     key = jax.random.key(3)
     # Two folds from the key of a seed are the initial states, iterations and evaluations of its training.
