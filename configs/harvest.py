@@ -21,6 +21,7 @@ MEASURED = {
     "inequity,small": "spares apples, 5.0 each, in step 36 on average",
     "advantage_alignment,small": "spares apples, 6.7 each, in step 37 on average",
     "loqa,small": "spares apples, 5.6 each, in step 30 on average",
+    "shaper,small": "takes 4.5 apples in an episode, those who learn 2.4 to 3.0",
     "exchange,small": "one of three seeds spares apples, 5.1 each; the others eat the commons empty, 4",
 }
 VARIANTS = _commons.describe("eats the commons empty", "keeps the commons", MEASURED)
