@@ -272,19 +272,32 @@ def _compiled(
         key: jax.Array, pair: jax.Array, first: PyTree, second: PyTree, env_params: PyTree
     ) -> tuple[jax.Array, jax.Array]:
         play_key, *init_keys = jax.random.split(key, 3)
-        states = {}
-        for role, of_all, own, init_key in zip(
-            roles, (first, second), pair, init_keys, strict=True
-        ):
-            state = role.agent.init(init_key)
-            if jax.tree.leaves(of_all):
-                state = dataclasses.replace(state, params=take(of_all, own))
-            states[role.name] = state
+        states = states_of(roles, init_keys, (first, second), pair)
         trial, _ = runner.play(play_key, states, Task(env_params=env_params))
         assert trial.env_rewards is not None
         return trial.env_rewards.mean(axis=0), trial.episode_rewards.T
 
     return jax.jit(jax.vmap(play, (0, 0, None, None, None)), compiler_options=compiler_options())
+
+
+def states_of(
+    roles: Sequence[Role], keys: Sequence[jax.Array], params: Sequence[PyTree], pair: jax.Array
+) -> dict[str, Any]:
+    """Returns the state of each of two roles: fresh, with the parameters of the player in its place.
+
+    Args:
+        roles: both.
+        keys: to initialise them with.
+        params: of all players of the role's architecture, stacked; without leaves: it has none.
+        pair: which of these plays, `[2]`.
+    """
+    states = {}
+    for role, of_all, own, key in zip(roles, params, pair, keys, strict=True):
+        state = role.agent.init(key)
+        if jax.tree.leaves(of_all):
+            state = dataclasses.replace(state, params=take(of_all, own))
+        states[role.name] = state
+    return states
 
 
 def batches(

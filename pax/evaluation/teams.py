@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from pax.evaluation.round_robin import (
     check_sizes,
     keys_of,
     over_devices,
+    states_of,
 )
 from pax.loop.counts import Counts
 from pax.loop.trial import TrialRunner
@@ -34,7 +34,7 @@ from pax.metrics.tables import csv_number, markdown, number
 from pax.roles import Role
 from pax.run.files import write_rows, write_whole
 from pax.run.progress_line import ProgressLine
-from pax.types import PyTree, Task, take
+from pax.types import PyTree, Task
 
 MOST_CHARTS = 12
 """Pairs that the picture shows; the files have all of them."""
@@ -43,7 +43,7 @@ MOST_PRINTED = 15
 
 
 class Mixture(NamedTuple):
-    """What two players, or two roles, get for each number of copies of the first one."""
+    """Rewards of two players, or two roles, by the number of copies of the first one."""
 
     first: str
     second: str
@@ -154,14 +154,7 @@ def _compiled(
         key: jax.Array, pair: jax.Array, first: PyTree, second: PyTree, env_params: PyTree
     ) -> jax.Array:
         play_key, *init_keys = jax.random.split(key, 3)
-        states = {}
-        for role, of_all, own, init_key in zip(
-            roles, (first, second), pair, init_keys, strict=True
-        ):
-            state = role.agent.init(init_key)
-            if jax.tree.leaves(of_all):
-                state = dataclasses.replace(state, params=take(of_all, own))
-            states[role.name] = state
+        states = states_of(roles, init_keys, (first, second), pair)
 
         def match(key: jax.Array) -> jax.Array:
             seat_key, trial_key = jax.random.split(key)

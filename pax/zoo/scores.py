@@ -19,7 +19,7 @@ KEYS = ("reward", "other")
 WITHIN = 4.0
 """Standard errors by which two measurements may differ: of 10000 that are right, one does not."""
 ERRORS = 3.0
-"""How many times as large the error on a card may be: who says that they know nothing is never wrong."""
+"""How many times as large the error on a card may be: with a large enough one, any score would agree."""
 ROUNDING = 0.01
 """What they may differ by besides, as a share of the rewards: rare events are not in every sample."""
 

@@ -317,7 +317,7 @@ def test_maps_may_begin_as_editors_begin_them_and_end_lines_as_they_do(tmp_path)
     ("settings", "told"),
     [
         ({"map": "harvest_opne"}, "map is 'harvest_opne', .*did you mean harvest_open"),
-        ({"map": "/tmp/map.text"}, "no map here is called .* path of a file that ends with .txt"),
+        ({"map": "/tmp/map.text"}, "no map of that name .* path of a file that ends with .txt"),
         ({"map": "/no/where.txt"}, "map is '/no/where.txt', which cannot be read"),
         ({"map": 3}, "map is 3"),
         ({"num_players": 17}, "num_players is 17: give 2 to 16"),

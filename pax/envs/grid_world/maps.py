@@ -35,7 +35,7 @@ def read_map(name: str, folder: pathlib.Path, letters: Mapping[str, str]) -> np.
     known = sorted(each.stem for each in folder.glob(f"*{SUFFIX}"))
     if not name.endswith(SUFFIX) and name not in known:
         raise ConfigError(
-            f"map is {short(name)}, which no map here is called ({nearest(name, known)}): choose "
+            f"map is {short(name)}, and there is no map of that name ({nearest(name, known)}): choose "
             f"another one, or give the path of a file that ends with {SUFFIX}"
         )
     path = folder / f"{name}{SUFFIX}" if name in known else pathlib.Path(name)
