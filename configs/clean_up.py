@@ -17,6 +17,7 @@ MEASURED = {
     "ppo,opponent=self,small": "the river stays dirty, .1 apples each",
     "ppo_memory,small": "the river stays dirty, .1 apples each",
     "common,small": "they clean, 8.6 apples each",
+    "loqa,small": "the river stays dirty, .1 apples each",
     "shaper,small": "the river stays dirty, nobody eats more than .3 apples in an episode",
     "svo,small": "they clean in two of three seeds, 5.1 apples each; in one the river stays dirty, .1",
     "inequity,small": "the river stays dirty, .1 apples each",
