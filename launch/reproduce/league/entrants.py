@@ -98,7 +98,8 @@ IPD = LeagueGame(
             "mfos",
             f"{_OF_IPD}:mfos_es,small",
             LEARNERS,
-            settings={"num_iters": 80},
+            # A candidate of it takes three times as long as one of the shaper.
+            settings=_evolution(64, 40),
             small=_evolution(32, 40),
         ),
         Entrant(
