@@ -14,7 +14,7 @@ from pax.errors import ConfigError
 from pax.metrics.bootstrap import LEAST_SEEDS
 from pax.metrics.history import SEED_KEY
 from pax.metrics.json_writer import STEP_KEY
-from pax.metrics.learning_curves import Lines, group_by_chart, is_reward, plot_chart
+from pax.metrics.learning_curves import Lines, colours_of, group_by_chart, is_reward, plot_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,8 @@ MOST_OF_A_KIND = 6
 """Charts of one kind, as long as there are others."""
 MOST_LINES = 16
 """Of a chart: of more, the first are drawn."""
+LETTERS = 150
+"""Of a line below the charts: as many as fit."""
 MOST_POINTS = 100
 """Of a line: intervals of more take longer than a run should wait for."""
 TOLD = 600
@@ -76,6 +78,7 @@ def plot_page(table: Mapping[str, np.ndarray], title: str) -> Figure:
     if not heights:
         raise ConfigError("there is nothing to plot, as nothing was reported: call fit() first")
     lines = [*_explanation(table), *_what_is_left_out(shown)]
+    colours = colours_of([*shown.rewards.values(), *shown.others.values()])
     top, bottom = 0.6, 0.4 + 0.19 * len(lines)
     height = top + bottom + sum(heights)
     figure = new_figure((WIDTH, height))
@@ -94,7 +97,9 @@ def plot_page(table: Mapping[str, np.ndarray], title: str) -> Figure:
         for index, (name, chart) in enumerate(charts.items()):
             column, row = index % num_columns, index // num_columns
             left, below = MARGIN + column * width, y - (row + 1) * chart_height
-            box = (left, below + 0.33, width - MARGIN, chart_height - 0.75)
+            letters = int((width - MARGIN) * 120 / (size + 1))
+            across, above = _legend(chart[:MOST_LINES], letters, size)
+            box = (left, below + 0.33, width - MARGIN, chart_height - 0.6 - above)
             axes = figure.add_axes(
                 (box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height)
             )
@@ -103,13 +108,13 @@ def plot_page(table: Mapping[str, np.ndarray], title: str) -> Figure:
                 axes,
                 chart[:MOST_LINES],
                 table,
+                colours,
                 most_points=MOST_POINTS,
-                legend_above=True,
+                columns_above=across,
                 size=size,
                 ticks=ticks,
             )
-            letters = int(box[2] * 120 / (size + 1))
-            pad = 4 if axes.get_legend() is None else 6 + 1.2 * size
+            pad = 4 if axes.get_legend() is None else 6 + 72 * above
             axes.set_title(_wrapped(name, letters), fontsize=size + 1, loc="left", pad=pad)
             axes.tick_params(labelsize=size, length=2)
             axes.grid(alpha=0.3, linewidth=0.5)
@@ -172,6 +177,22 @@ def _range(iterations: np.ndarray) -> tuple[float, float]:
     return first - beyond, last + beyond
 
 
+def _legend(lines: Lines, letters: int, size: float) -> tuple[int, float]:
+    """Returns the columns of the names of lines above a chart, and how high all are, in inches.
+
+    Args:
+        lines: of the chart.
+        letters: as many as it is wide.
+        size: of the letters, in points.
+    """
+    longest = max(len(label) for _, label in lines)
+    # Of many lines, names are smaller: see `plot_chart`. The sample of a line takes the room of five letters.
+    scale = 0.7 if len(lines) > 8 else 1.0
+    across = max(int(letters / scale / (longest + 5)), 1)
+    rows = -(-len(lines) // across) if longest else 0
+    return across, rows * 1.2 * size * scale / 72
+
+
 def _explanation(table: Mapping[str, np.ndarray]) -> list[str]:
     """Says what lines and bands are."""
     seeds, num_reports = np.unique(table[SEED_KEY]), len(np.unique(table[STEP_KEY]))
@@ -187,7 +208,7 @@ def _explanation(table: Mapping[str, np.ndarray]) -> list[str]:
     each = -(-num_reports // MOST_POINTS)
     if each > 1:
         told += f" A point is the mean of up to {each} iterations."
-    return [told]
+    return textwrap.wrap(told, LETTERS)
 
 
 def _what_is_left_out(shown: Choice) -> list[str]:
@@ -198,7 +219,7 @@ def _what_is_left_out(shown: Choice) -> list[str]:
     ):
         if names:
             listed = textwrap.shorten(", ".join(names), TOLD, placeholder=" ...")
-            told += textwrap.wrap(f"{what} ({len(names)}): {listed}", 190)
+            told += textwrap.wrap(f"{what} ({len(names)}): {listed}", LETTERS)
     return told
 
 

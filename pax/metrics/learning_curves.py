@@ -29,8 +29,11 @@ COLUMNS = 2
 MOST_CHARTS = 40
 MARKED = 12
 """Up to so many points are marked: a line between few would hide that there is nothing in between."""
-MOST_IN_A_ROW = 5
-"""Lines whose names fit above a chart."""
+NUM_COLOURS = 10
+STYLES = ("-", "--", ":", "-.")
+"""Of lines beyond the colours that there are."""
+MOST_INSIDE = 5
+"""Lines whose names fit into a chart; those of more would lie on the lines."""
 LEAST_RANGE = 1e-4
 """What an axis spans at least, as a share of its numbers: float32 has seven digits."""
 
@@ -59,8 +62,9 @@ def plot_history(
     num_rows = -(-len(charts) // num_columns)
     figure = new_figure((4.8 * num_columns, 3.0 * num_rows))
     all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    colours = colours_of(charts.values())
     for axes, (title, lines) in zip(all_axes, charts.items(), strict=False):
-        plot_chart(axes, lines, table)
+        plot_chart(axes, lines, table, colours)
         axes.set_title(title.replace("_", " "), fontsize=10)
         axes.set_xlabel("iteration")
     for axes in all_axes[len(charts) :]:
@@ -123,13 +127,33 @@ def is_reward(name: str) -> bool:
     return any(part.startswith("reward") for part in name.split("/")) and not name.endswith("/std")
 
 
+def colours_of(charts: Iterable[Lines]) -> dict[str, int]:
+    """Returns numbers of colours by label: one label has one colour in all charts, whatever else is there.
+
+    Charts that share a label are a family, within which each label has a colour of its own.
+    """
+    families: list[dict[str, None]] = []
+    for lines in charts:
+        own = dict.fromkeys(label for _, label in lines)
+        shared = [family for family in families if own.keys() & family.keys()]
+        merged = {label: None for family in [*shared, own] for label in family}
+        families = [*(family for family in families if family not in shared), merged]
+    return {label: number for family in families for number, label in enumerate(family)}
+
+
+def marked(num_points: int) -> dict[str, Any]:
+    """Returns the style of a line of so many points: marks if they are few, as one alone has no line."""
+    return {"marker": "o", "markersize": 3} if num_points <= MARKED else {}
+
+
 def plot_chart(
     axes: Axes,
     lines: Lines,
     table: Mapping[str, np.ndarray],
+    colours: Mapping[str, int],
     *,
     most_points: int | None = None,
-    legend_above: bool = False,
+    columns_above: int = 0,
     size: float = 8.0,
     ticks: int = 6,
 ) -> None:
@@ -139,8 +163,9 @@ def plot_chart(
         axes: where to put it.
         lines: the metrics, and what they are called.
         table: see `History.table`.
+        colours: of the lines, see `colours_of`.
         most_points: of a line; of more, as many in a row are averaged as it takes. None: any number.
-        legend_above: whether a short legend stands above the chart, in one row, and not in it.
+        columns_above: of a legend above the chart; 0: it stands in it, or beside it if it is long.
         size: of the legend, in points.
         ticks: on the axis of iterations, about.
     """
@@ -153,26 +178,31 @@ def plot_chart(
             continue
         at, values = _thinned(iterations[known], values[known], most_points or len(iterations))
         found = estimate_where_defined(values.T)
-        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(at) <= MARKED else {}
+        style = marked(len(at))
         if 1 < len(lines) <= 3:
             # One that lies under another is seen beside it.
             style["linewidth"] = 2.6 - 0.7 * index
-        (line,) = axes.plot(at, found.middle, label=label or None, **style)
-        if np.isfinite(found.low).any():
-            colour = line.get_color()
+        colour = f"C{colours[label] % NUM_COLOURS}"
+        style |= {"color": colour, "linestyle": STYLES[colours[label] // NUM_COLOURS % len(STYLES)]}
+        axes.plot(at, found.middle, label=label or None, **style)
+        if len(at) == 1:
+            axes.vlines(at, found.low, found.high, color=colour, linewidth=1)
+        elif np.isfinite(found.low).any():
             axes.fill_between(at, found.low, found.high, alpha=0.2, color=colour, linewidth=0)
     _set_range(axes)
     axes.yaxis.set_major_formatter(_formatter())
     axes.locator_params(axis="x", integer=True, nbins=ticks)
     if any(label for _, label in lines) and axes.lines:
         num = len(axes.lines)
-        if legend_above and num <= MOST_IN_A_ROW:
+        if columns_above:
             place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
-            place |= {"ncols": num, "frameon": False, "handlelength": 1, "columnspacing": 1}
+            place |= {"frameon": False, "handlelength": 1, "columnspacing": 1, "labelspacing": 0.2}
+            place["ncols"] = min(num, columns_above)
+        elif num > MOST_INSIDE:
+            place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": 1 + (num - 1) // 16}
         else:
             # The best place is looked for among all points, which takes long.
             place = {"loc": "best" if num * len(iterations) < 2000 else "upper left"}
-            place["ncols"] = 1 + (num - 1) // 8
         axes.legend(fontsize=size * (0.7 if num > 8 else 1), **place)
 
 

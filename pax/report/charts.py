@@ -59,6 +59,8 @@ def line_chart(
     y_range = _limits(lines)
     xs = np.concatenate([line.x for line in lines])
     x_range = _padded(float(xs.min()), float(xs.max()), 0.015) if len(xs) else (0.0, 1.0)
+    # Beside the only point there is nothing to be counted.
+    x_ticks = [float(xs[0])] if len(set(xs.tolist())) == 1 else ticks(*x_range)
     marks = [
         f'<g class="line c{line.colour % NUM_COLOURS}">{_draw(line, x_range, y_range)}</g>'
         for line in lines
@@ -73,7 +75,7 @@ def line_chart(
         f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>'
         f'<span class="legend">{legend}</span>{note}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">'
-        f"{_axes(x_range, y_range, x_label, y_label)}"
+        f"{_axes(x_range, x_ticks, y_range, x_label, y_label)}"
         f'<svg x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
         f' overflow="hidden">{"".join(marks)}</svg></svg></figure>'
     )
@@ -130,7 +132,11 @@ def _padded(low: float, high: float, share: float) -> tuple[float, float]:
 
 
 def _axes(
-    x_range: tuple[float, float], y_range: tuple[float, float], x_label: str, y_label: str
+    x_range: tuple[float, float],
+    x_ticks: Sequence[float],
+    y_range: tuple[float, float],
+    x_label: str,
+    y_label: str,
 ) -> str:
     bottom, middle = HEIGHT - BOTTOM, TOP + (HEIGHT - TOP - BOTTOM) / 2
     parts = []
@@ -140,7 +146,7 @@ def _axes(
             f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
         )
-    for value in ticks(*x_range):
+    for value in x_ticks:
         x = LEFT + _place(value, x_range, WIDTH - LEFT - RIGHT)
         parts.append(
             f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
@@ -171,7 +177,9 @@ def _draw(line: Line, x_range: tuple[float, float], y_range: tuple[float, float]
     drawn = []
     for part in _stretches(np.isfinite(line.low) & np.isfinite(line.high)):
         outline = "L".join(points(line.low, part) + points(line.high, part)[::-1])
-        drawn.append(f'<path class="band" d="M{outline}Z"/>')
+        # Over one point a band has no width.
+        kind, end = ("band", "Z") if len(part) > 1 else ("curve", "")
+        drawn.append(f'<path class="{kind}" d="M{outline}{end}"/>')
     stretches = _stretches(np.isfinite(line.y))
     curve = "".join("M" + "L".join(points(line.y, part)) for part in stretches if len(part) > 1)
     dash = f' stroke-dasharray="{6 + line.colour} 3"' if line.colour >= NUM_COLOURS else ""

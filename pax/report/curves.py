@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pax.metrics.learning_curves import colours_of
 from pax.report.charts import Line, line_chart
 from pax.report.data import STEPS, Experiment
 from pax.report.estimates import EVALUATION, curve
@@ -72,9 +73,10 @@ def sections(experiments: Sequence[Experiment]) -> tuple[dict[str, list[str]], i
     ranked = sorted(charts, key=lambda chart: (order.index(chart[0]), _rank(chart[1])))
     total = sum(len(charts[chart]) for chart in ranked[:MAX_CHARTS]) * len(experiments)
     points = int(np.clip(POINTS * 300 / max(total, 1), 40, POINTS))
+    colours = colours_of(charts.values())
     drawn: dict[str, list[str]] = {section: [] for section in order}
     for section, title in ranked[:MAX_CHARTS]:
-        figure = _chart(section, title, charts[section, title], experiments, points)
+        figure = _chart(section, title, charts[section, title], experiments, points, colours)
         if figure:
             drawn[section].append(figure)
     return drawn, max(0, len(ranked) - MAX_CHARTS)
@@ -99,11 +101,12 @@ def _chart(
     members: Sequence[tuple[str, str]],
     experiments: Sequence[Experiment],
     points: int,
+    colours: Mapping[str, int],
 ) -> str | None:
     axis = axis_of(experiments)
     lines = []
     for index, experiment in enumerate(experiments):
-        for place, (key, name) in enumerate(members):
+        for key, name in members:
             x, estimate = curve(experiment, key, points)
             if not estimate.is_known or (section == EVALUATIONS and len(x) < 2):
                 continue
@@ -111,7 +114,7 @@ def _chart(
                 x = x * experiment.runs[0].steps_per_iteration
             is_alone = len(experiments) == 1
             label = name if is_alone else experiment.label
-            colour = place if is_alone else index
+            colour = colours[name] if is_alone else index
             lines.append(Line(label, x, estimate.middle, estimate.low, estimate.high, colour))
     if not lines:
         return None

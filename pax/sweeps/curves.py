@@ -10,6 +10,7 @@ from absl import logging
 
 from pax.envs.figures import new_figure
 from pax.metrics.json_writer import STEP_KEY
+from pax.metrics.learning_curves import marked
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.run.files import write_whole
 from pax.sweeps.folder import SweepRun
@@ -43,10 +44,12 @@ def draw_curves(runs: Sequence[SweepRun], metric: str, ascending: bool) -> None:
         figure = new_figure((9.0, 5.0))
         axes = figure.add_subplot()
         for _, iterations, values in lines[NUM_NAMED:]:
-            axes.plot(iterations, values, color="#cccccc", linewidth=0.7, zorder=1)
+            style = {"color": "#cccccc", "linewidth": 0.7, "zorder": 1}
+            axes.plot(iterations, values, **style, **marked(len(values)))
         for run, iterations, values in lines[:NUM_NAMED]:
             name = f"{run.name} {describe(run.overrides)}"[:MOST_LETTERS]
-            axes.plot(iterations, values, linewidth=1.2, zorder=2, label=name)
+            style = {"linewidth": 1.2, "zorder": 2, "label": name}
+            axes.plot(iterations, values, **style, **marked(len(values)))
         axes.set_xlabel("iteration")
         axes.set_title(metric, loc="left", fontsize=10)
         axes.legend(fontsize=7, frameon=False)

@@ -10,7 +10,7 @@ from pax.errors import ConfigError
 from pax.metrics.bootstrap import estimate_over_seeds
 from pax.metrics.curves_page import MOST_OTHERS, MOST_POINTS, choose, plot_page
 from pax.metrics.history import History
-from pax.metrics.learning_curves import tick_labels
+from pax.metrics.learning_curves import plot_history, tick_labels
 
 REWARD = "train/reward_per_timestep/player_1"
 
@@ -128,8 +128,49 @@ def test_a_single_report_and_gaps_are_drawn():
     assert axes.lines[0].get_marker() == "o" and axes.get_xlim() == (0.5, 1.5)
     (axes,) = plot_page(table({REWARD: [np.nan, 1, np.inf, 2]}), "x").axes
     assert axes.lines[0].get_xdata().tolist() == [2, 4]
+    # A band over one point would have no width.
+    (axes,) = plot_page(table({REWARD: np.array([[3.0, 4.0, 5.0]])}, 3), "x").axes
+    (interval,) = axes.collections
+    low, high = interval.get_segments()[0][:, 1]
+    assert low < 3 and high > 5
     with pytest.raises(ConfigError, match=r"nothing was reported: call fit\(\) first"):
         plot_page(History(1, 0).table(), "x")
+
+
+def test_names_of_lines_and_what_is_left_out_have_room():
+    columns = {f"train/reward_per_timestep/player_{i}": [i, i + 1] for i in range(6)}
+    columns |= {f"apples/player_{i}": [i, i + 1] for i in range(16)}
+    columns |= {f"train/agent1/some_long_name_{i}": [1, 2] for i in range(60)}
+    columns |= {f"undefined_here/some_long_name_{i}": [np.nan, np.nan] for i in range(60)}
+    figure = plot_page(table(columns), "x")
+    figure.canvas.draw()
+    for text in figure.texts:
+        assert text.get_window_extent().x1 < figure.bbox.x1
+    axes = axes_of(figure)
+    for name, num in (("train/reward per timestep", 6), ("apples", 16)):
+        legend = axes[name].get_legend()
+        assert len(legend.get_texts()) == num
+        chart, box = axes[name].get_window_extent(), legend.get_window_extent()
+        assert box.y0 >= chart.y1 - 1 and box.x1 < chart.x1 + 0.5 * figure.dpi
+        assert axes[name]._left_title.get_window_extent().y0 > box.y1 - 3
+    # Where nothing reserves room above, names of many stand beside the chart.
+    (axes,) = plot_history(table(columns), "train/reward_per_timestep").axes
+    axes.figure.canvas.draw()
+    assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1
+
+
+def test_a_name_has_one_colour_on_a_page():
+    states = ("CC", "CD", "DC", "DD", "START")
+    columns = {f"{kind}/{state}": [0.1, 0.2] for kind in ("a", "b") for state in states}
+    columns["a/CD"] = [np.nan, np.nan]
+    columns |= {f"{REWARD[:-1]}{player}": [0, 1] for player in (2, 1)}
+    colours = {}
+    for axes in plot_page(table(columns), "x").axes:
+        for line in axes.lines:
+            colours.setdefault(line.get_label(), set()).add(line.get_color())
+    assert all(len(found) == 1 for found in colours.values())
+    assert len({colours[state].pop() for state in states}) == 5
+    assert colours["player 2"] != colours["player 1"]
 
 
 def test_labels_are_short_and_differ():

@@ -423,6 +423,10 @@ def test_lines_are_where_their_numbers_are():
     assert "band" not in drawn
     constant = line_chart("t", [Line("a", x[:1], y[:1], y[:1], y[:1])], "x", "y")
     assert "<circle" in constant and "nan" not in constant
+    # One point has its interval, and the number of its place alone.
+    alone = line_chart("t", [Line("a", x[3:4], y[3:4], y[3:4] - 1, y[3:4] + 1)], "x", "y")
+    assert 'class="curve"' in alone and "band" not in alone
+    assert re.findall(r'y="227" text-anchor="middle">([^<]*)<', alone) == ["3"]
 
 
 def test_a_page_has_the_figures_of_a_run_and_names_its_curves(tmp_path):
