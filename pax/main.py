@@ -51,6 +51,7 @@ from pax.run.directory import (
     make_workdir,
     open_run,
 )
+from pax.run.interrupt import leaving
 from pax.run.remote import Copy, is_url, named_by
 from pax.trainer import MetaTrainer
 
@@ -261,7 +262,8 @@ def _make_workdir(base: pathlib.Path) -> pathlib.Path:
 
 def _fit(trainer: MetaTrainer, workdir: pathlib.Path) -> None:
     try:
-        metrics = trainer.fit(pass_on_signals=False)
+        with leaving(lambda number: _say_stopped(trainer, number.name, workdir)):
+            metrics = trainer.fit(pass_on_signals=False)
         # What is left takes a moment: one more Ctrl-C would only break it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:

@@ -32,13 +32,14 @@ from launch.reproduce.league import program
 from launch.reproduce.published import TABLES
 from pax import checks
 from pax.checks import short
-from pax.config.command_line import INTERRUPTED, run_program
+from pax.config.command_line import GOES_ON, run_program
 from pax.config.flags import definer
 from pax.envs.figures import new_figure
 from pax.errors import ConfigError, OutputError, nearest
 from pax.loop.xla import enable_compilation_cache
 from pax.metrics.bootstrap import standard_error, t_interval, t_quantile
 from pax.metrics.json_writer import read_metrics
+from pax.metrics.learning_curves import marked
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import read_regular, write_rows, write_whole
 from pax.run.progress_line import ProgressLine
@@ -224,7 +225,7 @@ def plot_curves(
         rows, axes = read_metrics(cell.folder(runs)), plots[curve.panel]
         iterations = [row["iteration"] for row in rows]
         mean = np.array([row[curve.metric] for row in rows], float)
-        (line,) = axes.plot(iterations, mean, label=cell.label)
+        (line,) = axes.plot(iterations, mean, label=cell.label, **marked(len(mean)))
         if num > 1:
             std = np.array([row[f"{curve.metric}/std"] for row in rows], float)
             axes.fill_between(
@@ -239,5 +240,4 @@ def plot_curves(
 
 
 if __name__ == "__main__":
-    kept = f"{INTERRUPTED}; the same command goes on where it was"
-    run_program(main, define_flags, computes=True, interrupted=kept)
+    run_program(main, define_flags, computes=True, interrupted=GOES_ON)

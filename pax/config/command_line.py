@@ -21,9 +21,10 @@ from pax.config.files import as_named, find_config, load_config, siblings_of
 from pax.config.sections import find_setting, wrong_type
 from pax.errors import ConfigError, PaxError
 from pax.loop.xla import use_all_cores
+from pax.run.interrupt import Interrupted, leaving, raised
 from pax.run.progress_line import CLEAR
 
-INTERRUPTED = "interrupted by SIGINT"
+GOES_ON = "the same command goes on where it was"
 
 
 def run_program(
@@ -33,15 +34,15 @@ def run_program(
     takes_arguments: bool = True,
     computes: bool | Callable[[list[str]], bool] = False,
     before_flags: Callable[[list[str]], None] | None = None,
-    interrupted: str = INTERRUPTED,
+    interrupted: str | None = None,
     leave: Callable[[int], NoReturn] = sys.exit,
 ) -> NoReturn:
     """Runs a program, and ends the process.
 
     An error that the user can correct is one sentence on stderr. The exit code is then 2 if flags are wrong
-    and 1 if anything else is, 130 after Ctrl-C, and 141 if nobody reads what is printed any more. `--help`
-    shows the text of the module of `define_flags`, and the flags that this defines, whichever module was
-    started.
+    and 1 if anything else is, 130 after Ctrl-C (128 and its number after another signal), and 141 if nobody
+    reads what is printed any more. `--help` shows the text of the module of `define_flags`, and the flags
+    that this defines, whichever module was started.
 
     Args:
         work: gets what is no flag, and the flags; returns the exit code, None for 0.
@@ -51,7 +52,8 @@ def run_program(
         computes: whether the program computes, on every core, and does not only start others that do: these
             want the accelerators to themselves. A function tells by the command line.
         before_flags: gets the command line before it is parsed.
-        interrupted: what Ctrl-C has done.
+        interrupted: what is said of a program that goes on where a signal has ended it; it ends in order on
+            all of `STOP_SIGNALS`. None: on Ctrl-C only.
         leave: ends the process with the exit code of an error.
     """
     known = set(flags.FLAGS)
@@ -78,10 +80,17 @@ def run_program(
             raise ConfigError(f"{argv[1]!r} is no flag: flags start with --, see --help")
         return work(argv[1:], flags.FLAGS)
 
+    def say_interrupted(number: signal.Signals) -> int:
+        told = f"; {interrupted}" if interrupted else ""
+        return print_error(f"interrupted by {number.name}{told}", 128 + number)
+
     try:
-        app.run(run, flags_parser=parse)
+        with leaving(say_interrupted), raised() if interrupted else contextlib.nullcontext():
+            app.run(run, flags_parser=parse)
+    except Interrupted as e:
+        leave(say_interrupted(e.number))
     except KeyboardInterrupt:
-        leave(print_error(interrupted, 128 + signal.SIGINT))
+        leave(say_interrupted(signal.SIGINT))
     except BrokenPipeError:
         # Who read it, such as head, has seen enough. What is still to be written has to go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from pax import checks
 from pax.agents import Agent
-from pax.config.command_line import one_line, print_error, run_program
+from pax.config.command_line import GOES_ON, one_line, print_error, run_program
 from pax.config.flags import definer
 from pax.config.imports import check_named, leave_path
 from pax.config.recorded import config_of_run
@@ -309,8 +309,15 @@ def open_folder(workdir: str | None, program: str) -> pathlib.Path:
 def run(
     play: Callable[[Sequence[str], flags.FlagValues], Setup],
     define_flags: Callable[[flags.FlagValues], None],
+    goes_on: bool = False,
 ) -> None:
-    """Runs one of both programs; the exit code tells too whether everybody who was named has played."""
+    """Runs one of these programs; the exit code tells too whether everybody who was named has played.
+
+    Args:
+        play: does what the flags say.
+        define_flags: defines them.
+        goes_on: whether the same command, on its folder, goes on where a signal has ended it.
+    """
 
     def work(paths: list[str], given: flags.FlagValues) -> int:
         enable_compilation_cache()
@@ -326,4 +333,5 @@ def run(
             return print_error(f"{len(setup.errors)} of those named did not play, see above", 1)
         return 0
 
-    run_program(work, define_flags, computes=True)
+    kept = f"with --workdir, {GOES_ON}" if goes_on else None
+    run_program(work, define_flags, computes=True, interrupted=kept)

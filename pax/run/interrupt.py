@@ -1,10 +1,16 @@
-"""Signals that ask a program to end: stop between two chunks instead of in the middle of one."""
+"""Signals that ask a program to end: stop between two chunks instead of in the middle of one.
+
+Python runs handlers in the main thread, where they wait for the end of a compiled call, which may take
+minutes. So what is said of a signal, and the end of a program that does not get to its handler, come from
+another thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -16,6 +22,18 @@ STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
     if hasattr(signal, name)
 )
 STOP_NAMES = tuple(number.name for number in STOP_SIGNALS)
+PATIENCE = 1.0
+"""Seconds that the main thread has to act on a signal that is to end the process at once."""
+_last_words: list[Callable[[signal.Signals], object]] = []
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of `STOP_SIGNALS`, of a program that ends in order: see `raised`."""
+
+    def __init__(self, number: signal.Signals):
+        """Takes the signal."""
+        super().__init__(number.name)
+        self.number = number
 
 
 def heeded() -> tuple[signal.Signals, ...]:
@@ -34,43 +52,144 @@ def how_it_ended(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def leaving(say: Callable[[signal.Signals], object]) -> Iterator[None]:
+    """Lets signals end the process within the context though the main thread waits for a compiled call.
+
+    Only programs do that: a notebook is to survive.
+
+    Args:
+        say: is called with the signal, in another thread; the process ends with code 128 + its number.
+    """
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.pop()
+
+
+def _leave_unless(heard: threading.Event, number: signal.Signals) -> None:
+    """Ends the process, if it is a program, unless the main thread acts on the signal soon."""
+    if _last_words and not heard.wait(PATIENCE):
+        _last_words[-1](number)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def _seen(see: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Has a thread of its own call `see` for each of `STOP_SIGNALS` that Python handles, as it comes."""
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+
+    def watch() -> None:
+        while number := os.read(receiver, 1):
+            if number[0] in STOP_SIGNALS:
+                see(signal.Signals(number[0]))
+
+    before = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(sender)
+        thread.join()
+        os.close(receiver)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Has the first of `STOP_SIGNALS` within the context raise `Interrupted`; those after it do nothing.
+
+    With `leaving`, the process ends though the main thread is in a compiled call, and a SIGINT after the
+    first signal ends it though what is done about `Interrupted` takes long.
+
+    Only the main thread may handle signals: in any other, nothing is changed.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in heeded()}
+    heard, came = threading.Event(), False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if not heard.is_set():
+            heard.set()
+            raise Interrupted(signal.Signals(number))
+
+    def see(number: signal.Signals) -> None:
+        nonlocal came
+        if not came or number == signal.SIGINT:
+            _leave_unless(threading.Event() if came else heard, number)
+        came = True
+
+    with _seen(see):
+        for number in previous:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            heard.set()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Has the first of `STOP_SIGNALS` within the context call `stop`; a SIGINT after it acts as usual.
 
     The others do nothing after it: clusters send them to every process and to those that wait for them, who
-    pass them on, and once more before SIGKILL.
+    pass them on, and once more before SIGKILL. With `leaving`, the SIGINT after it ends the process at once.
 
     Only the main thread may handle signals: in any other, nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         yield
         return
-    numbers = heeded()
-    previous = {number: signal.getsignal(number) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    previous = {number: signal.getsignal(number) for number in heeded()}
+    heard = threading.Event()
+    came = False
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        restore()
-        for other in numbers:
-            if other != signal.SIGINT:
-                signal.signal(other, lambda *_: None)
+        for other in previous:
+            signal.signal(other, again if other == signal.SIGINT else lambda *_: None)
         stop(signal.Signals(number))
-        # Written at once: a log may be held back until the chunk has ended.
-        name = signal.Signals(number).name
-        with contextlib.suppress(OSError):
-            os.write(2, f"\n{name}: stopping after this chunk; Ctrl-C to leave at once.\n".encode())
 
-    for number in numbers:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        restore()
+    def again(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        signal.signal(number, previous[signal.SIGINT])
+        del frame
+        signal.raise_signal(signal.SIGINT)
+
+    def see(number: signal.Signals) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            text = f"\n{number.name}: stopping after this chunk; Ctrl-C to leave at once.\n"
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
+        elif number == signal.SIGINT:
+            _leave_unless(heard, number)
+
+    with _seen(see):
+        for number in previous:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            heard.set()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def pass_on(name: str | None) -> None:
@@ -80,5 +199,5 @@ def pass_on(name: str | None) -> None:
         name: of one of `STOP_SIGNALS`; anything else, and a call from another than the main thread, does
             nothing.
     """
-    if name in STOP_NAMES and threading.current_thread() is threading.main_thread():
+    if name in STOP_NAMES and _in_main_thread():
         signal.raise_signal(signal.Signals[name])

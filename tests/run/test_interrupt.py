@@ -1,12 +1,15 @@
 """Signals end training after the chunk; a second Ctrl-C ends it at once."""
 
+import contextlib
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 
@@ -15,7 +18,8 @@ from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
 from pax.envs import IteratedMatrixGame
 from pax.metrics.writers import METRICS_FILE, read_metrics
-from pax.run.interrupt import STOP_SIGNALS, stop_on_signals
+from pax.run import interrupt
+from pax.run.interrupt import STOP_SIGNALS, Interrupted, raised, stop_on_signals
 
 pytestmark = pytest.mark.usefixtures("signals_received")
 
@@ -165,6 +169,73 @@ def test_in_another_thread_nothing_changes():
     thread.start()
     thread.join(60)
     assert seen == before
+
+
+# The module by itself: all of Pax takes seconds to import.
+STUCK = f"""
+    import hashlib, signal, sys, threading
+    sys.path.insert(0, {str(pathlib.Path(interrupt.__file__).parent)!r})
+    from interrupt import leaving, raised, stop_on_signals
+"""
+STUCK += """
+
+    def say(number):
+        print("left by", number.name, flush=True)
+
+    def work(seconds=300):
+        threading.Timer(0.3, print, ("at work",), {"flush": True}).start()
+        # As a compiled call does, it keeps the main thread from handling signals.
+        hashlib.pbkdf2_hmac("sha256", b"a", b"b", 3_000_000 * seconds)
+"""
+
+
+@contextlib.contextmanager
+def started(code):
+    """A process that runs `STUCK` and then this, and is at work."""
+    text = textwrap.dedent(STUCK) + textwrap.dedent(code)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", text], **pipes) as process:
+        try:
+            assert process.stdout.readline() == "at work\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+def test_amid_a_compiled_call_a_signal_is_told_at_once_and_a_second_ctrl_c_leaves():
+    code = "with leaving(say), stop_on_signals(lambda number: None): work()"
+    with started(code) as process:
+        process.send_signal(signal.SIGTERM)
+        lines = [process.stderr.readline() for _ in range(2)]
+        assert lines[1] == "SIGTERM: stopping after this chunk; Ctrl-C to leave at once.\n"
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (130, "left by SIGINT\n", "")
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
+def test_a_program_that_goes_on_ends_amid_a_compiled_call(number):
+    with started("with leaving(say), raised(): work()") as process:
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    told = f"left by {number.name}\n"
+    assert (process.returncode, stdout, stderr) == (128 + number, told, "")
+
+
+def test_the_first_signal_is_raised_and_others_do_nothing(signals_received):
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
+    for number in STOP_SIGNALS:
+        with raised():
+            with pytest.raises(Interrupted) as caught:
+                os.kill(os.getpid(), number)
+                time.sleep(10)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.number == number
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
+    assert signals_received == []
 
 
 def test_the_second_ctrl_c_ends_a_process_that_does_not_stop():
