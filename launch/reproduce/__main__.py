@@ -142,24 +142,27 @@ def to_markdown(table: PublishedTable, results: Sequence[dict[str, Any]]) -> str
         means, errors, num = summary(result)
         ours = [*map(number, means, errors)]
         ours += [""] * (len(table.columns) - len(ours))
-        published = ", ".join("-" if value is None else f"{value:g}" for value in cell.published)
-        lines.append([cell.label, *ours, published, str(num), f"{result['seconds']:.0f}"])
-    columns = (table.first, *table.columns, "published", "seeds", "seconds")
+        known = ", ".join("-" if value is None else f"{value:g}" for value in cell.published)
+        published = [known] if table.is_published else []
+        lines.append([cell.label, *ours, *published, str(num), f"{result['seconds']:.0f}"])
+    published = ["published"] if table.is_published else []
+    columns = (table.first, *table.columns, *published, "seeds", "seconds")
     title = f"{table.title}. {table.unit}, mean +- standard error over seeds."
     return f"{title}\n\n{markdown(columns, lines)}"
 
 
 def write_csv(table: PublishedTable, results: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
     """Writes a row per cell and column."""
-    rows = [[table.first, "column", "mean", "standard_error", "published", "seeds"]]
+    published = ["published"] if table.is_published else []
+    rows = [[table.first, "column", "mean", "standard_error", *published, "seeds"]]
     for cell, result in zip(table.cells, results, strict=True):
         means, errors, num = summary(result)
-        published = [*cell.published, *[None] * len(means)]
+        of_columns = [*cell.published, *[None] * len(means)]
         for column, mean, error, known in zip(
-            table.columns, means, errors, published, strict=False
+            table.columns, means, errors, of_columns, strict=False
         ):
-            told = "" if known is None else str(known)
-            rows.append([cell.label, column, csv_number(mean), csv_number(error), told, str(num)])
+            told = ["" if known is None else str(known)] if table.is_published else []
+            rows.append([cell.label, column, csv_number(mean), csv_number(error), *told, str(num)])
     write_rows(path, rows)
 
 
@@ -189,8 +192,7 @@ def plot_table(
             if known is not None:
                 axes.plot(known, -row + 0.12 - 0.24 * column, "kx", markersize=7)
     axes.set_yticks(-np.arange(len(table.cells)), [cell.label for cell in table.cells])
-    is_published = any(known is not None for cell in table.cells for known in cell.published)
-    crosses = " (crosses: published)" if is_published else ""
+    crosses = " (crosses: published)" if table.is_published else ""
     axes.set_xlabel(f"{table.unit}, 95 % intervals over seeds{crosses}")
     figure.suptitle(title, fontsize="medium")
     axes.legend(loc="best", fontsize="small")

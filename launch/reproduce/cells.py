@@ -73,6 +73,11 @@ class PublishedTable:
     draw: Callable[[Sequence[Mapping[str, Any]], pathlib.Path], None] | None = None
     """Draws the results of the rows into a file, in place of that figure."""
 
+    @property
+    def is_published(self) -> bool:
+        """Whether there is something published to compare any of its rows with."""
+        return any(known is not None for cell in self.cells for known in cell.published)
+
 
 def trained(
     label: str,

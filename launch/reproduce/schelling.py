@@ -96,12 +96,12 @@ def _point(
 
 def schelling(quick: bool) -> PublishedTable:
     """Describes the Schelling diagrams of both commons (Hughes et al. 2018), with scripted players."""
-    sizes = (2, 2) if quick else (3, 32)
+    sizes = (3, 2) if quick else (3, 32)
     cells = tuple(
         Cell(
-            f"{game}: {others} others cooperate",
+            f"{game}: {others} other{'s' if others != 1 else ''} cooperate{'s' if others == 1 else ''}",
             (),
-            functools.partial(_point, game, NUM_PLAYERS, others, (*sizes, 20 if quick else steps)),
+            functools.partial(_point, game, NUM_PLAYERS, others, (*sizes, steps)),
         )
         for game, (*_, steps) in GAMES.items()
         for others in range(NUM_PLAYERS)

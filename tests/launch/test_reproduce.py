@@ -61,6 +61,28 @@ def test_a_table_is_printed_and_written(table, tmp_path, capsys):
     assert (folder / "fake.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_where_nothing_was_published_no_column_says_so(monkeypatch, tmp_path, capsys):
+    cell = Cell("one", (), lambda folder: np.array([[1.0, 2.0]]))
+    built = PublishedTable("A table", "reward", "pair", ("first", "second"), (cell,))
+    monkeypatch.setitem(tables.TABLES, "fake", lambda quick: built)
+    folder = program.reproduce(["fake"], str(tmp_path / "out"), False)
+    assert "| pair | first | second | seeds | seconds |" in capsys.readouterr().out
+    with (folder / "fake.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[:2] == [
+        ["pair", "column", "mean", "standard_error", "seeds"],
+        ["one", "first", "1", "", "1"],
+    ]
+
+
+def test_rows_of_schelling_diagrams_are_counted_in_english():
+    labels = [cell.label for cell in tables.TABLES["schelling"](True).cells]
+    assert labels[:3] == [
+        f"Commons Harvest: {text}"
+        for text in ("0 others cooperate", "1 other cooperates", "2 others cooperate")
+    ]
+
+
 def test_what_is_done_is_not_done_again(table, tmp_path):
     measured, failing = table
     failing.append("two")
