@@ -1,6 +1,7 @@
 """The league: who enters, what is refused, what is kept, and a whole small one."""
 
 import csv
+import itertools
 import json
 import pathlib
 import types
@@ -8,9 +9,10 @@ import types
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from launch.reproduce import __main__ as main
-from launch.reproduce.league import exploitability, matches, prepare, program, training
+from launch.reproduce.league import exploitability, matches, prepare, program, tables, training
 from launch.reproduce.league.entrants import GAMES, Entrant, Sizes
 from launch.reproduce.league.matches import Field
 from launch.reproduce.league.training import Plan, Trained
@@ -24,6 +26,7 @@ from pax.evaluation import round_robin
 from pax.evaluation.methods import Method
 from pax.evaluation.players import Game, load_strategies
 from pax.evaluation.round_robin import Contestant, Matches, play_all
+from pax.metrics.bootstrap import MeanInterval
 from pax.run.directory import open_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -260,6 +263,34 @@ def test_frozen_agents_that_compute_the_same_are_one_program():
     assert [group.places for group in groups] == [(0, 1), (2,)]
     groups = round_robin.architectures(players, 0, learning=True)
     assert [group.places for group in groups] == [(0,), (1,), (2,)]
+
+
+@pytest.mark.parametrize(("num", "learners"), ((7, 3), (5, 2), (2, 1)))
+def test_pictures_of_learners_can_be_read(num, learners, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: shown.append(figure))
+    names = [f"method_{i}" for i in range(num)]
+    shape = (num, learners, 2, 4)
+    by_episode = MeanInterval(np.arange(np.prod(shape)).reshape(shape) / 10, np.full(shape, 0.1))
+    rewards = MeanInterval(by_episode.mean.mean(axis=-1), by_episode.half.mean(axis=-1))
+    against = [f"learning ppo_{i}" for i in range(learners)]
+    found = tables.AgainstLearners(against, rewards, by_episode)
+    tables.plot_curves(tmp_path / "a.png", names, np.arange(num), found, "A league")
+    tables.plot_learners(tmp_path / "b.png", names, np.arange(num), found, "A league")
+    curves, cells = shown
+    curves.canvas.draw()
+    for place, axes in enumerate(curves.axes[:num]):
+        # Whatever has nothing below it has the numbers of its episodes.
+        is_lowest = place + 5 >= num
+        assert any(label.get_visible() for label in axes.get_xticklabels()) == is_lowest
+        assert bool(axes.get_xlabel()) == is_lowest
+    labels = [text.get_text() for text in curves.legends[0].get_texts()]
+    assert labels[:2] == ["the method, against learning ppo_0", "learning ppo_0"]
+    cells.canvas.draw()
+    for axes in cells.axes[:2]:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert all(label.get_rotation() == 0 for label in axes.get_xticklabels())
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
 
 
 def test_exploitability_is_that_of_the_closed_forms(tmp_path):

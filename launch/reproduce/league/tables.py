@@ -16,6 +16,7 @@ from pax.evaluation.estimates import matrix_table, plot_matrix
 from pax.evaluation.methods import Standing
 from pax.evaluation.tournament import replicator
 from pax.metrics.bootstrap import MeanInterval
+from pax.metrics.learning_curves import marked
 from pax.metrics.tables import csv_number, markdown, number
 from pax.run.files import write_rows
 
@@ -169,17 +170,18 @@ def plot_learners(
 ) -> None:
     """Plots what methods and learners get from each other, side by side on one scale."""
     values = found.rewards.mean[order]
-    figure = new_figure((7.5, 1.8 + 0.3 * len(names)))
+    figure = new_figure((3.0 + 1.7 * len(found.learners), 1.8 + 0.3 * len(names)))
     scale = (float(np.nanmin(values)), float(np.nanmax(values)))
     all_axes = figure.subplots(1, 2, sharey=True)
     for who, (axes, label) in enumerate(
         zip(all_axes, ("the method gets", "the learner gets"), strict=True)
     ):
         rows = [names[place] for place in order]
-        table = HeatMap(label, values[:, :, who], rows, list(found.learners), "", "against")
+        # In two lines there is room for them without turning them.
+        columns = [learner.replace(" ", "\n", 1) for learner in found.learners]
+        table = HeatMap(label, values[:, :, who], rows, columns, "", "against")
         image = plot_heat_map(axes, table, scale, "{:z.2f}", size=7)
         axes.tick_params(labelsize=8)
-        axes.tick_params("x", labelrotation=30)
         axes.title.set_fontsize(10)
     figure.colorbar(image, ax=list(all_axes), shrink=0.7, label="reward per step")
     figure.suptitle(title, fontsize=11)
@@ -204,8 +206,9 @@ def plot_curves(
         for column, learner in enumerate(found.learners):
             color = f"C{column}"
             mean, half = (part[place, column] for part in found.by_episode)
-            axes.plot(episodes, mean[0], "-", color=color, lw=1.0, label=f"method, {learner}")
-            axes.plot(episodes, mean[1], "--", color=color, lw=1.0, label=f"the {learner}")
+            style = {"color": color, "lw": 1.0, **marked(len(episodes))}
+            axes.plot(episodes, mean[0], "-", label=f"the method, against {learner}", **style)
+            axes.plot(episodes, mean[1], "--", label=learner, **style)
             if np.isfinite(half[0]).all():
                 band = (mean[0] - half[0], mean[0] + half[0])
                 axes.fill_between(episodes, *band, color=color, alpha=0.12, linewidth=0)
@@ -213,17 +216,21 @@ def plot_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in all_axes.flat[len(names) :]:
         axes.set_visible(False)
+    # Those at the bottom of their column, whether or not that is the last row.
+    for axes in all_axes.flat[max(len(names) - columns, 0) : len(names)]:
+        axes.set_xlabel("episode of the trial", fontsize=9)
+        axes.tick_params("x", labelbottom=True)
     low, high = np.nanmin(found.by_episode.mean), np.nanmax(found.by_episode.mean)
     margin = 0.05 * (high - low) + 1e-6
     # Bands of three seeds that differ would take all of the room.
     all_axes[0, 0].set_ylim(low - margin, high + margin)
     for axes in all_axes[:, 0]:
         axes.set_ylabel("reward per step", fontsize=9)
-    for axes in all_axes[-1]:
-        axes.set_xlabel("episode of the trial", fontsize=9)
     figure.suptitle(title, fontsize=11)
     handles, labels = all_axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(found.learners), fontsize="small"
+    )
     figure.savefig(path, dpi=110)
 
 
