@@ -120,6 +120,7 @@ def set_up(
     any_game: bool = False,
     allow_imports: Sequence[str] = (),
     of_teams: bool = False,
+    learned_only: bool = False,
 ) -> Setup:
     """Returns the game, and who plays it.
 
@@ -133,11 +134,15 @@ def set_up(
         allow_imports: modules that the first run's game, and the policies' agents, may have imported: see
             `config_of_run`.
         of_teams: whether the game may have any number of players.
+        learned_only: whether runs and folders stand only for policies that were learned there: not for those
+            of frozen roles, nor of roles that learn within a trial, unless there are no others.
 
     Raises:
         ConfigError: if there is no such game, or nobody to play it.
     """
     files, errors = find_policies(paths)
+    if learned_only:
+        files = _learned(files)
     for file in files:
         if file.run is not None:
             leave_path(file.run)
@@ -150,19 +155,59 @@ def set_up(
         own.env = game_config("IteratedMatrixGame")
         game = Game.of(own, default_game, num_steps)
     else:
-        for error in errors:
-            print_error(one_line(error), 1)
-        raise ConfigError("no run tells which game to play: give --config=<file>:<variant>")
+        raise _told(
+            errors,
+            ConfigError("no run tells which game to play: give --config=<file>:<variant>"),
+            bool(files),
+        )
     policies, wrong = load_policies(files, game, any_game, allow_imports)
     fixed, unknown = load_strategies(strategies, game)
     errors = [*errors, *wrong, *unknown]
+    if not policies and not fixed:
+        raise _told(
+            errors,
+            ConfigError(
+                "there is nobody to play: give runs or exported policies, or --strategies=all"
+            ),
+        )
     for error in errors:
         print_error(one_line(error), 1)
-    if not policies and not fixed:
-        raise ConfigError(
-            "there is nobody to play: give runs or exported policies, or --strategies=all"
-        )
     return Setup(game, policies + fixed, errors)
+
+
+def _learned(files: Sequence[PolicyFile]) -> list[PolicyFile]:
+    """Returns policies without those in runs that nobody has learned there; says which these are."""
+    kept = [file for file in files if file.is_named or not _why_left_out(file)]
+    left_out = [file for file in files if file not in kept]
+    if not kept:
+        return list(files)
+    for why in dict.fromkeys(map(_why_left_out, left_out)):
+        names = ", ".join(file.shown for file in left_out if _why_left_out(file) == why)
+        print(f"Left out, as {why}: {names}. Name the file of one to have it too.", flush=True)
+    return kept
+
+
+def _why_left_out(file: PolicyFile) -> str:
+    """Returns why a policy is not one that its run has learned; empty if it is."""
+    learner = file.section.get("learner")
+    kind = learner.get("type") if isinstance(learner, Mapping) else learner
+    if kind == "frozen":
+        return "frozen in the run"
+    return "learning within a trial of the run" if file.section.get("learns_in_trial") else ""
+
+
+def _told(errors: Sequence[PaxError], otherwise: PaxError, is_apart: bool = False) -> PaxError:
+    """Prints what is wrong with those who were named but the last one, which is returned to be raised.
+
+    Args:
+        errors: what is wrong with them.
+        otherwise: what is raised if nothing is.
+        is_apart: whether that is another fault than theirs, and is raised beside all of them.
+    """
+    *first, last = [*errors, otherwise] if is_apart or not errors else errors
+    for error in first:
+        print_error(one_line(error), 1)
+    return last
 
 
 def game_of(

@@ -87,6 +87,15 @@ class PolicyFile:
     """The role that it was; empty: what its file is called."""
     seed: int = 0
     """Of an entry of the zoo: that of its training."""
+    is_named: bool = True
+    """Whether it was named itself, and not a run or a folder that it is in."""
+
+    @property
+    def section(self) -> Mapping[str, Any]:
+        """The role of the run's config that it was exported from; {} if there is none."""
+        role = self.role or re.sub(r"(_best|_average)?(_seed_\d+)?$", "", self.path.stem)
+        section = (self.config or {}).get(role)
+        return section if isinstance(section, Mapping) else {}
 
     @property
     def shown(self) -> str:
@@ -107,16 +116,17 @@ def find_policies(paths: Iterable[str]) -> tuple[list[PolicyFile], list[PaxError
                     found |= {file.path: file for file in _of_zoo(place)}
                     continue
                 for file in _files(place):
-                    run = file.resolve().parent.parent
+                    run, before = file.resolve().parent.parent, found.get(file.resolve())
+                    is_named = file == place or (before is not None and before.is_named)
                     if not (run / RUN_FILE).exists():
-                        found[file.resolve()] = PolicyFile(file, None, None)
+                        found[file.resolve()] = PolicyFile(file, None, None, is_named=is_named)
                         continue
                     if run not in runs:
                         record = read_run(run)
                         runs[run] = jsonable(todays(record["config"])), record.get(IMPORTS)
                     config, imports = runs[run]
                     found[file.resolve()] = PolicyFile(
-                        file, run if config else None, config, imports
+                        file, run if config else None, config, imports, is_named=is_named
                     )
         except PaxError as e:
             errors.append(e)
@@ -220,9 +230,7 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
         )
     fresh = jax.eval_shape(able.init, jax.random.key(0)).params
     params = load_policy(file.path, like=fresh).params
-    player = Contestant(
-        name, (agents[0], agents[1]), params, file=file.path, section=_section(file)
-    )
+    player = Contestant(name, (agents[0], agents[1]), params, file=file.path, section=file.section)
     if file.entry:
         # Each method is a run of its own, whose seeds are compared with those of others.
         role = f"{file.entry.rpartition('/')[0]}/{file.role}"
@@ -231,13 +239,6 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
     if not seed.isdigit():
         return player
     return dataclasses.replace(player, role=role, seed=int(seed))
-
-
-def _section(file: PolicyFile) -> Mapping[str, Any]:
-    """Returns the role of the run's config that a policy was exported from; {} if there is none."""
-    role = file.role or re.sub(r"(_best|_average)?(_seed_\d+)?$", "", file.path.stem)
-    section = (file.config or {}).get(role)
-    return section if isinstance(section, Mapping) else {}
 
 
 def _build(file: PolicyFile, described: Mapping[str, Any], game: Game, seat: int) -> Agent | None:

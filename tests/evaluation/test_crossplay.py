@@ -167,12 +167,22 @@ def test_from_the_shell_a_whole_mistake_is_one_sentence(app):
     (
         ("all", "configs/nplayer_ipd.py:ppo", "has 3 players, and pairs need two"),
         ("", CONFIG, "there is nobody to play: give runs"),
-        ("tft", CONFIG, "there is nobody to play"),
+        ("tft", CONFIG, "--strategies names 'tft': "),
     ),
 )
 def test_what_cannot_begin(strategies, config, message):
     with pytest.raises(ConfigError, match=message):
         set_up([], strategies, load_config(config))
+
+
+@pytest.mark.parametrize("strategies", ("", "defect"))
+def test_who_is_alone_and_wrong_is_told_once(strategies, capsys):
+    with pytest.raises(ConfigError, match="zoo:ipd/nothing, which the zoo does not have"):
+        set_up(["zoo:ipd/nothing"], strategies, None)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ConfigError, match="nothing, which the zoo does not have"):
+        set_up(["zoo:ipd/nobody", "zoo:ipd/nothing"], strategies, None)
+    assert capsys.readouterr().err.count("Error: ") == 1
 
 
 def test_policies_of_another_game_play_if_they_may(run, tmp_path):
