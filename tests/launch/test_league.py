@@ -312,6 +312,25 @@ def test_exploitability_is_that_of_the_closed_forms(tmp_path):
         assert "take it away" in str(errors[0][1])
 
 
+def test_tables_of_other_methods_are_not_replaced_without_a_word(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(program, "play", lambda prepared, folder: 0)
+
+    def printed(*methods):
+        given = flags(workdir=str(tmp_path / "out"), methods=list(methods))
+        assert program.run(["ipd"], given) == 0
+        return capsys.readouterr().out
+
+    assert printed("naive") == ""
+    rows = "rank,method,trained\n1,loqa,self-play\n2,grim,a strategy\n3,naive,self-play\n"
+    (tmp_path / "out" / "ranking.csv").write_text(rows)
+    assert printed("naive", "loqa") == ""
+    told = printed("naive")
+    assert "of loqa, naive, will be replaced by those of naive: runs, matches" in told
+    for text in ("", "a\n1", '"'):
+        (tmp_path / "out" / "ranking.csv").write_text(text)
+        assert printed("naive") == ""
+
+
 @pytest.mark.slow
 def test_a_whole_league_goes_on_where_it_was(tmp_path, policies, monkeypatch, capsys):
     folder = tmp_path / "league"
@@ -347,6 +366,12 @@ def test_a_whole_league_goes_on_where_it_was(tmp_path, policies, monkeypatch, ca
     for name in ("zero_shot", "learners", "learners_by_episode", "shares"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.csv").exists()
+    played = sorted(path.name for path in (folder / "matches").iterdir())
+    fewer = flags(quick=True, workdir=str(folder), methods=["naive"])
+    assert program.run(["ipd"], fewer) == 0
+    assert {*played} < {path.name for path in (folder / "matches").iterdir()}
+    monkeypatch.setattr(matches, "play_all", lambda *_, **__: pytest.fail("these are kept"))
+    assert program.run(["ipd"], given) == 0
     page = (folder / "league.md").read_text()
     assert "| method | as it is | noise 0.05 | 5 steps | payoffs chicken |" in page
     with pytest.raises(ConfigError, match="holds the results of .*league.*: name another folder"):

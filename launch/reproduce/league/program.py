@@ -70,7 +70,22 @@ def run(names: Sequence[str], given: flags.FlagValues) -> int:
         {"table": "league", "game": prepared.name, **dataclasses.asdict(prepared.plan)},
     )
     with alone_in(folder):
+        _say_replaced([entrant.name for entrant in prepared.entrants], folder)
         return play(prepared, folder)
+
+
+def _say_replaced(names: Sequence[str], folder: pathlib.Path) -> None:
+    """Says so if the tables that are there are of other methods than these."""
+    before = tables.ranked(folder)
+    if before and {*before} != {*names}:
+        print(
+            f"The tables in {folder}, of {', '.join(before)}, will be replaced by those of "
+            f"{', '.join(names)}: runs, matches and best responses are kept, so that the command that wrote "
+            "the former writes them again without playing.",
+            flush=True,
+        )
+        # It is written under conditions only, and would stay beside tables of others.
+        (folder / "robustness.csv").unlink(missing_ok=True)
 
 
 def play(prepared: Prepared, folder: pathlib.Path) -> int:
@@ -131,15 +146,15 @@ def _play_all(
     prepared: Prepared, field: Field, folder: pathlib.Path
 ) -> tuple[dict[str, Standing], tables.AgainstLearners]:
     """Returns how methods stand under each condition, and what they get from learners."""
-    game, players = prepared.game, field.players
-    key = {"who": field.digest(), "game": json.dumps(game.config.env.to_dict(), default=str)}
+    game, players, who = prepared.game, field.players, field.digest()
+    key = {"who": who, "game": json.dumps(game.config.env.to_dict(), default=str)}
     print(f"Matches of {len(players)} policies and strategies", flush=True)
     found = {}
     as_is = Condition("as it is", game.env, game.env_params)
     for number, condition in enumerate([as_is, *prepared.conditions]):
         steps = condition.env.num_inner_steps
         played = play_kept(
-            folder / "matches" / f"{condition.name.replace(' ', '_')}.npz",
+            folder / "matches" / f"{condition.name.replace(' ', '_')}_{who[:8]}.npz",
             {**key, "condition": condition.name, "steps": steps},
             condition.env,
             condition.env_params,
@@ -154,7 +169,7 @@ def _play_all(
         for learner in prepared.learners
     }
     played = play_kept(
-        folder / "matches" / "learners.npz",
+        folder / "matches" / f"learners_{who[:8]}.npz",
         {**key, "steps": game.env.num_inner_steps, "learners": described},
         game.env,
         game.env_params,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,9 +20,10 @@ from pax.evaluation.tournament import replicator
 from pax.metrics.bootstrap import MeanInterval
 from pax.metrics.learning_curves import marked
 from pax.metrics.tables import csv_number, markdown, number
-from pax.run.files import write_rows
+from pax.run.files import read_regular, write_rows
 
 GENERATIONS = 200
+STRATEGY = "a strategy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ def ranking(
     for rank, place in enumerate(order):
         mean, half = found.scores.mean[place], found.scores.half[place]
         chances = found.ranks[place]
-        how = trained.get(names[place], "a strategy")
+        how = trained.get(names[place], STRATEGY)
         numbers = (mean, mean - half, mean + half, last[place], *chances)
         rows.append([str(rank + 1), names[place], how, *map(csv_number, numbers)])
         from_learners = ""
@@ -96,6 +99,15 @@ def ranking(
         "share at the end",
     )
     return markdown((*columns, "against learners"), lines)
+
+
+def ranked(folder: pathlib.Path) -> list[str]:
+    """Returns the methods of the ranking that is there, best first, without strategies; [] if none is."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_regular(folder / "ranking.csv").decode())))
+        return [row["method"] for row in rows if row["trained"] != STRATEGY]
+    except (OSError, ValueError, KeyError, csv.Error):  # It will be written anew.
+        return []
 
 
 def _chance(value: float) -> str:
