@@ -41,5 +41,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
         return "there is none to choose from"
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
+    # Whatever is written in other cases is near.
+    by_case = {each.lower(): each for each in reversed(known)}
+    close = difflib.get_close_matches(str(name).lower(), by_case, n=1)
+    return f"did you mean {by_case[close[0]]}?" if close else f"choose one of {', '.join(known)}"

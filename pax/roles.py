@@ -61,7 +61,8 @@ class Role:
     (no average) to less than 1. See `pax.loop.averages`."""
     warm_start: str | os.PathLike[str] = ""
     """An exported policy of which the learner takes, to begin with, every parameter that has the name and the
-    shape of one of its own; the others are fresh. `{seed}` in the path is the number of the seed, from 0."""
+    shape of one of its own; the others are fresh. `{seed}` in the path is the number of the seed, from 0,
+    and in one of the zoo from 1, as policies are numbered there."""
     warm_start_parts: str = ""
     """Patterns with commas in between: of `warm_start` only parameters of such names, as in
     `cell*,heads/value`; all if empty."""

@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from pax.checkpoints.policies import load_policy
+from pax.checkpoints.zoo_policies import is_in_zoo
 from pax.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from pax.roles import Role
 
 SEED = "{seed}"
-"""What stands for the number of a seed, from 0, in the path of a policy: each seed begins with its own."""
+"""What stands for the number of a seed in the path of a policy: each seed begins with its own. Seeds count
+from 0, as in names of exported policies, but in the zoo from 1, as its policies do."""
 
 PyTree = Any
 Shape = tuple[int, ...]
@@ -99,7 +101,9 @@ def _load(role: Role, num_seeds: int) -> WarmStart:
     fresh = _leaves(jax.eval_shape(role.agent.init, jax.random.key(0)).params)
     path = os.fspath(role.warm_start)
     is_per_seed = SEED in path
-    files = [path.replace(SEED, str(seed)) for seed in range(num_seeds if is_per_seed else 1)]
+    first = 1 if is_in_zoo(path) else 0
+    numbers = range(first, first + (num_seeds if is_per_seed else 1))
+    files = [path.replace(SEED, str(number)) for number in numbers]
     policies = []
     for file in files:
         try:

@@ -64,7 +64,14 @@ def zoo_path(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     if not (place.is_file() if len(parts) == 3 else any(place.rglob(f"*{SUFFIX}"))):
         every = [f"{PREFIX}{entry}" for entry in zoo_entries()]
         known = {entry.rsplit("/", 3 - len(parts))[0] for entry in every}
-        told = nearest(path, known) if known else "it is empty"
+        # What differs in its number only is no misspelt name.
+        beside = [entry for entry in every if entry.rpartition("/")[0] == path.rpartition("/")[0]]
+        if not known:
+            told = "it is empty"
+        elif len(parts) == 3 and beside:
+            told = f"of that method it has {', '.join(beside)}"
+        else:
+            told = nearest(path, known)
         raise ConfigError(f"{name} is {brief(path)}, which the zoo does not have: {told}")
     return place
 

@@ -152,7 +152,8 @@ def role(agent: str, seat: int | Sequence[int], **settings: Any) -> ConfigDict:
         path: an exported policy to start from: a file, also on a bucket (gs://...) or at W&B
             (wandb:<entity>/<project>/<run>/<file>).
         warm_start: an exported policy of which every parameter is taken that has the name and the shape of
-            one of its own; the others start as always. `{seed}` in the path is the number of the seed.
+            one of its own; the others start as always. `{seed}` in the path is the number of the seed,
+            from 0, and in one of the zoo from 1, as policies are numbered there.
         warm_start_parts: patterns with commas in between: of `warm_start` only parameters of such names, as
             in `cell*,heads/value`; empty: all.
 

@@ -12,6 +12,7 @@ import pax
 from pax.agents import Tabular
 from pax.checkpoints import zoo_policies
 from pax.checkpoints.policies import load_policy, save_policy
+from pax.checkpoints.warm_start import load_warm_starts
 from pax.checkpoints.zoo_policies import read_card, zoo_entries
 from pax.config.build import build_trainer
 from pax.config.files import load_config
@@ -20,6 +21,8 @@ from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError
 from pax.evaluation.best_response import best_response
 from pax.evaluation.match_programs import set_up
+from pax.learners import Gradient
+from pax.roles import Role
 from pax.run.directory import open_run
 from pax.run.status import STATUS_FILE
 from pax.zoo import __main__ as program
@@ -110,11 +113,26 @@ def test_names_of_the_zoo_stand_for_policies(zoo):
     assert found.response_reward == pytest.approx(-0.9 - 0.1 * 3 + 0.1, abs=0.1)
 
 
+def test_each_seed_begins_with_a_policy_of_the_zoo_of_its_own(zoo):
+    agent = Tabular.for_env(IteratedMatrixGame())
+    path = "zoo:ipd/tabular/{seed}"
+    warm = Role("agent1", agent, (0,), learner=Gradient(agent), warm_start=path)
+    tables = load_warm_starts([warm], 2)["agent1"].params["table"]
+    for number, table in enumerate(tables):
+        own = load_policy(f"zoo:ipd/tabular/{number + 1}").params["table"]
+        np.testing.assert_array_equal(table, own)
+    told = "agent1: path is zoo:ipd/tabular/3, which the zoo does not have: of that method it has"
+    with pytest.raises(ConfigError, match=told):
+        load_warm_starts([warm], 3)
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     (
         ("zoo:ipd/tabluar/1", "which the zoo does not have: did you mean zoo:ipd/tabular/1"),
-        ("zoo:ipd/tabular/7", "did you mean zoo:ipd/tabular/"),
+        ("zoo:ipd/tabular/7", "of that method it has zoo:ipd/tabular/1, zoo:ipd/tabular/2"),
+        ("zoo:IPD/TABULAR/2", "did you mean zoo:ipd/tabular/2?"),
+        ("zoo:IPD/Tabular", "did you mean zoo:ipd/tabular?"),
         ("zoo:ipd/tablar", "did you mean zoo:ipd/tabular?"),
         ("zoo:", "give zoo:<game>/<method>/<number>, as in zoo:ipd/loqa/1"),
         ("zoo:../../secret", "give zoo:<game>/<method>/<number>"),
