@@ -8,6 +8,7 @@ whole trials, in which their opponents learn. `TRIAL_OPTIONS` and `TASK_OPTIONS`
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -223,6 +224,8 @@ def get_config(argument: str, experiment: Experiment) -> ConfigDict:
         ConfigError: that tells what there is, if the argument says something else.
     """
     own = experiment
+    # The earlier name of this opponent.
+    argument = re.sub(r"\bopponent=altruistic\b", "opponent=always_cooperate", argument)
     tasks = {**TASK_OPTIONS, **own.tasks} if own.shapers else {}
     variant, *rest = argument.split(",")
     shapes = variant in {**own.shapers, **tasks}

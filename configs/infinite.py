@@ -26,7 +26,7 @@ EXACT = {
     "static": "Static",
 }
 STRATEGIES = {
-    "altruistic": "HyperAltruistic",
+    "always_cooperate": "HyperAltruistic",
     "defect": "HyperDefect",
     "tit_for_tat": "HyperTFT",
     "win_stay_lose_shift": "WinStayLoseShift",
@@ -43,7 +43,7 @@ VARIANTS = (
             "self": "both defect, -2 per step each",
             "tit_for_tat": "cooperates, -1 per step",
             "defect": "defects, -2 per step",
-            "altruistic": "defects, 0 per step; the opponent gets -3",
+            "always_cooperate": "defects, 0 per step; the opponent gets -3",
         },
         {
             "shaper": "needs a GPU, not run (expected: better than -1 per step)",

@@ -25,7 +25,7 @@ from pax.sweeps import product
 STRATEGIES = {
     "tit_for_tat": "TitForTat",
     "defect": "Defect",
-    "altruistic": "Altruistic",
+    "always_cooperate": "Altruistic",
     "random": "Random",
     "grim": "Grim",
     "win_stay_lose_shift": "WinStayLoseShift",
@@ -38,7 +38,7 @@ VARIANTS = helper.describe(
     {
         "tit_for_tat": "both always cooperate, -1 per step each",
         "defect": "both always defect, -2 per step each",
-        "altruistic": "always defects, 0 per step; the opponent gets -3",
+        "always_cooperate": "always defects, 0 per step; the opponent gets -3",
         "self": "both always defect, -2 per step each",
         "shared": "one policy for both seats: both always defect, -2 per step each",
     },

@@ -16,7 +16,7 @@ from pax.configs import _helper as helper
 
 STRATEGIES = {
     "defect": "Defect",
-    "altruistic": "Altruistic",
+    "always_cooperate": "Altruistic",
     "tit_for_tat_strict_stay": "TitForTatStrictStay",
     "tit_for_tat_strict_switch": "TitForTatStrictSwitch",
     "tit_for_tat_cooperate": "TitForTatCooperate",
@@ -34,7 +34,7 @@ VARIANTS = (
             "tit_for_tat_harsh": "one defection is never forgiven: all defect, 1 per step",
             "tit_for_tat_soft": "defects, 5 per step: one defector alone is not punished",
             "defect": "defects, 1 per step",
-            "altruistic": "defects, 5 per step; the others get 2",
+            "always_cooperate": "defects, 5 per step; the others get 2",
         },
         {
             "shaper": "one shaper and two learners: needs a GPU, not run "

@@ -15,7 +15,7 @@ LEARNERS = ("ppo", "ppo_memory", "tabular", "naive")
 IPD_OUTCOMES = {
     "tit_for_tat": (-1.0, -1.0),
     "defect": (-2.0, -2.0),
-    "altruistic": (0.0, -3.0),
+    "always_cooperate": (0.0, -3.0),
     "self": (-2.0, -2.0),
 }
 IMP_OUTCOMES = {"tit_for_tat": (1.0, -1.0), "heads": (1.0, -1.0), "tails": (1.0, -1.0)}

@@ -1,6 +1,6 @@
 """Draws learning_curve.png from four runs; needs matplotlib, which Pax does not.
 
-for opponent in tit_for_tat defect altruistic self; do
+for opponent in tit_for_tat defect always_cooperate self; do
     python -m pax.main --config=configs/ipd.py:ppo,opponent=$opponent --workdir=exp/curve-$opponent \
         --config.num_seeds=3 --config.callbacks.scalars.each_iteration=True
 done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -28,6 +29,8 @@ from pax.run.remote import named_by
 SUFFIX = ".msgpack"
 TIT_FOR_TAT_AGAIN = ("MemoryOne", *(name for name in AGENTS if re.match("TitForTat.", name)))
 """Agents that between two players, or by default, are tit-for-tat under another name."""
+OLD_NAMES = {"altruistic": "always_cooperate"}
+"""Names of strategies that may still be given, and what they are called now: the same in all games."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,13 +335,27 @@ def _strategy(item: str, game: Game) -> Contestant:
         except (ValueError, SyntaxError):
             settings[setting] = value
     by_class = {cls: agent for agent, cls in AGENTS.items()}
-    kind = by_class[known[key]] if key in known else key
-    agents = [
-        build_agent(kind, settings, game.env, seat, f"--strategies: {key}", game.env_params)
-        for seat in SEATS
-    ]
+    kinds = [by_class[cls] for other, cls in known.items() if _today(other) == _today(key)] or [key]
+    key = _today(key)
+    agents = _first_that_plays(kinds, settings, game, f"--strategies: {key}")
     if agents[0].learns:
         raise ConfigError(
             f"--strategies names {name!r}, which learns: give the run that trained it, or a policy file"
         )
-    return Contestant(item if assignments else key, (agents[0], agents[1]))
+    return Contestant(":".join([key, *assignments]), (agents[0], agents[1]))
+
+
+def _today(name: str) -> str:
+    """Returns what a strategy is called."""
+    return OLD_NAMES.get(name, name)
+
+
+def _first_that_plays(
+    kinds: Sequence[str], settings: Mapping[str, Any], game: Game, where: str
+) -> list[Agent]:
+    """Returns the agents of both seats, of the first of these kinds that plays the game."""
+    *others, last = kinds
+    for kind in others:
+        with contextlib.suppress(ConfigError):
+            return _first_that_plays([kind], settings, game, where)
+    return [build_agent(last, settings, game.env, seat, where, game.env_params) for seat in SEATS]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pax.evaluation.match_programs import Setup, num_episodes_for, play_one
-from pax.evaluation.players import Game, load_strategies
+from pax.evaluation.players import OLD_NAMES, Game, load_strategies
 from pax.evaluation.round_robin import SEATS, Contestant
 from pax.metrics.bootstrap import standard_error
 
@@ -75,6 +75,8 @@ def differences(
     """
     told = []
     theirs, ours = old.get("against"), new["against"]
+    if isinstance(theirs, Mapping):
+        theirs = {OLD_NAMES.get(name, name): match for name, match in theirs.items()}
     # Of the same matches, errors differ by the numbers of environments only, and a little by chance.
     sizes = [each.get("num_envs") for each in (old, new)]
     before, now_in = (size if isinstance(size, int) and size > 1 else 0 for size in sizes)

@@ -32,7 +32,7 @@ FIXED = {
     "tit_for_tat": (1, 0, 1, 0, 1),
     "grim": (1, 0, 0, 0, 1),
     "defect": (0, 0, 0, 0, 0),
-    "altruistic": (1, 1, 1, 1, 1),
+    "always_cooperate": (1, 1, 1, 1, 1),
     "random": (0.5,) * 5,
     "win_stay_lose_shift": (1, 0, 0, 1, 1),
     "memory_one:probabilities=(.9,.2,.7,.3,.6)": (0.9, 0.2, 0.7, 0.3, 0.6),
@@ -200,11 +200,22 @@ def test_strategies_of_a_game():
         return {player.name for player in load_strategies("all", game)[0]}
 
     # Those that are tit-for-tat between two players are left out.
-    of_both = {"tit_for_tat", "defect", "altruistic", "random", "grim", "win_stay_lose_shift"}
+    of_both = {"tit_for_tat", "defect", "always_cooperate", "random", "grim", "win_stay_lose_shift"}
     assert all_of(CONFIG) == of_both | {"zero_determinant"}
     # No zero-determinant strategy ties matching pennies.
     assert all_of("configs/imp.py:ppo") == of_both
     assert all_of("configs/coin_game.py:ppo") >= {"good_greedy", "evil_greedy", "stay"}
+
+
+def test_who_always_cooperates_has_one_name_in_all_games():
+    for config in (CONFIG, "configs/coin_game.py:ppo"):
+        game = Game.of(load_config(config), "test")
+        for text in ("always_cooperate", "altruistic", "Altruistic", "altruistic,always_cooperate"):
+            players, errors = load_strategies(text, game)
+            assert [player.name for player in players] == ["always_cooperate"] and not errors
+    names = ("opponent=altruistic", "opponent=always_cooperate")
+    given = [load_config(f"configs/ipd.py:ppo,{name}").to_dict() for name in names]
+    assert given[0] == given[1] and given[0]["agent2"]["type"] == "Altruistic"
 
 
 def test_a_strategy_that_is_drawn_is_no_strategy():

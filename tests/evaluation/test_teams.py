@@ -47,7 +47,7 @@ def players_of(env, *kinds):
 
 
 def test_cooperators_and_defectors_get_what_the_payoffs_say(tmp_path, capsys):
-    setup = set_up([], "altruistic,defect", load_config(CONFIG), num_steps=2, of_teams=True)
+    setup = set_up([], "always_cooperate,defect", load_config(CONFIG), num_steps=2, of_teams=True)
     teams.crossplay_of_teams(setup, 3, 0, 0, str(tmp_path))
     with (tmp_path / "teams.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -58,7 +58,7 @@ def test_cooperators_and_defectors_get_what_the_payoffs_say(tmp_path, capsys):
     assert [row["player_1_mean"] for row in rows] == ["", "0", "2", "4"]
     assert [row["player_2_mean"] for row in rows] == ["1", "3", "5", ""]
     assert (tmp_path / "teams.png").read_bytes().startswith(b"\x89PNG")
-    assert "| altruistic | defect | A |  | 0.000 +- 0.000 | 2.000" in capsys.readouterr().out
+    assert "| always_cooperate | defect | A |  | 0.000 +- 0.000 | 2.000" in capsys.readouterr().out
 
 
 def test_who_sits_where_is_drawn_for_every_environment():

@@ -23,7 +23,7 @@ VECTORS = {
     "tit_for_tat": (1, 0, 1, 0, 1),
     "grim": (1, 0, 0, 0, 1),
     "defect": (0, 0, 0, 0, 0),
-    "altruistic": (1, 1, 1, 1, 1),
+    "always_cooperate": (1, 1, 1, 1, 1),
     "random": (0.5,) * 5,
     "win_stay_lose_shift": (1, 0, 0, 1, 1),
     "memory_one:probabilities=(.9,.2,.7,.3,1)": (0.9, 0.2, 0.7, 0.3, 1),

@@ -117,7 +117,7 @@ IPD = LeagueGame(
             small={"num_opps": 32, "num_iters": 60},
         ),
     ),
-    strategies="altruistic,defect,tit_for_tat,grim,win_stay_lose_shift,zero_determinant,random",
+    strategies="always_cooperate,defect,tit_for_tat,grim,win_stay_lose_shift,zero_determinant,random",
     # The table is the one that shapers of this game are trained against.
     learners={
         "learning tabular": {
