@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import flags
 
-from launch.benchmark import envs, gpu, machine, peers, report, startup, training
+from launch.benchmark import devices, envs, gpu, machine, peers, report, startup, training
 from launch.benchmark.timing import Row, Sizes, TimeIsUpError, describe_machine, stolen_seconds
 from pax.config.command_line import one_line, print_error, run_program
 from pax.config.flags import definer
@@ -39,8 +39,8 @@ SUITES: dict[str, Suite] = {
     "peers": peers.rows,
 }
 """By suite, what returns its measurements, by name."""
-OTHERS: dict[str, Suite] = {"gpu": gpu.rows}
-"""Those that `all` leaves out, as they need a machine of their kind."""
+OTHERS: dict[str, Suite] = {"devices": devices.rows, "gpu": gpu.rows}
+"""Those that `all` leaves out, as they need a machine of their kind: idle cores, or a GPU."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:

@@ -23,6 +23,7 @@ TITLES = {
     "training": "Training",
     "startup": "Startup",
     "peers": "Peers",
+    "devices": "One seed on several devices",
     "agreement": "Agreement of CPU and GPU",
     "filling": "Training that fills the card",
     "kernels": "Kernels",
@@ -45,6 +46,14 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "peers": {
         **{"": "{name}", "ours": "{speed} {unit}", "peer": "{peer[name]}: {peer_speed}"},
         **{"ours / peer": "{ratio}", "what": "{what}"},
+    },
+    "devices": {
+        **{
+            "setting": "{name}",
+            "steps/s": "{speed}",
+            "times one device": "{details[times_one]:.2f}",
+        },
+        "what": "{what}",
     },
     "agreement": {
         **{

@@ -13,6 +13,7 @@ import pytest
 from absl import flags
 
 from launch.benchmark import __main__ as program
+from launch.benchmark import devices as benchmark_devices
 from launch.benchmark import envs as benchmark_envs
 from launch.benchmark import report as benchmark_report
 from launch.benchmark import training as benchmark_training
@@ -221,3 +222,21 @@ def test_the_peak_of_a_process_is_not_that_of_who_started_it():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert 50 << 20 < int(result.stdout) < ballast.nbytes / 2
+
+
+def test_one_seed_on_several_devices_can_be_divided_by_each_of_them():
+    for setting in benchmark_devices.SETTINGS.values():
+        assert all(setting.num_envs % number == 0 for number in benchmark_devices.DEVICES)
+
+
+@pytest.mark.slow
+def test_one_seed_on_several_devices_takes_as_many_steps_on_each(tmp_path):
+    path = tmp_path / "devices.json"
+    run("--suite=devices", "--quick", "--only=cartpole ppo, 8", f"--output={path}")
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["details"]["devices"] for row in rows] == [1, 2, 4, 8]
+    assert len({row["details"]["steps"] for row in rows}) == 1
+    assert rows[0]["details"]["times_one"] == 1.0
+    assert "opponents (8) over 8 of 8 devices" in rows[3]["what"]
+    table = path.with_suffix(".md").read_text()
+    assert "| cartpole ppo, 8 envs, 8 devices |" in table
