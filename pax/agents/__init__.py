@@ -21,6 +21,7 @@ from pax.agents.fixed import Altruistic, Defect, Grim, TitForTat
 from pax.agents.hyper_strategies import HyperAltruistic, HyperDefect, HyperTFT
 from pax.agents.memory_one import MemoryOne, RandomMemoryOne, WinStayLoseShift, ZeroDeterminant
 from pax.agents.naive import Naive
+from pax.agents.negotiation_players import NegotiationCooperator, NegotiationDefector
 from pax.agents.nplayer_strategies import (
     TitForTatCooperate,
     TitForTatDefect,
@@ -60,6 +61,8 @@ AGENTS: dict[str, type[Agent]] = {
     "HarvestDefector": HarvestDefector,
     "CleanUpCooperator": CleanUpCooperator,
     "CleanUpDefector": CleanUpDefector,
+    "NegotiationCooperator": NegotiationCooperator,
+    "NegotiationDefector": NegotiationDefector,
     "TitForTatStrictStay": TitForTatStrictStay,
     "TitForTatStrictSwitch": TitForTatStrictSwitch,
     "TitForTatCooperate": TitForTatCooperate,

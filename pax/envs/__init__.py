@@ -12,6 +12,7 @@ from pax.envs.infinite_matrix_game import InfiniteMatrixGame
 from pax.envs.iterated_matrix_game import IteratedMatrixGame
 from pax.envs.iterated_tensor_game import IteratedTensorGame
 from pax.envs.jaxmarl import JaxMARL
+from pax.envs.negotiation import Negotiation
 from pax.envs.rice import ClubRice, Rice, SarlRice
 
 ENVS: dict[str, type[Environment]] = {
@@ -25,6 +26,7 @@ ENVS: dict[str, type[Environment]] = {
     "InTheMatrix": InTheMatrix,
     "Fishery": Fishery,
     "Cournot": Cournot,
+    "Negotiation": Negotiation,
     "Rice": Rice,
     "ClubRice": ClubRice,
     "SarlRice": SarlRice,

@@ -1,0 +1,69 @@
+"""A negotiation: both ask at once for parts of three items, each of which one of them values more.
+
+    python -m pax.main --config=configs/negotiation.py:ppo,small
+
+A variant is `<learner>[,opponent=...]` or `<shaper>[,opponent=...]` with the options of shapers
+(docs/environments.md), each with `,small` for two cores; `python -m pax.main --list` shows them all.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pax.config import game, rewards
+from pax.configs import _helper as helper
+
+STRATEGIES = {
+    "always_cooperate": "NegotiationCooperator",
+    "always_defect": "NegotiationDefector",
+}
+VARIANTS: dict[str, str] = {}
+
+# As published (Duque et al. 2024): a GRU of 64 units, 16384 games of 50 rounds, 800 iterations of Adam with
+# 1e-3, discount .96, weight 3. One policy plays both seats.
+PPO: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "max_gradient_norm": 1.0,
+    "entropy_coeff": 0.005,
+    "num_epochs": 2,
+    "num_minibatches": 4,
+}
+PPO |= {"hidden_size": 64, "head_init": "orthogonal", "discount": 0.96}
+SIZES: dict[str, Any] = {"num_envs": 16384, "num_iters": 800}
+# For two cores.
+PPO_SMALL = {**PPO, "learning_rate": 3e-3, "hidden_size": 32}
+SMALL: dict[str, Any] = {"num_envs": 128, "num_iters": 400}
+WEIGHT, WEIGHT_SMALL = 3.0, 3.0
+OPTIONS = {"small": None}
+
+
+def get_config(argument: str = "ppo") -> ConfigDict:
+    variant = argument.partition(",")[0]
+    is_small = "small" in helper.take_options(argument, OPTIONS)
+    ppo = PPO_SMALL if is_small else PPO
+    memory = {**ppo, "embed": True, "sequence_length": 50}
+    learners = helper.learners(ppo, memory)
+    learners["common"] = learners["ppo"]
+    weight = WEIGHT_SMALL if is_small else WEIGHT
+    learners["advantage_alignment"] = {
+        **learners["ppo_memory"],
+        "learner": {"type": "advantage_alignment", "weight": weight},
+    }
+    experiment = helper.Experiment(
+        env=game("Negotiation"),
+        options=OPTIONS,
+        opponent="shared",
+        num_inner_steps=50,
+        learners=learners,
+        sizes=SMALL if is_small else SIZES,
+        strategies=STRATEGIES,
+        shapers=helper.shapers(ppo, memory, {"popsize": 128, "sigma": 0.1, "learning_rate": 0.05}),
+        co_players=helper.learners(ppo, memory),
+        mixed_lr={"low": 3e-05, "high": 0.03},
+        trials={"num_outer_steps": 50, "num_envs": 16, "num_opps": 2, "num_iters": 500},
+        small={"num_outer_steps": 20, "num_iters": 50, "popsize": 32},
+    )
+    config = helper.get_config(argument, experiment)
+    if variant == "common":
+        config.rewards = rewards("common")
+    return config
