@@ -1,4 +1,4 @@
-"""Strategies of the negotiation that never learn: who leaves items to those that value them, and who does not."""
+"""Strategies of the negotiation that never learn: who leaves the other what it values, and who does not."""
 
 from __future__ import annotations
 
