@@ -1,6 +1,7 @@
 """Advantage alignment and LOQA: what their sums are, what they change, and that players cooperate by them."""
 
 import pathlib
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 
 from pax.agents import PPO, Naive, Shaper, Tabular, TitForTat
-from pax.agents.ppo import PPOMemory
+from pax.agents.ppo import PPOMemory, Sequences
 from pax.config.build import build_trainer
 from pax.config.files import load_config
-from pax.envs import Fishery, IteratedMatrixGame
+from pax.envs import Fishery, IteratedMatrixGame, Negotiation
 from pax.errors import ConfigError
 from pax.learners import LOQA, AdvantageAlignment, Gradient
 from pax.learners.advantage_alignment import past_advantages
+from pax.learners.learner import Experience
 from pax.roles import Role
 from pax.trainer import MetaTrainer
-from pax.types import Sample
+from pax.types import LineUp, Sample, Trial
 
 ROOT = pathlib.Path(__file__).parents[2]
 ENV = IteratedMatrixGame(num_inner_steps=6)
@@ -80,6 +82,91 @@ def test_loqa_counts_steps_as_far_as_the_others_action_was_unlikely():
     theirs = Sample(zeros, zeros, zeros, jnp.log(probabilities), zeros, zeros, zeros)
     learner = LOQA(Tabular.for_env(ENV))
     np.testing.assert_allclose(learner.influence(theirs), [[0.75, 0.0], [0.5, 0.99]], atol=1e-6)
+
+
+class Recorder(PPO):
+    """Tells which advantages it is to learn from."""
+
+    def update(self, rollout, last_observations, state, memory, key, advantages=None):
+        return state, memory, {"advantages": advantages[0]}
+
+
+def test_alignment_with_continuous_actions_by_hand():
+    """One game of three rounds, values 0, so that advantages are rewards; discount .5, weight 4."""
+    env = Negotiation(3)
+    own = Recorder.for_env(
+        env, discount=0.5, gae_lambda=0.0, bootstrap_on_time_limit=False, num_minibatches=1
+    )
+    state = own.init(jax.random.key(0))
+    # By step, of player 1 and player 2.
+    rewards = jnp.array([[1.0, 4.0], [2.0, -1.0], [3.0, 2.0]])
+    zeros = jnp.zeros((3, 2))
+    rollout = Sample(
+        jnp.zeros((3, 2, 15)),
+        jnp.ones((3, 2, 3)),
+        rewards,
+        zeros,
+        zeros,
+        jnp.array([[False] * 2] * 2 + [[True] * 2]),
+        jnp.zeros((3, 2, 0)),
+        num_seats=2,
+    )
+    memory = own.initial_memory(own.initial_hidden(2))
+    # Axes of candidates, opponents and episodes.
+    rollout = jax.tree.map(lambda leaf: leaf[None, None, None], rollout)
+    trial = mock.Mock(
+        spec=Trial,
+        rollouts={"agent1": rollout},
+        last_observations={"agent1": jnp.zeros((1, 1, 1, 2, 15))},
+        last_memories={"agent1": jax.tree.map(lambda leaf: leaf[None, None], memory)},
+    )
+    line_up = LineUp({"agent1": state}, {"agent1": None}, {"agent1": None})
+    experience = Experience(
+        "agent1", jax.random.key(1), trial, None, line_up, {"agent1": own}, None
+    )
+    learner = AdvantageAlignment(own, weight=4.0)
+    _, metrics = learner.update(state, experience)
+    # Past advantages are 0, 1/2, (1/4 + 2/2) / 2 of player 1, and 0, 4/2, (4/4 - 1/2) / 2 of player 2.
+    expected = [
+        [1, 4],
+        [2 + 4 * 0.5 * 0.5 * -1, -1 + 4 * 0.5 * 2 * 2],
+        [3 + 4 * 0.5 * 0.625 * 2, 2 + 4 * 0.5 * 0.25 * 3],
+    ]
+    np.testing.assert_allclose(metrics["advantages"], expected, rtol=1e-6)
+
+
+def test_proposals_are_learned_as_one_action():
+    """PPO's first gradient is -A d log pi, with log pi the sum over items, those at a bound included."""
+    env = Negotiation(3)
+    agent = PPO.for_env(env, standardise_advantages=False, value_coeff=0.0, entropy_coeff=0.0)
+    state = agent.init(jax.random.key(0))
+    observations = env.reset(jax.random.key(1), ())[0][0][None]
+    actions, advantage = jnp.array([[0.0, 2.0, 5.0]]), 3.0
+
+    def log_prob(params):
+        distribution = agent.forward(params, jnp.zeros((1, 0)), observations)[1]
+        mean, std = distribution.mean[0], distribution.std[0]
+        below = jax.scipy.stats.norm.logcdf(0.0, mean[0], std[0])
+        within = jax.scipy.stats.norm.logpdf(2.0, mean[1], std[1])
+        above = jax.scipy.stats.norm.logsf(5.0, mean[2], std[2])
+        return below + within + above
+
+    one = jnp.ones((1, 1))
+    batch = Sequences(
+        observations[:, None],
+        actions[:, None],
+        one < 0,
+        log_prob(state.params) * one,
+        0 * one,
+        advantage * one,
+        0 * one,
+        jnp.zeros((1, 0)),
+    )
+    gradients = jax.grad(lambda params: agent.loss(params, batch, 0.0)[0])(state.params)
+    expected = jax.tree.map(lambda leaf: -advantage * leaf, jax.grad(log_prob)(state.params))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), gradients, expected
+    )
 
 
 @pytest.mark.slow
