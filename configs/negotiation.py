@@ -28,11 +28,11 @@ PPO: dict[str, Any] = {
     "num_epochs": 2,
     "num_minibatches": 4,
 }
-PPO |= {"hidden_size": 64, "head_init": "orthogonal", "discount": 0.96}
+PPO |= {"hidden_size": 64, "head_init": "orthogonal", "discount": 0.96, "clip_value": False}
 SIZES: dict[str, Any] = {"num_envs": 16384, "num_iters": 800}
 # For two cores.
 PPO_SMALL = {**PPO, "learning_rate": 3e-3, "hidden_size": 32}
-SMALL: dict[str, Any] = {"num_envs": 128, "num_iters": 400}
+SMALL: dict[str, Any] = {"num_envs": 128, "num_iters": 200}
 WEIGHT, WEIGHT_SMALL = 3.0, 3.0
 OPTIONS = {"small": None}
 

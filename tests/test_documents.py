@@ -73,6 +73,7 @@ def test_commands_in_configs_are_accepted(command):
 CONFIGS = (
     "fishery",
     "cournot",
+    "negotiation",
     "rice",
     "c_rice",
     "ipd",

@@ -9,7 +9,14 @@ import pathlib
 
 from pax import play
 from pax.agents import PPO, TitForTat
-from pax.envs import Cournot, Fishery, IteratedMatrixGame, IteratedTensorGame, Rice
+from pax.envs import (
+    Cournot,
+    Fishery,
+    IteratedMatrixGame,
+    IteratedTensorGame,
+    Negotiation,
+    Rice,
+)
 from pax.metrics.tensorboard_writer import picture
 
 FOLDER = pathlib.Path(__file__).parent
@@ -18,6 +25,7 @@ GAMES = {
     "fishery": Fishery(num_inner_steps=100),
     "iterated_matrix_game": IteratedMatrixGame(),
     "iterated_tensor_game": IteratedTensorGame(),
+    "negotiation": Negotiation(num_inner_steps=20),
     "rice": Rice(),
 }
 # What is a usual action.

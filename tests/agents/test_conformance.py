@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from pax.agents import AGENTS
-from pax.envs import CleanUp, CoinGame, CommonsHarvest, InfiniteMatrixGame, IteratedMatrixGame
+from pax.envs import (
+    CleanUp,
+    CoinGame,
+    CommonsHarvest,
+    InfiniteMatrixGame,
+    IteratedMatrixGame,
+    Negotiation,
+)
 from pax.envs.spaces import Cells, Discrete
 from pax.testing import random_values
 from pax.types import MemoryState, Sample, TrainingState
@@ -27,6 +34,7 @@ GAMES = {
     "AlwaysCooperate": CoinGame,
     **dict.fromkeys(("HarvestCooperator", "HarvestDefector"), CommonsHarvest),
     **dict.fromkeys(("CleanUpCooperator", "CleanUpDefector"), CleanUp),
+    **dict.fromkeys(("NegotiationCooperator", "NegotiationDefector"), Negotiation),
     "Reciprocal": functools.partial(CoinGame, last_coin_players=(0, 1)),
 }
 # What they remember outlives an episode; all others forget.
