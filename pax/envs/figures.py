@@ -93,8 +93,8 @@ def plot_curves(panels: Sequence[Curves]) -> Figure:
         axes = figure.add_subplot(len(panels), 1, index + 1)
         for name, values in panel.lines.items():
             values = np.asarray(values)
-            # A single step has no line.
-            marker = "o" if len(values) == 1 else ""
+            # A step between two without a value has no line, nor has a single one.
+            marker = "o" if len(values) == 1 or np.isnan(values).any() else ""
             axes.plot(np.arange(len(values)), values, marker=marker, label=name)
         for (name, value), style in zip(panel.references.items(), ("--", ":"), strict=False):
             axes.axhline(float(value), color="grey", linestyle=style, label=name)

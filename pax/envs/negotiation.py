@@ -127,7 +127,8 @@ class Negotiation(Environment):
             "values": items.values,
             "proposals": proposals,
             "efficiency": rewards.sum() / best,
-            "unclaimed": 1.0 - shares.sum(axis=0).mean(),
+            # Rounding must not make it negative.
+            "unclaimed": jnp.maximum(1.0 - shares.sum(axis=0).mean(), 0.0),
         }
         state = EnvState(state.inner_t + 1, drawn, proposals)
         done = state.inner_t >= self.num_inner_steps

@@ -266,6 +266,8 @@ def test_pictures_show_what_was_asked_and_earned():
     lines = [[line.get_ydata().tolist() for line in each.lines] for each in axes]
     np.testing.assert_allclose(lines[0], [[5, 5], [4, np.nan]])
     np.testing.assert_allclose(lines[1], [[1.5, np.nan], [4, 5 / 3]])
+    # Points beside rounds without such items are seen, too.
+    assert [line.get_marker() for line in axes[1].lines] == ["o", ""]
     first = 5 * 5 / 9 + 1 * 1 / 6 + 1 * 2 / 5, 4 / 9 + 5 * 5 / 6 + 5 * 3 / 5
     np.testing.assert_allclose(np.array(lines[2])[:, 0], np.array(first) / 15, rtol=1e-6)
     np.testing.assert_allclose(np.array(lines[2])[:, 1], [12.5 / 15, 0.5 / 15], rtol=1e-6)
