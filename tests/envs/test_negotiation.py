@@ -1,6 +1,7 @@
 """The negotiation against numbers worked out by hand, and against a plain loop in float64."""
 
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 
 from pax.agents import NegotiationCooperator, NegotiationDefector
+from pax.config.build import build_trainer
+from pax.config.files import load_config
 from pax.envs import CoinGame, Negotiation
 from pax.envs.negotiation import EnvState, Items
 from pax.envs.spaces import Box
 from pax.errors import ConfigError
 
+ROOT = pathlib.Path(__file__).parents[2]
 KEY = jax.random.key(0)
 ROUNDS = 40
 SETTINGS = [
@@ -273,3 +277,20 @@ def test_pictures_show_what_was_asked_and_earned():
     np.testing.assert_allclose(np.array(lines[2])[:, 1], [12.5 / 15, 0.5 / 15], rtol=1e-6)
     table = env.render(env.reset(KEY, ())[1], ()).axes[0].images[0].get_array()
     assert table.shape == (2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "low", "high"),
+    [("ppo", 0.29, 0.31), ("common", 0.46, 0.51), ("advantage_alignment", 0.4, 0.51)],
+)
+def test_what_is_learned(variant, low, high):
+    """Each for itself, two ask for everything and get .3; at best they get .5."""
+    config = load_config(f"{ROOT}/configs/negotiation.py:{variant},small")
+    for callback in config.callbacks:
+        config.callbacks[callback].enabled = False
+    metrics = build_trainer(config, None).fit()
+    assert low < metrics["train/reward_per_timestep/player_1"] < high
+    cooperates = variant != "ppo"
+    assert (metrics["negotiation/asked_of_others/player_1"] < 2.0) == cooperates
+    assert metrics["negotiation/asked_of_own/player_1"] > 4.0
