@@ -188,7 +188,7 @@ class Negotiation(Environment):
         rewards = (np.asarray(self.shares(proposals)) * worth).sum(axis=-1) / REWARD_UNIT
         asked = [
             np.ma.masked_array(proposals, ~np.asarray(kind)).mean(axis=-1).filled(np.nan)
-            for kind in kinds_of_items(values)
+            for kind in kinds_of_items(jnp.asarray(values))
         ]
         panels = (("Asked of items of one's own", asked[0]), ("Asked of the other's", asked[1]))
         return plot_curves(
