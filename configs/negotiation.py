@@ -36,7 +36,7 @@ MEASURED = {
     "ppo": "both ask for nearly everything, .30 to .35 each",
     "ppo_memory": "for two cores, not run (expected: both ask for all of everything, .30 each)",
     "common": "each leaves to the other what that one values more, .49 each",
-    "advantage_alignment": "both leave most of what the other values more, also to who asks for all; .45 each",
+    "advantage_alignment": "both leave most of what the other values more, also to a defector; .45 each",
 }
 VARIANTS = (
     dict(helper.NOT_RUN)
