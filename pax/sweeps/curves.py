@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
@@ -44,7 +45,7 @@ def draw_curves(runs: Sequence[SweepRun], metric: str, ascending: bool) -> None:
         figure = new_figure((9.0, 5.0))
         axes = figure.add_subplot()
         for _, iterations, values in lines[NUM_NAMED:]:
-            style = {"color": "#cccccc", "linewidth": 0.7, "zorder": 1}
+            style: dict[str, Any] = {"color": "#cccccc", "linewidth": 0.7, "zorder": 1}
             axes.plot(iterations, values, **style, **marked(len(values)))
         for run, iterations, values in lines[:NUM_NAMED]:
             name = f"{run.name} {describe(run.overrides)}"[:MOST_LETTERS]
