@@ -34,7 +34,7 @@ LEARNERS = {
 }
 MEASURED = {
     "ppo": "both ask for nearly everything, .30 to .35 each",
-    "ppo_memory": "for two cores, not run (expected: both ask for all of everything, .30 each)",
+    "ppo_memory": "both ask for nearly everything, .30 to .31 each",
     "common": "each leaves to the other what that one values more, .49 each",
     "advantage_alignment": "both leave most of what the other values more, also to a defector; .45 each",
 }
