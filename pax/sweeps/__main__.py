@@ -132,7 +132,7 @@ def sweep(
         return elsewhere[given.executor](runs, given)
     check_gpus(gpus, max_parallel)
     if given.search != "optuna":
-        check_folder(runs)
+        check_folder(runs, are_population=given.search == "pbt")
     elif given.dry_run:
         raise ConfigError(
             "--dry_run prints commands, and --search=optuna suggests runs after what others came to: give "
@@ -180,7 +180,7 @@ def sweep(
     else:
         pool = Pool(runs, max_parallel=max_parallel, retries=given.retries, gpus=gpus, say=_say)
     if not isinstance(pool, Suggested):
-        claim(runs)
+        claim(runs, are_population=given.search == "pbt")
     stopped_by = pool.work()
     if isinstance(pool, Population | Suggested):
         runs = pool.runs

@@ -18,6 +18,8 @@ from pax.run.status import read_status
 from pax.sweeps.sweep import Overrides
 
 SWEEP_FILE = "sweep.json"
+POPULATION = "population"
+"""In that file, whether the runs take over from each other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,17 +108,20 @@ def runs_of(
     ]
 
 
-def claim(runs: Sequence[SweepRun], are_the_first: bool = False) -> None:
+def claim(
+    runs: Sequence[SweepRun], are_the_first: bool = False, are_population: bool = False
+) -> None:
     """Makes the folder one of this sweep, unless it is of others; a sweep may grow at its end.
 
     Args:
         runs: of the sweep.
         are_the_first: whether the folder may have more of them.
+        are_population: whether they take over from each other, so that none is what its settings made of it.
 
     Raises:
         ConfigError: if it holds something else, or cannot be written.
     """
-    record = check_folder(runs, are_the_first)
+    record = check_folder(runs, are_the_first, are_population)
     folder = runs[0].folder
     try:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -125,7 +130,9 @@ def claim(runs: Sequence[SweepRun], are_the_first: bool = False) -> None:
         raise _unusable(folder, e) from e
 
 
-def check_folder(runs: Sequence[SweepRun], are_the_first: bool = False) -> dict[str, Any]:
+def check_folder(
+    runs: Sequence[SweepRun], are_the_first: bool = False, are_population: bool = False
+) -> dict[str, Any]:
     """Checks that the folder can be one of this sweep, and writes nothing; returns what is to be recorded.
 
     Raises:
@@ -138,6 +145,7 @@ def check_folder(runs: Sequence[SweepRun], are_the_first: bool = False) -> dict[
                 "config": runs[0].config,
                 "overrides": runs[0].common,
                 "runs": [run.overrides for run in runs],
+                **({POPULATION: True} if are_population else {}),
             }
         )
     )
@@ -148,6 +156,7 @@ def check_folder(runs: Sequence[SweepRun], are_the_first: bool = False) -> dict[
             if are_the_first:
                 record["runs"] += old["runs"][len(runs) :]
             _check_same(folder, old, record)
+            _check_kind(folder, POPULATION in old, are_population)
         elif folder.exists() and (not folder.is_dir() or contents(folder)):
             raise ConfigError(
                 f"--workdir={folder} is not empty and holds no sweep: name another folder"
@@ -166,12 +175,29 @@ def _unusable(folder: pathlib.Path, error: Exception) -> ConfigError:
 def _check_same(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     kept = new["runs"][: len(old["runs"])]
     differences = describe_differences(
-        {**old, "runs": {f"{index:03d}": run for index, run in enumerate(old["runs"])}},
-        {**new, "runs": {f"{index:03d}": run for index, run in enumerate(kept)}},
+        {**old, POPULATION: None, "runs": _by_name(old["runs"])},
+        {**new, POPULATION: None, "runs": _by_name(kept)},
     )
     if differences:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ConfigError(
             f"--workdir={folder} holds another sweep ({'; '.join(differences[:3])}{more}): name another "
             "folder, or add runs at the end only"
+        )
+
+
+def _by_name(runs: Sequence[Overrides]) -> dict[str, Overrides]:
+    return {f"{index:03d}": run for index, run in enumerate(runs)}
+
+
+def _check_kind(folder: pathlib.Path, were_population: bool, are_population: bool) -> None:
+    if are_population and not were_population:
+        raise ConfigError(
+            f"--workdir={folder} holds a sweep whose runs train apart, and with --search=pbt they take over "
+            "from each other: name another folder"
+        )
+    if were_population and not are_population:
+        raise ConfigError(
+            f"--workdir={folder} holds a population, whose runs took over from each other: give --search=pbt, "
+            "or name another folder"
         )

@@ -184,6 +184,19 @@ def test_a_folder_holds_one_sweep_that_may_grow(tmp_path):
         plan({"num_envs": 1}, {"seed": 1}, common={"seed": 5})
 
 
+def test_a_population_and_a_sweep_whose_runs_train_apart_share_no_folder(tmp_path):
+    """The one would go on from runs that are further, the other show settings that runs no longer have."""
+    apart = runs_of(tmp_path / "apart", "a.py", {}, [{"a": 1.0}, {"a": 2.0}])
+    population = runs_of(tmp_path / "population", "a.py", {}, [{"a": 1.0}, {"a": 2.0}])
+    for _ in range(2):
+        claim(apart)
+        claim(population, are_population=True)
+    with pytest.raises(ConfigError, match="whose runs train apart, .*: name another folder"):
+        claim(apart, are_population=True)
+    with pytest.raises(ConfigError, match="holds a population, .*: give --search=pbt, or name"):
+        claim(population)
+
+
 def metrics(run, *rows):
     run.workdir.mkdir(exist_ok=True)
     text = "".join(json.dumps(row) + "\n" for row in rows)
