@@ -76,6 +76,12 @@ class SweepRun:
         return self.state == "done"
 
     @property
+    def has_ended_early(self) -> bool:
+        """Whether a callback ended it, so that it has no further iterations to train."""
+        status = read_status(self.workdir)
+        return status is not None and status.state == "done" and status.reason is not None
+
+    @property
     def iteration(self) -> int:
         """Iterations done, as it last said."""
         status = read_status(self.workdir)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from pax.run.status import read_status
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.one_program import OneProgram
 from pax.sweeps.search import best_of, rungs_of
@@ -75,7 +74,4 @@ class Halving(OneProgram):
 
 def has_reached(run: SweepRun, at: int) -> bool:
     """Returns whether a run has trained until an iteration, or ended before by itself."""
-    status = read_status(run.workdir)
-    if status is None:
-        return False
-    return status.iteration >= at or (status.state == "done" and status.reason is not None)
+    return run.iteration >= at or run.has_ended_early

@@ -19,7 +19,6 @@ from pax.callbacks.callback_list import CallbackList
 from pax.errors import ConfigError
 from pax.loop.loop_of_runs import LoopOfRuns
 from pax.loop.numbers import Numbers
-from pax.run.status import read_status
 from pax.sweeps.exploits import (
     Exploit,
     Move,
@@ -187,7 +186,7 @@ class Population(OneProgram):
         return None
 
     def done(self, run: SweepRun) -> None:
-        if self._trainers[run.index].step == self._stops[-1] or has_ended(run):
+        if self._trainers[run.index].step == self._stops[-1] or run.has_ended_early:
             super().done(run)
 
     def _is_left(self, run: SweepRun) -> bool:
@@ -202,7 +201,7 @@ class Population(OneProgram):
         left = [
             place
             for place, run in enumerate(self._runs)
-            if run.iteration < at and not has_ended(run)
+            if run.iteration < at and not run.has_ended_early
         ]
         if not left:
             return None
@@ -230,7 +229,7 @@ class Population(OneProgram):
 
     def _exploit(self, at: int) -> None:
         """Has the worst runs take over from the best."""
-        playing = [run for run in self._runs if not has_ended(run)]
+        playing = [run for run in self._runs if not run.has_ended_early]
         values = [
             math.nan if run.iteration < at else value_at(run, self._metric, at) for run in playing
         ]
@@ -314,9 +313,3 @@ def stops_of(num_iters: int, chunk: int, every: int) -> list[int]:
             "iterations, or a smaller --exploit_every (a multiple of chunk)"
         )
     return [*range(every, num_iters, every), num_iters]
-
-
-def has_ended(run: SweepRun) -> bool:
-    """Returns whether a run was ended by a callback."""
-    status = read_status(run.workdir)
-    return status is not None and status.state == "done" and status.reason is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,34 +79,48 @@ def final_metrics(run: SweepRun) -> dict[str, float]:
 
 
 def seed_rows(runs: Sequence[SweepRun], metric: str, ascending: bool) -> list[list[str]]:
-    """Returns the table of settings over seeds, its header first; nothing if each has one seed."""
-    groups: dict[str, tuple[Mapping[str, Any], dict[int, float]]] = {}
+    """Returns the table of settings over seeds, its header first; nothing if each has one seed.
+
+    Of runs with the same settings, those count that are as far as any of them or that a callback ended: what
+    others report, which failed or were left behind by a search, is of less training.
+    """
+    groups: dict[str, list[SweepRun]] = {}
     for run in runs:
-        settings = {key: value for key, value in run.overrides.items() if key != "seed"}
-        _, samples = groups.setdefault(repr(sorted(settings.items())), (settings, {}))
-        for index, value in enumerate(final_of_seeds(run, metric)):
-            # Two runs of one seed are the same numbers twice.
-            samples.setdefault(run.overrides.get("seed", 0) + index, value)
-    known = [
-        (settings, estimate_where_defined(list(samples.values())), len(samples))
-        for settings, samples in groups.values()
-        if samples
-    ]
-    if all(num == 1 for _, _, num in known):
+        groups.setdefault(repr(sorted(_settings(run).items())), []).append(run)
+    known = []
+    for alike in groups.values():
+        reached = {run.index: int(final_metrics(run).get(STEP_KEY, 0)) for run in alike}
+        furthest = max(reached.values())
+        samples: dict[int, float] = {}
+        for run in alike:
+            if reached[run.index] < furthest and not run.has_ended_early:
+                continue
+            for index, value in enumerate(final_of_seeds(run, metric)):
+                # Two runs of one seed are the same numbers twice.
+                samples.setdefault(run.overrides.get("seed", 0) + index, value)
+        if samples:
+            estimate = estimate_where_defined(list(samples.values()))
+            known.append((_settings(alike[0]), estimate, len(samples), furthest))
+    if all(num == 1 for _, _, num, _ in known):
         return []
     sign = 1 if ascending else -1
     known.sort(key=lambda row: (not row[1].is_known, sign * np.nan_to_num(row[1].middle)))
-    keys = list(dict.fromkeys(key for settings, _, _ in known for key in settings))
+    keys = list(dict.fromkeys(key for settings, *_ in known for key in settings))
     rows = [
         [
             *(str(settings.get(key, "")) for key in keys),
             str(num),
+            str(furthest),
             *("" if np.isnan(part) else f"{part:.6g}" for part in found[:3]),
             found.method,
         ]
-        for settings, found, num in known
+        for settings, found, num, furthest in known
     ]
-    return [[*keys, "seeds", metric, "low", "high", "estimate"], *rows]
+    return [[*keys, "seeds", "iteration", metric, "low", "high", "estimate"], *rows]
+
+
+def _settings(run: SweepRun) -> dict[str, Any]:
+    return {key: value for key, value in run.overrides.items() if key != "seed"}
 
 
 def final_of_seeds(run: SweepRun, metric: str) -> list[float]:

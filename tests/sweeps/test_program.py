@@ -252,6 +252,19 @@ def test_settings_that_ran_with_several_seeds_have_intervals(tmp_path):
         )
 
 
+def test_intervals_over_seeds_are_of_runs_that_trained_as_long(tmp_path):
+    """A run that failed, or that halving left behind, reports less training; one that ended itself does not."""
+    runs = fakes(tmp_path, *({"seed": seed} for seed in range(4)))
+    for run, at, value in zip(runs, (6, 6, 2, 4), (1.0, 2.0, 50.0, 3.0), strict=True):
+        metrics(run, {"iteration": at, "m": value})
+    status = {"state": "done", "iteration": 4, "num_iters": 6, "reason": "plateau", "saved": []}
+    (runs[3].workdir / "training.json").write_text(json.dumps(status))
+    write_table(runs, "m", ascending=False)
+    with (tmp_path / "sweep_seeds.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["seeds"], row["iteration"], row["m"]) == ("3", "6", "2")
+
+
 def test_a_cell_of_the_table_is_one_line(tmp_path):
     runs = runs_of(tmp_path, "a.py", {}, [{"b": "x\ny"}])
     claim(runs)
