@@ -158,7 +158,7 @@ def check_folder(
     path = folder / SWEEP_FILE
     try:
         if path.exists():
-            old = json.loads(read_regular(path))
+            old = _read(path)
             if are_the_first:
                 record["runs"] += old["runs"][len(runs) :]
             _check_same(folder, old, record)
@@ -172,6 +172,16 @@ def check_folder(
             raise
         raise _unusable(folder, e) from e
     return record
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(read_regular(path)))
+    except (ValueError, TypeError, RecursionError) as e:
+        raise ConfigError(
+            f"{path} cannot be read ({e}): without it, nobody knows which settings the runs have; name another "
+            "folder"
+        ) from e
 
 
 def _unusable(folder: pathlib.Path, error: Exception) -> ConfigError:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.one_program import OneProgram
-from pax.sweeps.search import best_of, rungs_of
+from pax.sweeps.search import best_of, check_same_length, rungs_of
 
 
 class Halving(OneProgram):
@@ -27,6 +27,9 @@ class Halving(OneProgram):
         factor: of the runs of a rung, 1 / `factor` go on.
         side_by_side: how many train at once.
         say: prints a line.
+
+    Raises:
+        ConfigError: if one of them cannot be built, or they are to train for different numbers of iterations.
     """
 
     def __init__(
@@ -41,10 +44,11 @@ class Halving(OneProgram):
         say: Callable[[str], None] = print,
     ):
         super().__init__(runs, config, side_by_side=side_by_side, say=say)
+        check_same_length("halving", (trainer.num_iters for trainer in self._trainers.values()))
         self._metric, self._ascending, self._factor = metric, ascending, factor
 
     def work(self) -> signal.Signals | None:
-        num_iters = max(trainer.num_iters for trainer in self._trainers.values())
+        num_iters = self._trainers[self._runs[0].index].num_iters
         chunk = max(trainer.chunk for trainer in self._trainers.values())
         rungs = rungs_of(len(self._runs), num_iters, chunk, self._factor)
         playing = list(self._runs)

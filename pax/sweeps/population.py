@@ -30,7 +30,7 @@ from pax.sweeps.exploits import (
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.memory import make_loops
 from pax.sweeps.one_program import OneProgram, Told
-from pax.sweeps.search import SEED, value_at
+from pax.sweeps.search import SEED, check_same_length, value_at
 from pax.sweeps.side_by_side import SideBySide
 from pax.sweeps.sweep import Overrides, describe
 from pax.trainer import MetaTrainer
@@ -146,6 +146,7 @@ class Population(OneProgram):
         super().__init__(
             as_they_are(runs, self._exploits), config, side_by_side=side_by_side, say=say
         )
+        check_same_length("pbt", (trainer.num_iters for trainer in self._trainers.values()))
         self._metric, self._ascending, self._seed = metric, ascending, seed
         self._num = max(1, math.floor(len(runs) * exploit_fraction))
         self._loops: LoopOfRuns | None = None

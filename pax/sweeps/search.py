@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -49,6 +49,20 @@ def rungs_of(num_runs: int, num_iters: int, chunk: int, factor: int) -> list[tup
     lengths = [num_iters / factor**rung for rung in reversed(range(len(numbers)))]
     iterations = [min(num_iters, math.ceil(length / chunk) * chunk) for length in lengths]
     return list(zip(iterations, numbers, strict=True))
+
+
+def check_same_length(search: str, num_iters: Iterable[int]) -> None:
+    """Checks that the runs that a search compares are to train equally long.
+
+    Raises:
+        ConfigError: if they are not, as it is the search that decides which of them train on.
+    """
+    lengths = sorted({*num_iters})
+    if len(lengths) > 1:
+        raise ConfigError(
+            f"--search={search} decides how long each run trains, and the sweep sets num_iters to "
+            f"{' and '.join(map(str, lengths))}: give all runs the same"
+        )
 
 
 def best_of(

@@ -178,6 +178,9 @@ def test_a_folder_holds_one_sweep_that_may_grow(tmp_path):
         with pytest.raises(ConfigError, match="holds another sweep .*: name another folder"):
             claim(other)
     assert (tmp_path / "s" / "sweep.json").read_text() == before
+    (tmp_path / "s" / "sweep.json").write_text("")
+    with pytest.raises(ConfigError, match=r"s/sweep.json cannot be read \(Expecting value.* another"):
+        claim(plan({"seed": 1}))
     with pytest.raises(ConfigError, match="is not empty and holds no sweep"):
         claim(runs_of(tmp_path, "a.py", {}, [{}]))
     with pytest.raises(ConfigError, match="--config.seed=5 is a setting that the sweep sets"):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import types
 
 import pytest
 
@@ -99,3 +100,13 @@ def test_halving_goes_on_where_it_was(tmp_path):
     # What was done is left alone.
     assert work(stops=False) == (None, [([], []), ([], []), ([90], [8])])
     assert work(stops=False) == (None, [([], []), ([], []), ([], [])])
+
+
+def test_halving_is_of_runs_of_equal_length(tmp_path):
+    class Uneven(Fake):
+        def _build(self, run):
+            return types.SimpleNamespace(num_iters=90 if run.index else 60, chunk=10)
+
+    runs = runs_of(tmp_path, "a.py", {}, SWEEP[:9])
+    with pytest.raises(ConfigError, match="--search=halving decides how .* num_iters to 60 and 90: give"):
+        Uneven(runs, None, metric="m", ascending=False, factor=3)
