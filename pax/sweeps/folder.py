@@ -179,8 +179,8 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
         return dict(json.loads(read_regular(path)))
     except (ValueError, TypeError, RecursionError) as e:
         raise ConfigError(
-            f"{path} cannot be read ({e}): without it, nobody knows which settings the runs have; name another "
-            "folder"
+            f"{path} cannot be read ({e}): without it, nobody knows which settings the runs have; name "
+            "another folder"
         ) from e
 
 
@@ -214,6 +214,6 @@ def _check_kind(folder: pathlib.Path, were_population: bool, are_population: boo
         )
     if were_population and not are_population:
         raise ConfigError(
-            f"--workdir={folder} holds a population, whose runs took over from each other: give --search=pbt, "
-            "or name another folder"
+            f"--workdir={folder} holds a population, whose runs took over from each other: give "
+            "--search=pbt, or name another folder"
         )

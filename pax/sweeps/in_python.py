@@ -103,7 +103,9 @@ def train(
     trainers = [make(**each) for each in settings]
     folders: dict[Any, int] = {}
     for run, trainer in enumerate(trainers):
-        check_instance(f"what makes run {run}", trainer, MetaTrainer, "a function that returns one")
+        check_instance(
+            f"the trainer of run {run}", trainer, MetaTrainer, "a function that returns one"
+        )
         if any(trainer is other for other in trainers[:run]):
             raise ConfigError(f"run {run} has the trainer of another run: make a new one for each")
         if trainer.workdir is not None:

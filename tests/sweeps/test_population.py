@@ -188,6 +188,8 @@ def test_runs_that_are_not_one_program_are_no_population(tmp_path):
         population(tmp_path, [{"agent1.hidden_size": 4}, {"agent1.hidden_size": 8}])
     with pytest.raises(ConfigError, match="take over from each other, and the sweep has 1"):
         population(tmp_path, SWEEP[:1])
-    with pytest.raises(ConfigError, match="--search=pbt decides .* sets num_iters to 4 and 6: give"):
+    with pytest.raises(
+        ConfigError, match="--search=pbt decides .* sets num_iters to 4 and 6: give"
+    ):
         population(tmp_path, [{"num_iters": 4}, {"num_iters": 6}])
     assert list(tmp_path.iterdir()) == []

@@ -179,7 +179,9 @@ def test_a_folder_holds_one_sweep_that_may_grow(tmp_path):
             claim(other)
     assert (tmp_path / "s" / "sweep.json").read_text() == before
     (tmp_path / "s" / "sweep.json").write_text("")
-    with pytest.raises(ConfigError, match=r"s/sweep.json cannot be read \(Expecting value.* another"):
+    with pytest.raises(
+        ConfigError, match=r"s/sweep.json cannot be read \(Expecting value.* another"
+    ):
         claim(plan({"seed": 1}))
     with pytest.raises(ConfigError, match="is not empty and holds no sweep"):
         claim(runs_of(tmp_path, "a.py", {}, [{}]))
@@ -256,7 +258,7 @@ def test_settings_that_ran_with_several_seeds_have_intervals(tmp_path):
 
 
 def test_intervals_over_seeds_are_of_runs_that_trained_as_long(tmp_path):
-    """A run that failed, or that halving left behind, reports less training; one that ended itself does not."""
+    """A run that failed, or was left behind, reports less training; one that ended itself does not."""
     runs = fakes(tmp_path, *({"seed": seed} for seed in range(4)))
     for run, at, value in zip(runs, (6, 6, 2, 4), (1.0, 2.0, 50.0, 3.0), strict=True):
         metrics(run, {"iteration": at, "m": value})

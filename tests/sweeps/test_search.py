@@ -108,5 +108,7 @@ def test_halving_is_of_runs_of_equal_length(tmp_path):
             return types.SimpleNamespace(num_iters=90 if run.index else 60, chunk=10)
 
     runs = runs_of(tmp_path, "a.py", {}, SWEEP[:9])
-    with pytest.raises(ConfigError, match="--search=halving decides how .* num_iters to 60 and 90: give"):
+    with pytest.raises(
+        ConfigError, match="--search=halving decides how .* num_iters to 60 and 90: give"
+    ):
         Uneven(runs, None, metric="m", ascending=False, factor=3)
