@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from pax.errors import ConfigError, nearest
 from pax.metrics.bootstrap import estimate_where_defined
@@ -70,9 +71,8 @@ def write_table(
 
 def final_metrics(run: SweepRun) -> dict[str, float]:
     """Returns what a run reported last, by metric; what is undefined is left out."""
-    path = run.workdir / METRICS_FILE
     found: dict[str, Any] = {}
-    for row in read_metrics(path) if path.exists() else []:
+    for row in _rows(run):
         # Evaluations are seldom: their last row is an earlier one.
         found |= {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}
@@ -125,10 +125,7 @@ def _settings(run: SweepRun) -> dict[str, Any]:
 
 def final_of_seeds(run: SweepRun, metric: str) -> list[float]:
     """Returns what a run reported last of a metric, of each seed; nothing if only their mean is known."""
-    if not (run.workdir / METRICS_FILE).exists():
-        return []
-    rows = read_metrics(run.workdir)
-    reported = [row for row in rows if row.get(metric) is not None]
+    reported = [row for row in _rows(run) if row.get(metric) is not None]
     if not reported:
         return []
     file = run.workdir / SEEDS_FILE
@@ -141,6 +138,16 @@ def final_of_seeds(run: SweepRun, metric: str) -> list[float]:
         (row.get(metric, []) for row in read_seed_metrics(file) if row[STEP_KEY] == at), []
     )
     return [math.nan if value is None else float(value) for value in values]
+
+
+def _rows(run: SweepRun) -> list[dict[str, Any]]:
+    """Returns what a run reported; nothing, and says so, if its file cannot be read: others have a table."""
+    path = run.workdir / METRICS_FILE
+    try:
+        return read_metrics(path) if path.exists() else []
+    except ConfigError as e:
+        logging.warning("Run %s has no metrics in the table: %s", run.name, e)
+        return []
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -270,6 +270,17 @@ def test_intervals_over_seeds_are_of_runs_that_trained_as_long(tmp_path):
     assert (row["seeds"], row["iteration"], row["m"]) == ("3", "6", "2")
 
 
+def test_one_unreadable_file_does_not_cost_the_table_of_the_others(tmp_path, caplog):
+    runs = fakes(tmp_path, {"a": 1}, {"a": 2})
+    metrics(runs[0], {"iteration": 2, "m": 9.0})
+    metrics(runs[1], {"iteration": 2, "m": 1.0})
+    (runs[1].workdir / "metrics.jsonl").write_text('{"iter\n{"iteration": 4, "m": 1.0}\n')
+    text = write_table(runs, "m", ascending=False)
+    assert "| 000 | 1   | waiting | 2         | 9   |" in text
+    assert "| 001 | 2   | waiting | 0         |     |" in text
+    assert "Run 001 has no metrics in the table" in caplog.text
+
+
 def test_a_cell_of_the_table_is_one_line(tmp_path):
     runs = runs_of(tmp_path, "a.py", {}, [{"b": "x\ny"}])
     claim(runs)
