@@ -118,7 +118,8 @@ def _responses(plan: Plan) -> tuple[int, int]:
     """Returns how long responses learn that cannot be computed, and against how many seeds of a method."""
     if plan.quick:
         return 10, 1
-    return (40, 1) if plan.small else (0, plan.num_seeds)
+    # Three are enough for an interval; each takes up to a minute or two.
+    return 40, 1 if plan.small else min(3, plan.num_seeds)
 
 
 def _train_all(prepared: Prepared, folder: pathlib.Path) -> tuple[list[Trained], list[str]]:
