@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name)
@@ -106,6 +107,23 @@ def _seen(see: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _handled(
+    previous: Mapping[signal.Signals, Any],
+    handle: Callable[[int, FrameType | None], None],
+    heard: threading.Event,
+) -> Iterator[None]:
+    """Has `handle` act on signals within the context, and puts back their `previous` handlers at its end."""
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        heard.set()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def raised() -> Iterator[None]:
     """Has the first of `STOP_SIGNALS` within the context raise `Interrupted`; those after it do nothing.
 
@@ -132,15 +150,8 @@ def raised() -> Iterator[None]:
             _leave_unless(threading.Event() if came else heard, number)
         came = True
 
-    with _seen(see):
-        for number in previous:
-            signal.signal(number, handle)
-        try:
-            yield
-        finally:
-            heard.set()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    with _seen(see), _handled(previous, handle, heard):
+        yield
 
 
 @contextlib.contextmanager
@@ -181,15 +192,8 @@ def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
         elif number == signal.SIGINT:
             _leave_unless(heard, number)
 
-    with _seen(see):
-        for number in previous:
-            signal.signal(number, handle)
-        try:
-            yield
-        finally:
-            heard.set()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+    with _seen(see), _handled(previous, handle, heard):
+        yield
 
 
 def pass_on(name: str | None) -> None:
