@@ -30,7 +30,7 @@ DEVICES = (1, 2, 4, 8)
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is trained, by one seed, on every number of devices."""
+    """A config that one seed trains on each number of devices."""
 
     config: str
     num_envs: int

@@ -19,7 +19,7 @@ MAX_PROPOSAL = 5.0
 """The most that a player can ask of an item, and what may be asked of it in all without dividing it."""
 MAX_VALUE = 5
 MAX_QUANTITY = 5
-"""Of an item, where quantities are drawn."""
+"""The largest quantity of an item, where quantities are drawn."""
 REWARD_UNIT = float(MAX_VALUE * NUM_ITEMS)
 OBSERVATION_UNIT = 10.0
 VALUES = ("high_contrast", "uniform")
@@ -27,7 +27,7 @@ VALUES = ("high_contrast", "uniform")
 
 @struct.dataclass
 class Items:
-    """What is divided in one round."""
+    """The items of one round: quantities and values."""
 
     quantities: jax.Array
     """`[3]`, by item."""
