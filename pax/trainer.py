@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -330,12 +331,23 @@ class MetaTrainer(Training):
         if num_iters is not None:
             check_number("num_iters", num_iters, COUNT_OR_NONE)
             self.num_iters = num_iters
-        with (
-            stop_on_signals(lambda number: self.request_stop(number.name)),
-            self.fitting(),
-        ):
-            while not self.is_over:
-                self._train_chunk()
+        received: str | None = None
+
+        def stop(number: signal.Signals) -> None:
+            nonlocal received
+            received = number.name
+            self.request_stop(received)
+
+        try:
+            with stop_on_signals(stop), self.fitting():
+                while not self.is_over:
+                    self._train_chunk()
+        except Exception as e:
+            if pass_on_signals and received:
+                # Who would go on after the error is asked to end all the same.
+                logging.error("%s came, and the run failed: %s", received, e)
+                pass_on(received)
+            raise
         if pass_on_signals:
             pass_on(self.stop_reason)
         return self.last_metrics

@@ -16,6 +16,7 @@ import pytest
 from callbacks import Checkpoint, Scalars
 from pax import Callback, MetaTrainer
 from pax.agents import AGENTS
+from pax.callbacks.callback import CallbackError
 from pax.envs import IteratedMatrixGame
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.run import interrupt
@@ -120,6 +121,25 @@ def test_ctrl_c_reaches_a_script_of_several_fits(trainer, send):
     assert fits == [start + 2]
     assert trainer.step == start + 4
     assert (trainer.workdir / "checkpoints" / str(start + 4)).is_dir()
+
+
+def test_a_signal_acts_though_the_run_fails_after_it(signals_received):
+    class Failing(Callback):
+        def on_chunk_end(self, trainer, state, step, metrics):
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("the disk is full")
+
+    env = IteratedMatrixGame(num_inner_steps=4)
+    agents = [AGENTS["Random"].for_env(env, 0), AGENTS["TitForTat"].for_env(env, 1)]
+    trainer = MetaTrainer(env, agents, num_envs=4, callbacks=[Failing()], default_callbacks=False)
+
+    # A program that goes on with the next run after an error is still asked to end.
+    with pytest.raises(CallbackError, match="the disk is full"):
+        trainer.fit()
+    assert signals_received == [signal.SIGTERM]
+    with pytest.raises(CallbackError, match="the disk is full"):
+        trainer.fit(pass_on_signals=False)
+    assert signals_received == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
