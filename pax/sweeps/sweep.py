@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -203,12 +204,16 @@ def _values(key: str, values: Iterable[Any]) -> list[Any]:
         raise ConfigError(f"the axis {key} of a sweep has more than {MAX_RUNS} values: give fewer")
     if not found:
         raise ConfigError(f"the axis {key} of a sweep has no values: give some, or take it away")
-    return found
+    # An array of JAX has arrays without axes for elements, where one of NumPy has numbers.
+    return [
+        value.item() if isinstance(value, jax.Array) and value.ndim == 0 else value
+        for value in found
+    ]
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value without types of numpy, whose numbers say their type when they are printed."""
-    if isinstance(value, np.generic | np.ndarray):
+    """Returns a value without types of NumPy and JAX, which say their type when they are printed."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
         value = value.tolist()
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)

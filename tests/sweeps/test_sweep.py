@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
@@ -67,6 +68,15 @@ def test_a_sweep_may_depend_on_the_variant_and_come_from_numpy(tmp_path):
     expected = [{"b": pytest.approx(value)} for value in (0.01, 0.1, 1.0)]
     assert load_sweep(f"{path}:b") == expected
     assert [type(run["a"]) for run in load_sweep(path)] == [float] * 3
+
+
+def test_arrays_of_jax_are_axes_of_numbers():
+    # Trainers that a program makes take numbers, and no arrays without axes.
+    runs = product(seed=jnp.arange(2), **{RATE: jnp.array([0.5, 0.25])})
+    assert runs == product(seed=[0, 1], **{RATE: [0.5, 0.25]})
+    assert [type(run["seed"]) for run in runs] == [int] * 4
+    pairs = sweep.zip(seed=jnp.arange(2))
+    assert [type(run["seed"]) for run in pairs] == [int] * 2
 
 
 @pytest.mark.parametrize(
