@@ -158,6 +158,7 @@ class Population(OneProgram):
                 f"runs in --workdir={runs[0].folder} took over from each other at iteration {had[0]}: give "
                 "the --exploit_every and num_iters of before, or another folder"
             )
+        self._check_none_is_behind()
         if len(self._groups) > 1:
             names = [
                 " ".join(self._runs[place].name for place in each.runs) for each in self._groups
@@ -165,6 +166,20 @@ class Population(OneProgram):
             raise ConfigError(
                 "--search=pbt copies what a run has learned to others, and these differ in more than numbers "
                 f"({'; '.join(names)}): let the sweep differ in numbers only, 0 in all of them or in none"
+            )
+
+    def _check_none_is_behind(self) -> None:
+        """Raises ConfigError if a run was not there when others took over from each other."""
+        at = self._exploits[-1].iteration if self._exploits else 0
+        playing = [run for run in self._runs if not run.has_ended_early]
+        behind = [run for run in playing if run.iteration < at]
+        # Where all have failed, none took over.
+        if behind and len(behind) < len(playing):
+            run = behind[0]
+            raise ConfigError(
+                f"run {run.name} in --workdir={run.folder} is at iteration {run.iteration}, "
+                f"and others took over from each other at iteration {at}: a run that was deleted or added "
+                "since cannot take part, so name another folder"
             )
 
     @property

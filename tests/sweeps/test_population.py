@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import jax
 import numpy as np
@@ -132,6 +133,14 @@ def test_a_population_goes_on_where_it_was_whatever_happened(tmp_path, monkeypat
     with pytest.raises(ConfigError, match="took over from each other at iteration 2: give the"):
         runs = runs_of(tmp_path / "straight", "mine.py", {}, SWEEP)
         Population(runs, small(), metric=METRIC, ascending=False, exploit_every=4)
+    # Who was not there then cannot take part.
+    with pytest.raises(ConfigError, match=r"run 003 .* is at iteration 0, and others took over"):
+        population(tmp_path / "straight", [*SWEEP, {RATE: 0.3, "seed": 3}])
+    shutil.rmtree(tmp_path / "straight/001")
+    with pytest.raises(
+        ConfigError, match=r"run 001 .* is at iteration 0, .* at iteration 4: a run"
+    ):
+        population(tmp_path / "straight")
 
 
 @pytest.mark.slow
