@@ -63,6 +63,7 @@ class CompiledLoop:
         if size in self._programs:
             return self._programs[size]
         started = time.monotonic()
+        run = functools.partial(self._run, size=size)
 
         def jitted(run: Callable[[RunState], Any], state: RunState) -> Any:
             # The state comes back where it was: another placement would compile everything twice.
@@ -72,17 +73,14 @@ class CompiledLoop:
 
         def export() -> jax.export.Exported:
             state = self.abstract_state()
-            return jax.export.export(jitted(lambda state: self._loop.run(state, size), state))(
-                state
-            )
+            return jax.export.export(jitted(run, state))(state)
 
         kept = self._exported(f"{size} iterations", export)
         if kept is None:
             state = self.abstract_state()
-            run: Callable[[RunState], Any] = lambda state: self._loop.run(state, size)  # noqa: E731
         else:
             state = self._placed(jax.tree.unflatten(kept.in_tree, kept.in_avals)[0][0])
-            run = kept.call
+            run = kept.call  # type: ignore[assignment]
         lowered = jitted(run, state).lower(state)
         self._programs[size] = lowered.compile(compiler_options=compiler_options())
         seconds = time.monotonic() - started
@@ -149,6 +147,10 @@ class CompiledLoop:
                 jax.eval_shape(lambda state: self._loop.run(state, 1), state)[1]
             )
         return self._metric_names
+
+    def _run(self, state: RunState, *, size: int) -> tuple[RunState, Metrics]:
+        state, metrics = self._loop.run(self._placement.with_copies(state), size)
+        return self._placement.without_copies(state, metrics)
 
     def _init_state(self) -> RunState:
         keys = jax.vmap(jax.random.key)(self._seed + jnp.arange(self._num_seeds))

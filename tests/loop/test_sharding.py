@@ -67,6 +67,12 @@ def test_processes_with_unequal_devices(monkeypatch):
         ((2, 1, 8), "seeds (8) over 8 of 8 devices"),
         ((16, 8, 8), "candidates (16) over 8 of 8 devices"),
         ((3, 12, 4), "opponents (12) over 6 of 8 devices"),
+        # Five devices are done as soon as eight, and three would take half as long again.
+        ((1, 1, 9), "seeds (9, filled up to 10) over 5 of 8 devices"),
+        ((1, 1, 12), "seeds (12) over 6 of 8 devices"),
+        ((1, 6, 9), "opponents (6) over 6 of 8 devices"),
+        ((1, 1, 3), "seeds (3) over 3 of 8 devices"),
+        ((1, 1, 1), "everything on 1 of 8 devices"),
     ],
 )
 def test_the_axis_that_fills_most_devices_is_cut(monkeypatch, sizes, choice):
@@ -74,6 +80,14 @@ def test_the_axis_that_fills_most_devices_is_cut(monkeypatch, sizes, choice):
     candidates, opponents, seeds = sizes
     found = Placement(None, candidates=candidates, opponents=opponents, seeds=seeds)
     assert str(found) == choice
+
+
+def test_seeds_are_filled_up_for_a_number_of_devices_that_was_asked_for(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    found = Placement(4, candidates=1, opponents=1, seeds=5)
+    assert str(found) == "seeds (5, filled up to 8) over 4 of 8 devices"
+    with pytest.raises(ConfigError, match=r"num_devices is 4, .* make seeds 4, or use fewer"):
+        Placement(4, candidates=1, opponents=1, seeds=3)
 
 
 def test_the_choice_is_one_line():
@@ -84,13 +98,13 @@ def test_the_choice_is_one_line():
 QUICK = {"gs": ("candidates (8)", {"agent1": {"ema_decay": 0.5}})}
 
 
-def check_devices(variant, axis, settings):
+def check_devices(variant, axis, settings, numbers=(2, 8)):
     result = subprocess.run(
         [
             sys.executable,
             ROOT / "tests" / "loop" / "device_runs.py",
             variant,
-            json.dumps({"num_devices": [1, 2, 8], **settings}),
+            json.dumps({"num_devices": [1, *numbers], **settings}),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
@@ -100,8 +114,7 @@ def check_devices(variant, axis, settings):
     runs = json.loads(result.stdout)
     assert [run["placement"] for run in runs.values()] == [
         "everything on 1 of 8 devices",
-        f"{axis} over 2 of 8 devices",
-        f"{axis} over 8 of 8 devices",
+        *(f"{axis} over {number} of 8 devices" for number in numbers),
     ]
     for number, run in runs.items():
         assert len(run["metrics"]) == 10
@@ -115,9 +128,10 @@ def check_devices(variant, axis, settings):
         assert bool(averages) == ("agent1" in settings)
         rewards = [one["train/reward_per_timestep/player_1"] for one in run["metrics"]]
         assert len(set(map(str, rewards))) > 1  # It learns, or meets other luck.
-        # Seeds have nothing to say to each other. Others gather fitness or gradients, and metrics, but no
-        # step waits for another device.
-        assert bool(run["collectives"]) == (number != "1" and not axis.startswith("seeds"))
+        # Seeds have nothing to say to each other, until those that are filled up are taken out at the end.
+        # Others gather fitness or gradients, and metrics, but no step waits for another device.
+        is_told = not axis.startswith("seeds") or "filled up" in axis
+        assert bool(run["collectives"]) == (number != "1" and is_told)
         assert run["num_rollouts"] >= 1
         assert not [found for found in run["collectives"] if found["in_rollout"]]
 
@@ -125,6 +139,11 @@ def check_devices(variant, axis, settings):
 @pytest.mark.parametrize("variant", QUICK)
 def test_devices_agree_and_do_not_talk_in_rollouts(variant):
     check_devices(variant, *QUICK[variant])
+
+
+@pytest.mark.slow
+def test_seeds_that_devices_do_not_divide_are_filled_up_and_agree():
+    check_devices("ppo", "seeds (3, filled up to 4)", {"num_seeds": 3}, numbers=(2,))
 
 
 @pytest.mark.slow
