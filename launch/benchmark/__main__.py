@@ -113,6 +113,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
         "settings": {"suite": given.suite, **dataclasses.asdict(sizes)},
         "rows": [],
         "skipped": [],
+        "waiting": [*calls],
         "failed": [],
     }
     if old is not None:
@@ -138,6 +139,7 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
             for row in found:
                 if "problem" in row.details:
                     fail(results, f"{name}: {row.details['problem']}")
+        results["waiting"].remove(name)
         # All so far: an interruption costs the rest.
         write(results, given.output, markdown)
     line.clear()

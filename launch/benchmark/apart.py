@@ -17,6 +17,7 @@ from pax.errors import ProcessError
 from pax.trainer import MetaTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
+_running: set[subprocess.Popen[str]] = set()
 
 
 class ApartError(ProcessError):
@@ -52,6 +53,12 @@ def training_call(trainer: MetaTrainer, iterations: int) -> Callable[[int], Any]
     return train
 
 
+def end_running() -> None:
+    """Ends the processes that other threads run apart, which then have failed there."""
+    for process in list(_running):
+        process.kill()
+
+
 def run_apart(
     *command: str, environment: Mapping[str, str | None], limit: float | None = None
 ) -> str:
@@ -74,6 +81,7 @@ def run_apart(
         stderr=subprocess.PIPE,
         text=True,
     )
+    _running.add(process)
     with process:
         try:
             printed, said = process.communicate(timeout=limit)
@@ -84,6 +92,8 @@ def run_apart(
         except BaseException:
             process.kill()
             raise
+        finally:
+            _running.discard(process)
     if process.returncode:
         last = (said.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         sentence = f"{command[0]} failed ({last}): see more by python -m {shlex.join(command)}"

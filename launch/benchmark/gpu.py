@@ -23,6 +23,8 @@ MOST_SECONDS = 180.0
 """For one process, which otherwise hangs."""
 LEAST_SECONDS = 15.0
 """Below which nothing is begun: a process takes as long to start and to compile."""
+COMPARED = 0.5
+"""Share of the time after which no further config is compared, so that there is some for what is timed."""
 PROFILED = ("ipd ppo", "ipd shaper", "coin game ppo_memory")
 
 
@@ -39,13 +41,13 @@ class Clock:
             self._started = time.monotonic()
         return self._seconds - (time.monotonic() - self._started)
 
-    def share(self, most: float) -> float:
-        """Returns so many seconds, or what is left.
+    def share(self, most: float, of_all: float = 1.0) -> float:
+        """Returns so many seconds, or what is left of a share of all.
 
         Raises:
             TimeIsUpError: if that is too little to begin anything.
         """
-        left = self.left()
+        left = self.left() - (1.0 - of_all) * self._seconds
         if left < min(most, LEAST_SECONDS):
             raise TimeIsUpError("the time is up, give more --minutes, or name it by --only")
         return min(most, left)
@@ -96,7 +98,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
         for name, call in agreement.rows(
             environments,
             backends,
-            lambda: clock.share(MOST_SECONDS),
+            lambda: clock.share(MOST_SECONDS, COMPARED),
             lambda name: sizes.names(f"agreement of {name}"),
         ).items()
     }

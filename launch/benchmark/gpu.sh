@@ -49,6 +49,6 @@ left=$((minutes * 60 - SECONDS - 30))
 code=0
 timeout --foreground --signal=INT --kill-after=30 "$((left + 30))" \
     "$python" -m launch.benchmark --suite=gpu ${rehearse[@]+"${rehearse[@]}"} --minutes="$(awk "BEGIN {print $left / 60}")" \
-    --output="$out/gpu.json" --markdown="$out/gpu.md" "$@" 2>&1 | tee "$out/log.txt" || code=${PIPESTATUS[0]}
+    --output="$out/gpu.json" --markdown="$out/gpu.md" "$@" 2>&1 | tee -i "$out/log.txt" || code=${PIPESTATUS[0]}
 printf 'Done in %d s, see %s\n' "$SECONDS" "$out"
 exit "$code"

@@ -44,7 +44,7 @@ def grow(name: str, sizes: Sizes, seconds: float) -> Generator[Row, None, str]:
         began = time.monotonic()
         # A larger batch compiles as long and runs longer.
         if scale > 1 and began - started + 1.5 * last > seconds:
-            return "time"
+            return "the time is up"
         try:
             row = measure(name, dataclasses.replace(sizes, scale=scale), with_limit=scale == 1)
         except (PaxError, jax.errors.JaxRuntimeError) as e:

@@ -59,28 +59,47 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         **{
             "": "{name}",
             "largest difference": "{median:.1e}",
-            "may be": "{details[tolerance]:.0e}",
+            "allowed": "{details[tolerance]:.0e}",
         },
-        **{"at the default precision": "{details[by_default]}", "what": "{what}"},
+        **{"difference at the default precision": "{details[by_default]}", "what": "{what}"},
     },
     "filling": {
         **{"setting": "{name}", "steps/s": "{speed}", **_COMPILE},
         "predicted, MiB": "{details[program_mib]:.0f}",
         "taken, MiB": "{details[peak_memory_mib]:.0f}",
-        "times the rate before": "{gain}",
-        "no larger one, because of": "{ended}",
+        "times the rate of the size before": "{gain}",
+        "why no larger size follows": "{ended}",
     },
     "kernels": {
         **{"setting": "{name}", "kernels per step": "{median:.1f}"},
-        "us per step": "{details[microseconds_per_step]:.1f}",
-        "us per kernel": "{details[microseconds_per_kernel]:.2f}",
-        "none runs": "{details[idle]:.0%}",
+        "microseconds per step": "{details[microseconds_per_step]:.1f}",
+        "microseconds per kernel": "{details[microseconds_per_kernel]:.2f}",
+        "no kernel": "{details[idle]:.0%}",
         "short ones": "{details[short]:.0%}",
         "longer ones": "{details[long]:.0%}",
         **{"bound by": "{details[bound]}", "what": "{what}"},
     },
 }
 """By suite and column, what it shows of a row and of what `shown` adds to it."""
+STEPS = "Steps are steps of one environment, whatever its number of players."
+NOTES = {
+    "envs": STEPS,
+    "agreement": "The first column names what was computed on both kinds of devices, with products in full "
+    "precision. Differences are relative where a metric exceeds 1. At the default precision, where products "
+    "of GPUs have ten bits, nothing has to agree.",
+    "filling": "Each setting at its own size, and with so many times (x16) as many candidates or seeds. "
+    "Memory is what the compiler predicts for the program, and the most that the device (a CPU: the process) "
+    f"had in use. {STEPS}",
+    "kernels": "A kernel is one operation that the device was told to run. Percentages are shares of the "
+    "time from the first kernel to the last: in which none runs, in which only ones below 5 microseconds "
+    "do, and in which longer ones do.",
+}
+"""By suite, what a table needs to be read."""
+REHEARSAL = (
+    "**A rehearsal**: CPU devices stand in for a GPU, and all sizes are small. The numbers mean "
+    "nothing."
+)
+QUICK = "**A quick look** at a small part of the work: the numbers mean nothing."
 BUSY = 0.5
 """A load per core above which a table says that the machine was busy."""
 STOLEN = 0.1
@@ -122,7 +141,12 @@ def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
 def to_markdown(results: Mapping[str, Any]) -> str:
     """Returns all tables, with what they were measured on."""
     rows = with_limits(results["rows"])
-    parts = [machine_text(results["machine"])]
+    settings = results.get("settings", {})
+    is_small = settings.get("rehearse") or settings.get("quick")
+    parts = [REHEARSAL if settings.get("rehearse") else QUICK] if is_small else []
+    parts.append(machine_text(results["machine"]))
+    if waiting := results.get("waiting"):
+        parts.append(f"**Not all is measured**: {len(waiting)} are missing, {'; '.join(waiting)}.")
     for suite, title in TITLES.items():
         own = [row for row in rows if row["suite"] == suite]
         if suite == "filling" and own:
@@ -136,7 +160,13 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         f"Slower than {row['peer']['name']}: {row['name']}, at {ratio(row):.2f} times its speed."
         for row in slower
     ]
-    return "\n\n".join([*parts, *results["skipped"], *results.get("failed", [])])
+    for title, sentences in (
+        ("Left out", results["skipped"]),
+        ("Failed", results.get("failed")),
+    ):
+        if sentences:
+            parts.append("\n".join([f"### {title}\n", *(f"- {each}" for each in sentences)]))
+    return "\n\n".join(parts)
 
 
 def with_limits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -180,8 +210,8 @@ def table(suite: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the table of a suite."""
     columns = COLUMNS[suite]
     lines = [[form.format(**shown(row)) for form in columns.values()] for row in rows]
-    note = "\n\nSteps are steps of one environment, whatever its number of players."
-    return markdown([*columns], lines) + note * (suite == "envs")
+    note = f"\n\n{NOTES[suite]}" if suite in NOTES else ""
+    return markdown([*columns], lines) + note
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:

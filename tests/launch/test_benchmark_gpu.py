@@ -4,8 +4,11 @@ import json
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -88,8 +91,11 @@ def test_time_is_shared_until_it_is_up():
     clock = gpu.Clock(minutes=1.0)
     assert clock.share(40.0) == 40.0
     assert 59.0 < clock.share(100.0) <= 60.0
+    assert 29.0 < clock.share(100.0, of_all=0.5) <= 30.0
     with pytest.raises(TimeIsUpError):
         gpu.Clock(minutes=0.2).share(100.0)
+    with pytest.raises(TimeIsUpError):
+        gpu.Clock(minutes=1.0).share(100.0, of_all=0.2)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,7 @@ def test_no_larger_batch_is_begun_than_there_is_time_for(monkeypatch):
     assert next(growing).name == "it"
     with pytest.raises(StopIteration) as end:
         next(growing)
-    assert end.value.value == "time"
+    assert end.value.value == "the time is up"
 
 
 def test_what_was_measured_before_a_process_died_is_kept(monkeypatch):
@@ -143,14 +149,48 @@ def test_what_was_measured_before_a_process_died_is_kept(monkeypatch):
     monkeypatch.setattr(growth, "run_apart", dies)
     (found,) = growth.grow_apart("it", QUICK, 1.0, 1.0)
     assert found.values == [1e6] and found.details["ended"] == "it failed (killed)"
-    lines = [json.dumps(row), json.dumps({"ended": "time"})]
+    lines = [json.dumps(row), json.dumps({"ended": "the time is up"})]
     (found,) = growth.rows_of("\n".join(lines))
-    assert found.details["ended"] == "time"
+    assert found.details["ended"] == "the time is up"
     results = {"rows": [row, {**found.to_json(), "suite": "filling", "name": "it, x16"}]}
     text = report.to_markdown({**results, "skipped": [], "machine": program.describe_machine()})
     filling = text.partition("### Training that fills the card")[2]
     assert "| it | 1 M (1 M to 1 M) | 1.0 | 2 | 3 |  |  |" in filling
-    assert "| it, x16 | 1 M (1 M to 1 M) | 1.0 | 2 | 3 |  | time |" in filling
+    assert "| it, x16 | 1 M (1 M to 1 M) | 1.0 | 2 | 3 |  | the time is up |" in filling
+
+
+def test_an_interruption_ends_what_is_compared(monkeypatch):
+    """Else Python would wait for threads, and they for processes."""
+    ended = []
+
+    def compare(*arguments):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            run_apart("timeit", "-n1", "-r1", "import time; time.sleep(60)", environment={})
+        finally:
+            ended.append(time.monotonic())
+
+    monkeypatch.setattr(agreement, "compare_iteration", compare)
+    calls = agreement.rows({}, {}, lambda: 60.0, lambda name: "ipd.py:tabular" in name)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(calls.values()))()
+    while not ended and time.monotonic() < started + 30.0:
+        time.sleep(0.01)
+    assert ended and ended[0] < started + 30.0
+
+
+def test_tables_say_what_they_are_and_what_is_missing():
+    sizes = {"rehearse": True, "quick": True}
+    results = {"rows": [], "machine": program.describe_machine(), "settings": sizes}
+    results |= {"waiting": ["gpu: b", "gpu: c"], "skipped": ["a is left out: it"]}
+    text = report.to_markdown(results)
+    assert text.startswith("**A rehearsal**: CPU devices stand in for a GPU")
+    assert "**Not all is measured**: 2 are missing, gpu: b; gpu: c." in text
+    assert text.endswith("### Left out\n\n- a is left out: it")
+    text = report.to_markdown({**results, "settings": {}, "waiting": [], "failed": ["b failed"]})
+    assert "missing" not in text and "rehearsal" not in text
+    assert text.endswith("### Failed\n\n- b failed")
 
 
 def test_a_process_that_takes_too_long_is_ended():
