@@ -81,6 +81,19 @@ class SweepRun:
         status = read_status(self.workdir)
         return status is not None and status.state == "done" and status.reason is not None
 
+    def has_reached(self, at: int) -> bool:
+        """Returns whether it has trained until an iteration and is saved, or a callback ended it before.
+
+        A checkpoint is told of when it is on its way to the disk, where it is not if the run was killed then:
+        that it is there says the end of a run, or a run that went on from it.
+        """
+        status = read_status(self.workdir)
+        if status is None:
+            return False
+        if status.state == "done":
+            return status.reason is not None or status.iteration >= at
+        return status.iteration > at or (status.iteration == at and status.num_iters > at)
+
     @property
     def iteration(self) -> int:
         """Iterations done, as it last said."""

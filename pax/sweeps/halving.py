@@ -55,7 +55,7 @@ class Halving(OneProgram):
         try:
             for (at, _), following in itertools.zip_longest(rungs, rungs[1:]):
                 self._tell(f"Until iteration {at}: {len(playing)} of {len(self._runs)} runs.")
-                left = [run for run in playing if not has_reached(run, at)]
+                left = [run for run in playing if not run.has_reached(at)]
                 for run in left:
                     self._trainers[run.index].num_iters = at
                 if stopped_by := self._train(left):
@@ -74,8 +74,3 @@ class Halving(OneProgram):
     def _is_left(self, run: SweepRun) -> bool:
         # A run that has done its rung says that it is done.
         return True
-
-
-def has_reached(run: SweepRun, at: int) -> bool:
-    """Returns whether a run has trained until an iteration, or ended before by itself."""
-    return run.iteration >= at or run.has_ended_early

@@ -103,8 +103,8 @@ class Population(OneProgram):
     Every `exploit_every` iterations, the worst runs go on from what one of the best has learned (parameters,
     optimiser, everything but the random keys), with its settings, of which numbers are changed a little:
     population-based training (Jaderberg et al. 2017, arxiv.org/abs/1711.09846) with truncation selection.
-    A run that has failed counts as the worst. What happened is kept in `population.json`, once all of it has
-    been done, so that the same command goes on where it was.
+    A run that has failed counts as the worst. What happens is written to `population.json`, before it is done
+    and after, so that the same command goes on where it was.
 
     Args:
         runs: those of the sweep: the population, with the settings to begin with.
@@ -143,6 +143,10 @@ class Population(OneProgram):
         self._swept = tuple(dict.fromkeys(key for run in runs for key in run.overrides))
         self._begun = runs
         self._exploits = read_exploits(runs)
+        self._begun_moves: tuple[Move, ...] | None = None
+        had = [each.iteration for each in self._exploits]
+        if self._exploits and not self._exploits[-1].is_done:
+            self._begun_moves = self._exploits.pop().moves
         super().__init__(
             as_they_are(runs, self._exploits), config, side_by_side=side_by_side, say=say
         )
@@ -152,13 +156,12 @@ class Population(OneProgram):
         self._loops: LoopOfRuns | None = None
         first = self._trainers[runs[0].index]
         self._stops = stops_of(first.num_iters, first.chunk, exploit_every)
-        had = [each.iteration for each in self._exploits]
         if had != self._stops[: len(had)]:
             raise ConfigError(
                 f"runs in --workdir={runs[0].folder} took over from each other at iteration {had[0]}: give "
                 "the --exploit_every and num_iters of before, or another folder"
             )
-        self._check_none_is_behind()
+        self._check_all_are_there()
         if len(self._groups) > 1:
             names = [
                 " ".join(self._runs[place].name for place in each.runs) for each in self._groups
@@ -168,8 +171,16 @@ class Population(OneProgram):
                 f"({'; '.join(names)}): let the sweep differ in numbers only, 0 in all of them or in none"
             )
 
-    def _check_none_is_behind(self) -> None:
-        """Raises ConfigError if a run was not there when others took over from each other."""
+    def _check_all_are_there(self) -> None:
+        """Raises ConfigError if a run was not there when others took over, or went on alone."""
+        following = self._stops[len(self._exploits)]
+        for run in self._runs:
+            if run.iteration > following:
+                raise ConfigError(
+                    f"run {run.name} in --workdir={run.folder} is at iteration {run.iteration}, and "
+                    f"the population has not yet trained beyond iteration {following}: a run that went on "
+                    "alone cannot take part, so name another folder"
+                )
         at = self._exploits[-1].iteration if self._exploits else 0
         playing = [run for run in self._runs if not run.has_ended_early]
         behind = [run for run in playing if run.iteration < at]
@@ -192,7 +203,7 @@ class Population(OneProgram):
             for number, at in enumerate(self._stops):
                 if number < len(self._exploits):
                     continue
-                if stopped_by := self._train_until(at):
+                if self._begun_moves is None and (stopped_by := self._train_until(at)):
                     return stopped_by
                 if at < self._stops[-1]:
                     self._exploit(at)
@@ -214,11 +225,7 @@ class Population(OneProgram):
 
     def _train_until(self, at: int) -> signal.Signals | None:
         """Trains the runs until an iteration; returns the signal that ended it early, if one did."""
-        left = [
-            place
-            for place, run in enumerate(self._runs)
-            if run.iteration < at and not run.has_ended_early
-        ]
+        left = [place for place, run in enumerate(self._runs) if not run.has_reached(at)]
         if not left:
             return None
         self._tell(f"Until iteration {at}: {len(left)} of {len(self._runs)} runs.")
@@ -245,9 +252,22 @@ class Population(OneProgram):
 
     def _exploit(self, at: int) -> None:
         """Has the worst runs take over from the best."""
+        if self._begun_moves is None:
+            # Where a run has failed, nothing but its end tells that, which its new beginning replaces.
+            self._begun_moves = self._decide(at)
+            write_exploits(self._runs, [*self._exploits, Exploit(at, self._begun_moves, False)])
+        for move in self._begun_moves:
+            self._take_over(self._runs[move.run], self._runs[move.source], move.overrides, at)
+        self._exploits.append(Exploit(at, self._begun_moves))
+        self._begun_moves = None
+        write_exploits(self._runs, self._exploits)
+        self._runs = as_they_are(self._runs, self._exploits[-1:])
+
+    def _decide(self, at: int) -> tuple[Move, ...]:
+        """Returns which runs take over from which, and their settings."""
         playing = [run for run in self._runs if not run.has_ended_early]
         values = [
-            math.nan if run.iteration < at else value_at(run, self._metric, at) for run in playing
+            value_at(run, self._metric, at) if run.has_reached(at) else math.nan for run in playing
         ]
         random = np.random.default_rng([self._seed, at])
         moves = []
@@ -255,10 +275,8 @@ class Population(OneProgram):
             run, other = playing[place], playing[source]
             allows = functools.partial(self._allows, run)
             overrides = explore(run.overrides, other.overrides, random, allows)
-            moves.append(self._take_over(run, other, overrides, at))
-        self._exploits.append(Exploit(at, tuple(moves)))
-        write_exploits(self._runs, self._exploits)
-        self._runs = as_they_are(self._runs, self._exploits[-1:])
+            moves.append(Move(run.index, other.index, overrides))
+        return tuple(moves)
 
     def _allows(self, run: SweepRun, overrides: Overrides) -> bool:
         try:
@@ -267,7 +285,7 @@ class Population(OneProgram):
             return False
         return True
 
-    def _take_over(self, run: SweepRun, source: SweepRun, overrides: Overrides, at: int) -> Move:
+    def _take_over(self, run: SweepRun, source: SweepRun, overrides: Overrides, at: int) -> None:
         """Has a run go on from the place of another one, with some settings, and saves it there."""
         state = self._trainers[source.index].state
         if state is None:
@@ -287,7 +305,6 @@ class Population(OneProgram):
             self.failed.remove(run)
             self._progress.goes_on(run)
         self._tell(f"{run.name} goes on from {source.name}: {describe(overrides)}")
-        return Move(run.index, source.index, overrides)
 
 
 class _TakeOver(Callback):

@@ -109,23 +109,31 @@ def test_a_population_goes_on_where_it_was_whatever_happened(tmp_path, monkeypat
     exploits = json.loads((tmp_path / "straight/population.json").read_text())
     assert [each["iteration"] for each in exploits] == [2, 4] and exploits[0]["moves"]
     # It ends when the first has taken over, which nothing but its own folder knows.
-    take_over, calls = Population._take_over, []
+    take_over = Population._take_over
 
     def ends(self, *arguments):
-        move = take_over(self, *arguments)
-        calls.append(move)
+        take_over(self, *arguments)
         raise StopError
 
     monkeypatch.setattr(Population, "_take_over", ends)
     with pytest.raises(StopError):
         population(tmp_path / "stopped").work()
-    assert not (tmp_path / "stopped/population.json").exists()
+    # Who takes over is known before, and when it is done.
+    begun = json.loads((tmp_path / "stopped/population.json").read_text())
+    assert begun == [{**exploits[0], "is_done": False}]
     monkeypatch.undo()
     assert population(tmp_path / "stopped").work() is None
     assert json.loads((tmp_path / "stopped/population.json").read_text()) == exploits
     for name in ("000", "001", "002"):
         assert rows_of(tmp_path / "stopped" / name) == rows_of(tmp_path / "straight" / name)
     assert (tmp_path / "stopped/population.png").read_bytes()[1:4] == b"PNG"
+    # One that went on alone is ahead of the others.
+    stopped = tmp_path / "stopped"
+    (stopped / "population.json").write_text(json.dumps(exploits[:1]))
+    with pytest.raises(
+        ConfigError, match=r"run 000 .* is at iteration 6, .* beyond iteration 4: a run"
+    ):
+        population(stopped)
     # There is nothing left to do.
     again = population(tmp_path / "straight")
     assert [run.overrides for run in again.runs] == [run.overrides for run in straight.runs]
@@ -150,7 +158,7 @@ def test_a_run_takes_over_all_that_was_learned_with_random_keys_of_its_own(tmp_p
 
     def look(self, run, source, overrides, at):
         before = jax.random.key_data(self._trainers[run.index].state.keys)
-        move = take_over(self, run, source, overrides, at)
+        take_over(self, run, source, overrides, at)
         new, old = self._trainers[run.index], self._trainers[source.index]
         assert np.array_equal(jax.random.key_data(new.state.keys), before)
         same = jax.tree.map(np.array_equal, new.state.learners, old.state.learners)
@@ -163,12 +171,31 @@ def test_a_run_takes_over_all_that_was_learned_with_random_keys_of_its_own(tmp_p
         record = json.loads((run.workdir / "run.json").read_text())
         assert record["config"]["agent1"]["learning_rate"] == overrides[RATE]
         assert f"{overrides[RATE]}" in record["history"][-1]["command"]
-        seen.append(move)
-        return move
+        seen.append(run)
 
     monkeypatch.setattr(Population, "_take_over", look)
     assert population(tmp_path).work() is None
     assert seen
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_before_it_was_saved_trains_before_others_take_it_over(tmp_path):
+    straight = population(tmp_path / "straight")
+    assert straight.work() is None
+    stopped = population(tmp_path / "stopped")
+    assert stopped._train_until(2) is None
+    for name in ("000", "001", "002"):
+        # What is told of a checkpoint is told before it is there.
+        shutil.rmtree(tmp_path / "stopped" / name / "checkpoints")
+        path = tmp_path / "stopped" / name / "training.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "state": "training"}))
+    assert population(tmp_path / "stopped").work() is None
+    records = [
+        (tmp_path / each / "population.json").read_text() for each in ("straight", "stopped")
+    ]
+    assert records[0] == records[1]
+    for name in ("000", "001", "002"):
+        assert rows_of(tmp_path / "stopped" / name) == rows_of(tmp_path / "straight" / name)
 
 
 class Breaks(Callback):
@@ -182,14 +209,31 @@ class Breaks(Callback):
 
 
 @pytest.mark.slow
-def test_a_run_that_failed_goes_on_from_one_that_did_not(tmp_path):
-    sweep = [{RATE: 0.01}, {RATE: 0.1}, {RATE: 5.0}]
-    search = population(tmp_path, sweep, extra_callbacks=(f"{__name__}.Breaks",))
+def test_a_run_that_failed_goes_on_from_one_that_did_not(tmp_path, monkeypatch):
+    # It has reported most by then, and has failed all the same.
+    sweep = [{RATE: 5.0}, {RATE: 0.01}, {RATE: 0.1}]
+    settings = {"extra_callbacks": (f"{__name__}.Breaks",)}
+    search = population(tmp_path / "straight", sweep, **settings)
     assert search.work() is None and not search.failed
-    exploits = json.loads((tmp_path / "population.json").read_text())
-    assert 2 in [move["run"] for move in exploits[0]["moves"]]
-    assert json.loads((tmp_path / "002/training.json").read_text())["state"] == "done"
-    assert [row["iteration"] for row in rows_of(tmp_path / "002")][-1] == 6
+    exploits = json.loads((tmp_path / "straight/population.json").read_text())
+    assert 0 in [move["run"] for move in exploits[0]["moves"]]
+    folder = tmp_path / "straight/000"
+    assert json.loads((folder / "training.json").read_text())["state"] == "done"
+    assert [row["iteration"] for row in rows_of(folder)][-1] == 6
+    # The same if it ends when that one has begun to go on, which then has failed no more.
+    take_over = Population._take_over
+
+    def ends(self, *arguments):
+        take_over(self, *arguments)
+        raise StopError
+
+    monkeypatch.setattr(Population, "_take_over", ends)
+    with pytest.raises(StopError):
+        population(tmp_path / "stopped", sweep, **settings).work()
+    monkeypatch.undo()
+    assert population(tmp_path / "stopped", sweep, **settings).work() is None
+    assert json.loads((tmp_path / "stopped/population.json").read_text()) == exploits
+    assert rows_of(tmp_path / "stopped/000") == rows_of(folder)
 
 
 def test_runs_that_are_not_one_program_are_no_population(tmp_path):

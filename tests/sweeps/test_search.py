@@ -38,14 +38,14 @@ def test_rungs_of_halving(num_runs, num_iters, chunk, factor, rungs):
     assert rungs_of(num_runs, num_iters, chunk, factor) == rungs
 
 
-def report(run, iteration, value, state="done", reason=None):
+def report(run, iteration, value, state="done", reason=None, num_iters=None):
     run.workdir.mkdir(exist_ok=True)
     with (run.workdir / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"iteration": iteration, "m": value}) + "\n")
     status = {
         "state": state,
         "iteration": iteration,
-        "num_iters": iteration,
+        "num_iters": num_iters or iteration,
         "reason": reason,
         "saved": [iteration],
     }
@@ -64,6 +64,29 @@ def test_the_best_at_an_iteration_go_on(tmp_path):
     # What came later counts later.
     assert names(best_of(runs, "m", False, at=30, num=2)) == ["000", "002"]
     assert names(best_of(runs, "m", False, at=20, num=4))[-1] == "003"
+
+
+@pytest.mark.parametrize(
+    ("told", "has_reached"),
+    [
+        ({"state": "done"}, True),
+        ({"state": "done", "iteration": 20}, False),
+        ({"state": "done", "iteration": 20, "reason": "EarlyStop"}, True),
+        # Killed when that checkpoint was on its way, stopped before evaluations, or failed at the end.
+        ({"state": "training"}, False),
+        ({"state": "stopped"}, False),
+        ({"state": "failed"}, False),
+        # It went on from there.
+        ({"state": "training", "num_iters": 90}, True),
+        ({"state": "failed", "iteration": 40, "num_iters": 90}, True),
+        ({"state": "training", "iteration": 20, "num_iters": 90}, False),
+    ],
+)
+def test_a_run_has_reached_an_iteration_once_it_is_saved_there(told, has_reached, tmp_path):
+    (run,) = runs_of(tmp_path, "a.py", {}, SWEEP[:1])
+    assert not run.has_reached(30)
+    report(run, **{"iteration": 30, "value": 1.0, **told})
+    assert run.has_reached(30) == has_reached
 
 
 class Trainer:
