@@ -12,6 +12,7 @@ from pax.callbacks.callback import Callback
 from pax.configs import ipd
 from pax.errors import ConfigError
 from pax.metrics.writers import read_metrics
+from pax.sweeps.exploits import Exploit, Move, read_exploits, write_exploits
 from pax.sweeps.folder import claim, runs_of
 from pax.sweeps.population import Population, choose_moves, explore, stops_of
 
@@ -55,6 +56,18 @@ def test_numbers_are_changed_a_little_as_far_as_they_may_be():
     # The source stays as it is.
     assert source == {"a": 0.5, "b": 0.95, "n": 8, "seed": 1}
     assert explore(own, source, np.random.default_rng(0), lambda each: False)["a"] == 0.5
+
+
+def test_settings_of_a_record_are_those_that_were_written(tmp_path):
+    runs = runs_of(tmp_path, "mine.py", {}, [{"env.payoff": ((0.0, 1.0), (2.0, 3.0))}, {}])
+    exploits = [
+        Exploit(2, (Move(1, 0, runs[0].overrides),)),
+        Exploit(4, (Move(0, 1, runs[0].overrides),), is_done=False),
+    ]
+    write_exploits(runs, exploits)
+    assert read_exploits(runs) == exploits
+    # As earlier versions wrote it.
+    assert "is_done" not in json.loads((tmp_path / "population.json").read_text())[0]
 
 
 def test_when_runs_take_over():
