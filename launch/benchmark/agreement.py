@@ -117,8 +117,12 @@ def largest_difference(
     return worst, where
 
 
-def compare_iteration(config: str, kinds: Kinds, backends: Mapping[str, str], limit: float) -> Row:
+def compare_iteration(
+    config: str, kinds: Kinds, backends: Mapping[str, str], limit: Callable[[], float]
+) -> Row:
     """Compares one iteration on all kinds of devices, from the state of the first one.
+
+    `limit` is asked for the seconds that each process may take.
 
     Raises:
         ProcessError: if one of them cannot compute it.
@@ -129,7 +133,7 @@ def compare_iteration(config: str, kinds: Kinds, backends: Mapping[str, str], li
             out = f"{folder}/{kind}.json"
             job = {"config": config, "start": f"{folder}/start.npz", "out": out}
             command = json.dumps({**job, "kind": backends[kind]})
-            run_apart("launch.benchmark.agreement", command, environment=environment, limit=limit)
+            run_apart("launch.benchmark.agreement", command, environment=environment, limit=limit())
             found[kind] = json.loads(pathlib.Path(out).read_text())
     reference, other = found.values()
     worst, where = largest_difference(other["highest"], reference["highest"])
@@ -157,8 +161,10 @@ def judged(row: Row, by_default: float | None = None) -> Row:
     return row
 
 
-def compare_resumed(kinds: Kinds, first: str, limit: float) -> Row:
+def compare_resumed(kinds: Kinds, first: str, limit: Callable[[], float]) -> Row:
     """Compares a run that begins on one kind and goes on with the other to one that stays.
+
+    `limit` is asked for the seconds that each process may take.
 
     Raises:
         ProcessError: if one of the runs fails.
@@ -176,7 +182,7 @@ def compare_resumed(kinds: Kinds, first: str, limit: float) -> Row:
             "--config.callbacks.scalars.every=1",
             "--config.callbacks.checkpoint.every=2",
             environment={**kinds[kind], "JAX_DEFAULT_MATMUL_PRECISION": "highest"},
-            limit=limit,
+            limit=limit(),
         )
 
     with tempfile.TemporaryDirectory() as name:
@@ -219,10 +225,10 @@ def rows(
     """
 
     def iteration(config: str) -> Row:
-        return compare_iteration(config, kinds, backends, limit())
+        return compare_iteration(config, kinds, backends, limit)
 
     def resumed(first: str) -> Row:
-        return compare_resumed(kinds, first, limit())
+        return compare_resumed(kinds, first, limit)
 
     # Should there be no time for all, a config is missed least.
     calls = {f"a run that begins on {name}": functools.partial(resumed, name) for name in kinds}

@@ -25,11 +25,13 @@ class ApartError(ProcessError):
 
     Attributes:
         printed: what it had printed by then.
+        is_late: whether it took too long.
     """
 
-    def __init__(self, sentence: str, printed: str):
+    def __init__(self, sentence: str, printed: str, is_late: bool = False):
         super().__init__(sentence)
         self.printed = printed
+        self.is_late = is_late
 
 
 def quiet_config(config: str, overrides: Mapping[str, Any]) -> ConfigDict:
@@ -88,7 +90,8 @@ def run_apart(
         except subprocess.TimeoutExpired:
             process.kill()
             printed, _ = process.communicate()
-            raise ApartError(f"{command[0]} took longer than {limit:.0f} s", printed) from None
+            sentence = f"{command[0]} took longer than {limit:.0f} s"
+            raise ApartError(sentence, printed, is_late=True) from None
         except BaseException:
             process.kill()
             raise

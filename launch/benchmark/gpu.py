@@ -52,6 +52,20 @@ class Clock:
             raise TimeIsUpError("the time is up, give more --minutes, or name it by --only")
         return min(most, left)
 
+    def within(self, call: Callable[[], Row | list[Row]], of_all: float = 1.0) -> Row | list[Row]:
+        """Returns what a call measures in processes that end with a share of the time.
+
+        Raises:
+            TimeIsUpError: if one of them was ended by that, which is no failure.
+            ApartError: if one failed, or took longer than any may.
+        """
+        try:
+            return call()
+        except ApartError as e:
+            if e.is_late and self.left() <= (1.0 - of_all) * self._seconds:
+                raise TimeIsUpError(f"the time is up ({e}), give more --minutes") from e
+            raise
+
 
 def check_devices(sizes: Sizes) -> None:
     """Has CPU devices stand in for a GPU in a rehearsal.
@@ -94,7 +108,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
     once = dataclasses.replace(few, repeats=1)
     environments, backends = kinds(sizes.rehearse)
     calls: dict[str, Callable[[], Row | list[Row]]] = {
-        f"agreement of {name}": call
+        f"agreement of {name}": functools.partial(clock.within, call, COMPARED)
         for name, call in agreement.rows(
             environments,
             backends,
@@ -103,26 +117,23 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
         ).items()
     }
     for name in training.LARGE:
-        calls[f"large {name}"] = functools.partial(_large, name, once, clock)
+        call = functools.partial(_large, name, once, clock)
+        calls[f"large {name}"] = functools.partial(clock.within, call)
     for name in PROFILED:
-        calls[f"kernels of {name}"] = functools.partial(_kernels, name, few, clock)
+        call = functools.partial(_kernels, name, few, clock)
+        calls[f"kernels of {name}"] = functools.partial(clock.within, call)
     waiting = list(training.SETTINGS)
 
     def fill(name: str) -> list[Row]:
         # What one of them leaves is for the others.
         seconds = clock.share(max(LEAST_SECONDS, clock.left() / len(waiting)))
         waiting.remove(name)
-        try:
-            return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
-        except ApartError as e:
-            if clock.left() > 0.0:
-                raise
-            raise TimeIsUpError(f"the time is up ({e})") from e
+        return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
 
-    for name, call in startup.rows(once).items():
-        calls[f"startup {name}"] = functools.partial(_while_there_is_time, call, clock)
+    for name, measure in startup.rows(once, lambda: clock.share(MOST_SECONDS)).items():
+        calls[f"startup {name}"] = functools.partial(clock.within, measure)
     for name in training.SETTINGS:
-        calls[f"training {name}"] = functools.partial(fill, name)
+        calls[f"training {name}"] = functools.partial(clock.within, functools.partial(fill, name))
     return calls
 
 
@@ -134,8 +145,3 @@ def _large(name: str, sizes: Sizes, clock: Clock) -> Row:
 
 def _kernels(name: str, sizes: Sizes, clock: Clock) -> Row:
     return kernels.measure_apart(name, sizes, clock.share(MOST_SECONDS))
-
-
-def _while_there_is_time(call: Callable[[], Row | list[Row]], clock: Clock) -> Row | list[Row]:
-    clock.share(LEAST_SECONDS)
-    return call()

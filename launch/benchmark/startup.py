@@ -49,7 +49,7 @@ class FirstIteration(Callback):
 
 
 def seconds_to_first_iteration(
-    cache: pathlib.Path, arguments: list[str], traced: bool
+    cache: pathlib.Path, arguments: list[str], traced: bool, limit: float | None = None
 ) -> dict[str, float]:
     """Measures the app, with its caches in a folder; returns what `FirstIteration` wrote.
 
@@ -59,6 +59,7 @@ def seconds_to_first_iteration(
         cache: the folder.
         arguments: flags that say what is trained.
         traced: whether programs that were traced are not kept.
+        limit: seconds after which it is ended.
 
     Raises:
         ProcessError: if the app fails.
@@ -76,6 +77,7 @@ def seconds_to_first_iteration(
             f"--workdir={folder}/run",
             "--config.extra_callbacks=('launch.benchmark.startup.FirstIteration',)",
             environment={"XDG_CACHE_HOME": str(cache), STAMP: str(stamp), **own},
+            limit=limit,
         )
         found = json.loads(stamp.read_text())
         return {**found, "time": found["time"] - started}
@@ -88,8 +90,13 @@ def flags_of(name: str, quick: bool) -> list[str]:
     return [config, "--config.chunk=1", *as_flags({} if quick else setting.overrides)]
 
 
-def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
-    """Returns what there is to measure, the cold ones first: they fill the caches."""
+def rows(
+    sizes: Sizes, limit: Callable[[], float | None] = lambda: None
+) -> dict[str, Callable[[], Row | list[Row]]]:
+    """Returns what there is to measure, the cold ones first: they fill the caches.
+
+    `limit` is asked for the seconds that each process may take.
+    """
     folder = pathlib.Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     repeats = 1 if sizes.quick else min(3, sizes.repeats)
@@ -124,7 +131,9 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
 
     def cold(name: str) -> Row:
         found = [
-            seconds_to_first_iteration(folder / f"{name}-{repeat}", cases[name][0], traced=False)
+            seconds_to_first_iteration(
+                folder / f"{name}-{repeat}", cases[name][0], traced=False, limit=limit()
+            )
             for repeat in range(repeats if name == "first iteration" else 1)
         ]
         return measured(name, "cold", found)
@@ -135,7 +144,8 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
         for _ in range(repeats + 1):
             for how, found in ways.items():
                 cache = folder / f"{name}-{how}"
-                found.append(seconds_to_first_iteration(cache, cases[name][0], how == ANEW))
+                traced = how == ANEW
+                found.append(seconds_to_first_iteration(cache, cases[name][0], traced, limit()))
         return [measured(name, how, found[1:]) for how, found in ways.items()]
 
     calls: dict[str, Callable[[], Row | list[Row]]] = {}

@@ -98,6 +98,25 @@ def test_time_is_shared_until_it_is_up():
         gpu.Clock(minutes=1.0).share(100.0, of_all=0.2)
 
 
+def test_what_the_end_of_the_time_ends_has_not_failed():
+    def takes(clock, seconds, is_late):
+        def call():
+            clock._started -= seconds
+            raise ApartError("it took longer than 9 s", "", is_late)
+
+        clock.share(1.0)
+        return clock.within(call, of_all=0.5)
+
+    with pytest.raises(
+        TimeIsUpError, match=r"^the time is up \(it took .*\), give more --minutes$"
+    ):
+        takes(gpu.Clock(minutes=1.0), 30.0, is_late=True)
+    # It was ended long before, or by itself.
+    for seconds, is_late in ((20.0, True), (30.0, False)):
+        with pytest.raises(ApartError):
+            takes(gpu.Clock(minutes=1.0), seconds, is_late)
+
+
 @pytest.mark.parametrize(
     ("rates", "scales", "why"),
     [

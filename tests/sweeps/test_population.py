@@ -223,7 +223,6 @@ class Breaks(Callback):
 
 @pytest.mark.slow
 def test_a_run_that_failed_goes_on_from_one_that_did_not(tmp_path, monkeypatch):
-    # It has reported most by then, and has failed all the same.
     sweep = [{RATE: 5.0}, {RATE: 0.01}, {RATE: 0.1}]
     settings = {"extra_callbacks": (f"{__name__}.Breaks",)}
     search = population(tmp_path / "straight", sweep, **settings)
