@@ -49,7 +49,8 @@ class Clock:
         """
         left = self.left() - (1.0 - of_all) * self._seconds
         if left < min(most, LEAST_SECONDS):
-            raise TimeIsUpError("the time is up, give more --minutes, or name it by --only")
+            which = "the time" if of_all == 1.0 else f"its part of the time ({of_all:.0%})"
+            raise TimeIsUpError(f"{which} is up, give more --minutes, or name it by --only")
         return min(most, left)
 
     def within(self, call: Callable[[], Row | list[Row]], of_all: float = 1.0) -> Row | list[Row]:

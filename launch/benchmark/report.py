@@ -65,7 +65,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "filling": {
         **{"setting": "{name}", "steps/s": "{speed}", **_COMPILE},
-        "predicted, MiB": "{details[program_mib]:.0f}",
+        "predicted, MiB": "{details[program_mib]:.1f}",
         "taken, MiB": "{details[peak_memory_mib]:.0f}",
         "times the rate of the size before": "{gain}",
         "why no larger size follows": "{ended}",

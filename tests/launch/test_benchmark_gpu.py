@@ -94,7 +94,7 @@ def test_time_is_shared_until_it_is_up():
     assert 29.0 < clock.share(100.0, of_all=0.5) <= 30.0
     with pytest.raises(TimeIsUpError):
         gpu.Clock(minutes=0.2).share(100.0)
-    with pytest.raises(TimeIsUpError):
+    with pytest.raises(TimeIsUpError, match=r"^its part of the time \(20%\) is up, give more"):
         gpu.Clock(minutes=1.0).share(100.0, of_all=0.2)
 
 
@@ -174,8 +174,8 @@ def test_what_was_measured_before_a_process_died_is_kept(monkeypatch):
     results = {"rows": [row, {**found.to_json(), "suite": "filling", "name": "it, x16"}]}
     text = report.to_markdown({**results, "skipped": [], "machine": program.describe_machine()})
     filling = text.partition("### Training that fills the card")[2]
-    assert "| it | 1 M (1 M to 1 M) | 1.0 | 2 | 3 |  |  |" in filling
-    assert "| it, x16 | 1 M (1 M to 1 M) | 1.0 | 2 | 3 |  | the time is up |" in filling
+    assert "| it | 1 M (1 M to 1 M) | 1.0 | 2.0 | 3 |  |  |" in filling
+    assert "| it, x16 | 1 M (1 M to 1 M) | 1.0 | 2.0 | 3 |  | the time is up |" in filling
 
 
 def test_an_interruption_ends_what_is_compared(monkeypatch):
