@@ -29,16 +29,14 @@ PROFILED = ("ipd ppo", "ipd shaper", "coin game ppo_memory")
 
 
 class Clock:
-    """What is left of the time of all parts; it runs from the first question on."""
+    """What is left of the time of all parts, the machine's bounds included, which are the first."""
 
     def __init__(self, minutes: float):
         self._seconds = 60.0 * minutes
-        self._started: float | None = None
+        self._started = time.monotonic()
 
     def left(self) -> float:
         """Returns the seconds that are left."""
-        if self._started is None:
-            self._started = time.monotonic()
         return self._seconds - (time.monotonic() - self._started)
 
     def share(self, most: float, of_all: float = 1.0) -> float:
