@@ -127,7 +127,7 @@ def rows(sizes: Sizes) -> dict[str, Callable[[], Row | list[Row]]]:
         # What one of them leaves is for the others.
         seconds = clock.share(max(LEAST_SECONDS, clock.left() / len(waiting)))
         waiting.remove(name)
-        return growth.grow_apart(name, few, seconds, limit=clock.left() + LEAST_SECONDS)
+        return growth.grow_apart(name, few, seconds, limit=clock.left())
 
     for name, measure in startup.rows(once, lambda: clock.share(MOST_SECONDS)).items():
         calls[f"startup {name}"] = functools.partial(clock.within, measure)
