@@ -61,7 +61,8 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
     """Returns the arguments of a class that have defaults, as a config, some of them overridden.
 
     Raises:
-        ConfigError: if the class takes no argument of the name of an override, or one of another type.
+        ConfigError: if the class takes no argument of the name of an override, or one of another type, or a
+            config can have no setting of the name of an argument.
     """
     if not callable(constructor):
         raise ConfigError(
@@ -72,6 +73,7 @@ def defaults(constructor: Callable[..., Any], **overrides: Any) -> ConfigDict:
         for name, parameter in inspect.signature(constructor).parameters.items()
         if name not in BOUND_LATER and parameter.default is not inspect.Parameter.empty
     }
+    _check_names(constructor.__name__, parameters)
     return ConfigDict(_overridden(constructor.__name__, parameters, overrides))
 
 
@@ -111,6 +113,7 @@ def game(kind: str, **settings: Any) -> ConfigDict:
         like = {key: placeholder(object) if value is None else value for key, value in like.items()}
         own[name] = {**like, **sections[name]}
     params = cls(**arguments(own)).param_settings()
+    _check_names(kind, params)
     for name in settings:
         if name not in params:
             raise ConfigError(f"{kind} has no setting {name!r}: {nearest(name, [*own, *params])}")
@@ -246,6 +249,16 @@ def find_learner(where: str, name: Any) -> type[Learner] | None:
     known = {**LEARNERS, "none": Learner}
     cls = find_class(where, name, Learner, "pax.learners.Learner", known)
     return None if cls is Learner else cls
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    """Raises ConfigError if a setting has a name that the shell cannot set."""
+    for name in names:
+        if hasattr(ConfigDict, name):
+            raise ConfigError(
+                f"{what} has a setting {name!r}, and configs have a method of that name: call it otherwise, "
+                f"as in {what.rpartition('.')[2].lower()}_{name}"
+            )
 
 
 def _overridden(what: str, own: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,27 +81,27 @@ class Negotiation(Environment):
     def __init__(
         self,
         num_inner_steps: int = 50,
-        values: str = "high_contrast",
+        item_values: str = "high_contrast",
         proportional: bool = False,
     ):
         """Makes the game.
 
         Args:
             num_inner_steps: rounds of an episode.
-            values: how items are drawn, `high_contrast` or `uniform`.
+            item_values: how items are drawn, `high_contrast` or `uniform`.
             proportional: whether shares are p_i / (p_1 + p_2) also where less than 5 is asked of an item.
         """
         check_steps(num_inner_steps)
-        check_choice("values", values, VALUES, "Negotiation")
+        check_choice("item_values", item_values, VALUES, "Negotiation")
         check_kind("proportional", proportional, False, "Negotiation")
         self.num_inner_steps = num_inner_steps
-        self.values = values
+        self.item_values = item_values
         self.proportional = proportional
 
     def draw(self, key: jax.Array, params: Any) -> Items:
         """Draws the items of the next round."""
         del params
-        if self.values == "high_contrast":
+        if self.item_values == "high_contrast":
             own = jnp.where(jax.random.bernoulli(key, shape=(NUM_ITEMS,)), float(MAX_VALUE), 1.0)
             return Items(jnp.ones(NUM_ITEMS), jnp.stack([own, MAX_VALUE + 1.0 - own]))
         quantity_key, value_key = jax.random.split(key)

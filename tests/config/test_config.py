@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from pax.agents import PPO
+from pax.config import sections
 from pax.config.build import build_trainer, run_config
 from pax.config.files import list_variants, load_config
 from pax.config.sections import (
@@ -23,6 +24,7 @@ from pax.config.sections import (
 )
 from pax.configs import _helper as helper
 from pax.configs import ipd
+from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError, nearest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,6 +55,26 @@ def test_defaults_refuse_an_override_of_nothing():
     # It comes from the game.
     with pytest.raises(ConfigError, match="has no setting 'observation_space'"):
         defaults(Example, observation_space=3)
+
+
+class NamedLikeAMethod:
+    def __init__(self, values="uniform"):
+        pass
+
+
+class GameWithItems(IteratedMatrixGame):
+    def make_params(self, payoff=None, items=3):
+        return super().make_params()
+
+
+def test_no_setting_has_the_name_of_a_method_of_configs():
+    # In the shell, --config.agent1.values=... would be compared with the method.
+    with pytest.raises(
+        ConfigError, match="NamedLikeAMethod has a setting 'values', and configs have"
+    ):
+        defaults(NamedLikeAMethod)
+    with pytest.raises(ConfigError, match="GameWithItems has a setting 'items'"):
+        sections.game(f"{__name__}.GameWithItems")
 
 
 def test_a_role_holds_how_it_learns_and_every_setting_of_its_agent():

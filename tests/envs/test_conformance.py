@@ -33,7 +33,7 @@ VARIANTS = {
     "InTheMatrix": ({}, {"fixed_coin_location": False, "num_players": 3}),
     "Cournot": ({}, {"num_players": 3}),
     "Fishery": ({}, {"num_players": 3}),
-    "Negotiation": ({}, {"values": "uniform", "proportional": True}),
+    "Negotiation": ({}, {"item_values": "uniform", "proportional": True}),
 }
 # Where games are chaotic, rounding differs visibly between one compiled program and another within few steps.
 TOLERANCES = dict.fromkeys(("Rice", "ClubRice", "SarlRice"), 0.02)

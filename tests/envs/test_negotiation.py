@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 KEY = jax.random.key(0)
 ROUNDS = 40
 SETTINGS = [
-    {"values": values, "proportional": proportional}
+    {"item_values": values, "proportional": proportional}
     for values in ("high_contrast", "uniform")
     for proportional in (False, True)
 ]
@@ -79,7 +79,7 @@ def test_rewards_by_hand_where_shares_are_proportional():
 
 def test_quantities_count():
     state = state_of([[4, 2, 3], [1, 2, 5]], quantities=(2, 5, 1))
-    _, _, rewards, _, info = play(Negotiation(values="uniform"), state, [5, 0, 0], [0, 2.5, 5])
+    _, _, rewards, _, info = play(Negotiation(item_values="uniform"), state, [5, 0, 0], [0, 2.5, 5])
     np.testing.assert_allclose(rewards, (2 * 4 / 15, (0.5 * 5 * 2 + 5) / 15), rtol=1e-6)
     np.testing.assert_allclose(info["efficiency"], (8 + 5 + 5) / (8 + 10 + 5), rtol=1e-6)
 
@@ -159,7 +159,7 @@ def test_players_can_be_exchanged(settings):
 
 @pytest.mark.parametrize("values", ("high_contrast", "uniform"))
 def test_items_are_drawn_evenly_and_anew(values):
-    env = Negotiation(values=values)
+    env = Negotiation(item_values=values)
     items = jax.vmap(lambda key: env.draw(key, ()))(jax.random.split(KEY, 4000))
     if values == "high_contrast":
         assert (np.asarray(items.quantities) == 1).all()
@@ -207,7 +207,7 @@ def test_what_strategies_earn_from_each_other(players, expected):
 
 def test_a_cooperator_asks_for_half_of_what_both_value_alike():
     own, others = jnp.array([[4.0, 2.0, 3.0]]) / 10, jnp.array([[1.0, 2.0, 5.0]]) / 10
-    cooperator = NegotiationCooperator.for_env(Negotiation(values="uniform"))
+    cooperator = NegotiationCooperator.for_env(Negotiation(item_values="uniform"))
     assert cooperator.proposals(own, others).tolist() == [[5.0, 2.5, 0.0]]
 
 
@@ -220,8 +220,8 @@ def test_strategies_play_no_other_game():
     ("settings", "message"),
     (
         (
-            {"values": "low_contrast"},
-            "values is 'low_contrast' in Negotiation: choose one of high_contrast, uniform",
+            {"item_values": "low_contrast"},
+            "item_values is 'low_contrast' in Negotiation: choose one of high_contrast, uniform",
         ),
         ({"proportional": 1}, "proportional is 1 in Negotiation: give True or False"),
         ({"num_inner_steps": 0}, "num_inner_steps is 0: give at least 1"),
