@@ -8,6 +8,7 @@ another thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -25,6 +26,8 @@ STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
 STOP_NAMES = tuple(number.name for number in STOP_SIGNALS)
 PATIENCE = 1.0
 """Seconds that the main thread has to act on a signal that is to end the process at once."""
+AGAIN = 0.05
+"""Seconds after which a signal comes once more whose exception Python has dropped."""
 _last_words: list[Callable[[signal.Signals], object]] = []
 
 
@@ -128,7 +131,8 @@ def raised() -> Iterator[None]:
     """Has the first of `STOP_SIGNALS` within the context raise `Interrupted`; those after it do nothing.
 
     With `leaving`, the process ends though the main thread is in a compiled call, and a SIGINT after the
-    first signal ends it though what is done about `Interrupted` takes long.
+    first signal ends it though what is done about `Interrupted` takes long. Where Python drops an exception,
+    in a destructor or when garbage is collected, the signal comes once more.
 
     Only the main thread may handle signals: in any other, nothing is changed.
     """
@@ -137,12 +141,23 @@ def raised() -> Iterator[None]:
         return
     previous = {number: signal.getsignal(number) for number in heeded()}
     heard, came = threading.Event(), False
+    unraisable = sys.unraisablehook
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
         if not heard.is_set():
             heard.set()
             raise Interrupted(signal.Signals(number))
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        nonlocal came
+        if not isinstance(what.exc_value, Interrupted):
+            unraisable(what)
+            return
+        came = False
+        heard.clear()
+        send = functools.partial(os.kill, os.getpid(), what.exc_value.number)
+        threading.Timer(AGAIN, send).start()
 
     def see(number: signal.Signals) -> None:
         nonlocal came
@@ -151,7 +166,11 @@ def raised() -> Iterator[None]:
         came = True
 
     with _seen(see), _handled(previous, handle, heard):
-        yield
+        sys.unraisablehook = dropped
+        try:
+            yield
+        finally:
+            sys.unraisablehook = unraisable
 
 
 @contextlib.contextmanager

@@ -39,9 +39,9 @@ def play(env, state, *proposals):
 
 
 @functools.cache
-def playing(proportional, values):
+def playing(proportional, item_values):
     """Plays proposals `[T, 2, 3]` from a key: observations, rewards and infos of each round, compiled."""
-    env = Negotiation(ROUNDS, values, proportional)
+    env = Negotiation(ROUNDS, item_values, proportional)
 
     def run(key, proposals):
         def step(carry, inputs):

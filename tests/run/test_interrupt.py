@@ -245,6 +245,20 @@ def test_a_program_that_goes_on_ends_amid_a_compiled_call(number):
     assert (process.returncode, stdout, stderr) == (128 + number, told, "")
 
 
+def test_a_signal_comes_once_more_if_python_drops_what_it_raises():
+    class Receives:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    before = sys.unraisablehook
+    with pytest.raises(Interrupted) as caught, raised():
+        Receives()
+        time.sleep(10)
+    assert caught.value.number == signal.SIGTERM
+    assert sys.unraisablehook is before
+
+
 def test_the_first_signal_is_raised_and_others_do_nothing(signals_received):
     before = [signal.getsignal(each) for each in STOP_SIGNALS]
     for number in STOP_SIGNALS:

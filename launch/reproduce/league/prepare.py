@@ -155,6 +155,8 @@ def _conditions(
     found = []
     for text in noise:
         probability = _number("--noise", text, float, "probabilities, as in .02,.05")
+        if not 0 <= probability <= 1:
+            raise ConfigError(f"--noise has {probability:g}: give probabilities, from 0 to 1")
         found.append(
             Condition(f"noise {probability:g}", Noise(game.env, probability), game.env_params)
         )
@@ -175,6 +177,10 @@ def _conditions(
         config.env = ConfigDict({**config.env.to_dict(), "payoff": PAYOFFS[name]})
         other = Game.of(config, game.origin)
         found.append(Condition(f"payoffs {name}", other.env, other.env_params))
+    names = [condition.name for condition in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"the league is to be played twice with {name}: give it once")
     return found
 
 
