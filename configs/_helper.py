@@ -192,12 +192,19 @@ def describe(
     return lines
 
 
-# Opponents that every game has, and that are measured in a few of them only.
-NOT_RUN: Mapping[str, str] = {
-    "ppo,opponent=random": "PPO against uniform play: not run (expected: a best response to it)",
-    "ppo,opponent=naive": "PPO against Naive, which has its network and rates: not run "
-    "(expected: as against itself)",
-}
+def ppo_against(random: str | None = None, naive: str | None = None) -> dict[str, str]:
+    """Returns the lines of PPO against opponents that every game has.
+
+    Args:
+        random: the outcome against random actions; None: not run.
+        naive: the outcome against Naive; None: not run.
+    """
+    against = random or "not run (expected: a best response to it)"
+    alike = naive or "not run (expected: as against itself)"
+    return {
+        "ppo,opponent=random": f"PPO against random actions: {against}",
+        "ppo,opponent=naive": f"PPO against Naive, which has its network and rates: {alike}",
+    }
 
 
 def num_players(argument: str, default: int) -> int:

@@ -9,11 +9,18 @@ with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 
 from ml_collections import ConfigDict
 
+from pax.configs import _helper as helper
+from pax.configs import _helper as helper
 from pax.configs import rice
 from pax.configs.rice import climate_game
 
 # All but the planner of Rice-N, a game of its own.
-VARIANTS = {name: text for name, text in rice.VARIANTS.items() if name != "sarl"}
+VARIANTS = {
+    name: text for name, text in rice.VARIANTS.items() if name != "sarl"
+} | helper.ppo_against(
+    random="saves and emits for itself, as against itself",
+    naive="all join the club, and mitigate .3",
+)
 
 
 def get_config(argument: str = "ppo") -> ConfigDict:

@@ -16,7 +16,10 @@ from pax.configs import _coala
 from pax.configs import _helper as helper
 
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="cleans and eats, .2 per step, they get .05",
+        naive="PPO cleans, and they eat: .12 and .23 per step",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {

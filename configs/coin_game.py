@@ -24,7 +24,10 @@ STRATEGIES = {
     "stay": "Stay",
 }
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="takes every coin, .65 per step, they lose .8",
+        naive="as against itself, both take what is near",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {

@@ -14,7 +14,11 @@ from pax.config import game
 from pax.configs import _helper as helper
 
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="they sell hardly anything, and it the monopoly's 45, or in one of three seeds "
+        "nothing",
+        naive="about the Nash equilibrium, 60 in all",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {
@@ -33,7 +37,7 @@ VARIANTS = (
     )
     | {
         "planner": "one firm in place of both: the monopoly's 45",
-        "ppo,players=3": "PPO for each of three: not run (expected: the Nash equilibrium, 67.5 in all)",
+        "ppo,players=3": "PPO for each of three: about the Nash equilibrium, 67.5 in all",
     }
 )
 

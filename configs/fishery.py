@@ -14,7 +14,10 @@ from pax.config import game
 from pax.configs import _helper as helper
 
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="fishes for both, and earns ten times as much",
+        naive="as against itself, they overfish",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {

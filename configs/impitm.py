@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from pax.configs import _helper as helper
 from pax.configs.ipditm import in_the_matrix
 
-VARIANTS = dict(helper.NOT_RUN) | helper.describe(
+VARIANTS = helper.ppo_against() | helper.describe(
     ("ppo", "ppo_memory"),
     {
         "self": "neither wins for long: 0 per step over time",

@@ -36,7 +36,10 @@ STRATEGIES = {
 }
 EXACT_LEARNERS = {name: {"agent": agent} for name, agent in EXACT.items()}
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="always defects, -1 per step, they get -2.5",
+        naive="as against itself, both defect, -2 per step each",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {

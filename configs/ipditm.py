@@ -14,7 +14,7 @@ from pax.config import game
 from pax.configs import _helper as helper
 from pax.envs.in_the_matrix import PAYOFFS
 
-VARIANTS = dict(helper.NOT_RUN) | helper.describe(
+VARIANTS = helper.ppo_against() | helper.describe(
     ("ppo", "ppo_memory"),
     {
         "self": "both learn to defect: interactions pay 1",

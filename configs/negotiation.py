@@ -39,7 +39,7 @@ MEASURED = {
     "advantage_alignment": "both leave most of what the other values more, also to a defector; .45 each",
 }
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against()
     | {
         name: f"{what}: needs a GPU, not run (expected: {outcome})"
         for name, (what, outcome) in LEARNERS.items()

@@ -25,7 +25,10 @@ STRATEGIES = {
     "tit_for_tat_soft": "TitForTatSoft",
 }
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="always defects, 3 per step, they get 1.5",
+        naive="as against itself, all defect, 1 per step each",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {

@@ -16,7 +16,10 @@ from pax.config import game
 from pax.configs import _helper as helper
 
 VARIANTS = (
-    dict(helper.NOT_RUN)
+    helper.ppo_against(
+        random="saves and emits for itself, as against itself",
+        naive="as against itself, they save, emit, and hardly mitigate",
+    )
     | helper.describe(
         ("ppo", "ppo_memory"),
         {
