@@ -10,7 +10,6 @@ with `,regions=27` and `,quicktest`; `python -m pax.main --list` shows them all.
 from ml_collections import ConfigDict
 
 from pax.configs import _helper as helper
-from pax.configs import _helper as helper
 from pax.configs import rice
 from pax.configs.rice import climate_game
 
