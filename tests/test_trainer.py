@@ -417,7 +417,7 @@ def test_each_size_of_chunk_is_compiled_once():
 
     compiled = [line for line in lines if line.startswith("Finished XLA compilation of")]
     # Chunks of 4, 4 and 2, and then 4 and 4.
-    assert sum("<lambda>" in line for line in compiled) == 2, compiled
+    assert sum("jit(_run)" in line for line in compiled) == 2, compiled
     # Besides, the initial state; nothing else, certainly not one program per iteration.
     assert sum("init_state" in line for line in compiled) == 1, compiled
 

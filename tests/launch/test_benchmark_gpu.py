@@ -181,6 +181,7 @@ def test_what_was_measured_before_a_process_died_is_kept(monkeypatch):
     assert "| it, x16 | 1 M (1 M to 1 M) | 1.0 | 2.0 | 3 |  | the time is up |" in filling
 
 
+@pytest.mark.usefixtures("ctrl_c_works")
 def test_an_interruption_ends_what_is_compared(monkeypatch):
     """Else Python would wait for threads, and they for processes."""
     ended = []
