@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from pax.configs import _helper as helper
 from pax.configs.ipditm import in_the_matrix
 
-VARIANTS = helper.ppo_against() | helper.describe(
+VARIANTS = helper.ppo_against(
+    random="0 per step, as they hardly ever interact",
+) | helper.describe(
     ("ppo", "ppo_memory"),
     {
         "self": "neither wins for long: 0 per step over time",

@@ -14,7 +14,10 @@ from pax.config import game
 from pax.configs import _helper as helper
 from pax.envs.in_the_matrix import PAYOFFS
 
-VARIANTS = helper.ppo_against() | helper.describe(
+VARIANTS = helper.ppo_against(
+    random="gets .04 per step, they .01",
+    naive="defects sooner, .09 per step, they get .05",
+) | helper.describe(
     ("ppo", "ppo_memory"),
     {
         "self": "both learn to defect: interactions pay 1",
