@@ -187,6 +187,21 @@ def check_folder(
     return record
 
 
+def recorded_runs(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the overrides of the runs that a folder has recorded, as JSON has them; none if there is none.
+
+    Raises:
+        ConfigError: if its record cannot be read.
+    """
+    path = folder / SWEEP_FILE
+    if not path.exists():
+        return []
+    runs = _read(path).get("runs")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise ConfigError(f"{path} lists no runs: name another folder")
+    return runs
+
+
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         return dict(json.loads(read_regular(path)))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from pax.errors import ConfigError
-from pax.sweeps.folder import SweepRun, claim, runs_of
+from pax.sweeps.folder import SweepRun, claim, recorded_runs, runs_of
 from pax.sweeps.one_program import OneProgram
 from pax.sweeps.search import SEED, value_at
 from pax.sweeps.sweep import Overrides
@@ -27,7 +28,8 @@ class Suggested:
 
     A batch of runs is suggested, trained in one program, and told to Optuna's sampler (TPE). The sampler
     draws the same for the same seed and the same results, so nothing of it is kept: the same command suggests
-    the same again, finds it done, and goes on.
+    the same again, finds it done, and goes on. Where a run has come to something else since (it failed, and
+    was trained after all), what was suggested after it stays as the folder has it.
 
     Args:
         space: the runs of the sweep, see `choices_of`.
@@ -85,9 +87,16 @@ class Suggested:
         while len(self._runs) < self._num_runs:
             num = min(BATCH, self._num_runs - len(self._runs))
             trials = [study.ask(self._distributions()) for _ in range(num)]
-            overrides = [*(run.overrides for run in self._runs), *map(self._overrides, trials)]
             first = self._space[0]
-            self._runs = runs_of(first.folder, first.config, first.common, overrides)
+            begun = [run.overrides for run in self._runs]
+            # The first batch follows from the seed alone.
+            recorded = recorded_runs(first.folder)[len(begun) : len(begun) + num] if begun else []
+            overrides = [self._overrides(trial) for trial in trials]
+            for place, kept in enumerate(map(self._as_suggested, recorded)):
+                if kept is not None and kept != overrides[place]:
+                    study.tell(trials[place], state=self._optuna.trial.TrialState.FAIL)
+                    trials[place], overrides[place] = None, kept
+            self._runs = runs_of(first.folder, first.config, first.common, [*begun, *overrides])
             batch = self._runs[-num:]
             self._say(f"Runs {batch[0].name} to {batch[-1].name} of {self._num_runs}.")
             claim(self._runs, are_the_first=True)
@@ -99,11 +108,41 @@ class Suggested:
             self.failed += program.failed
             for trial, run in zip(trials, batch, strict=True):
                 value = value_at(run, self._metric, run.iteration)
-                if run in program.failed or math.isnan(value):
+                has_failed = run in program.failed or math.isnan(value)
+                if trial is None:
+                    if not has_failed:
+                        study.add_trial(self._trial(run.overrides, value))
+                elif has_failed:
                     study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
                 else:
                     study.tell(trial, value)
         return None
+
+    def _as_suggested(self, recorded: Mapping[str, Any]) -> Overrides | None:
+        """Returns settings that a folder has, as they are suggested; None if they never are."""
+        settings: dict[str, Any] = {}
+        for key, values in self._choices.items():
+            if key not in recorded:
+                return None
+            if is_range(values):
+                settings[key] = recorded[key]
+                continue
+            # JSON has lists for tuples.
+            alike = [value for value in values if json.loads(json.dumps(value)) == recorded[key]]
+            if not alike:
+                return None
+            settings[key] = alike[0]
+        return settings if len(settings) == len(recorded) else None
+
+    def _trial(self, overrides: Overrides, value: float) -> Any:
+        """Returns a finished trial of settings."""
+        params = {
+            key: overrides[key] if is_range(values) else values.index(overrides[key])
+            for key, values in self._choices.items()
+        }
+        return self._optuna.trial.create_trial(
+            params=params, distributions=self._distributions(), value=value
+        )
 
     def _study(self) -> Any:
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
