@@ -29,7 +29,7 @@ PROFILED = ("ipd ppo", "ipd shaper", "coin game ppo_memory")
 
 
 class Clock:
-    """What is left of the time of all parts, the machine's bounds included, which are the first."""
+    """Tells how much time is left for all parts; it starts before the first, the machine's bounds."""
 
     def __init__(self, minutes: float):
         self._seconds = 60.0 * minutes

@@ -115,13 +115,8 @@ class StopError(Exception):
     """Ends a search as a crash would."""
 
 
-@pytest.mark.slow
-def test_a_population_goes_on_where_it_was_whatever_happened(tmp_path, monkeypatch):
-    straight = population(tmp_path / "straight")
-    assert straight.work() is None and not straight.failed
-    exploits = json.loads((tmp_path / "straight/population.json").read_text())
-    assert [each["iteration"] for each in exploits] == [2, 4] and exploits[0]["moves"]
-    # It ends when the first has taken over, which nothing but its own folder knows.
+def end_after_a_move(monkeypatch):
+    """Has a search end as soon as the first run has taken over."""
     take_over = Population._take_over
 
     def ends(self, *arguments):
@@ -129,6 +124,16 @@ def test_a_population_goes_on_where_it_was_whatever_happened(tmp_path, monkeypat
         raise StopError
 
     monkeypatch.setattr(Population, "_take_over", ends)
+
+
+@pytest.mark.slow
+def test_a_population_goes_on_where_it_was_whatever_happened(tmp_path, monkeypatch):
+    straight = population(tmp_path / "straight")
+    assert straight.work() is None and not straight.failed
+    exploits = json.loads((tmp_path / "straight/population.json").read_text())
+    assert [each["iteration"] for each in exploits] == [2, 4] and exploits[0]["moves"]
+    # It ends when the first has taken over, which nothing but its own folder knows.
+    end_after_a_move(monkeypatch)
     with pytest.raises(StopError):
         population(tmp_path / "stopped").work()
     # Who takes over is known before, and when it is done.
@@ -233,13 +238,7 @@ def test_a_run_that_failed_goes_on_from_one_that_did_not(tmp_path, monkeypatch):
     assert json.loads((folder / "training.json").read_text())["state"] == "done"
     assert [row["iteration"] for row in rows_of(folder)][-1] == 6
     # The same if it ends when that one has begun to go on, which then has failed no more.
-    take_over = Population._take_over
-
-    def ends(self, *arguments):
-        take_over(self, *arguments)
-        raise StopError
-
-    monkeypatch.setattr(Population, "_take_over", ends)
+    end_after_a_move(monkeypatch)
     with pytest.raises(StopError):
         population(tmp_path / "stopped", sweep, **settings).work()
     monkeypatch.undo()
