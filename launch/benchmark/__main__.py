@@ -119,7 +119,8 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     if old is not None:
         for sentence in report.differences(results, old):
             print(f"Warning: {sentence} Ratios to --compare tell little.", file=sys.stderr)
-    started, stolen, line = time.monotonic(), stolen_seconds(), ProgressLine("measured")
+    started, stolen = time.monotonic(), stolen_seconds()
+    line = ProgressLine("measured", 60.0 * given.minutes if given.suite == "gpu" else None)
     for index, (name, call) in enumerate(calls.items()):
         line.count(index, len(calls), name)
         if given.suite == "gpu" and not sys.stderr.isatty():

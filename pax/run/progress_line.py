@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -14,10 +15,12 @@ class ProgressLine:
 
     Args:
         unit: what is counted, as in `matches`.
+        limit: after how many seconds all ends, whatever is done then; None: never.
     """
 
-    def __init__(self, unit: str):
+    def __init__(self, unit: str, limit: float | None = None):
         self._unit = unit
+        self._limit = math.inf if limit is None else limit
         self._started = time.monotonic()
         self._is_shown = False
 
@@ -25,7 +28,9 @@ class ProgressLine:
         """Returns `ETA 40 s`, from how long it took to get this far; empty if that is not known yet."""
         if done <= 0:
             return ""
-        return f"ETA {(time.monotonic() - self._started) / done * (total - done):.0f} s"
+        passed = time.monotonic() - self._started
+        left = min(passed / done * (total - done), max(0.0, self._limit - passed))
+        return f"ETA {left:.0f} s"
 
     def count(self, done: int, total: int, what: str = "") -> None:
         """Shows how many are done, and what is being done; takes the line away when all are."""

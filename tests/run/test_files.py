@@ -55,6 +55,17 @@ def test_one_line_tells_of_progress_on_a_terminal(monkeypatch, capsys):
     )
 
 
+def test_progress_with_a_limit_of_time_tells_no_longer_eta(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: now[0])
+    line = progress_line.ProgressLine("measured", limit=20.0)
+    now[0] += 6.0
+    assert line.eta(1, 4) == "ETA 14 s"
+    assert line.eta(3, 4) == "ETA 2 s"
+    now[0] += 20.0
+    assert line.eta(2, 4) == "ETA 0 s"
+
+
 def test_nothing_else_writes_whole_files():
     """There is one place for it: others forget the flush, or leave what they could not finish."""
     root = pathlib.Path(__file__).parents[2]
