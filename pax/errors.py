@@ -36,12 +36,24 @@ class ProcessError(PaxError):
     """Another process of the run is gone, or cannot be reached."""
 
 
+LEAST_LETTERS = 4
+"""Of what is looked for in longer names."""
+MOST_NAMED = 3
+"""Names that contain it."""
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Returns `did you mean ...?` if something similar is known, else the list of what is."""
+    """Returns `did you mean ...?` if something similar is known, or contains it, else the list of what is."""
     known = sorted(known)
     if not known:
         return "there is none to choose from"
     # Whatever is written in other cases is near.
     by_case = {each.lower(): each for each in reversed(known)}
-    close = difflib.get_close_matches(str(name).lower(), by_case, n=1)
-    return f"did you mean {by_case[close[0]]}?" if close else f"choose one of {', '.join(known)}"
+    asked = str(name).lower()
+    close = difflib.get_close_matches(asked, by_case, n=1)
+    if not close and len(asked) >= LEAST_LETTERS:
+        # The last part of a dotted key, or of the name of a metric, say.
+        close = [each for each in by_case if asked in each][:MOST_NAMED]
+    if not close:
+        return f"choose one of {', '.join(known)}"
+    return f"did you mean {' or '.join(by_case[each] for each in close)}?"

@@ -14,7 +14,6 @@ Look:           exp/*/curves.png, tensorboard --logdir=exp
 from __future__ import annotations
 
 import faulthandler
-import os
 import pathlib
 import shlex
 import signal
@@ -51,7 +50,7 @@ from pax.run.directory import (
     make_workdir,
     open_run,
 )
-from pax.run.interrupt import leaving
+from pax.run.interrupt import end_at_once, leaving
 from pax.run.remote import Copy, is_url, named_by
 from pax.trainer import MetaTrainer
 
@@ -269,9 +268,7 @@ def _fit(trainer: MetaTrainer, workdir: pathlib.Path) -> None:
     except KeyboardInterrupt:
         # The second Ctrl-C; the first one waits for the chunk to end, and saves.
         _say_stopped(trainer, "SIGINT", workdir)
-        sys.stderr.flush()
-        # At once, as asked: an orderly end in the middle of compiling crashes.
-        os._exit(128 + signal.SIGINT)
+        end_at_once(128 + signal.SIGINT)
     # A signal that came when all was done has changed nothing.
     stopped_by = trainer.stop_reason if trainer.is_interrupted and not trainer.is_done else None
     if trainer.is_lead:

@@ -122,9 +122,10 @@ def benchmark(given: flags.FlagValues) -> dict[str, Any]:
     started, stolen = time.monotonic(), stolen_seconds()
     line = ProgressLine("measured", 60.0 * given.minutes if given.suite == "gpu" else None)
     for index, (name, call) in enumerate(calls.items()):
-        line.count(index, len(calls), name)
-        if given.suite == "gpu" and not sys.stderr.isatty():
-            # For a file that somebody follows.
+        if sys.stderr.isatty() or given.suite != "gpu":
+            line.count(index, len(calls), name)
+        else:
+            # Each of them, for a file that somebody follows.
             parts = [f"{index} of {len(calls)} measured", line.eta(index, len(calls)), name]
             print(", ".join(part for part in parts if part), file=sys.stderr, flush=True)
         try:

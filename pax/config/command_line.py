@@ -21,7 +21,7 @@ from pax.config.files import as_named, find_config, load_config, siblings_of
 from pax.config.sections import find_setting, wrong_type
 from pax.errors import ConfigError, PaxError
 from pax.loop.xla import use_all_cores
-from pax.run.interrupt import Interrupted, leaving, raised
+from pax.run.interrupt import Interrupted, end_at_once, leaving, raised
 from pax.run.progress_line import CLEAR
 
 GOES_ON = "the same command goes on where it was"
@@ -88,9 +88,9 @@ def run_program(
         with leaving(say_interrupted), raised() if interrupted else contextlib.nullcontext():
             app.run(run, flags_parser=parse)
     except Interrupted as e:
-        leave(say_interrupted(e.number))
+        end_at_once(say_interrupted(e.number))
     except KeyboardInterrupt:
-        leave(say_interrupted(signal.SIGINT))
+        end_at_once(say_interrupted(signal.SIGINT))
     except BrokenPipeError:
         # Who read it, such as head, has seen enough. What is still to be written has to go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name)
@@ -80,10 +80,18 @@ def _leave_unless(heard: threading.Event, number: signal.Signals) -> None:
     """Ends the process, if it is a program, unless the main thread acts on the signal soon."""
     if _last_words and not heard.wait(PATIENCE):
         _last_words[-1](number)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(128 + number)
+        end_at_once(128 + number)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """Ends the process with an exit code, and without what Python does at its end.
+
+    After an interruption, as an orderly end in the middle of compiling crashes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -8,10 +8,12 @@ import time
 
 CLEAR = "\r\033[K"
 """Erases the current line of a terminal."""
+SECONDS_BETWEEN_LINES = 60.0
+"""Where nothing can be drawn anew, such as a file that somebody follows."""
 
 
 class ProgressLine:
-    """Shows progress on stderr if it is a terminal, and nothing otherwise.
+    """Shows progress on stderr: a line that is drawn anew on a terminal, and a line a minute in a file.
 
     Args:
         unit: what is counted, as in `matches`.
@@ -23,6 +25,7 @@ class ProgressLine:
         self._limit = math.inf if limit is None else limit
         self._started = time.monotonic()
         self._is_shown = False
+        self._told = self._started
 
     def eta(self, done: float, total: float) -> str:
         """Returns `ETA 40 s`, from how long it took to get this far; empty if that is not known yet."""
@@ -41,10 +44,14 @@ class ProgressLine:
 
     def show(self, *parts: str) -> None:
         """Draws the line anew, from those parts that are not empty."""
+        line = ", ".join(part for part in parts if part)
+        now = time.monotonic()
         if sys.stderr.isatty():
-            line = ", ".join(part for part in parts if part)
             print(f"{CLEAR}{line} ", end="", file=sys.stderr, flush=True)
             self._is_shown = True
+        elif now - self._told >= SECONDS_BETWEEN_LINES:
+            print(line, file=sys.stderr, flush=True)
+            self._told = now
 
     def clear(self) -> None:
         """Takes the line away."""

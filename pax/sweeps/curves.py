@@ -44,13 +44,16 @@ def draw_curves(runs: Sequence[SweepRun], metric: str, ascending: bool) -> None:
         lines.sort(key=lambda line: sign * line[2][-1])
         figure = new_figure((9.0, 5.0))
         axes = figure.add_subplot()
-        for _, iterations, values in lines[NUM_NAMED:]:
+        others = lines[NUM_NAMED:]
+        for _, iterations, values in others:
             style: dict[str, Any] = {"color": "#cccccc", "linewidth": 0.7, "zorder": 1}
             axes.plot(iterations, values, **style, **marked(len(values)))
         for run, iterations, values in lines[:NUM_NAMED]:
             name = f"{run.name} {describe(run.overrides)}"[:MOST_LETTERS]
             style = {"linewidth": 1.2, "zorder": 2, "label": name}
             axes.plot(iterations, values, **style, **marked(len(values)))
+        if others:
+            axes.plot([], [], color="#cccccc", label=f"{len(others)} others")
         axes.set_xlabel("iteration")
         axes.set_title(metric, loc="left", fontsize=10)
         axes.legend(fontsize=7, frameon=False)

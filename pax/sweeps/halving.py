@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.one_program import OneProgram
+from pax.sweeps.progress import SweepProgress
 from pax.sweeps.search import best_of, check_same_length, rungs_of
 
 
@@ -51,6 +52,11 @@ class Halving(OneProgram):
         num_iters = self._trainers[self._runs[0].index].num_iters
         chunk = max(trainer.chunk for trainer in self._trainers.values())
         rungs = rungs_of(len(self._runs), num_iters, chunk, self._factor)
+        begun = [0, *(at for at, _ in rungs[:-1])]
+        work = sum(num * (at - since) for (at, num), since in zip(rungs, begun, strict=True))
+        self._progress = SweepProgress(
+            {run.index: run.iteration / num_iters for run in self._runs}, work / num_iters
+        )
         playing = list(self._runs)
         try:
             for (at, _), following in itertools.zip_longest(rungs, rungs[1:]):

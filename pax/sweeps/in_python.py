@@ -16,6 +16,7 @@ from pax.checks import COUNT_OR_NONE, check_instance, check_number, short
 from pax.errors import ConfigError
 from pax.run.interrupt import pass_on
 from pax.sweeps.groups import group_runs
+from pax.sweeps.progress import SweepProgress
 from pax.sweeps.side_by_side import train_group
 from pax.sweeps.sweep import product
 from pax.trainer import MetaTrainer
@@ -52,18 +53,34 @@ class Sweep:
         return columns
 
 
-class _Errors:
-    """Keeps how runs fail."""
+class _Told:
+    """Shows how far the runs of a group are, and keeps how they fail."""
 
-    def __init__(self, runs: Sequence[int]):
-        self._runs = runs
-        self.by_run: dict[int, BaseException] = {}
+    def __init__(
+        self,
+        runs: Sequence[int],
+        trainers: Sequence[MetaTrainer],
+        progress: SweepProgress,
+        errors: dict[int, BaseException],
+    ):
+        self._runs, self._trainers = runs, trainers
+        self._progress = progress
+        self._errors = errors
+
+    def advanced(self, steps: Mapping[int, int]) -> None:
+        if all(trainer.quiet for trainer in self._trainers):
+            return
+        own = {self._runs[run]: step for run, step in steps.items()}
+        self._progress.show(
+            {run: step / self._trainers[run].num_iters for run, step in own.items()}
+        )
 
     def done(self, run: int) -> None:
-        pass
+        self._progress.done(self._runs[run])
 
     def failed(self, run: int, error: BaseException) -> None:
-        self.by_run[self._runs[run]] = error
+        self._errors[self._runs[run]] = error
+        self._progress.failed(self._runs[run])
         logging.warning("Run %d failed: %s", self._runs[run], error)
 
 
@@ -120,8 +137,10 @@ def train(
         )
     errors: dict[int, BaseException] = {}
     stopped_by: signal.Signals | None = None
+    progress = SweepProgress(
+        {run: trainer.step / trainer.num_iters for run, trainer in enumerate(trainers)}
+    )
     for group in group_runs(trainers):
-        told = _Errors(group.runs)
         stopped_by = train_group(
             trainers,
             group,
@@ -129,12 +148,12 @@ def train(
             side_by_side=side_by_side,
             names=[str(run) for run in group.runs],
             around=lambda run: contextlib.nullcontext(),
-            told=told,
+            told=_Told(group.runs, trainers, progress, errors),
             say=logging.info,
         )
-        errors |= told.by_run
         if stopped_by:
             break
+    progress.clear()
     reason = stopped_by.name if stopped_by else None
     pass_on(reason)
     return Sweep(settings, trainers, errors, reason)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,7 @@ from pax.errors import ConfigError, PaxError
 from pax.run.directory import check_run, keep_record, open_run
 from pax.sweeps.folder import SweepRun
 from pax.sweeps.groups import Group, group_runs
-from pax.sweeps.pool import SweepProgress
+from pax.sweeps.progress import SweepProgress
 from pax.sweeps.side_by_side import train_group
 from pax.sweeps.sweep import describe
 from pax.trainer import MetaTrainer
@@ -55,7 +55,7 @@ class OneProgram:
         self._configs: dict[int, ConfigDict] = {}
         self._config = config
         self._trainers = {run.index: self._build(run) for run in runs if has_work}
-        self._progress = SweepProgress(runs)
+        self._progress = SweepProgress({run.index: run.fraction for run in runs})
         self.failed: list[SweepRun] = []
 
     def work(self) -> signal.Signals | None:
@@ -83,6 +83,10 @@ class OneProgram:
 
     def _train(self, runs: Sequence[SweepRun]) -> signal.Signals | None:
         """Trains some runs; returns the signal that ended it early, if one did."""
+        if runs and len(self._groups) > 1:
+            keys = splitting([[self._runs[place] for place in each.runs] for each in self._groups])
+            why = f" (they differ in {', '.join(keys)})" if keys else ""
+            self._tell(f"{len(self._groups)} programs, one after the other{why}.")
         for group in self._groups if runs else ():
             own = [self._runs[place] for place in group.runs]
             chosen = [place for place, run in enumerate(own) if run in runs]
@@ -142,10 +146,16 @@ class OneProgram:
                 if not trainer.workdir_is_gone:
                     keep_record(run.workdir, recorded)
 
+    def advanced(self, running: Mapping[int, int]) -> None:
+        """Shows how far the runs are that train: the iterations of each, by its number."""
+        self._progress.show(
+            {run: step / self._configs[run].num_iters for run, step in running.items()}
+        )
+
     def done(self, run: SweepRun) -> None:
         """Tells that a run is over."""
         if run.is_done:
-            self._progress.done(run)
+            self._progress.done(run.index)
             self._tell(f"{run.name} done ({self._progress}): {describe(run.overrides)}")
 
     def fail(self, run: SweepRun, error: BaseException) -> None:
@@ -153,7 +163,7 @@ class OneProgram:
         sentence = " ".join(str(error).split()) or type(error).__name__
         with contextlib.suppress(OSError), run.log.open("a") as log:
             log.write(f"Error: {sentence}\n")
-        self._progress.failed(run)
+        self._progress.failed(run.index)
         self.failed.append(run)
         self._tell(f"{run.name} failed: {sentence}")
 
@@ -168,8 +178,31 @@ class Told:
     def __init__(self, program: OneProgram, runs: Sequence[SweepRun]):
         self._program, self._runs = program, runs
 
+    def advanced(self, steps: Mapping[int, int]) -> None:
+        self._program.advanced({self._runs[run].index: step for run, step in steps.items()})
+
     def done(self, run: int) -> None:
         self._program.done(self._runs[run])
 
     def failed(self, run: int, error: BaseException) -> None:
         self._program.fail(self._runs[run], error)
+
+
+def splitting(programs: Sequence[Sequence[SweepRun]]) -> list[str]:
+    """Returns the settings by which the runs of several programs are told apart.
+
+    These are the ones that have one value in each program, or are 0 in all of one and in none of another.
+
+    Args:
+        programs: the runs of each.
+    """
+    keys = dict.fromkeys(key for runs in programs for run in runs for key in run.overrides)
+    found = []
+    for key in keys:
+        values = [{repr(run.overrides.get(key)) for run in runs} for runs in programs]
+        zeros = [{not run.overrides.get(key) for run in runs} for runs in programs]
+        for kinds in (values, zeros):
+            if all(len(each) == 1 for each in kinds) and any(each != kinds[0] for each in kinds):
+                found.append(key)
+                break
+    return found

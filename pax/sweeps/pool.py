@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from pax.run.interrupt import how_it_ended, stop_on_signals
-from pax.run.progress_line import ProgressLine
 from pax.sweeps.folder import SweepRun
+from pax.sweeps.progress import SweepProgress
 from pax.sweeps.sweep import describe
 
 try:
@@ -71,7 +71,7 @@ class Pool:
         self._elsewhere: list[SweepRun] = []
         self._died: dict[int, int] = {}
         self._stopped_by: signal.Signals | None = None
-        self._progress = SweepProgress(runs)
+        self._progress = SweepProgress({run.index: run.fraction for run in runs})
         self.failed: list[SweepRun] = []
 
     def work(self) -> signal.Signals | None:
@@ -86,7 +86,8 @@ class Pool:
                     (self._waiting or self._elsewhere) and not self._stopped_by
                 ):
                     self._start()
-                    self._progress.show([child.run for child in self._children])
+                    running = [child.run for child in self._children]
+                    self._progress.show({run.index: run.fraction for run in running})
                     time.sleep(POLL_SECONDS)
                     self._collect()
         except KeyboardInterrupt:
@@ -171,7 +172,7 @@ class Pool:
                 self._retry(run, code)
 
     def _done(self, run: SweepRun) -> None:
-        self._progress.done(run)
+        self._progress.done(run.index)
         self._tell(f"{run.name} done ({self._progress}): {describe(run.overrides)}")
 
     def _retry(self, run: SweepRun, code: int) -> None:
@@ -184,65 +185,9 @@ class Pool:
             )
             self._waiting.append(run)
         else:
-            self._progress.failed(run)
+            self._progress.failed(run.index)
             self.failed.append(run)
             self._tell(f"{run.name} {how}, see {run.log}: {last_line(run)}")
-
-
-class SweepProgress:
-    """One line on a terminal: how many are done, and how long the rest will take."""
-
-    def __init__(self, runs: Sequence[SweepRun]):
-        self._total = len(runs)
-        self._line = ProgressLine("runs")
-        self._before = {run.index: run.fraction for run in runs}
-        self._finished = {run.index for run in runs if run.is_done}
-        self._failed = 0
-        self._running: Sequence[SweepRun] = ()
-
-    def done(self, run: SweepRun) -> None:
-        """Counts a run."""
-        self._finished.add(run.index)
-        self._running = [other for other in self._running if other.index != run.index]
-
-    def failed(self, run: SweepRun) -> None:
-        """Counts a run that is given up."""
-        self._failed += 1
-        self._before.pop(run.index)
-
-    def goes_on(self, run: SweepRun) -> None:
-        """Counts a run that had failed as one that trains on."""
-        self._failed -= 1
-        self._before[run.index] = run.fraction
-
-    def eta(self) -> str:
-        """Returns when all are done, from how long it took to get this far; empty if that is not known."""
-        fractions = {run.index: run.fraction for run in self._running}
-        now = {
-            index: 1.0 if index in self._finished else fractions.get(index, before)
-            for index, before in self._before.items()
-        }
-        before = sum(self._before.values())
-        return self._line.eta(sum(now.values()) - before, len(now) - before)
-
-    def __str__(self) -> str:
-        """Returns a line such as `3/12 runs done, 1 running, ETA 40 s`."""
-        parts = [f"{len(self._finished)}/{self._total} runs done"]
-        if self._running:
-            parts.append(f"{len(self._running)} running")
-        if self._failed:
-            parts.append(f"{self._failed} failed")
-        eta = self.eta()
-        return ", ".join([*parts, eta] if eta else parts)
-
-    def show(self, running: Sequence[SweepRun]) -> None:
-        """Draws the line anew."""
-        self._running = running
-        self._line.show(str(self))
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        self._line.clear()
 
 
 def last_line(run: SweepRun) -> str:

@@ -303,7 +303,7 @@ class Population(OneProgram):
         trainer.callbacks = callbacks
         if run in self.failed:
             self.failed.remove(run)
-            self._progress.goes_on(run)
+            self._progress.goes_on(run.index, at / self._stops[-1])
         self._tell(f"{run.name} goes on from {source.name}: {describe(overrides)}")
 
 

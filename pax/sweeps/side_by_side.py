@@ -8,7 +8,7 @@ import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, cast
 
@@ -22,12 +22,17 @@ from pax.sweeps.groups import Group
 from pax.sweeps.memory import allow_files, make_loops
 from pax.trainer import MetaTrainer
 
+MOST_NAMED = 12
+"""Runs, or ranges of them, that a line names."""
 Surroundings = Callable[[int], contextlib.AbstractContextManager[None]]
 """By the number of a run, what its training happens in, such as the record of its settings."""
 
 
 class Told(Protocol):
-    """Hears how runs end."""
+    """Hears how runs get on."""
+
+    def advanced(self, steps: Mapping[int, int]) -> None:
+        """Those that train have got to these iterations, by run."""
 
     def done(self, run: int) -> None:
         """A run is over, as it should be or by a signal."""
@@ -55,7 +60,7 @@ class SideBySide:
         trainers: of the runs.
         loops: the program; its run i is trainer i.
         around: see `Surroundings`.
-        told: hears how each ends.
+        told: hears how far they are, and how each ends.
         chosen: which runs are trained; None: all.
     """
 
@@ -137,6 +142,7 @@ class SideBySide:
                 running.trainer.take_chunk(state, metrics, finite, seconds)
             except Exception as e:
                 self._fail(running, e)
+        self._told.advanced({each.run: each.trainer.step for each in self._running})
 
     def _end_those_that_are_over(self) -> None:
         for running in [each for each in self._running if each.trainer.is_over]:
@@ -187,16 +193,16 @@ def train_group(
         group: which of them are one program.
         chosen: which runs of the group are trained, by their places in it.
         side_by_side: how many train at once; 0: see `make_loops`.
-        names: of those that are trained, for people.
+        names: of those that are trained, for people: numbers, in order.
         around: see `Surroundings`; runs are numbered as in the group.
-        told: hears how each ends.
+        told: hears how far they are, and how each ends.
         say: tells how many are one program.
 
     Raises:
         ConfigError: if there is no room for one run, or several processes train.
     """
     own = [trainers[run] for run in group.runs]
-    them = ", ".join(names) if len(names) < 6 else f"{names[0]}, {names[1]}, ..., {names[-1]}"
+    them = in_short(names)
     if jax.process_count() > 1:
         raise ConfigError(
             f"{jax.process_count()} processes train together, and a sweep in one program has one: "
@@ -220,3 +226,15 @@ def train_group(
         say(f"{them} is a program of its own.")
     allow_files(loops.num_side_by_side)
     return SideBySide(own, loops, around, told, chosen).train()
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Returns names that are numbers, with those that follow each other in short: `000 to 003, 008`."""
+    parts: list[list[str]] = []
+    for name in names:
+        if parts and int(name) == int(parts[-1][-1]) + 1:
+            parts[-1].append(name)
+        else:
+            parts.append([name])
+    told = [part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in parts]
+    return ", ".join(told if len(told) <= MOST_NAMED else [*told[:MOST_NAMED], "..."])

@@ -97,16 +97,17 @@ def load_sweep(name: str) -> list[dict[str, Any]]:
     get_sweep = getattr(module, "get_sweep", None)
     if get_sweep is None:
         raise ConfigError(
-            f"config file {file!r} has no get_sweep(): define one that returns a list of overrides, "
-            "see pax.sweeps.sweep"
+            f"config file {file!r} has no get_sweep(): define one that returns a list of overrides, as in "
+            'return pax.sweeps.product(**{"agent1.learning_rate": (0.01, 0.03)})'
         )
     with user_code(find_config(file)):
         takes_argument = bool(inspect.signature(get_sweep).parameters)
         found = get_sweep(argument) if takes_argument and colon else get_sweep()
         sweep = list(found) if isinstance(found, Iterable) else found
-    if not sweep or not isinstance(sweep, list):
+    if not sweep or not isinstance(sweep, list) or isinstance(found, str | Mapping):
         raise ConfigError(
-            f"get_sweep() of {file!r} returned {short(found)}: return one dict per run"
+            f"get_sweep() of {file!r} returned {short(found)}: return a list with one dict per run, as "
+            "pax.sweeps.product(...) and zip(...) return it"
         )
     for index, overrides in enumerate(sweep):
         if not isinstance(overrides, Mapping) or not all(isinstance(key, str) for key in overrides):

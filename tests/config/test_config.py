@@ -138,6 +138,12 @@ def test_parse_variant_lists_what_is_known(argument, message):
 def test_nearest():
     assert nearest("sedd", ["seed", "chunk"]) == "did you mean seed?"
     assert nearest("x", ["seed", "chunk"]) == "choose one of chunk, seed"
+    # What is part of longer names is near.
+    metrics = ["train/reward_per_timestep/player_1", "train/reward_per_timestep/player_2", "loss"]
+    assert nearest("Reward", metrics) == (
+        "did you mean train/reward_per_timestep/player_1 or train/reward_per_timestep/player_2?"
+    )
+    assert nearest("rew", metrics).startswith("choose one of loss, ")
 
 
 @pytest.mark.parametrize(

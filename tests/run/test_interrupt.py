@@ -289,3 +289,20 @@ def test_the_second_ctrl_c_ends_a_process_that_does_not_stop():
     # Python ends by SIGINT after a KeyboardInterrupt.
     assert result.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in result.stderr
+
+
+def test_an_interrupted_program_does_not_wait_for_an_orderly_end():
+    """Python's own crashes where something still compiles."""
+    code = """
+        import atexit, os, signal
+        from pax.config.command_line import run_program
+        atexit.register(os.abort)
+        def work(arguments, given):
+            print("begun")
+            signal.raise_signal(signal.SIGINT)
+        run_program(work, lambda flags: None)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    told = "Error: interrupted by SIGINT\n"
+    assert (result.returncode, result.stdout, result.stderr) == (130, "begun\n", told)

@@ -39,7 +39,10 @@ def trainers_of(config, sweep, folder=None):
 
 class Told:
     def __init__(self):
-        self.over, self.errors = [], {}
+        self.over, self.errors, self.steps = [], {}, []
+
+    def advanced(self, steps):
+        self.steps.append(dict(steps))
 
     def done(self, run):
         self.over.append(run)

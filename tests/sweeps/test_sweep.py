@@ -83,8 +83,12 @@ def test_arrays_of_jax_are_axes_of_numbers():
     ("body", "message"),
     [
         ("x = 1", "has no get_sweep(): define one that returns a list of overrides"),
-        ("def get_sweep():\n    return []", "returned []: return one dict per run"),
-        ("def get_sweep():\n    return None", "returned None: return one dict per run"),
+        ("def get_sweep():\n    return []", "returned []: return a list with one dict per run"),
+        ("def get_sweep():\n    return None", "returned None: return a list with one dict per run"),
+        (
+            "def get_sweep():\n    return {'seed': (0, 1)}",
+            "returned {'seed': (0, 1)}: return a list with one dict per run",
+        ),
         ("def get_sweep():\n    return [3]", "returned 3 for run 000: return a dict of settings"),
         ("def get_sweep():\n    return 1 / 0", "fails in line 5 with ZeroDivisionError"),
         (
