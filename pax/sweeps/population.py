@@ -183,7 +183,13 @@ class Population(OneProgram):
                 )
         at = self._exploits[-1].iteration if self._exploits else 0
         playing = [run for run in self._runs if not run.has_ended_early]
-        behind = [run for run in playing if run.iteration < at]
+        took_over = {move.run: each.iteration for each in self._exploits for move in each.moves}
+        # One that failed stays where it was for as long as no other one reports the metric.
+        behind = [
+            run
+            for run in playing
+            if run.iteration < took_over.get(run.index, 0) or (at and run.state == "waiting")
+        ]
         # Where all have failed, none took over.
         if behind and len(behind) < len(playing):
             run = behind[0]
@@ -205,6 +211,9 @@ class Population(OneProgram):
                     continue
                 if self._begun_moves is None and (stopped_by := self._train_until(at)):
                     return stopped_by
+                if all(run in self.failed for run in self._runs):
+                    # Nobody is left to take over from, and the same command begins this part anew.
+                    break
                 if at < self._stops[-1]:
                     self._exploit(at)
         finally:
@@ -225,7 +234,12 @@ class Population(OneProgram):
 
     def _train_until(self, at: int) -> signal.Signals | None:
         """Trains the runs until an iteration; returns the signal that ended it early, if one did."""
-        left = [place for place, run in enumerate(self._runs) if not run.has_reached(at)]
+        # One that failed waits until it takes over from another one.
+        left = [
+            place
+            for place, run in enumerate(self._runs)
+            if not run.has_reached(at) and run not in self.failed
+        ]
         if not left:
             return None
         self._tell(f"Until iteration {at}: {len(left)} of {len(self._runs)} runs.")

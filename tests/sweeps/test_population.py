@@ -247,6 +247,25 @@ def test_a_run_that_failed_goes_on_from_one_that_did_not(tmp_path, monkeypatch):
     assert rows_of(tmp_path / "stopped/000") == rows_of(folder)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [(5.0, 0.01, 0.1), (5.0, 6.0, 7.0)])
+def test_a_run_that_failed_waits_for_one_to_take_over_from(rates, tmp_path):
+    """Nobody reports the metric, or all have failed."""
+    sweep = [{RATE: rate} for rate in rates]
+    runs = runs_of(tmp_path, "mine.py", {}, sweep)
+    claim(runs)
+    config = small(extra_callbacks=(f"{__name__}.Breaks",))
+    failed = [run for run, rate in zip(runs, rates, strict=True) if rate > 1]
+    # The same command goes on.
+    for _ in range(2):
+        search = Population(
+            runs, config, metric="none", ascending=False, exploit_every=2, say=lambda _: None
+        )
+        assert search.work() is None
+        assert [run.name for run in search.failed] == [run.name for run in failed]
+    assert {run.name for run in runs if not run.is_done} == {run.name for run in failed}
+
+
 def test_runs_that_are_not_one_program_are_no_population(tmp_path):
     with pytest.raises(ConfigError, match=r"these differ in more than numbers \(000; 001\)"):
         population(tmp_path, [{"agent1.hidden_size": 4}, {"agent1.hidden_size": 8}])
