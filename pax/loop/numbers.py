@@ -281,6 +281,9 @@ def _equal(first: Any, other: Any) -> bool:
         except Difference:
             return False
         return True
+    if isinstance(first, np.ndarray):
+        # Of text, such as the map of a game: those of numbers are compared elsewhere.
+        return first.dtype == other.dtype and np.array_equal(first, other)
     try:
         return bool(first == other)
     except Exception:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import linen, struct
 
+from pax.envs import CleanUp, CommonsHarvest
 from pax.loop.numbers import Difference, Numbers
 
 
@@ -102,9 +103,17 @@ def test_what_is_shared_stays_shared():
         ([1.0], [1.0, 2.0]),
         ({"a": 1}, {"b": 1}),
         ([jnp.zeros(2)], [jnp.zeros(3)]),
+        ([np.array(["a", "b"])], [np.array(["a", "c"])]),
+        ([np.array(["a", "b"])], [np.array(["a"])]),
         ([lambda x: x + 1], [lambda x: x + 2]),
     ],
 )
 def test_objects_that_differ_in_more_are_told(one, other):
     with pytest.raises(Difference):
         Numbers([one, other])
+
+
+@pytest.mark.parametrize("make", [CommonsHarvest, CleanUp, lambda: [np.array(["a", "b"])]])
+def test_text_in_arrays_is_compared(make):
+    """Such as the maps of games: runs in two of one kind would be two programs."""
+    assert Numbers([make(), make()]).columns == []
