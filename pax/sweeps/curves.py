@@ -10,6 +10,7 @@ from typing import Any
 from absl import logging
 
 from pax.envs.figures import new_figure
+from pax.errors import ConfigError
 from pax.metrics.json_writer import STEP_KEY
 from pax.metrics.learning_curves import marked
 from pax.metrics.writers import METRICS_FILE, read_metrics
@@ -65,9 +66,13 @@ def draw_curves(runs: Sequence[SweepRun], metric: str, ascending: bool) -> None:
 
 
 def _points(run: SweepRun, metric: str) -> tuple[list[int], list[float]]:
-    """Returns the iterations at which a run reported a metric, and what it was."""
+    """Returns the iterations at which a run reported a metric, and what it was; none if unreadable."""
     path = run.workdir / METRICS_FILE
-    rows = read_metrics(path) if path.exists() else []
+    try:
+        rows = read_metrics(path) if path.exists() else []
+    except ConfigError:
+        # The table, which is written before, has told it.
+        rows = []
     found = [
         (row[STEP_KEY], float(row[metric]))
         for row in rows

@@ -67,6 +67,8 @@ class Halving(OneProgram):
                 if stopped_by := self._train(left):
                     return stopped_by
                 playing = [run for run in playing if run not in self.failed]
+                if not playing:
+                    break
                 if following:
                     playing = best_of(playing, self._metric, self._ascending, at, following[1])
         finally:

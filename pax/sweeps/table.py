@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,9 @@ def write_table(
     Raises:
         ConfigError: if runs report metrics, but none of them this one; the table is written all the same.
     """
-    reported = [final_metrics(run) for run in runs]
+    # Read once, so that what is wrong with a file is told once.
+    rows_by_run = {run.index: _rows(run) for run in runs}
+    reported = [final_metrics(rows_by_run[run.index]) for run in runs]
     values = [row.get(metric, math.nan) for row in reported]
     sign = 1 if ascending else -1
     order = sorted(
@@ -45,7 +47,7 @@ def write_table(
     )
     settings = list(dict.fromkeys(key for run in runs for key in run.overrides))
     header = ["run", *settings, "state", "iteration", metric]
-    rows = [
+    table = [
         [
             runs[i].name,
             *(str(runs[i].overrides.get(key, "")) for key in settings),
@@ -56,29 +58,34 @@ def write_table(
         for i in order
     ]
     folder = runs[0].folder
-    text = markdown(header, rows)
-    over_seeds = seed_rows(runs, metric, ascending) if are_independent else []
+    text = markdown(header, table)
+    over_seeds = seed_rows(runs, rows_by_run, metric, ascending) if are_independent else []
     if over_seeds:
         write_rows(folder / f"{NAME}_seeds.csv", over_seeds)
         text += "\n\nOver seeds:\n\n" + markdown(over_seeds[0], over_seeds[1:])
     write_whole(folder / f"{NAME}.md", text + "\n")
-    write_rows(folder / f"{NAME}.csv", [header, *rows])
+    write_rows(folder / f"{NAME}.csv", [header, *table])
     known = {key for row in reported for key in row}
     if known and metric not in known:
         raise ConfigError(f"no run reports --metric={metric}: {nearest(metric, known)}")
     return text
 
 
-def final_metrics(run: SweepRun) -> dict[str, float]:
-    """Returns what a run reported last, by metric; what is undefined is left out."""
+def final_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns what a run reported last, by metric, from its rows; what is undefined is left out."""
     found: dict[str, Any] = {}
-    for row in _rows(run):
+    for row in rows:
         # Evaluations are seldom: their last row is an earlier one.
         found |= {key: value for key, value in row.items() if isinstance(value, int | float)}
     return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}
 
 
-def seed_rows(runs: Sequence[SweepRun], metric: str, ascending: bool) -> list[list[str]]:
+def seed_rows(
+    runs: Sequence[SweepRun],
+    rows_by_run: Mapping[int, Sequence[Mapping[str, Any]]],
+    metric: str,
+    ascending: bool,
+) -> list[list[str]]:
     """Returns the table of settings over seeds, its header first; nothing if each has one seed.
 
     Of runs with the same settings, those count that are as far as any of them or that a callback ended: what
@@ -89,13 +96,15 @@ def seed_rows(runs: Sequence[SweepRun], metric: str, ascending: bool) -> list[li
         groups.setdefault(repr(sorted(_settings(run).items())), []).append(run)
     known = []
     for alike in groups.values():
-        reached = {run.index: int(final_metrics(run).get(STEP_KEY, 0)) for run in alike}
+        reached = {
+            run.index: int(final_metrics(rows_by_run[run.index]).get(STEP_KEY, 0)) for run in alike
+        }
         furthest = max(reached.values())
         samples: dict[int, float] = {}
         for run in alike:
             if reached[run.index] < furthest and not run.has_ended_early:
                 continue
-            for index, value in enumerate(final_of_seeds(run, metric)):
+            for index, value in enumerate(final_of_seeds(run, rows_by_run[run.index], metric)):
                 # Two runs of one seed are the same numbers twice.
                 samples.setdefault(run.overrides.get("seed", 0) + index, value)
         if samples:
@@ -123,9 +132,9 @@ def _settings(run: SweepRun) -> dict[str, Any]:
     return {key: value for key, value in run.overrides.items() if key != "seed"}
 
 
-def final_of_seeds(run: SweepRun, metric: str) -> list[float]:
+def final_of_seeds(run: SweepRun, rows: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """Returns what a run reported last of a metric, of each seed; nothing if only their mean is known."""
-    reported = [row for row in _rows(run) if row.get(metric) is not None]
+    reported = [row for row in rows if row.get(metric) is not None]
     if not reported:
         return []
     file = run.workdir / SEEDS_FILE
@@ -134,8 +143,13 @@ def final_of_seeds(run: SweepRun, metric: str) -> list[float]:
         has_mean_only = f"{metric}/std" in reported[-1]
         return [] if has_mean_only else [float(reported[-1][metric])]
     at = reported[-1][STEP_KEY]
+    try:
+        found = read_seed_metrics(file)
+    except ConfigError as e:
+        logging.warning("Run %s has no part in the table over seeds: %s", run.name, e)
+        return []
     values: list[float | None] = next(
-        (row.get(metric, []) for row in read_seed_metrics(file) if row[STEP_KEY] == at), []
+        (row.get(metric, []) for row in found if row[STEP_KEY] == at), []
     )
     return [math.nan if value is None else float(value) for value in values]
 

@@ -17,6 +17,7 @@ from launch import sweep as program
 from pax.errors import ConfigError
 from pax.metrics.writers import read_metrics
 from pax.run.interrupt import STOP_SIGNALS
+from pax.sweeps.curves import draw_curves
 from pax.sweeps.folder import SweepRun, claim, runs_of
 from pax.sweeps.pool import Pool
 from pax.sweeps.table import write_table
@@ -278,7 +279,13 @@ def test_one_unreadable_file_does_not_cost_the_table_of_the_others(tmp_path, cap
     text = write_table(runs, "m", ascending=False)
     assert "| 000 | 1   | waiting | 2         | 9   |" in text
     assert "| 001 | 2   | waiting | 0         |     |" in text
-    assert "Run 001 has no metrics in the table" in caplog.text
+    assert caplog.text.count("Run 001 has no metrics in the table") == 1
+    draw_curves(runs, "m", ascending=False)
+    assert (tmp_path / "sweep.png").exists()
+    # What is told of seeds is lost alone.
+    (runs[0].workdir / "metrics_seeds.jsonl").write_text("x\n\n")
+    write_table(runs, "m", ascending=False)
+    assert "Run 000 has no part in the table over seeds" in caplog.text
 
 
 def test_a_cell_of_the_table_is_one_line(tmp_path):
