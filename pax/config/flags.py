@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -61,6 +62,14 @@ def _define(
         flags.DEFINE_enum(name, default, choices, text, flag_values=own)
     elif kind in (int, float):
         _KINDS[kind](name, default, text, low, high, flag_values=own)
+        if kind is float:
+            # It is in no range, and no comparison of absl says so.
+            flags.register_validator(
+                name,
+                lambda value: value is None or not math.isnan(value),
+                message="nan is not a number",
+                flag_values=own,
+            )
     else:
         _KINDS[kind](name, default, text, flag_values=own)
 

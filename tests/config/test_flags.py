@@ -33,7 +33,9 @@ def test_values_are_of_the_kind_of_the_default():
     assert (given.several, given.each) == (["a", "b"], ["a,b", "c"])
 
 
-@pytest.mark.parametrize("argument", ["--number=0", "--number=6", "--number=a", "--mode=c"])
+@pytest.mark.parametrize(
+    "argument", ["--number=0", "--number=6", "--number=a", "--mode=c", "--share=nan"]
+)
 def test_other_values_are_refused(argument):
     with pytest.raises(flags.IllegalFlagValueError):
         parse(argument)

@@ -135,3 +135,16 @@ def test_halving_is_of_runs_of_equal_length(tmp_path):
         ConfigError, match="--search=halving decides how .* num_iters to 60 and 90: give"
     ):
         Uneven(runs, None, metric="m", ascending=False, factor=3)
+
+
+def test_halving_ends_where_all_have_failed(tmp_path):
+    runs = runs_of(tmp_path, "a.py", {}, SWEEP[:9])
+    claim(runs)
+    lines = []
+
+    class Fails(Fake):
+        def _train(self, runs):
+            self.failed += runs
+
+    assert Fails(runs, None, metric="m", ascending=False, factor=3, say=lines.append).work() is None
+    assert lines == ["Until iteration 10: 9 of 9 runs."]
