@@ -39,7 +39,7 @@ class ProcessError(PaxError):
 LEAST_LETTERS = 4
 """Of what is looked for in longer names."""
 MOST_NAMED = 3
-"""Names that contain it."""
+"""Names that contain it, the shortest first."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -53,7 +53,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(asked, by_case, n=1)
     if not close and len(asked) >= LEAST_LETTERS:
         # The last part of a dotted key, or of the name of a metric, say.
-        close = sorted(each for each in by_case if asked in each)[:MOST_NAMED]
+        longer = sorted(each for each in by_case if asked in each)
+        close = sorted(longer, key=len)[:MOST_NAMED]
     if not close:
         return f"choose one of {', '.join(known)}"
     return f"did you mean {' or '.join(by_case[each] for each in close)}?"

@@ -42,6 +42,14 @@ ONE_PER_PROCESS = ("pax.callbacks.WandB", "pax.callbacks.Profile")
 """Callbacks that a process can have once only."""
 Submit = Callable[[Sequence[SweepRun], flags.FlagValues], int]
 """Hands runs, and the flags, to something else than this machine; returns the exit code."""
+OF_SEARCH = {
+    "num_runs": ("random", "optuna"),
+    "search_seed": ("random", "pbt", "optuna"),
+    "factor": ("halving",),
+    "exploit_every": ("pbt",),
+    "exploit_fraction": ("pbt",),
+}
+"""The searches to which a flag belongs."""
 
 
 def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -> None:
@@ -84,7 +92,13 @@ def define_flags(flag_values: flags.FlagValues, elsewhere: Sequence[str] = ()) -
     )
     define("num_runs", 0, "With --search=random and --search=optuna: how many.", low=0)
     define("search_seed", 0, "Of what is drawn by --search=random, pbt and optuna.", low=0)
-    define("factor", 3, "With --search=halving: see there.", low=2)
+    define(
+        "factor",
+        3,
+        "With --search=halving: how many times as far the runs of a rung train as those of the one before, "
+        "and of how many of these one goes on.",
+        low=2,
+    )
     define(
         "exploit_every",
         0,
@@ -289,18 +303,25 @@ def plan(given: flags.FlagValues, builds: bool = True) -> list[SweepRun]:
         raise ConfigError("--config is missing: give a config file with a get_sweep()")
     if not given.workdir:
         raise ConfigError("--workdir is missing: name a folder for the sweep")
+    check_search_flags(given)
     name = config_name(given["config"])
     common = config_flags.get_override_values(given["config"])
     if given.search == "random":
         drawn = draw_runs(load_sweep(name), given.num_runs, given.search_seed)
-    elif given.num_runs and given.search != "optuna":
-        raise ConfigError(
-            f"--num_runs={given.num_runs} is how many runs are drawn: give --search=random or "
-            "--search=optuna, or leave it out"
-        )
     else:
         drawn = None
     return checked_runs(given.config, name, common, given.workdir, given.metric, builds, drawn)
+
+
+def check_search_flags(given: flags.FlagValues) -> None:
+    """Raises ConfigError if a flag is given of a search that was not asked for."""
+    for flag, searches in OF_SEARCH.items():
+        if given[flag].present and given.search not in searches:
+            wanted = " or ".join(f"--search={search}" for search in searches)
+            raise ConfigError(
+                f"--{flag}={given[flag].value} says nothing with --search={given.search}: give {wanted}, or "
+                "leave it out"
+            )
 
 
 def checked_runs(

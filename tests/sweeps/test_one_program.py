@@ -123,6 +123,8 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_had_not_been(number, tmp_path)
             ["--in_one_program", "--config.callbacks.wandb.enabled=True"],
             "which can have pax.callbacks.WandB once: take it away, or give --noin_one_program",
         ),
+        (["--factor=9"], "--factor=9 says nothing with --search=grid: give --search=halving, or"),
+        (["--search=pbt", "--num_runs=3"], "give --search=random or --search=optuna, or leave"),
     ],
 )
 def test_flags_that_do_not_fit_are_told(argv, message, tmp_path, monkeypatch):
