@@ -14,11 +14,21 @@ from pax.configs import rice
 from pax.configs.rice import climate_game
 
 # All but the planner of Rice-N, a game of its own.
-VARIANTS = {
-    name: text for name, text in rice.VARIANTS.items() if name != "sarl"
-} | helper.ppo_against(
-    random="saves and emits for itself, as against itself",
-    naive="all join the club, and mitigate .3",
+VARIANTS = (
+    {
+        # As at the small size.
+        name: text.replace("mitigation rises", "mitigation falls to .3")
+        for name, text in rice.VARIANTS.items()
+        if name != "sarl"
+    }
+    | helper.ppo_against(
+        random="saves and emits for itself, as against itself",
+        naive="all join the club, and mitigate .3",
+    )
+    | {
+        "mediator_gs,opponent=ppo,small": "for two cores and a few minutes: mitigation falls from .5 to "
+        ".3, whatever the mediator does, which earns .13 per step all the time",
+    }
 )
 
 

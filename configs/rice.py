@@ -42,8 +42,9 @@ VARIANTS = (
         "(expected: mitigation rises)",
         "mediator_shaper,opponent=ppo_memory": "a mediator with memory by evolution: needs a GPU, not run "
         "(expected: mitigation rises)",
-        "mediator_gs,opponent=ppo,small": "for two cores and a few minutes: not run",
-        "mediator_gs,opponent=naive,small": "for two cores and a few minutes: not run",
+        "mediator_gs,opponent=ppo,small": "for two cores and a few minutes: too few generations to "
+        "change anything, mitigation stays at .5",
+        "mediator_gs,opponent=naive,small": "for two cores and a few minutes: the same",
         "sarl": "PPO plans for all regions: the sum of their utilities, 7.6",
         "ppo,regions=27": "PPO for each of 27 regions",
     }
