@@ -196,11 +196,11 @@ def ppo_against(random: str | None = None, naive: str | None = None) -> dict[str
     """Returns the lines of PPO against opponents that every game has.
 
     Args:
-        random: the outcome against random actions; None: not run.
-        naive: the outcome against Naive; None: not run.
+        random: the outcome against random actions; None: not run, as two cores are too slow.
+        naive: the outcome against Naive; None: the same.
     """
-    against = random or "not run (expected: a best response to it)"
-    alike = naive or "not run (expected: as against itself)"
+    against = random or "needs a GPU, not run (expected: a best response to it)"
+    alike = naive or "needs a GPU, not run (expected: as against itself)"
     return {
         "ppo,opponent=random": f"PPO against random actions: {against}",
         "ppo,opponent=naive": f"PPO against Naive, which has its network and rates: {alike}",

@@ -113,7 +113,7 @@ def get_config(argument: str = "ppo") -> ConfigDict:
         co_players=helper.learners(ppo, memory),
         mixed_lr={"low": 3e-05, "high": 0.03},
         trials={"num_outer_steps": 50, "num_envs": 16, "num_opps": 2, "num_iters": 500},
-        small={"num_outer_steps": 20, "num_iters": 50, "popsize": 32},
+        small={"num_outer_steps": 10, "num_envs": 8, "num_iters": 60, "popsize": 16},
     )
     config = helper.get_config(argument, experiment)
     if variant == "common":
