@@ -53,7 +53,8 @@ def describe(individual: str, common: str, measured: Mapping[str, str]) -> dict[
         "ppo,opponent=self": "PPO against self, one policy per seat: needs a GPU, not run "
         f"(expected: {individual})",
         "ppo_memory": f"PPO_memory against shared: needs a GPU, not run (expected: {individual})",
-        "ppo,opponent=random": "PPO against random actions: needs a GPU, not run (expected: eats more than the others)",
+        "ppo,opponent=random": "PPO against random actions: needs a GPU, not run "
+        "(expected: eats more than the others)",
         "ppo,opponent=naive": "PPO against Naive, which has its network and rates: needs a GPU, not run "
         "(expected: as against itself)",
     }
