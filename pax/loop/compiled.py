@@ -15,6 +15,7 @@ from absl import logging
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.loop.kept_programs import KeptPrograms
+from pax.loop.memory import free_bytes, no_room, program_bytes
 from pax.loop.sharding import Placement
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.roles import Role
@@ -59,7 +60,11 @@ class CompiledLoop:
         return size in self._programs
 
     def compile(self, size: int) -> jax.stages.Compiled:
-        """Makes `size` iterations ready to run, unless they are; returns the program, to look into."""
+        """Makes `size` iterations ready to run, unless they are; returns the program, to look into.
+
+        Raises:
+            ConfigError: if they need more memory than there is.
+        """
         if size in self._programs:
             return self._programs[size]
         started = time.monotonic()
@@ -82,11 +87,19 @@ class CompiledLoop:
             state = self._placed(jax.tree.unflatten(kept.in_tree, kept.in_avals)[0][0])
             run = kept.call  # type: ignore[assignment]
         lowered = jitted(run, state).lower(state)
-        self._programs[size] = lowered.compile(compiler_options=compiler_options())
+        program = lowered.compile(compiler_options=compiler_options())
+        self._check_memory(program)
+        self._programs[size] = program
         seconds = time.monotonic() - started
         self.compile_seconds += seconds
         logging.info("Compiled %d iterations in %.1f s.", size, seconds)
         return self._programs[size]
+
+    def _check_memory(self, program: jax.stages.Compiled) -> None:
+        num_local = max(1, self._placement.num_devices // jax.process_count())
+        needed, free = program_bytes(program, num_local), free_bytes()
+        if free is not None and needed > free:
+            raise no_room("an iteration", needed, free)
 
     def trace(self, size: int) -> jax.extend.core.ClosedJaxpr:
         """Returns what `size` iterations consist of, as JAX traces them, to look into."""

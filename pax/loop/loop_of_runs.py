@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from pax.loop.compiled import are_finite
 from pax.loop.evaluator import PROGRAMS, Evaluator
 from pax.loop.iteration import Loop, over
+from pax.loop.memory import program_bytes
 from pax.loop.numbers import Numbers
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.types import Metrics, PyTree, RunState, take
@@ -154,14 +155,7 @@ class LoopOfRuns:
 
     def bytes_needed(self, size: int) -> int:
         """Returns the memory that `size` iterations take, on all devices together; compiles them."""
-        needed = self.compile(size).memory_analysis()
-        of_a_device = (
-            needed.temp_size_in_bytes
-            + needed.argument_size_in_bytes
-            + needed.output_size_in_bytes
-            - needed.alias_size_in_bytes
-        )
-        return int(of_a_device) * self._mesh.size
+        return program_bytes(self.compile(size), self._mesh.size)
 
     def run(self, runs: Sequence[int], states: Sequence[RunState], size: int) -> list[Advanced]:
         """Runs `size` iterations of some runs, to which their states are donated.

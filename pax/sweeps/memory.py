@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from absl import logging
 
-from pax.errors import ConfigError
 from pax.loop.loop_of_runs import LoopOfRuns
+from pax.loop.memory import free_bytes, no_room
 from pax.loop.numbers import Numbers
 from pax.trainer import MetaTrainer
 from pax.types import take
@@ -49,8 +49,12 @@ def make_loops(
     most = min(side_by_side or len(trainers), len(trainers))
     num_devices = min(first.placement.asked or jax.local_device_count(), most)
     per_device = -(-most // num_devices)
+    recorded, free = rollout_bytes(first), free_bytes()
+    if free is not None and recorded > SHARE_OF_MEMORY * free:
+        # To compile it for so many could take for ever.
+        raise no_room(f"a run of {names}", recorded, free)
     if not side_by_side and jax.default_backend() == "cpu":
-        per_device = min(per_device, max(1, CACHE_BYTES // max(rollout_bytes(first), 1)))
+        per_device = min(per_device, max(1, CACHE_BYTES // max(recorded, 1)))
     size = max(trainer.next_chunk for trainer in trainers)
     while True:
         # The last few should not have to wait for places that nobody fills.
@@ -69,10 +73,7 @@ def make_loops(
         if free is None or needed <= SHARE_OF_MEMORY * free:
             return loops, needed
         if per_device == 1 and num_devices == 1:
-            raise ConfigError(
-                f"a run of {names} needs {_gib(needed)} of memory, and {_gib(free)} are free: make num_envs, "
-                "num_opps or num_seeds smaller"
-            )
+            raise no_room(f"a run of {names}", needed, free)
         fits = math.floor(per_device * SHARE_OF_MEMORY * free / needed)
         if per_device == 1:
             num_devices = max(1, num_devices // 2)
@@ -91,21 +92,6 @@ def rollout_bytes(trainer: MetaTrainer) -> int:
     leaves = jax.tree.leaves(jax.eval_shape(play, state))
     trials = trainer.num_seeds * loop.num_candidates * loop.num_opps
     return trials * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-
-
-def free_bytes() -> int | None:
-    """Returns the memory that is free, of the machine on a CPU, else of all devices; None if none is told."""
-    if jax.default_backend() != "cpu":
-        told = [device.memory_stats() or {} for device in jax.local_devices()]
-        if not all("bytes_limit" in each for each in told):
-            return None
-        return sum(each["bytes_limit"] - each.get("bytes_in_use", 0) for each in told)
-    try:
-        with open("/proc/meminfo") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def allow_files(num_runs: int) -> None:
@@ -127,7 +113,3 @@ def allow_files(num_runs: int) -> None:
                 wanted,
                 new,
             )
-
-
-def _gib(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB"

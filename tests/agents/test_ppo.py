@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from pax.agents import PPO, PPOMemory, Tabular
-from pax.agents.ppo import Sequences
+from pax.agents.ppo import Sequences, _divisors
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import Sample
@@ -624,6 +624,18 @@ def test_minibatches_that_do_not_divide_name_a_number_that_does(steps, envs, min
         named = int(re.search(r"change it to (\d+)", message)[1])
         assert steps * envs // length % named == 0
         agent_of(cls, num_minibatches=named, sequence_length=length).check_rollout(steps, envs)
+
+
+def test_rollouts_of_a_billion_steps_are_checked_at_once():
+    """Whoever asks for too much is to hear so from the check of memory, minutes earlier."""
+    agent = agent_of(PPO, num_minibatches=7)
+    with pytest.raises(
+        ConfigError, match="does not divide the 10000000000 steps .* change it to 8,"
+    ):
+        agent.check_rollout(100, 10**8)
+    divisors = [each for each in range(1, 361) if 360 % each == 0]
+    assert _divisors(360) == divisors
+    assert _divisors(36)[4] == 6 and _divisors(1) == [1] and _divisors(13) == [1, 13]
 
 
 @pytest.mark.parametrize(("steps", "length"), ((150, 20), (100, 16), (13, 10), (7, 100)))

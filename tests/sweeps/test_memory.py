@@ -4,6 +4,9 @@ import types
 
 import pytest
 
+from pax import MetaTrainer
+from pax.agents import AGENTS
+from pax.envs import IteratedMatrixGame
 from pax.errors import ConfigError
 from pax.sweeps import memory
 
@@ -29,17 +32,17 @@ class Loops:
     ("num_runs", "asked", "backend", "devices", "rollouts", "free", "made"),
     [
         # On a CPU, what a cache of 4 MiB holds.
-        (64, 0, "cpu", 2, 2**22, 10**6, [(1, 2)]),
-        (64, 0, "cpu", 2, 2**20, 10**6, [(4, 2)]),
+        (64, 0, "cpu", 2, 2**22, 10**8, [(1, 2)]),
+        (64, 0, "cpu", 2, 2**20, 10**8, [(4, 2)]),
         # Two rounds of five, and not one of eight and one of two.
-        (10, 0, "cpu", 1, 2**19, 10**6, [(5, 1)]),
-        (3, 0, "cpu", 8, 2**22, 10**6, [(1, 3)]),
-        (64, 5, "cpu", 1, 2**22, 10**6, [(5, 1)]),
+        (10, 0, "cpu", 1, 2**19, 10**8, [(5, 1)]),
+        (3, 0, "cpu", 8, 2**22, 10**8, [(1, 3)]),
+        (64, 5, "cpu", 1, 2**22, 10**8, [(5, 1)]),
         # Elsewhere all, or what the memory holds: of 1000 bytes 900, for 9 runs in 8 rounds of 8.
-        (64, 0, "gpu", 1, 2**22, 10**6, [(64, 1)]),
-        (64, 0, "gpu", 1, 2**22, 1000, [(64, 1), (8, 1)]),
+        (64, 0, "gpu", 1, 2**22, 10**8, [(64, 1)]),
+        (64, 0, "gpu", 1, 100, 1000, [(64, 1), (8, 1)]),
         (64, 0, "gpu", 1, 2**22, None, [(64, 1)]),
-        (8, 0, "gpu", 4, 2**22, 150, [(2, 4), (1, 4), (1, 2), (1, 1)]),
+        (8, 0, "gpu", 4, 100, 150, [(2, 4), (1, 4), (1, 2), (1, 1)]),
     ],
 )
 def test_how_many_runs_train_at_once(
@@ -51,10 +54,13 @@ def test_how_many_runs_train_at_once(
     assert needed == 100 * made[-1][0] * made[-1][1] == 100 * loops.num_side_by_side
 
 
-def test_no_room_for_a_single_run_is_told(monkeypatch):
-    use(monkeypatch, "gpu", 1, 1, 2**30 // 2**30)
+@pytest.mark.parametrize(("rollouts", "made"), [(0, [(1, 1)]), (2, [])])
+def test_no_room_for_a_single_run_is_told(rollouts, made, monkeypatch):
+    """Without compiling, if what it records would already fill the memory."""
+    use(monkeypatch, "gpu", 1, rollouts, 1)
     with pytest.raises(ConfigError, match=r"a run of 000 needs 0\.0 GiB of memory, and 0\.0 GiB"):
         memory.make_loops([RUN], None, 0, "000")
+    assert Loops.made == made
 
 
 def use(monkeypatch, backend, devices, rollouts, free):
@@ -68,3 +74,14 @@ def use(monkeypatch, backend, devices, rollouts, free):
 
 def test_the_memory_of_this_machine_is_known():
     assert memory.free_bytes() > 2**20
+
+
+def test_a_run_that_finds_no_room_says_so(monkeypatch):
+    env = IteratedMatrixGame(num_inner_steps=2)
+    agents = [AGENTS["Random"].for_env(env, seat) for seat in range(2)]
+    trainer = MetaTrainer(env, agents, num_envs=2, num_iters=1, quiet=True)
+    monkeypatch.setattr("pax.loop.compiled.free_bytes", lambda: 7)
+    with pytest.raises(
+        ConfigError, match=r"an iteration needs .* GiB are free: make num_envs, num_"
+    ):
+        trainer.fit()
