@@ -47,8 +47,8 @@ VARIANTS = (
     | {f"{name},small": f"{LEARNERS[name][0]}: {outcome}" for name, outcome in MEASURED.items()}
     | {
         "shaper": "Shaper by evolution: needs a GPU, not run (expected: earns more than its opponents)",
-        "shaper,small": "Shaper by evolution, for two cores: not run "
-        "(expected: earns more than its opponents)",
+        "shaper,small": "Shaper by evolution, for two cores: asks for everything: .40 per round, "
+        "those who learn get .20 and hardly learn within its ten episodes",
     }
 )
 
