@@ -86,6 +86,18 @@ def plot_heat_map(
     return image
 
 
+def number_form(scale: tuple[float, float], least: int = 1) -> str:
+    """Returns how numbers of a scale are written into cells, so that they can be told apart.
+
+    Args:
+        scale: the smallest and the largest of them.
+        least: digits after the point, of which there are more on a scale shorter than 2, or .2.
+    """
+    length = scale[1] - scale[0]
+    digits = 1 if length >= 2 else 2 if length >= 0.2 else 3
+    return f"{{:z.{max(digits, least)}f}}"
+
+
 def plot_curves(panels: Sequence[Curves]) -> Figure:
     """Plots panels one below the other, with a common axis of steps."""
     figure = new_figure((6.4, 2.4 * len(panels)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pax.envs.figures import HeatMap, new_figure, plot_heat_map
+from pax.envs.figures import HeatMap, new_figure, number_form, plot_heat_map
 from pax.evaluation.round_robin import Contestant
 from pax.metrics.bootstrap import MeanInterval, mean_interval, t_quantile
 from pax.metrics.tables import csv_number, markdown, number
@@ -126,9 +126,7 @@ def plot_matrix(
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (label, matrix) in zip(all_axes, panels, strict=True):
         table = HeatMap(label, matrix, labels, labels, row_label, column_label)
-        form = None
-        if num <= most:
-            form = "{:z.2f}" if high - low < 2 else "{:z.1f}"
+        form = number_form((low, high)) if num <= most else None
         image = plot_heat_map(axes, table, (low, high), form, aspect="equal", size=7)
         axes.tick_params(labelsize=8)
         axes.tick_params("x", labelrotation=90)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pax.envs import figures
-from pax.envs.figures import Curves, HeatMap, plot_curves, plot_heat_maps
+from pax.envs.figures import Curves, HeatMap, number_form, plot_curves, plot_heat_maps
 from pax.errors import ConfigError
 
 
@@ -32,3 +32,16 @@ def test_figures_can_be_saved_without_a_display():
 def test_a_single_step_is_a_dot():
     figure = plot_curves([Curves("Price", {"price": np.array([3.0])})])
     assert figure.axes[0].lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize(
+    ("scale", "least", "written"),
+    [
+        ((-3.0, 0.0), 1, "-1.2"),
+        ((-3.0, 0.0), 2, "-1.23"),
+        ((-2.0, -1.0), 1, "-1.23"),
+        ((0.007, 0.041), 2, "-1.234"),
+    ],
+)
+def test_numbers_in_cells_can_be_told_apart(scale, least, written):
+    assert number_form(scale, least).format(-1.234) == written

@@ -13,7 +13,7 @@ import numpy as np
 
 from launch.reproduce.league.entrants import SELF_PLAY
 from launch.reproduce.league.training import Trained
-from pax.envs.figures import HeatMap, new_figure, plot_heat_map
+from pax.envs.figures import HeatMap, new_figure, number_form, plot_heat_map
 from pax.evaluation.estimates import matrix_table, plot_matrix
 from pax.evaluation.methods import Standing
 from pax.evaluation.tournament import replicator
@@ -192,7 +192,7 @@ def plot_learners(
         # In two lines there is room for them without turning them.
         columns = [learner.replace(" ", "\n", 1) for learner in found.learners]
         table = HeatMap(label, values[:, :, who], rows, columns, "", "against")
-        image = plot_heat_map(axes, table, scale, "{:z.2f}", size=7)
+        image = plot_heat_map(axes, table, scale, number_form(scale, least=2), size=7)
         axes.tick_params(labelsize=8)
         axes.title.set_fontsize(10)
     figure.colorbar(image, ax=list(all_axes), shrink=0.7, label="reward per step")
