@@ -13,6 +13,7 @@ from pax.configs.ipditm import in_the_matrix
 
 VARIANTS = helper.ppo_against(
     random="0 per step, as they hardly ever interact",
+    naive="0 per step, as against itself",
 ) | helper.describe(
     ("ppo", "ppo_memory"),
     {
