@@ -66,7 +66,7 @@ VARIANTS = helper.describe(
         "shaper,eval_hard_stop": "also judged when opponents stop learning half-way: extorts them",
         "shaper,eval_blinded": "also judged while blind in half of its environments: worse there",
         "shaper,small": "two cores, a few minutes: better than -1 per step, they get less than -1.5",
-        "mfos_es,context=avg": "with its memories mixed over environments: not run",
+        "mfos_es,context=avg": "with its memories mixed over environments: gets more than they do, -1.8",
         "shaper,opponent=tit_for_tat": "against tit-for-tat: both cooperate, -1 per step each",
         "marl2,opponent=tit_for_tat": "against tit-for-tat: both cooperate, -1 per step each",
         "shaper,opponent=naive,strategy=CMA_ES": "by CMA-ES, against naive learners: gets more than they "
