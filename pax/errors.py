@@ -37,9 +37,9 @@ class ProcessError(PaxError):
 
 
 LEAST_LETTERS = 4
-"""Of what is looked for in longer names."""
+"""A text needs so many before it is looked for within longer names."""
 MOST_NAMED = 3
-"""Names that contain it, the shortest first."""
+"""How many names that contain the text are listed, the shortest first."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -106,7 +106,7 @@ class PPO(ActorCritic):
         spans = self.remembers_trial and num_episodes > 1
         if num_steps % length:
             shortest = num_steps // num_episodes + 1 if spans else 1
-            lengths = [steps for steps in _divisors(num_steps) if steps >= shortest]
+            lengths = [steps for steps in divisors(num_steps) if steps >= shortest]
             raise ConfigError(
                 f"sequence_length is {length} in {name} and does not divide the {num_steps} steps of a "
                 f"rollout: change sequence_length to {_nearest(lengths, length)}, or the steps"
@@ -116,7 +116,7 @@ class PPO(ActorCritic):
         sequences = num_steps // length * batch_size
         samples = sequences * length * (num_envs if self.groups_environments else 1)
         # A minibatch of one sample cannot be standardised.
-        numbers = [number for number in _divisors(sequences) if samples // number > 1]
+        numbers = [number for number in divisors(sequences) if samples // number > 1]
         if sequences % self.num_minibatches:
             what = (
                 f"{sequences} sequences of {length} steps" if length > 1 else f"{sequences} steps"
@@ -137,7 +137,7 @@ class PPO(ActorCritic):
         """Checks that sequences span the episodes of a trial, and that returns do."""
         name, episode = type(self).__name__, num_steps // num_episodes
         if self._length(num_steps) <= episode:
-            spans = [steps for steps in _divisors(num_steps) if steps > episode]
+            spans = [steps for steps in divisors(num_steps) if steps > episode]
             raise ConfigError(
                 f"sequence_length is {self.sequence_length} in {name}, whose memory outlives the episodes of "
                 f"{episode} steps, and what it keeps between them is learned from sequences that span "
@@ -355,7 +355,8 @@ def _nearest(numbers: list[int], wanted: int) -> int:
     return min(numbers, key=lambda number: (abs(number - wanted), number))
 
 
-def _divisors(number: int) -> list[int]:
+def divisors(number: int) -> list[int]:
+    """Returns the numbers that divide another one, the smallest first."""
     # In pairs: a rollout may have a billion steps.
     small = [each for each in range(1, math.isqrt(number) + 1) if number % each == 0]
     return sorted({*small, *(number // each for each in small)})

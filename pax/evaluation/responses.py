@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pax.agents import AGENTS, Agent
+from pax.agents.ppo import divisors
 from pax.checkpoints.policies import load_policy, save_policy
 from pax.config.build import build_trainer
 from pax.config.files import CONFIGS, SHIPPED, load_config
@@ -161,9 +162,9 @@ def _fit(section: ConfigDict, config: ConfigDict) -> None:
     steps = config.num_inner_steps * config.num_outer_steps
     if "sequence_length" in section and section.sequence_length:
         length = section.sequence_length
-        inner = config.num_inner_steps
-        lengths = [each for each in range(1, inner + 1) if inner % each == 0]
-        section.sequence_length = min(lengths, key=lambda each: (abs(each - length), -each))
+        section.sequence_length = min(
+            divisors(config.num_inner_steps), key=lambda each: (abs(each - length), -each)
+        )
     if "num_minibatches" in section and "sequence_length" in section:
         sequences = steps // (section.sequence_length or steps) * config.num_envs * config.num_opps
         section.num_minibatches = max(

@@ -1,4 +1,4 @@
-"""How much memory a compiled program needs, and how much there is."""
+"""The memory that a compiled program needs, the memory that is free, and the error if it is too little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many runs of a sweep are done, and how long the rest will take."""
+"""The progress line of a sweep: runs that are done, and the time that the rest will take."""
 
 from __future__ import annotations
 

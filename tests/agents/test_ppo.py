@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from pax.agents import PPO, PPOMemory, Tabular
-from pax.agents.ppo import Sequences, _divisors
+from pax.agents.ppo import Sequences, divisors
 from pax.envs.spaces import Box, Dict, Discrete
 from pax.errors import ConfigError
 from pax.types import Sample
@@ -633,9 +633,9 @@ def test_rollouts_of_a_billion_steps_are_checked_at_once():
         ConfigError, match="does not divide the 10000000000 steps .* change it to 8,"
     ):
         agent.check_rollout(100, 10**8)
-    divisors = [each for each in range(1, 361) if 360 % each == 0]
-    assert _divisors(360) == divisors
-    assert _divisors(36)[4] == 6 and _divisors(1) == [1] and _divisors(13) == [1, 13]
+    assert divisors(360) == [each for each in range(1, 361) if 360 % each == 0]
+    assert divisors(36) == [1, 2, 3, 4, 6, 9, 12, 18, 36]
+    assert divisors(1) == [1] and divisors(13) == [1, 13]
 
 
 @pytest.mark.parametrize(("steps", "length"), ((150, 20), (100, 16), (13, 10), (7, 100)))

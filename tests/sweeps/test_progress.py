@@ -1,4 +1,4 @@
-"""What a sweep says of how far it is."""
+"""The progress line of a sweep, and the names and settings in what it prints."""
 
 import pathlib
 import sys
