@@ -74,14 +74,23 @@ class MemoryOne(Reactive):
 
 @dataclasses.dataclass
 class RandomMemoryOne(Reactive):
-    """Plays a memory-one strategy that is drawn when it starts afresh: five uniform probabilities.
+    """Plays a memory-one strategy that is drawn when it starts afresh.
 
-    They are its parameters, `[5]`, in the order of `MemoryOne.probabilities`.
+    Its five probabilities are its parameters, `[5]`, in the order of `MemoryOne.probabilities`.
     """
 
+    concentration: float = 1.0
+    """c of Beta(c, c), from which each probability is drawn: 1 is uniform, near 0 nearly deterministic."""
+
+    limits: ClassVar = {"concentration": Limit(0.01, 100)}
+
     def init(self, key: jax.Array) -> TrainingState:
-        """Draws the strategy, uniform in [0, 1]^5."""
-        probabilities = jax.random.uniform(key, (NUM_STATES,))
+        """Draws the strategy."""
+        c = self.concentration
+        if c == 1.0:
+            probabilities = jax.random.uniform(key, (NUM_STATES,))
+        else:
+            probabilities = jax.random.beta(key, c, c, (NUM_STATES,))
         return dataclasses.replace(super().init(key), params=probabilities)
 
     def cooperation_after(self, observations: jax.Array, state: TrainingState) -> jax.Array:

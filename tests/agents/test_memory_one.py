@@ -251,14 +251,15 @@ def test_they_play_two_player_matrix_games_only(cls):
         cls.for_env(CoinGame(), 0)
 
 
-def test_random_strategies_are_drawn_when_they_start_afresh():
-    agent = RandomMemoryOne.for_env(IteratedMatrixGame())
+@pytest.mark.parametrize("concentration", (1.0, 0.1, 5.0))
+def test_random_strategies_are_drawn_when_they_start_afresh(concentration):
+    agent = RandomMemoryOne.for_env(IteratedMatrixGame(), concentration=concentration)
     drawn = np.asarray(jax.vmap(agent.init)(jax.random.split(KEY, 4000)).params)
     assert drawn.shape == (4000, 5)
-    # Uniform in [0, 1]: mean 1/2, variance 1/12, no correlation; five standard errors.
-    np.testing.assert_allclose(drawn.mean(axis=0), 0.5, atol=5 * (1 / 12 / 4000) ** 0.5)
-    covariance = np.cov(drawn.T)
-    np.testing.assert_allclose(covariance, np.eye(5) / 12, atol=0.008)
+    # Beta(c, c): mean 1/2, variance 1 / (4 (2 c + 1)), no correlation; five standard errors.
+    variance = 1 / (4 * (2 * concentration + 1))
+    np.testing.assert_allclose(drawn.mean(axis=0), 0.5, atol=5 * (variance / 4000) ** 0.5)
+    np.testing.assert_allclose(np.cov(drawn.T), np.eye(5) * variance, atol=0.1 * variance)
 
 
 @pytest.mark.parametrize("one_hot", (False, True))
