@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ ZOO = pathlib.Path(__file__).parents[1] / "zoo"
 SUFFIX, CARD = ".msgpack", ".json"
 FORMAT = 1
 LONGEST = 100
-"""Characters of a part of a name: file systems have names of at most 255 bytes."""
+"""Bytes of a part of a name: file systems have names of at most 255, with endings."""
 KINDS: dict[str, type | tuple[type, ...]] = {
     "game": str,
     "method": str,
@@ -34,6 +34,11 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 }
 """What a card has at least, beside its format."""
 _PATH = re.compile(r"zoo:([\w.=-]+(?:/[\w.=-]+){0,2})")
+
+
+def too_long(parts: Iterable[str]) -> bool:
+    """Returns whether a part of a name is longer than the zoo has them."""
+    return any(len(part.encode()) > LONGEST for part in parts)
 
 
 def is_in_zoo(path: Any) -> bool:
@@ -56,7 +61,7 @@ def zoo_path(name: str, path: str | os.PathLike[str]) -> pathlib.Path:
     parts = match[1].split("/") if match else []
     if not parts or {".", ".."} & {*parts}:
         raise ConfigError(f"{name} is {brief(path)}: give {FORM}, as in zoo:ipd/loqa/1")
-    if max(map(len, parts)) > LONGEST:
+    if too_long(parts):
         raise ConfigError(f"{name} is {brief(path)}, which is too long: give {FORM}")
     place = ZOO.joinpath(*parts)
     if len(parts) == 3:
@@ -89,7 +94,7 @@ def entry_of(file: pathlib.Path) -> str:
 
 def _in_order(entry: str) -> tuple[str, int, str]:
     method, _, number = entry.rpartition("/")
-    return method, int(number) if number.isdigit() else 0, number
+    return method, int(number) if number.isdecimal() else 0, number
 
 
 def read_card(file: pathlib.Path) -> dict[str, Any]:

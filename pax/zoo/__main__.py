@@ -31,13 +31,15 @@ from pax.checkpoints import zoo_policies
 from pax.checkpoints.zoo_policies import (
     CARD,
     FORMAT,
+    LONGEST,
     PREFIX,
     SUFFIX,
     ZOO,
     read_card,
+    too_long,
     zoo_entries,
 )
-from pax.checks import COUNT, check_number
+from pax.checks import COUNT, MAX_INT, brief, check_number
 from pax.config.command_line import one_line, print_error, run_program
 from pax.config.flags import definer
 from pax.config.imports import check_named
@@ -113,6 +115,8 @@ def add(
     name = name.replace(".py", "", 1)
     if not NAME.fullmatch(name) or {".", ".."} & {*name.split("/")}:
         raise ConfigError(f"--name={name}: give <game>/<method>, as in --name=ipd/loqa")
+    if too_long(name.split("/")):
+        raise ConfigError(f"--name={brief(name)} is too long: give {LONGEST} letters to a part")
     files, errors = find_policies([run])
     own = re.compile(rf"{re.escape(role)}(_seed_(\d+))?")
     files = [file for file in files if own.fullmatch(file.path.stem)]
@@ -169,7 +173,7 @@ def _write(folder: pathlib.Path, name: str, data: bytes, card: dict[str, Any]) -
     taken = [
         entry.rpartition("/")[2] for entry in zoo_entries(folder) if entry.startswith(f"{name}/")
     ]
-    following = 1 + max((int(each) for each in taken if each.isdigit()), default=0)
+    following = 1 + max((int(each) for each in taken if each.isdecimal()), default=0)
     file = _file(folder, f"{name}/{following}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -277,6 +281,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "Of the matches. Default: with add 0, with verify 1, so that other matches are played.",
         kind=int,
         low=0,
+        high=MAX_INT,
     )
 
 

@@ -138,6 +138,9 @@ def test_each_seed_begins_with_a_policy_of_the_zoo_of_its_own(zoo):
         ("zoo:../../secret", "give zoo:<game>/<method>/<number>"),
         ("zoo:ipd/tabular/1/2", "give zoo:<game>/<method>/<number>"),
         (f"zoo:{'x' * 300}/tabular/1", "is too long: give zoo:<game>/<method>/<number>"),
+        # File systems count bytes, of which each of these has three.
+        (f"zoo:ipd/tabular/{'字' * 90}", "is too long: give zoo:<game>/<method>/<number>"),
+        ("zoo:ipd/tabular/²", "of that method it has zoo:ipd/tabular/1, zoo:ipd/tabular/2"),
     ),
 )
 def test_names_that_it_does_not_have(zoo, path, message):
@@ -260,6 +263,16 @@ def test_runs_that_cannot_be_added(zoo, tmp_path):
         program.add(tmp_path, str(run), "", "agent3", 10, 0)
     with pytest.raises(ConfigError, match="--name=ipd: give <game>/<method>"):
         program.add(tmp_path, str(run), "ipd", "", 10, 0)
+    with pytest.raises(ConfigError, match="is too long: give 100 letters to a part"):
+        program.add(tmp_path, str(run), f"ipd/{'x' * 101}", "", 10, 0)
+
+
+def test_a_number_of_the_zoo_may_be_any_text(zoo):
+    folder = zoo / "ipd" / "tabular"
+    for ending in (".msgpack", ".json"):
+        (folder / f"1{ending}").rename(folder / f"²{ending}")
+    assert zoo_entries(zoo) == ["ipd/tabular/²", "ipd/tabular/2"]
+    assert load_policy("zoo:ipd/tabular/²").agent["agent"] == "Tabular"
 
 
 def test_the_zoo_of_pax_is_whole_and_small():
