@@ -130,12 +130,23 @@ def _figure_class() -> type[Figure]:
     """Returns matplotlib's figure, which a notebook shows even if nobody has imported pyplot."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.text import Text
     except ImportError as e:
         raise ConfigError(
             "matplotlib is not installed, and figures of games need it: pip install matplotlib"
         ) from e
 
     class ShownFigure(Figure):
+        def draw(self, renderer: Any) -> None:
+            axes = [axis for each in self.axes for axis in (each.xaxis, each.yaxis)]
+            # Powers on an axis of logarithms are formulas. What files and people are called is none.
+            formulas = {
+                text for axis in axes if axis.get_scale() == "log" for text in axis.findobj(Text)
+            }
+            for text in {*self.findobj(Text)} - formulas:
+                text.set_parse_math(False)
+            super().draw(renderer)
+
         def _repr_png_(self) -> bytes:
             picture = io.BytesIO()
             self.savefig(picture, format="png")

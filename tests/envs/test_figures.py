@@ -29,6 +29,18 @@ def test_figures_can_be_saved_without_a_display():
         assert file.getvalue().startswith(b"\x89PNG")
 
 
+def test_names_are_no_formulas():
+    names = ("$", r"$\x$", "$$")
+    figure = plot_heat_maps([HeatMap(r"$\x$", np.eye(3), names, names, "own", "other")])
+    figure.suptitle("$a_b$")
+    figure.savefig(io.BytesIO(), format="png")
+    figure = plot_curves([Curves("$$", {"$a$": np.ones(3)})])
+    figure.axes[0].set_yscale("log")
+    figure.savefig(io.BytesIO(), format="png")
+    assert not figure.axes[0].title.get_parse_math()
+    assert all(label.get_parse_math() for label in figure.axes[0].get_yticklabels())
+
+
 def test_a_single_step_is_a_dot():
     figure = plot_curves([Curves("Price", {"price": np.array([3.0])})])
     assert figure.axes[0].lines[0].get_marker() == "o"
