@@ -129,7 +129,7 @@ def groups_table(groups: Sequence[Group]) -> str:
 
 def write_episodes(path: pathlib.Path, names: Sequence[str], played: Matches) -> None:
     """Writes a row per ordered pair and episode of a trial: what they get as they learn."""
-    means = np.nanmean(played.by_episode, axis=3) if played.by_episode.size else played.by_episode
+    means = played.by_episode.mean(axis=3)
     rows = [["player_1", "player_2", "episode", "player_1_mean", "player_2_mean"]]
     for i, j, episode in np.ndindex(*means.shape[:2], means.shape[-1]):
         first, second = means[i, j, :, episode]

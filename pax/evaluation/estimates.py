@@ -51,15 +51,19 @@ def by_role(players: Sequence[Contestant], mean: np.ndarray) -> list[Group]:
     groups = []
     for first, rows in roles.items():
         for second, columns in roles.items():
-            x = mean[np.ix_(list(rows.values()), list(columns.values()))].astype(np.float64)
-            # Roles of one run have the same seeds, and names that begin with that run's.
-            one_run = first.rpartition("/")[0] == second.rpartition("/")[0] and [*rows] == [
-                *columns
-            ]
-            if not one_run:
+            # Names of roles of one run begin with that run's.
+            is_one_run = first.rpartition("/")[0] == second.rpartition("/")[0]
+            # One that cannot play leaves its partner without one.
+            common = sorted(rows.keys() & columns.keys()) if is_one_run else []
+            first_seeds, second_seeds = (
+                [of_role[seed] for seed in common] or [*of_role.values()]
+                for of_role in (rows, columns)
+            )
+            x = mean[np.ix_(first_seeds, second_seeds)].astype(np.float64)
+            if not common:
                 groups.append(Group(first, second, "all", x.mean((0, 1)), _unrelated(x)))
                 continue
-            num = len(rows)
+            num = len(common)
             same = np.diagonal(x).T
             groups.append(Group(first, second, "same seed", *mean_interval(same, axis=0)))
             if num > 1:

@@ -19,7 +19,7 @@ from pax.evaluation.crossplay import CrossplayOptions
 from pax.evaluation.estimates import by_role
 from pax.evaluation.match_programs import set_up
 from pax.evaluation.players import Game, load_strategies
-from pax.evaluation.round_robin import Contestant, play_all
+from pax.evaluation.round_robin import Contestant, Matches, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.run.directory import open_run
 
@@ -311,6 +311,31 @@ def test_seeds_are_the_sample():
     assert (first.first, first.second) == ("r/a", "s/a")
     np.testing.assert_allclose(first.mean, (4, -4))
     np.testing.assert_allclose(first.half, 4.302653 * np.sqrt(rows + columns), rtol=1e-6)
+
+
+def test_who_trained_together_is_found_whatever_the_order_and_whoever_is_missing():
+    def player(role, seed):
+        return Contestant(f"{role}_seed_{seed}", (None, None), {}, role, seed)
+
+    players = [player("a", 1), player("a", 0), player("a", 2), player("b", 0), player("b", 1)]
+    mean = np.zeros((5, 5, 2))
+    # Of a (rows) with b (columns): 1 of those who trained together, 3 of others, 100 of who has no partner.
+    mean[:3, 3:] = np.array([[3.0, 1.0], [1.0, 3.0], [100.0, 100.0]])[..., None]
+    of_pair = [
+        group for group in by_role(players, mean) if (group.first, group.second) == ("a", "b")
+    ]
+    assert [(group.pairs, group.mean[0]) for group in of_pair] == [
+        ("same seed", 1.0),
+        ("other seeds", 3.0),
+    ]
+
+
+def test_who_cannot_take_a_seat_is_no_warning(tmp_path, recwarn):
+    by_episode = np.full((2, 2, 2, 3, 2), np.nan)
+    by_episode[0, 1] = 1.0
+    program.write_episodes(tmp_path / "a.csv", ["x", "y"], Matches(by_episode, by_episode))
+    assert not recwarn.list
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 3
 
 
 def test_two_seeds_are_needed_for_an_interval_over_them():
