@@ -25,7 +25,7 @@ from pax.evaluation.players import (
     Game,
     PolicyFile,
     find_policies,
-    fixed_agents,
+    is_strategy,
     load_policies,
     load_strategies,
 )
@@ -167,12 +167,7 @@ def best_response(
     round_of_game = stage_game(game.env, game.env_params, seat)
     cooperation = None
     if round_of_game is not None and options.method != "learned":
-        cooperation = cooperation_of(agent, policy.params, game.env, game.env_params, seat)
-    if cooperation is not None and not np.isfinite(cooperation).all():
-        raise ConfigError(
-            f"{policy.name} acts with probabilities that are no numbers ({short(cooperation.tolist())}), as "
-            "its parameters are infinite: leave it out"
-        )
+        cooperation = _cooperation(policy, game, seat)
     if round_of_game is not None and cooperation is not None:
         return _exact(policy, partner, seat, game, options, round_of_game, cooperation)
     if options.method == "exact":
@@ -220,8 +215,7 @@ def best_response(
 
 def _read(named: str, game: Game | ConfigDict | None) -> tuple[Contestant, Game]:
     """Returns the one player that a path, or the name of a strategy, stands for, and the game."""
-    is_strategy = named.partition(":")[0] in fixed_agents()
-    files, errors = ([], []) if is_strategy else find_policies([named])
+    files, errors = ([], []) if is_strategy(named) else find_policies([named])
     if errors:
         raise errors[0]
     if game is None:
@@ -317,6 +311,19 @@ def _num_episodes(
     return matches.num_episodes_for(Setup(game, [policy, partner], []), options.num_episodes)
 
 
+def _cooperation(player: Contestant, game: Game, seat: int) -> np.ndarray | None:
+    """Returns what `cooperation_of` does; raises ConfigError if it is no probability."""
+    agent = player.agents[seat]
+    assert agent is not None
+    found = cooperation_of(agent, player.params, game.env, game.env_params, seat)
+    if found is not None and not np.isfinite(found).all():
+        raise ConfigError(
+            f"{player.name} acts with probabilities that are no numbers ({short(found.tolist())}), as its "
+            "parameters are infinite: leave it out"
+        )
+    return found
+
+
 def _exact(
     policy: Contestant,
     partner: Contestant,
@@ -329,9 +336,7 @@ def _exact(
     """Computes the best response to a policy that cooperates with these probabilities `[5]`."""
     found = exact_response(cooperation, stage)
     by_step = {"best response": found.outcome.by_step[:, 1], "policy": found.outcome.by_step[:, 0]}
-    agent = partner.agents[1 - seat]
-    assert agent is not None
-    theirs = cooperation_of(agent, partner.params, game.env, game.env_params, 1 - seat)
+    theirs = _cooperation(partner, game, 1 - seat)
     if theirs is not None:
         expected = outcome(cooperation, theirs, stage)
         earned = MeanInterval(np.array(expected.other), np.array(0.0))

@@ -31,7 +31,10 @@ SWAPPED = np.array([0, 2, 1, 3, 4])
 ALMOST_ONE = 1 - 1e-9
 """The discount that stands for none in long-run averages: they are right to about 1e-7 of the payoffs."""
 TIE = 1e-9
-"""Actions whose values differ by less are equally good; then the response cooperates."""
+"""Actions whose values differ by less, as a share of the payoffs, are equally good; then the response
+cooperates."""
+_RULES = ("reset", "draw", "transition", "step", "earned", "_observations")
+"""The methods that make a game what it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +73,21 @@ class Response(NamedTuple):
 
 def stage_game(env: Environment, env_params: PyTree, seat: int) -> StageGame | None:
     """Returns one round of a game as the player on a seat sees it; None if it is no such game."""
-    if not isinstance(env, IteratedMatrixGame | IteratedTensorGame) or env.num_players != 2:
+    if env.num_players != 2 or not any(
+        _has_rules_of(base, env) for base in (IteratedMatrixGame, IteratedTensorGame)
+    ):
         return None
     rewards = np.array([_joint(env, env_params, seat, pair)[1] for pair in _PAIRS])
     own, other = rewards.reshape(2, 2, 2)[..., [seat, 1 - seat]].transpose(2, 0, 1)
     return StageGame(own, other, env.num_inner_steps)
+
+
+def _has_rules_of(base: type[Environment], env: Environment) -> bool:
+    """Returns whether a game is that of a class, or of one that leaves its rules as they are."""
+    own = type(env)
+    return issubclass(own, base) and all(
+        getattr(own, name) is getattr(base, name) for name in _RULES
+    )
 
 
 _PAIRS = tuple(itertools.product((0, 1), (0, 1)))
@@ -160,10 +173,11 @@ def best_response(policy: np.ndarray, game: StageGame) -> Response:
         game: from the seat of the policy.
     """
     share = np.stack([policy, 1 - policy], axis=-1)  # [5, own action]
+    tie = TIE * np.abs(game.other).max()
     values, cooperates = np.zeros((2, 2)), []
     for _ in range(game.num_steps):
         of_actions = share @ (game.other + values)  # [5, other's action]
-        cooperates.append(of_actions[:, 0] >= of_actions[:, 1] - TIE)
+        cooperates.append(of_actions[:, 0] >= of_actions[:, 1] - tie)
         best = of_actions.max(axis=1)
         values = best[:START].reshape(2, 2)
     plan = np.array(cooperates[::-1])

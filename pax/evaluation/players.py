@@ -169,7 +169,7 @@ def _of_zoo(place: pathlib.Path) -> list[PolicyFile]:
 
 def _in_order(path: pathlib.Path) -> list[Any]:
     """Returns the key by which policies are sorted: seed 10 comes after seed 9."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.stem)]
 
 
 def load_policies(
@@ -239,7 +239,7 @@ def _load(file: PolicyFile, game: Game, name: str, allow_imports: Sequence[str])
         role = f"{file.entry.rpartition('/')[0]}/{file.role}"
         return dataclasses.replace(player, role=role, seed=file.seed)
     role, _, seed = name.partition("_seed_")
-    if not seed.isdigit():
+    if not seed.isdecimal():
         return player
     return dataclasses.replace(player, role=role, seed=int(seed))
 
@@ -299,6 +299,15 @@ def fixed_agents() -> dict[str, type[Agent]]:
         for name, cls in AGENTS.items()
         if not cls.learns and cls.init is Agent.init
     }
+
+
+def is_strategy(text: str) -> bool:
+    """Returns whether a text is what `load_strategies` takes, and not the path of a policy or a run."""
+    name = text.partition(":")[0]
+    if "." in name:
+        # The class of somebody else.
+        return bool(re.fullmatch(r"(\w+\.)+[A-Z]\w*", name)) and not pathlib.Path(text).exists()
+    return _snake_case(name) in fixed_agents()
 
 
 def _snake_case(name: str) -> str:

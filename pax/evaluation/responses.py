@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from pax.agents import AGENTS, Agent
 from pax.agents.ppo import divisors
 from pax.checkpoints.policies import load_policy, save_policy
-from pax.config.build import build_trainer
+from pax.config.build import build_trainer, check_settings
 from pax.config.files import CONFIGS, SHIPPED, load_config
 from pax.config.recorded import todays
 from pax.config.sections import base_config, role
@@ -119,9 +119,19 @@ def config_of_response(
         responder: whose first role learns, for as long and in as many environments as it says.
         sizes: how much it is trained.
         num_episodes: of a trial.
+
+    Raises:
+        ConfigError: if the responder is no config of a run, or its first role does not learn.
     """
+    check_settings(responder)
     config = responder.copy_and_resolve_references()
-    section = config[config.roles[0]]
+    section = config[config.roles[0]] if config.roles else ConfigDict()
+    kind = section.get("learner", {}).get("type", "none")
+    if kind in ("none", "frozen"):
+        raise ConfigError(
+            f"the first role of the responder is one that does not learn (its learner is {kind}): give a "
+            "config whose first role does, such as configs/ipd.py:ppo_memory"
+        )
     for name in config.roles:
         del config[name]
     config.env = game.config.env
@@ -131,6 +141,8 @@ def config_of_response(
     if sizes.num_iters:
         config.num_iters, config.total_timesteps = sizes.num_iters, 0
     config.tasks, config.evaluation, config.extra_callbacks = ConfigDict(), ConfigDict(), ()
+    # It answers to what the game pays.
+    config.rewards = base_config().rewards
     config.callbacks.scalars.update({"every": config.chunk, "each_iteration": True})
     for name in ("evaluation", "curves"):
         config.callbacks[name].enabled = False

@@ -98,6 +98,28 @@ def test_no_plan_earns_more(seed):
     assert best_response(policy, stage(payoff, 3)).outcome.other == pytest.approx(max(of_three))
 
 
+def test_the_unit_of_payoffs_does_not_matter():
+    found = best_response(np.array([1.0, 0, 1, 0, 1]), stage(1e-10 * IPD))
+    assert found.outcome.other == pytest.approx(1e-10 * (-1 + 1 / NUM_STEPS))
+
+
+class Talkative(IteratedMatrixGame):
+    """Pays whoever said anything before."""
+
+    def transition(self, drawn, state, actions, params):
+        observations, state, rewards, done, info = super().transition(drawn, state, actions, params)
+        return observations, state, tuple(r + state.inner_t for r in rewards), done, info
+
+
+class Renamed(IteratedMatrixGame):
+    """The same under another name."""
+
+
+def test_a_game_of_other_rules_is_no_matrix_game():
+    for game, is_known in ((Talkative(3), False), (Renamed(3), True)):
+        assert (stage_game(game, game.default_params, 0) is not None) is is_known
+
+
 def test_what_two_policies_earn():
     policy, other = np.array([0.8, 0.1, 0.6, 0.3, 0.9]), (1, 0, 0, 1, 0)
     # The other numbers the states from its own seat: CD is its DC.
