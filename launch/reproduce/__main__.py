@@ -27,7 +27,7 @@ import numpy as np
 from absl import flags
 
 from launch.reproduce.cells import Cell, PublishedTable
-from launch.reproduce.folder import alone_in, claim
+from launch.reproduce.folder import alone_in
 from launch.reproduce.league import program
 from launch.reproduce.published import TABLES
 from pax import checks
@@ -83,8 +83,7 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     default = f"exp/reproduce-{name}{'-quick' if quick else ''}"
     folder = checks.folder("--workdir", workdir or default)
     table = TABLES[name](quick)
-    claim(folder, {"table": name, "quick": quick})
-    with alone_in(folder):
+    with alone_in(folder, {"table": name, "quick": quick}):
         line, results = ProgressLine("rows"), []
         for index, cell in enumerate(table.cells):
             results.append(measure(cell, folder))

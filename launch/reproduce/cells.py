@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pax.callbacks.callback import Callback
-from pax.config.build import build_trainer
+from pax.config.build import build_trainer, check_settings
 from pax.config.files import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -118,7 +118,10 @@ def config_of(
 
     `name` is one of the checkout, or has the absolute path of another file.
     """
-    config = load_config(f"{ROOT / name}{',quicktest' if quick else ''}")
+    file, _, variant = name.partition(":")
+    options = [*filter(None, [variant, "quicktest" if quick else ""])]
+    config = load_config(":".join([str(ROOT / file), *filter(None, [",".join(options)])]))
+    check_settings(config)
     config.num_seeds = num_seeds
     config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
     config.update_from_flattened_dict(settings or {})

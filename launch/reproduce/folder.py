@@ -13,14 +13,44 @@ from pax.errors import ConfigError, OutputError
 from pax.run.files import contents, read_regular, write_whole
 from pax.run.locks import FileLock, holding
 
+TABLE = "table.json"
+"""The file that says of what a folder holds the results."""
 
-def claim(folder: pathlib.Path, what: Mapping[str, Any]) -> None:
-    """Makes the folder one of these results, unless it is of others.
+
+@contextlib.contextmanager
+def alone_in(folder: pathlib.Path, what: Mapping[str, Any]) -> Iterator[None]:
+    """Makes the folder one of these results, unless it is of others, and lets one process at a time in.
 
     Raises:
-        ConfigError: if it is, or holds something else, or cannot be used.
+        ConfigError: if it is of others, or holds something else, or cannot be used.
+        OutputError: if another process works there, or something in it cannot be written.
     """
-    path = folder / "table.json"
+    _check(folder, what)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with holding(folder / ".table.lock") as lock:
+            if lock is None:
+                holder = FileLock(folder / ".table.lock").holder()
+                raise OutputError(
+                    f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or "
+                    "name another folder"
+                )
+            # Another may have made it its own since.
+            _check(folder, what)
+            write_whole(folder / TABLE, json.dumps(what))
+            yield
+    except BrokenPipeError:  # Of who reads what is printed.
+        raise
+    except OSError as e:
+        raise OutputError(
+            f"{e.filename or folder} cannot be used ({e.strerror or e}): make room, or take away what is in "
+            "its place, and the same command goes on"
+        ) from e
+
+
+def _check(folder: pathlib.Path, what: Mapping[str, Any]) -> None:
+    """Raises ConfigError if the folder is of other results; nothing is written."""
+    path = folder / TABLE
     try:
         if not path.exists() and contents(folder):
             raise ConfigError(
@@ -30,26 +60,11 @@ def claim(folder: pathlib.Path, what: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"--workdir={folder} holds the results of {short(held)}: name another folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(what))
     except ConfigError:
         raise
     except (OSError, ValueError, RecursionError) as e:
-        raise ConfigError(f"--workdir={folder} cannot be used: {e}") from e
-
-
-@contextlib.contextmanager
-def alone_in(folder: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time measure in the folder.
-
-    Raises:
-        OutputError: if another one does.
-    """
-    with holding(folder / ".table.lock") as lock:
-        if lock is None:
-            holder = FileLock(folder / ".table.lock").holder()
-            raise OutputError(
-                f"--workdir={folder} is in use: {holder} measures there; wait until that has ended, or name "
-                "another folder"
-            )
-        yield
+        reason = " ".join(str(e).split())
+        raise ConfigError(
+            f"--workdir={folder} cannot be used, as {path} cannot be read ({short(reason)}): name another "
+            "folder"
+        ) from e

@@ -5,6 +5,7 @@ import itertools
 import json
 import pathlib
 import types
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -35,13 +36,17 @@ ROOT = pathlib.Path(__file__).parents[2]
 def flags(**given):
     """The flags of a league, as they are unless they are given."""
     settings = {"workdir": None, "quick": False, "small": False, "num_seeds": 0, "methods": []}
-    settings |= {"enter": (), "noise": [], "steps": [], "payoffs": []}
+    settings |= {"enter": (), "noise": [], "steps": [], "payoffs": [], "allow_imports": []}
     return types.SimpleNamespace(**(settings | given))
 
 
-def save_table(path, cooperation, env=None):
+class Mine(Tabular):
+    """An agent of the user's own."""
+
+
+def save_table(path, cooperation, env=None, cls=Tabular):
     """Exports a table with these P(C)."""
-    agent = Tabular.for_env(env or IteratedMatrixGame())
+    agent = cls.for_env(env or IteratedMatrixGame())
     p = np.array(cooperation)
     table = np.stack([np.log(p), np.log1p(-p), np.zeros(5)], axis=1).astype(np.float32)
     save_policy(path, agent=agent.describe(), params={"table": table})
@@ -92,6 +97,9 @@ def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
             "is of another game than league ipd: it has 2 players, observations and actions Box",
         ),
         (["ipd"], {"enter": ("mine=configs/ipd.py:pppo",)}, "pppo"),
+        (["ipd"], {"enter": ("a|b=exp",)}, "the method of --enter is called 'a|b': give a name of"),
+        (["ipd"], {"enter": (f"{'x' * 300}=exp",)}, "give a name of letters, digits"),
+        (["ipd"], {"enter": ("mine=zoo:ipd",)}, "several methods .ipd/advantage_alignment, ipd/lo"),
         (["ipd"], {"noise": ["much"]}, "--noise has 'much': give probabilities, as in .02,.05"),
         (["ipd"], {"noise": ["2"]}, "--noise has 2: give probabilities, from 0 to 1"),
         (["ipd"], {"noise": ["nan"]}, "--noise has nan: give probabilities, from 0 to 1"),
@@ -139,6 +147,83 @@ def test_policies_enter_from_files_and_must_be_of_the_game(policies, tmp_path):
         prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={path}",)))
 
 
+def test_of_a_run_without_agent1_the_first_role_enters(tmp_path):
+    run = tmp_path / "run"
+    config = load_config("configs/ipd.py:tabular,opponent=self,quicktest")
+    config.roles = ("zoe", "bob")
+    open_run(run, config.to_dict(), "the test")
+    for name in ("bob_seed_0", "bob_seed_1", "zoe_seed_0", "zoe_seed_1"):
+        save_table(run / "policies" / f"{name}.msgpack", (0.5,) * 5)
+    prepared = prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={run}",)))
+    trained = Trained(prepared.entrants[1], str(run), 0.0)
+    players, files = matches.policies_of(trained, prepared.game)
+    assert [file.path.stem for file in files] == ["zoe_seed_0", "zoe_seed_1"]
+    assert [player.name for player in players] == ["mine/0", "mine/1"]
+
+
+def test_policies_of_agents_of_somebody_else_enter_if_they_may(tmp_path):
+    path = save_table(tmp_path / "mine.msgpack", (0.5,) * 5, cls=Mine)
+    top = __name__.partition(".")[0]
+    given = {"methods": ["naive"], "enter": (f"mine={path}",)}
+    with pytest.raises(
+        ConfigError, match=f"not of Pax.*if you trust it, add --allow_imports={top}"
+    ):
+        prepare.prepare(["ipd"], flags(**given))
+    prepared = prepare.prepare(["ipd"], flags(**given, allow_imports=[top]))
+    assert prepared.allow_imports == [top]
+
+
+OWN = """
+from ml_collections import ConfigDict
+from pax.config.files import load_config
+
+def get_config(argument=""):
+    config = load_config("configs/ipd.py:tabular,opponent=self,quicktest")
+    {}
+    return config
+"""
+
+
+def test_a_config_of_ones_own_is_checked_before_anything_is_trained(tmp_path):
+    path = tmp_path / "mine.py"
+
+    def ready(line, **given):
+        path.write_text(OWN.format(line))
+        return prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={path}",), **given))
+
+    assert ready("assert argument == ''").entrants[1].name == "mine"
+    assert ready("assert argument == 'quicktest'", quick=True).entrants[1].name == "mine"
+    for line, message in (
+        ("config = ConfigDict()", "mine.*the config has no "),
+        ("config.roles = ('agent2',)", "has no role 'agent1', only agent2"),
+        ("config.agent1.learner = ConfigDict({'type': 'none'})", "does not learn, and leaves no"),
+        ("config.agent1.seats = ()", "mine: .*agent1.seats is empty"),
+        ("config.agent1.learning_rate = -1.0", "mine: .*learning_rate is -1.0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ready(line)
+    path.write_text(OWN.format("pass").replace('argument=""', ""))
+    with pytest.raises(ConfigError, match="mine: --quick takes the option quicktest"):
+        prepare.prepare(["ipd"], flags(methods=["naive"], enter=(f"mine={path}",), quick=True))
+
+
+def test_what_a_config_of_ones_own_names_is_known_when_its_policies_are_loaded(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN.format(f"config.agent1.type = '{__name__}.Mine'"))
+    entrant = training.entered(f"mine={path}", [])
+    done = tmp_path / "trained" / "mine.json"
+    done.parent.mkdir()
+    done.write_text(json.dumps({"config": entrant.config, "seconds": 3.5}))
+    policy = tmp_path / "runs" / "mine" / "policies" / "agent1.msgpack"
+    config = training.config_for(entrant, Plan(1)).to_dict()
+    open_run(policy.parents[1], config, entrant.config)
+    save_table(policy, (0.5,) * 5, cls=Mine)
+    found = training.train(entrant, Plan(1), tmp_path)
+    game = Game.of(load_config(str(ROOT / "configs/ipd.py:ppo")), "the league")
+    (player,), _ = matches.policies_of(found, game)
+    assert type(player.agents[0]).__name__ == "Mine"
+
+
 def test_every_entrant_is_a_config_of_its_game():
     for game in GAMES.values():
         names = [each.name for each in game.entrants]
@@ -181,8 +266,14 @@ def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
     done = tmp_path / "trained" / "mine.json"
     done.parent.mkdir()
     done.write_text(json.dumps({"config": entrant.config, "seconds": 3.5}))
-    assert training.train(entrant, Plan(3), tmp_path).seconds == 3.5
     run = tmp_path / "runs" / "mine"
+    # Whose policies are gone is trained again, or what its run has is exported once more.
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(training, "build_trainer", Mock(side_effect=InterruptedError))
+        training.train(entrant, Plan(3), tmp_path)
+    open_run(run, training.config_for(entrant, Plan(3)).to_dict(), entrant.config)
+    save_table(run / "policies" / "agent1_seed_0.msgpack", (0.5,) * 5)
+    assert training.train(entrant, Plan(3), tmp_path).seconds == 3.5
     config = training.config_for(entrant, Plan(3))
     config.agent1.learning_rate = 0.5
     open_run(run, config.to_dict(), entrant.config)
@@ -192,9 +283,11 @@ def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
     done.write_text(json.dumps({"config": "configs/ipd.py:naive", "seconds": 3.5}))
     with pytest.raises(ConfigError, match="is of 'configs/ipd.py:naive', and mine is"):
         training.train(entrant, Plan(3), tmp_path)
-    done.write_text("{")
-    with pytest.raises(OutputError, match="take it away, and its run goes on"):
-        training.train(entrant, Plan(3), tmp_path)
+    number = f"1{'0' * 400}"
+    for text in ("{", *(f'{{"config": "a", "seconds": {each}}}' for each in ("NaN", number))):
+        done.write_text(text)
+        with pytest.raises(OutputError, match="take it away, and its run goes on"):
+            training.train(entrant, Plan(3), tmp_path)
 
 
 def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):
@@ -212,6 +305,10 @@ def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):
     assert calls == [4, 4]
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
+    with pytest.raises(ConfigError, match="is damaged .*: take it away"):
+        matches.play_kept(path, {"who": "b"}, None, None, [], sizes)
+    np.save(tmp_path / "a.npy", np.ones(3))
+    path.write_bytes((tmp_path / "a.npy").read_bytes())
     with pytest.raises(ConfigError, match="is damaged .*: take it away"):
         matches.play_kept(path, {"who": "b"}, None, None, [], sizes)
     # The first bit of the flags in the directory of the file's parts: these are encrypted.
@@ -328,7 +425,7 @@ def test_tables_of_other_methods_are_not_replaced_without_a_word(tmp_path, monke
     assert printed("naive", "loqa") == ""
     told = printed("naive")
     assert "of loqa, naive, will be replaced by those of naive: runs, matches" in told
-    for text in ("", "a\n1", '"'):
+    for text in ("", "a\n1", '"', "rank,method,trained\n1", "rank,method,trained\n1,lo"):
         (tmp_path / "out" / "ranking.csv").write_text(text)
         assert printed("naive") == ""
 

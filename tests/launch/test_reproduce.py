@@ -1,5 +1,6 @@
 """Tables of the literature: what is measured, kept, shown and refused."""
 
+import contextlib
 import csv
 import json
 import pathlib
@@ -9,6 +10,7 @@ import pytest
 
 from launch.reproduce import __main__ as program
 from launch.reproduce import cells
+from launch.reproduce import folder as results
 from launch.reproduce import published as tables
 from launch.reproduce.cells import Cell, PublishedTable
 from pax.errors import ConfigError, OutputError
@@ -158,6 +160,35 @@ def test_one_process_measures_a_table(table, tmp_path):
         pytest.raises(OutputError, match="is in use: another part of this process measures there"),
     ):
         program.reproduce(["fake"], str(folder), False)
+
+
+def test_of_two_that_begin_at_once_the_second_leaves_the_first_its_folder(tmp_path, monkeypatch):
+    real = results.holding
+
+    @contextlib.contextmanager
+    def holding_late(path):
+        (path.parent / "table.json").write_text('{"table": "first"}')
+        with real(path) as lock:
+            yield lock
+
+    monkeypatch.setattr(results, "holding", holding_late)
+    with (
+        pytest.raises(ConfigError, match="holds the results of .*first"),
+        results.alone_in(tmp_path / "out", {"table": "second"}),
+    ):
+        pytest.fail("it is of the first")
+    assert json.loads((tmp_path / "out" / "table.json").read_text()) == {"table": "first"}
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path):
+    with (
+        pytest.raises(OutputError, match="/cells cannot be used .File exists.: make room, or take"),
+        results.alone_in(tmp_path / "out", {"table": "a"}),
+    ):
+        (tmp_path / "out" / "cells").touch()
+        (tmp_path / "out" / "cells").mkdir()
+    with pytest.raises(BrokenPipeError), results.alone_in(tmp_path / "out", {"table": "a"}):
+        raise BrokenPipeError
 
 
 def test_ctrl_c_keeps_what_was_measured(table, tmp_path):

@@ -55,22 +55,21 @@ def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[Po
     """Loads the policies of a method, one per seed, in the order of the seeds.
 
     Raises:
-        PaxError: if there are none, or one is damaged or of another game.
+        PaxError: if there are none, they are of several methods, or one is damaged or of another game.
     """
     files, errors = find_policies([trained.policies])
     role = trained.entrant.role
-    # Of several agents that one learner teaches, the first enters.
-    names = (role, f"{role}_1")
-    of_role = [file for file in files if file.path.stem.split("_seed_")[0] in names]
-    # Of a folder or a file of somebody else, whatever they are called.
-    files = of_role or (files if trained.entrant.trained == ELSEWHERE else [])
+    of_role = _of_role(files, role)
+    if not of_role and trained.entrant.trained == ELSEWHERE:
+        of_role = _of_one_method(trained, files)
+    files = of_role
     if not files and not errors:
         raise CheckpointError(
             f"{trained.entrant.name}: {trained.policies} holds no policies of {role}: give a run that was "
             "trained to its end"
         )
     # Payoffs that differ by a constant, say, make other stakes of the same game.
-    players, wrong = load_policies(files, game, any_game=True)
+    players, wrong = load_policies(files, game, any_game=True, allow_imports=trained.allow_imports)
     if errors or wrong:
         raise [*errors, *wrong][0]
     name = trained.entrant.name
@@ -78,6 +77,35 @@ def policies_of(trained: Trained, game: Game) -> tuple[list[Contestant], list[Po
         dataclasses.replace(player, name=f"{name}/{seed}", role=name, seed=seed)
         for seed, player in enumerate(players)
     ], files
+
+
+def _of_role(files: Sequence[PolicyFile], role: str) -> list[PolicyFile]:
+    # Of several agents that one learner teaches, the first enters.
+    names = (role, f"{role}_1")
+    return [file for file in files if file.path.stem.split("_seed_")[0] in names]
+
+
+def _of_one_method(trained: Trained, files: Sequence[PolicyFile]) -> list[PolicyFile]:
+    """Returns the policies of somebody else who has no such role: of a run, those of its first role.
+
+    Raises:
+        ConfigError: if they are of several methods of the zoo.
+    """
+    methods = {file.entry.rpartition("/")[0] for file in files if file.entry}
+    if len(methods) > 1:
+        raise ConfigError(
+            f"{trained.entrant.name}: {trained.policies} holds policies of several methods "
+            f"({', '.join(sorted(methods))}): name one of them, as in zoo:{min(methods)}"
+        )
+    of_roles = [
+        found
+        for file in files[:1]
+        if file.run is not None and file.config is not None and not file.is_named
+        for role in file.config.get("roles", ())
+        if (found := _of_role(files, str(role)))
+    ]
+    # Those of a folder are one method, whatever they are called.
+    return of_roles[0] if of_roles else [*files]
 
 
 def assemble(
@@ -169,8 +197,16 @@ def _read(path: pathlib.Path, key: str) -> Matches | None:
             if str(held["key"]) != key:
                 return None
             return Matches(held["rewards"], held["by_episode"])
-    # RuntimeError: of what says that it is encrypted, or of another version.
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as e:
+    # RuntimeError: of what says that it is encrypted, or of another version; TypeError: of a single array.
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+    ) as e:
         reason = " ".join(str(e).split())
         raise ConfigError(
             f"{path} is damaged ({reason}): take it away, and it is played anew"

@@ -12,13 +12,20 @@ from ml_collections import ConfigDict
 from launch.reproduce.cells import config_of
 from launch.reproduce.league.entrants import GAMES, Entrant, LeagueGame, Sizes
 from launch.reproduce.league.matches import learners_of, policies_of
-from launch.reproduce.league.training import ELSEWHERE, Plan, Trained, config_for, entered
+from launch.reproduce.league.training import (
+    ELSEWHERE,
+    ENTERED,
+    Plan,
+    Trained,
+    config_for,
+    entered,
+)
 from pax.checks import short
-from pax.config.build import build_env
+from pax.config.build import build_env, build_trainer
 from pax.envs.environment import Environment
 from pax.envs.iterated_matrix_game import PAYOFFS
 from pax.envs.wrappers import Noise
-from pax.errors import ConfigError, nearest
+from pax.errors import ConfigError, PaxError, nearest
 from pax.evaluation.methods import LEAST_SEEDS
 from pax.evaluation.players import Game
 from pax.evaluation.round_robin import Contestant, check
@@ -49,6 +56,8 @@ class Prepared:
     conditions: Sequence[Condition]
     zero_shot: Sizes
     learning: Sizes
+    allow_imports: Sequence[str] = ()
+    """Modules that are not of Pax and that may be imported for the agents of policies that enter."""
 
 
 def prepare(names: Sequence[str], given: flags.FlagValues) -> Prepared:
@@ -75,7 +84,7 @@ def prepare(names: Sequence[str], given: flags.FlagValues) -> Prepared:
     steps = league.quick_steps if plan.quick else league.num_steps
     game = Game.of(config, f"league {names[0]}", steps)
     for entrant in entrants:
-        _check_game(entrant, plan, game)
+        _check_game(entrant, plan, game, given.allow_imports)
     zero_shot, learning = _sizes(league, plan)
     learners = learners_of(league, game)
     conditions = _conditions(game, given.noise, given.steps, given.payoffs)
@@ -85,7 +94,16 @@ def prepare(names: Sequence[str], given: flags.FlagValues) -> Prepared:
         assert agent is not None
         agent.check_rollout(game.env.num_inner_steps, learning.num_envs)
     return Prepared(
-        names[0], league, plan, entrants, game, learners, conditions, zero_shot, learning
+        names[0],
+        league,
+        plan,
+        entrants,
+        game,
+        learners,
+        conditions,
+        zero_shot,
+        learning,
+        given.allow_imports,
     )
 
 
@@ -118,14 +136,28 @@ def _chosen(
     return chosen
 
 
-def _check_game(entrant: Entrant, plan: Plan, game: Game) -> None:
-    """Raises PaxError if an entrant is of another game."""
+def _check_game(
+    entrant: Entrant, plan: Plan, game: Game, allow_imports: Sequence[str] = ()
+) -> None:
+    """Raises PaxError if an entrant is of another game, or cannot be trained."""
     if entrant.trained == ELSEWHERE:
-        policies_of(Trained(entrant, entrant.config, 0.0), game)
+        policies_of(Trained(entrant, entrant.config, 0.0, allow_imports), game)
         return
     config = config_for(entrant, plan)
+    if entrant.trained == ENTERED:
+        try:
+            role = next(
+                role for role in build_trainer(config, None).roles if role.name == entrant.role
+            )
+        except PaxError as e:
+            raise ConfigError(f"{entrant.name}: {entrant.config}: {e}") from e
+        if not (role.learner or role.carried):
+            raise ConfigError(
+                f"{entrant.name}: {entrant.role} of {entrant.config} does not learn, and leaves no policy: "
+                "give a config in which it does"
+            )
     env, _ = build_env(config)
-    seat = config[entrant.role].seats[0]
+    seat = (*config[entrant.role].seats, *config[entrant.role].self_play_seats)[0]
     if env.num_players != 2 or env.spaces(seat) != game.env.spaces(0):
         spaces = ", ".join(map(str, env.spaces(seat)))
         wanted = ", ".join(map(str, game.env.spaces(0)))

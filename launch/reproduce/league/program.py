@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from absl import flags, logging
 
-from launch.reproduce.folder import alone_in, claim
+from launch.reproduce.folder import alone_in
 from launch.reproduce.league import exploitability, tables
 from launch.reproduce.league.matches import (
     Field,
@@ -50,12 +50,18 @@ def define_flags(define: Callable[..., None]) -> None:
         "League: a method of your own, <name>=<config file>:<variant>, or <name>=<run or policy file> of "
         "one that is trained. May be given several times.",
     )
+    define(
+        "allow_imports",
+        [],
+        "League: modules that are not of Pax and that may be imported for the agents of policies that enter, "
+        "as in mygame.",
+    )
     define("noise", [], "League: probabilities that an action is the other one, as in .02,.05.")
     define("steps", [], "League: other numbers of steps per episode, as in 50,500.")
     define("payoffs", [], f"League: other payoffs of a matrix game, of {', '.join(PAYOFFS)}.")
 
 
-FLAGS = ("small", "num_seeds", "methods", "enter", "noise", "steps", "payoffs")
+FLAGS = ("small", "num_seeds", "methods", "enter", "allow_imports", "noise", "steps", "payoffs")
 
 
 def run(names: Sequence[str], given: flags.FlagValues) -> int:
@@ -65,11 +71,8 @@ def run(names: Sequence[str], given: flags.FlagValues) -> int:
     folder = checks.folder(
         "--workdir", given.workdir or f"exp/reproduce-league-{prepared.name}{size}"
     )
-    claim(
-        folder,
-        {"table": "league", "game": prepared.name, **dataclasses.asdict(prepared.plan)},
-    )
-    with alone_in(folder):
+    what = {"table": "league", "game": prepared.name, **dataclasses.asdict(prepared.plan)}
+    with alone_in(folder, what):
         _say_replaced([entrant.name for entrant in prepared.entrants], folder)
         return play(prepared, folder)
 
@@ -84,8 +87,6 @@ def _say_replaced(names: Sequence[str], folder: pathlib.Path) -> None:
             "the former writes them again without playing.",
             flush=True,
         )
-        # It is written under conditions only, and would stay beside tables of others.
-        (folder / "robustness.csv").unlink(missing_ok=True)
 
 
 def play(prepared: Prepared, folder: pathlib.Path) -> int:
@@ -127,7 +128,7 @@ def _train_all(prepared: Prepared, folder: pathlib.Path) -> tuple[list[Trained],
     trained, failed = [], []
     for index, entrant in enumerate(prepared.entrants):
         if entrant.trained == ELSEWHERE:
-            trained.append(Trained(entrant, entrant.config, 0.0))
+            trained.append(Trained(entrant, entrant.config, 0.0, prepared.allow_imports))
             continue
         print(f"{index + 1}/{len(prepared.entrants)} {entrant.name}: {entrant.config}", flush=True)
         try:
@@ -237,6 +238,8 @@ def _page(
         "elsewhere learned by PPO_memory, which is a lower bound where it has not converged.",
         exploitability.table(field, responses, how, order, folder),
     ]
+    # It would stay beside tables of others.
+    (folder / "robustness.csv").unlink(missing_ok=True)
     if len(found) > 1:
         parts += [
             "## Robustness\n\nRank and score of the same policies.",

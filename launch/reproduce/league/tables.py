@@ -105,7 +105,8 @@ def ranked(folder: pathlib.Path) -> list[str]:
     """Returns the methods of the ranking that is there, best first, without strategies; [] if none is."""
     try:
         rows = list(csv.DictReader(io.StringIO(read_regular(folder / "ranking.csv").decode())))
-        return [row["method"] for row in rows if row["trained"] != STRATEGY]
+        # Of a line that is cut off, what is missing is None.
+        return [str(row["method"]) for row in rows if row["trained"] not in (STRATEGY, None)]
     except (OSError, ValueError, KeyError, csv.Error):  # It will be written anew.
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Sequence
@@ -12,15 +13,18 @@ from ml_collections import ConfigDict
 
 from launch.reproduce.cells import as_name, config_of
 from launch.reproduce.league.entrants import Entrant
-from pax.checks import short
+from pax.checks import check_name, short
 from pax.config.build import build_trainer
 from pax.config.files import find_config
+from pax.config.imports import folders_to_record
 from pax.config.recorded import todays
 from pax.config.sections import find_setting
 from pax.errors import ConfigError, OutputError
 from pax.run.directory import POLICIES, check_run, open_run
 from pax.run.files import read_regular, write_whole
 
+ENTERED = "as its config says"
+"""How an entrant was trained whose config is the user's choice."""
 ELSEWHERE = "elsewhere"
 """How an entrant was trained whose policies are given: its config is their path."""
 
@@ -43,6 +47,8 @@ class Trained:
     """The run, the folder or the file that holds them."""
     seconds: float
     """What training took the last time that it was started; 0 of policies that were given."""
+    allow_imports: Sequence[str] = ()
+    """Modules that are not of Pax and that may be imported for the agents of the policies."""
 
 
 def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
@@ -52,7 +58,17 @@ def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
         ConfigError: if there is no such config, or it has no such settings.
     """
     settings = {**entrant.settings, **((entrant.small or {}) if plan.small else {})}
-    config = config_of(entrant.config, plan.num_seeds, plan.quick)
+    try:
+        config = config_of(entrant.config, plan.num_seeds, plan.quick)
+    except ConfigError as e:
+        if entrant.trained != ENTERED:
+            raise
+        if plan.quick:
+            raise ConfigError(
+                f"{entrant.name}: --quick takes the option quicktest of a config, and {entrant.config} "
+                f"cannot be loaded with it ({e}): leave out --quick, or have its get_config take it"
+            ) from e
+        raise ConfigError(f"{entrant.name}, {entrant.config}: {e}") from e
     for name, value in settings.items():
         try:
             find_setting(config, name)
@@ -80,27 +96,32 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     """
     name = as_name(entrant.name)
     run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
+    config = config_for(entrant, plan)
+    # What it names is imported to train it.
+    imports = folders_to_record(config.to_dict())
     if done.exists():
         seconds = _read_seconds(done, entrant)
         # The file of a config may have been edited since.
-        check_run(run, config_for(entrant, plan).to_dict(), todays)
-        return Trained(entrant, str(run / POLICIES), seconds)
+        check_run(run, config.to_dict(), todays)
+        if any((run / POLICIES).glob("*.msgpack")):
+            return Trained(entrant, str(run / POLICIES), seconds, [*imports])
     started = time.monotonic()
-    config = config_for(entrant, plan)
     trainer = build_trainer(config, str(run))
-    open_run(run, config.to_dict(), entrant.config, upgrade=todays)
+    open_run(run, config.to_dict(), entrant.config, imports, todays)
     trainer.fit()
     seconds = time.monotonic() - started
     done.parent.mkdir(exist_ok=True)
     write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
-    return Trained(entrant, str(run / POLICIES), seconds)
+    return Trained(entrant, str(run / POLICIES), seconds, [*imports])
 
 
 def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
     try:
         record = json.loads(read_regular(done))
         config, seconds = record["config"], float(record["seconds"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds is {seconds}")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         reason = " ".join(str(e).split())
         raise OutputError(
             f"{done} cannot be used ({short(reason)}): take it away, and its run goes on"
@@ -128,6 +149,7 @@ def entered(text: str, known: Sequence[str]) -> Entrant:
         raise ConfigError(
             f"--enter={short(text)}: write <name>=<config file>:<variant>, or <name>=<run or policy file>"
         )
+    check_name("the method of --enter", name)
     if as_name(name) in map(as_name, known):
         raise ConfigError(
             f"--enter={short(text)}: there is a {name} in this league: choose another name"
@@ -138,4 +160,4 @@ def entered(text: str, known: Sequence[str]) -> Entrant:
     path = find_config(file).absolute()
     if not path.exists():
         raise ConfigError(f"--enter={short(text)}: there is no config {path}: check the path")
-    return Entrant(name, f"{path}{colon}{variant}", "as its config says")
+    return Entrant(name, f"{path}{colon}{variant}", ENTERED)
