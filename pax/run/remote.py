@@ -318,11 +318,18 @@ def local_path(name: str, path: Any) -> pathlib.Path:
         path: of this machine, or a URL.
 
     Raises:
-        ConfigError: if it is on a bucket and cannot be fetched.
+        ConfigError: if it is on a bucket and cannot be fetched, or no path that could be looked at.
     """
     if not is_url(path):
         # Shells leave `~` as it is in --flag=~/exp.
-        return pathlib.Path(os.path.expanduser(path))
+        place = pathlib.Path(os.path.expanduser(path))
+        try:
+            place.exists()
+        except OSError as e:  # Its name is too long, or its folder is not to be read.
+            raise ConfigError(
+                f"{name} is {brief(str(path))}, which cannot be read ({e.strerror}): check the path"
+            ) from e
+        return place
     path = str(path)
     run, is_inside, rest = path.rstrip("/").rpartition(f"/{POLICIES}/")
     if not is_inside:

@@ -39,7 +39,7 @@ from pax.checkpoints.zoo_policies import (
     too_long,
     zoo_entries,
 )
-from pax.checks import COUNT, MAX_INT, brief, check_number
+from pax.checks import MAX_INT, Limit, brief, check_number
 from pax.config.command_line import one_line, print_error, run_program
 from pax.config.flags import definer
 from pax.config.imports import check_named
@@ -289,6 +289,9 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
     """Does what the first argument says; returns the exit code."""
     command, *rest = arguments or ["list"]
     folder = pathlib.Path(given.folder)
+    if given.num_envs:
+        # Of one alone nothing tells how far its reward is from the mean.
+        check_number("--num_envs", given.num_envs, Limit(2, whole=True))
     if command not in COMMANDS:
         raise ConfigError(f"pax zoo has no command {command!r}: {nearest(command, COMMANDS)}")
     if command != "add" and not folder.is_dir():
@@ -303,9 +306,7 @@ def main(arguments: list[str], given: flags.FlagValues) -> int:
     elif command == "add":
         if len(rest) != 1:
             raise ConfigError("name one run to add, as in pax zoo add exp/mine")
-        num_envs = given.num_envs or 1000
-        check_number("num_envs", num_envs, COUNT)
-        add(folder, rest[0], given.name, given.role, num_envs, given.seed or 0)
+        add(folder, rest[0], given.name, given.role, given.num_envs or 1000, given.seed or 0)
         errors = []
     else:
         errors = verify(folder, rest, given.num_envs, 1 if given.seed is None else given.seed)

@@ -18,7 +18,7 @@ from pax.evaluation import crossplay as program
 from pax.evaluation.crossplay import CrossplayOptions
 from pax.evaluation.estimates import by_role
 from pax.evaluation.match_programs import set_up
-from pax.evaluation.players import Game, load_strategies
+from pax.evaluation.players import Game, find_policies, load_strategies
 from pax.evaluation.round_robin import Contestant, Matches, play_all
 from pax.metrics.bootstrap import MeanInterval, mean_interval
 from pax.run.directory import open_run
@@ -183,6 +183,18 @@ def test_who_is_alone_and_wrong_is_told_once(strategies, capsys):
     with pytest.raises(ConfigError, match="nothing, which the zoo does not have"):
         set_up(["zoo:ipd/nobody", "zoo:ipd/nothing"], strategies, None)
     assert capsys.readouterr().err.count("Error: ") == 1
+
+
+def test_names_of_files_may_be_odd(tmp_path):
+    long = find_policies(["x" * 300])
+    assert "cannot be read (File name too long): check the path" in str(long[1][0])
+    agent = Tabular.for_env(IteratedMatrixGame())
+    names = ["agent1_seed_²", "²", r"$\x$", "a|b"]
+    for name in names:
+        table = np.zeros((5, 3), np.float32)
+        save_policy(tmp_path / f"{name}.msgpack", agent=agent.describe(), params={"table": table})
+    setup = set_up([str(tmp_path)], "", load_config(CONFIG))
+    assert {player.name for player in setup.players} == {*names} and not setup.errors
 
 
 def test_policies_of_another_game_play_if_they_may(run, tmp_path):

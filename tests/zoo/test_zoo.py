@@ -292,6 +292,14 @@ def test_the_cards_of_pax_agree_with_what_its_policies_earn():
     assert program.verify(zoo_policies.ZOO, [], 0, 1) == []
 
 
+def test_one_environment_is_too_few():
+    given = flags.FlagValues()
+    program.define_flags(given)
+    given(["zoo", "--num_envs=1"])
+    with pytest.raises(ConfigError, match="--num_envs is 1: give 2 or more"):
+        program.main(["verify", "ipd/naive/1"], given)
+
+
 def test_a_folder_that_is_none_is_told(tmp_path):
     given = flags.FlagValues()
     program.define_flags(given)
