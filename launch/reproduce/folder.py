@@ -42,9 +42,11 @@ def alone_in(folder: pathlib.Path, what: Mapping[str, Any]) -> Iterator[None]:
     except BrokenPipeError:  # Of who reads what is printed.
         raise
     except OSError as e:
+        # Of a file that takes the place of another, this is the other.
+        path = e.filename2 or e.filename or folder
         raise OutputError(
-            f"{e.filename or folder} cannot be used ({e.strerror or e}): make room, or take away what is in "
-            "its place, and the same command goes on"
+            f"{path} cannot be used ({e.strerror or e}): make room, or take away what is there, and the "
+            "same command goes on"
         ) from e
 
 

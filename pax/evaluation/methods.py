@@ -53,7 +53,8 @@ def standing(rewards: np.ndarray, methods: Sequence[Method], seed: int = 0) -> S
     Intervals are Student's t. The variance of a mean is the sum over methods of the jackknife's variances
     over their seeds, with degrees of freedom of Welch and Satterthwaite. In a table entry of two methods,
     what is peculiar to a pair of seeds counts in both sums, and is taken off once, but never more than leaves
-    the larger sum. Of strategies without seeds only what they met varies.
+    the larger sum. Of strategies without seeds only what they met varies:
+    against each other they have no interval.
 
     Ranks are of scores that are drawn: to each score, a method's seeds contribute their influences times
     normal numbers, over the root of a chi-squared number per method that stands for the uncertainty of its
@@ -95,6 +96,11 @@ def standing(rewards: np.ndarray, methods: Sequence[Method], seed: int = 0) -> S
     ranks = _rank_probabilities(scores, influences, seed)
     few = [not each.is_fixed and len(each.places) < LEAST_SEEDS for each in methods]
     few = np.array(few) | np.isnan(scores)
+    # Nothing that was met varies, but for chance, which is no matter of seeds.
+    fixed = np.array([method.is_fixed for method in methods])
+    half[np.ix_(fixed, fixed)] = np.nan
+    if not score_parts:
+        half_of_scores[:] = np.nan
     half[few, :] = half[:, few] = half_of_scores[few] = ranks[few] = np.nan
     return Standing(MeanInterval(payoffs, half), MeanInterval(scores, half_of_scores), ranks)
 

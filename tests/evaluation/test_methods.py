@@ -41,14 +41,15 @@ def test_a_strategy_is_known_and_few_seeds_tell_nothing():
     strategies = (Method("a", (0, 1, 2)), Method("b", (3,), is_fixed=True))
     rewards = np.repeat(np.array([1.0, 2.0, 4.0, 0.0])[:, None], 4, axis=1)
     found = standing(rewards, strategies)
-    assert found.payoffs.half[1, 1] == 0.0 < found.payoffs.half[0, 1]
+    assert found.payoffs.half[0, 1] > 0.0
+    assert np.isnan(found.payoffs.half[1, 1])
     # Two seeds are taken as they are: nothing is known of what others would do.
     few = standing(
         rewards, (Method("a", (0, 1)), Method("b", (2,)), Method("c", (3,), is_fixed=True))
     )
     assert np.isnan(few.payoffs.half[:2]).all() and np.isnan(few.payoffs.half[:, :2]).all()
-    assert few.payoffs.half[2, 2] == 0.0
-    assert np.isnan(few.scores.half).tolist() == [True, True, False]
+    # So nothing of what the strategy meets varies.
+    assert np.isnan(few.payoffs.half[2, 2]) and np.isnan(few.scores.half).all()
     assert np.isnan(few.ranks).any(axis=1).tolist() == [True, True, False]
     assert np.isfinite(few.payoffs.mean).all()
 

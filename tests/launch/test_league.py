@@ -267,12 +267,13 @@ def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
     done.parent.mkdir()
     done.write_text(json.dumps({"config": entrant.config, "seconds": 3.5}))
     run = tmp_path / "runs" / "mine"
-    # Whose policies are gone is trained again, or what its run has is exported once more.
-    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(training, "build_trainer", Mock(side_effect=InterruptedError))
-        training.train(entrant, Plan(3), tmp_path)
     open_run(run, training.config_for(entrant, Plan(3)).to_dict(), entrant.config)
-    save_table(run / "policies" / "agent1_seed_0.msgpack", (0.5,) * 5)
+    # Who lacks the policy of a seed is trained again, or what its run has is exported once more.
+    for seed in range(3):
+        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+            patch.setattr(training, "build_trainer", Mock(side_effect=InterruptedError))
+            training.train(entrant, Plan(3), tmp_path)
+        save_table(run / "policies" / f"agent1_seed_{seed}.msgpack", (0.5,) * 5)
     assert training.train(entrant, Plan(3), tmp_path).seconds == 3.5
     config = training.config_for(entrant, Plan(3))
     config.agent1.learning_rate = 0.5

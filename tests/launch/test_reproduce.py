@@ -16,6 +16,7 @@ from launch.reproduce.cells import Cell, PublishedTable
 from pax.errors import ConfigError, OutputError
 from pax.metrics.json_writer import read_metrics
 from pax.metrics.seeds import SeedMetrics
+from pax.run.files import write_whole
 from pax.run.locks import holding
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -187,6 +188,13 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
     ):
         (tmp_path / "out" / "cells").touch()
         (tmp_path / "out" / "cells").mkdir()
+    with (
+        pytest.raises(OutputError, match="/out/cells cannot be used .Is a directory."),
+        results.alone_in(tmp_path / "out", {"table": "a"}),
+    ):
+        (tmp_path / "out" / "cells").unlink()
+        (tmp_path / "out" / "cells").mkdir()
+        write_whole(tmp_path / "out" / "cells", "")
     with pytest.raises(BrokenPipeError), results.alone_in(tmp_path / "out", {"table": "a"}):
         raise BrokenPipeError
 

@@ -103,7 +103,7 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
         seconds = _read_seconds(done, entrant)
         # The file of a config may have been edited since.
         check_run(run, config.to_dict(), todays)
-        if any((run / POLICIES).glob("*.msgpack")):
+        if _are_exported(run / POLICIES, entrant.role, plan.num_seeds):
             return Trained(entrant, str(run / POLICIES), seconds, [*imports])
     started = time.monotonic()
     trainer = build_trainer(config, str(run))
@@ -113,6 +113,15 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     done.parent.mkdir(exist_ok=True)
     write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
     return Trained(entrant, str(run / POLICIES), seconds, [*imports])
+
+
+def _are_exported(folder: pathlib.Path, role: str, num_seeds: int) -> bool:
+    """Returns whether there is a policy of each seed of a role; of several agents of it, of the first."""
+    seeds = [f"_seed_{seed}" for seed in range(num_seeds)] if num_seeds > 1 else [""]
+    return all(
+        any((folder / f"{name}{seed}.msgpack").exists() for name in (role, f"{role}_1"))
+        for seed in seeds
+    )
 
 
 def _read_seconds(done: pathlib.Path, entrant: Entrant) -> float:
