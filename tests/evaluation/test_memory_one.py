@@ -100,7 +100,7 @@ def test_no_plan_earns_more(seed):
 
 def test_the_unit_of_payoffs_does_not_matter():
     found = best_response(np.array([1.0, 0, 1, 0, 1]), stage(1e-10 * IPD))
-    assert found.outcome.other == pytest.approx(1e-10 * (-1 + 1 / NUM_STEPS))
+    assert 1e10 * found.outcome.other == pytest.approx(-1 + 1 / NUM_STEPS)
 
 
 class Talkative(IteratedMatrixGame):
