@@ -113,7 +113,7 @@ IPD = LeagueGame(
             "in_context",
             f"{_OF_IPD}:in_context,small",
             "in self-play and against random strategies",
-            settings={"num_iters": 150},
+            settings={"agent2.concentration": 1.0, "num_iters": 150},
             small={"num_opps": 32, "num_iters": 60},
         ),
     ),
