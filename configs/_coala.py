@@ -65,7 +65,7 @@ def build(
         meta: settings of the meta-agents.
         naive: settings of the agents who learn in a trial.
         num_agents: how many meta-agents a mixed pool has.
-        num_initial_states: from how many states naive learners start where there is one meta-agent.
+        num_initial_states: from how many states naive learners start, unless they are copies.
         td_lambda: of the learner.
         naive_copies: whether the naive learners of a mixed pool start as copies of its meta-agents.
         balance_after: of the learner, in mixed pools.
@@ -87,8 +87,8 @@ def build(
         }
         config.partner = role(seat=1, **meta, learner="none", **taken_over)
         config.tasks.mixed_pool = {"naive": 0.75}
-        if naive_copies:
-            config.agent2.member_of = "agent1"
+    if "mixed" in given and naive_copies:
+        config.agent2.member_of = "agent1"
     else:
         config.agent2.num_initial_states = num_initial_states
     config.agent1 = role(seat=0, **meta, learner=learner)

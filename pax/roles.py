@@ -130,6 +130,12 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
             raise ConfigError(
                 f"role {role.name} has no seat: name the players that it plays, such as (0,)"
             )
+        if role.learns_in_trial and not role.seats:
+            raise ConfigError(
+                f"learns_in_trial is True in role {role.name}, which only takes over seats of others, and "
+                "roles learn from seats of their own: use False"
+            )
+        _check_learner(role)
         for seat in role.seats:
             if not 0 <= seat < env.num_players:
                 raise ConfigError(
@@ -151,6 +157,11 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
                     f"{takers[seat]} already: give it to one of them, and once"
                 )
             takers[seat] = role.name
+            if not 0 <= seat < env.num_players:
+                raise ConfigError(
+                    f"self_play_seats of role {role.name} names seat {seat}: this game has seats 0 to "
+                    f"{env.num_players - 1}"
+                )
             other = next((r for r in roles if seat in r.seats), None)
             if other is None or other is role or other.learner:
                 raise ConfigError(
@@ -179,6 +190,21 @@ def check_roles(roles: Sequence[Role], env: Environment) -> None:
     for seat in range(env.num_players):
         if seat not in owner:
             raise ConfigError(f"seat {seat} has no role: name one that plays it")
+
+
+def _check_learner(role: Role) -> None:
+    """Raises ConfigError if the learner was made for an agent with other parameters."""
+    taught = getattr(role.learner, "agent", None)
+    if not isinstance(taught, Agent) or taught is role.agent:
+        return
+    own, theirs = (
+        jax.eval_shape(agent.init, jax.random.key(0)).params for agent in (role.agent, taught)
+    )
+    if own != theirs:
+        raise ConfigError(
+            f"the learner of role {role.name} was made for another {type(taught).__name__} than the "
+            f"{type(role.agent).__name__} of the role, with other parameters: give both the same agent"
+        )
 
 
 def _check_initial_states(role: Role) -> None:
@@ -240,9 +266,10 @@ def check_member(role: Role, roles: Sequence[Role]) -> Role:
     """
     pool = next((other for other in roles if other.name == role.member_of), None)
     if pool is None or pool is role:
+        others = ", ".join(other.name for other in roles if other is not role)
         raise ConfigError(
             f"member_of is {role.member_of!r} in role {role.name}, which no other role is called: there is "
-            f"{', '.join(other.name for other in roles if other is not role)}"
+            f"{others or 'no other'}"
         )
     number = pool.learner.num_candidates if pool.learner else 1
     if number < 2:
@@ -266,6 +293,21 @@ def check_member(role: Role, roles: Sequence[Role]) -> Role:
     return pool
 
 
+def check_is_evaluated(role: Role, roles: Sequence[Role]) -> None:
+    """Raises ConfigError if a role that an evaluation is to replace plays in no evaluation.
+
+    Args:
+        role: one of training.
+        roles: all of them.
+    """
+    if not role.seats:
+        seated = ", ".join(each.name for each in roles if each.seats)
+        raise ConfigError(
+            f"an evaluation replaces the role {role.name!r}, which only takes over seats of others in "
+            f"training, and plays in no evaluation: replace one with a seat of its own, of {seated}"
+        )
+
+
 def check_candidates(roles: Sequence[Role]) -> int:
     """Returns how many candidates are tried at once.
 
@@ -281,6 +323,6 @@ def check_candidates(roles: Sequence[Role]) -> int:
         sizes = ", ".join(f"{name} {size}" for name, size in several.items())
         raise ConfigError(
             f"roles are paired candidate by candidate and differ in how many they have ({sizes}): give them "
-            "the same popsize"
+            "as many, by popsize of evolution or num_agents of coala"
         )
     return max(several.values(), default=1)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from pax.agents.agent import Agent
@@ -59,6 +60,7 @@ def check_fit(env: Environment, env_params: PyTree, roles: Sequence[Role], count
     check_game(env, env_params)
     check_roles(roles, env)
     num_candidates = check_candidates(roles)
+    _check_names_of_policies(roles)
     games = counts.num_seeds * num_candidates * counts.num_opps * counts.num_envs
     if games * env.num_players > MAX_INT:
         raise ConfigError(
@@ -69,6 +71,25 @@ def check_fit(env: Environment, env_params: PyTree, roles: Sequence[Role], count
     for role in roles:
         _check_lengths(role, roles, counts)
         _check_learning(role, roles, env, counts, num_candidates * counts.num_opps)
+
+
+def _check_names_of_policies(roles: Sequence[Role]) -> None:
+    """Raises ConfigError if two roles export a policy of one name."""
+    trained = [role for role in roles if role.learner or role.carried]
+    for role in trained:
+        learner, start = role.learner, f"{role.name}_"
+        others = [other.name for other in trained if other.name.startswith(start)]
+        if learner is None or not others:
+            continue
+        kinds = jax.eval_shape(
+            lambda key, learner=learner: learner.exports(learner.init(key)), jax.random.key(0)
+        )
+        for name in others:
+            if name.removeprefix(role.name) in kinds:
+                raise ConfigError(
+                    f"the learner of role {role.name} exports a policy called {name}, and so is another role "
+                    "that is trained: give that another name"
+                )
 
 
 def _check_lengths(role: Role, roles: Sequence[Role], counts: Counts) -> None:

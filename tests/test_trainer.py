@@ -23,7 +23,7 @@ from pax.agents import AGENTS, Agent
 from pax.callbacks.callback import CallbackError
 from pax.envs import IteratedMatrixGame
 from pax.errors import CheckpointError, ConfigError, TrainingError
-from pax.learners import Frozen, Gradient
+from pax.learners import COALA, Frozen, Gradient
 from pax.metrics.writers import METRICS_FILE, read_metrics
 from pax.types import TrainingState
 from tests.programs import sharing
@@ -644,7 +644,23 @@ PPO = AGENTS["PPO"]
         (
             [Role(f"role{i}", Coin.for_env(ENV), (i,), Frozen(i + 2)) for i in range(2)],
             {},
-            "differ in how many they have \\(role0 2, role1 3\\): give them the same popsize",
+            "differ in how many they have \\(role0 2, role1 3\\): give them as many, by popsize of",
+        ),
+        (
+            [
+                Role("r", agent("PPO", hidden_size=4), (0,), Gradient(agent("PPO", hidden_size=5))),
+                agent("Random", 1),
+            ],
+            {},
+            "the learner of role r was made for another PPO than the PPO of the role, with other param",
+        ),
+        (
+            [
+                Role("r", one := agent("PPO"), (0,), COALA(one, "batch_unaware", num_agents=2)),
+                Role("r_2", two := agent("PPO", 1), (1,), Gradient(two)),
+            ],
+            {},
+            "the learner of role r exports a policy called r_2, and so is another role",
         ),
         (roles_of((0,), (1,)), {"num_envs": 0}, "num_envs is 0: give at least 1"),
         (roles_of((0,), (1,)), {"num_opps": -2}, "num_opps is -2: give at least 1"),

@@ -34,7 +34,7 @@ from pax.errors import ConfigError, nearest
 from pax.learners import LEARNERS, Learner
 from pax.loop.counts import iterations_for
 from pax.loop.evaluator import Evaluation
-from pax.roles import Role, check_roles
+from pax.roles import Role, check_is_evaluated, check_roles
 from pax.tasks import TASKS, Sampler
 from pax.trainer import MetaTrainer
 
@@ -306,6 +306,8 @@ def build_evaluation(
         if name not in roles:
             raise ConfigError(f"{where}.{name} replaces no role: {nearest(name, roles)}")
         check_type(f"{where}.{name}", section, ROLE)
+        with errors_at(where):
+            check_is_evaluated(roles[name], list(roles.values()))
         built[name] = build_role(name, section, env, env_params, f"{where}.{name}")
         if set(built[name].seats) != set(roles[name].seats):
             raise ConfigError(

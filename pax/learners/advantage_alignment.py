@@ -14,7 +14,7 @@ from pax.agents.seats import by_environment, by_row
 from pax.checks import NUMBER, check_number
 from pax.envs.spaces import Discrete
 from pax.errors import ConfigError
-from pax.learners.gradient import Gradient, join_trials
+from pax.learners.gradient import Gradient, check_takes, join_trials
 from pax.learners.learner import Experience
 from pax.types import Metrics, Sample, TrainingState
 
@@ -46,12 +46,13 @@ class AdvantageAlignment(Gradient):
         Raises:
             ConfigError: if the agent does not learn by PPO, or mixes environments.
         """
+        super().__init__(agent, initial)
         if not isinstance(agent, PPO) or agent.groups_environments:
             raise ConfigError(
                 f"{type(agent).__name__} cannot take others' advantages into account: choose PPO, PPO_memory "
                 "or Tabular, which learn by them"
             )
-        super().__init__(agent, initial)
+        check_takes(agent, "update", ["advantages"], type(self).__name__)
         check_number("weight", weight, NUMBER, type(self).__name__)
         self.weight = weight
 
@@ -63,7 +64,8 @@ class AdvantageAlignment(Gradient):
         others = {
             name: agent
             for name, agent in experience.agents.items()
-            if name != role and _has_critic(agent)
+            # Who only takes over seats of others has no rollouts of its own.
+            if name != role and name in trial.rollouts and _has_critic(agent)
         }
 
         states = experience.line_up.first()
@@ -89,7 +91,12 @@ class AdvantageAlignment(Gradient):
 
         advantages, targets = self.agent.advantages(rollout, last_observations, state, memory)
         state, _, metrics = self.agent.update(
-            rollout, last_observations, state, memory, experience.key, (shape(advantages), targets)
+            rollout,
+            last_observations,
+            state,
+            memory,
+            experience.key,
+            advantages=(shape(advantages), targets),
         )
         return state, metrics
 
@@ -99,7 +106,9 @@ class AdvantageAlignment(Gradient):
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:
         del num_outer_steps
-        if len(role.seats) == 1 and not any(_has_critic(other.agent) for other in others):
+        if len(role.seats) == 1 and not any(
+            _has_critic(each.agent) for each in others if each.seats
+        ):
             raise ConfigError(
                 f"role {role.name} takes the advantages of others into account, and nobody else here has a "
                 "critic: let another role play PPO, PPO_memory or Tabular, or learn by gradient"

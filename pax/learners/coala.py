@@ -13,7 +13,7 @@ from pax.agents.agent import Agent
 from pax.agents.ppo import PPO
 from pax.checks import COUNT, COUNT_OR_NONE, SHARE, check_choice, check_number
 from pax.errors import ConfigError
-from pax.learners.gradient import Gradient, join_trials
+from pax.learners.gradient import Gradient, check_takes, join_trials
 from pax.learners.learner import Experience
 from pax.types import Metrics, TrainingState, Trial, take
 
@@ -77,13 +77,15 @@ class COALA(Gradient):
         Raises:
             ConfigError: if the agent does not learn by PPO, or a setting is out of range.
         """
+        super().__init__(agent, initial)
         if not isinstance(agent, PPO):
             raise ConfigError(
                 f"{type(agent).__name__} does not learn by PPO, whose advantages coala replaces: choose "
                 "Shaper or another agent that does"
             )
-        super().__init__(agent, initial)
         name = type(self).__name__
+        check_takes(agent, "update", ["advantages"], name)
+        check_takes(agent, "advantages", ["last_value", "gae_lambda"], name)
         check_choice("form", form, get_args(Form), name)
         check_number("td_lambda", td_lambda, SHARE, name)
         check_number("num_agents", num_agents, COUNT, name)
@@ -210,7 +212,8 @@ class COALA(Gradient):
                 f"bootstrap_on_time_limit is False in {name}, and coala counts all that follows an episode "
                 "in its trial, and nothing after the trial: use True"
             )
-        super().check(num_opps, num_outer_steps, num_steps, num_envs)
+        # Of several agents, each learns from its own trials.
+        super().check(num_opps // self.num_candidates, num_outer_steps, num_steps, num_envs)
         reach = (agent.discount * agent.gae_lambda) ** num_steps
         if self.form != "batch_unaware" and reach < 0.01 <= agent.discount**num_steps:
             logging.warning(

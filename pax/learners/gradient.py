@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -60,6 +62,26 @@ class Gradient(Learner):
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps, num_outer_steps)
+
+
+def check_takes(agent: Agent, method: str, names: Sequence[str], learner: str) -> None:
+    """Raises ConfigError unless a method of an agent takes the arguments that a learner calls it with.
+
+    Args:
+        agent: one that learns by PPO, of Pax or of the user's own.
+        method: its name.
+        names: of the arguments.
+        learner: who calls it.
+    """
+    parameters = inspect.signature(getattr(agent, method)).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    missing = [name for name in names if name not in parameters]
+    if missing:
+        raise ConfigError(
+            f"{method} of {type(agent).__name__} takes ({', '.join(parameters)}), and {learner} calls it "
+            f"with {' and '.join(missing)} besides: let it take what PPO.{method} takes"
+        )
 
 
 def join_trials(trial: Trial, role: str, agent: Agent) -> tuple[Sample, PyTree, MemoryState]:

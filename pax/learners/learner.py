@@ -133,7 +133,14 @@ class Learner:
         return {"": self.deploy(state)}
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
-        """Raises ConfigError unless it can learn from trials of this size."""
+        """Raises ConfigError unless it can learn from trials of this size.
+
+        Args:
+            num_opps: sets of opponents, those of all candidates together.
+            num_outer_steps: episodes of a trial.
+            num_steps: of an episode.
+            num_envs: environments, side by side for each seat.
+        """
         del num_opps, num_outer_steps, num_steps, num_envs
 
     def check_others(self, role: Role, others: Sequence[Role], num_outer_steps: int) -> None:

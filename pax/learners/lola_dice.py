@@ -63,6 +63,7 @@ class LOLADiCE(Gradient):
         Raises:
             ConfigError: if the agent has no policy that can be differentiated, or a setting is out of range.
         """
+        super().__init__(agent, initial)
         if not isinstance(agent, ActorCritic) or agent.remembers_trial:
             raise ConfigError(
                 f"{type(agent).__name__} cannot learn by {self.name}: choose Naive, PPO, PPO_memory or "
@@ -70,7 +71,6 @@ class LOLADiCE(Gradient):
             )
         check_number("look_ahead_steps", look_ahead_steps, COUNT_OR_NONE, type(self).__name__)
         check_number("look_ahead_rate", look_ahead_rate, NOT_NEGATIVE, type(self).__name__)
-        super().__init__(agent, initial)
         self.look_ahead_steps = look_ahead_steps
         self.look_ahead_rate = look_ahead_rate
 

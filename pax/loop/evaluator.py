@@ -31,7 +31,7 @@ from pax.loop.iteration import Loop
 from pax.loop.random_streams import Stream, stream
 from pax.loop.xla import compiler_options, undefined_numbers
 from pax.player import Player
-from pax.roles import Role, check_member, check_roles
+from pax.roles import Role, check_is_evaluated, check_member, check_roles
 from pax.tasks import Sampler, SampleTask, check_are_samplers, check_samplers, compose
 from pax.types import PyTree, RunState, Task, TrainingState, take
 
@@ -129,6 +129,7 @@ class Evaluator:
                 raise ConfigError(
                     f"an evaluation replaces the role {name!r}: this run has {', '.join(names)}"
                 )
+            check_is_evaluated(next(role for role in roles if role.name == name), roles)
         self._trained = {
             role.name: role
             for role in roles

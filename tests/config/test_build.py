@@ -559,6 +559,15 @@ def test_config_files(config, change, message, no_loop):
     assert "\n" not in str(info.value)
 
 
+def test_an_evaluation_cannot_replace_who_only_takes_over_seats(no_loop):
+    config = load_config("configs/ipd.py:coala,mixed,small,quicktest")
+    config.evaluation.as_trained.partner = role("Defect", seat=1)
+    with pytest.raises(ConfigError) as info:
+        build_trainer(config, None)
+    told = "evaluation.as_trained: an evaluation replaces the role 'partner', which only takes over seats"
+    assert str(info.value).startswith(told)
+
+
 @pytest.mark.parametrize("key", [*base_config(), "env", "roles"])
 def test_a_config_file_that_lacks_a_setting(config, key):
     with config.unlocked():

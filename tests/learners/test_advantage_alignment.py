@@ -12,12 +12,15 @@ from pax.agents import PPO, Naive, Shaper, Tabular, TitForTat
 from pax.agents.ppo import PPOMemory, Sequences
 from pax.config.build import build_trainer
 from pax.config.files import load_config
-from pax.envs import Fishery, IteratedMatrixGame, Negotiation
+from pax.envs import Fishery, IteratedMatrixGame, IteratedTensorGame, Negotiation
 from pax.errors import ConfigError
-from pax.learners import LOQA, AdvantageAlignment, Gradient
+from pax.learners import COALA, LOQA, AdvantageAlignment, Gradient
 from pax.learners.advantage_alignment import past_advantages
 from pax.learners.learner import Experience
+from pax.loop.counts import Counts
+from pax.loop.iteration import Loop
 from pax.roles import Role
+from pax.tasks import compose, mixed_pool
 from pax.trainer import MetaTrainer
 from pax.types import LineUp, Sample, Trial
 
@@ -202,6 +205,27 @@ def test_somebody_else_must_have_a_critic():
     ]
     with pytest.raises(ConfigError, match="nobody else here has a critic"):
         MetaTrainer(ENV, roles, num_envs=8, num_iters=1, chunk=1)
+
+
+def test_who_only_takes_over_seats_is_nobody_to_align_with():
+    """A pool, a learner whose seat members of it take over, and one that aligns."""
+    env = IteratedTensorGame(3, num_inner_steps=2)
+    settings = {"num_minibatches": 1, "num_epochs": 1}
+    agents = [Tabular.for_env(env, seat, **settings) for seat in range(3)]
+    pool = COALA(agents[0], "batch_unaware", num_agents=2)
+    roles = [
+        Role("pool", agents[0], (0,), pool),
+        Role("naive", agents[1], (1,), learns_in_trial=True),
+        Role("aligns", agents[2], (2,), AdvantageAlignment(agents[2])),
+        Role("partner", agents[1], (), self_play_seats=(1,), member_of="pool"),
+    ]
+    counts = Counts(num_envs=2, num_opps=2, num_outer_steps=2)
+    loop = Loop(env, roles, compose(env.default_params, [mixed_pool(0.5)]), counts)
+    state = jax.eval_shape(loop.init, jax.random.key(0)[None])
+    _, metrics = jax.eval_shape(lambda state: loop.run(state, 1), state)
+    assert "train/aligns/loss_policy" in metrics
+    with pytest.raises(ConfigError, match="nobody else here has a critic"):
+        roles[2].learner.check_others(roles[2], [roles[3]], 1)
 
 
 def test_loqa_refuses_continuous_actions():

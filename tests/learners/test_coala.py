@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -13,13 +14,15 @@ import pytest
 
 from pax import Role
 from pax.agents import Agent, PPOMemory, Shaper, Tabular
+from pax.config.files import load_config
 from pax.envs import IteratedMatrixGame, IteratedTensorGame
 from pax.errors import ConfigError
-from pax.learners import COALA
+from pax.learners import COALA, AdvantageAlignment, LOLADiCE
 from pax.learners.coala import learning_aware
 from pax.loop.counts import Counts
 from pax.loop.iteration import Loop
 from pax.tasks import compose, mixed_pool
+from pax.trainer_checks import check_fit
 from pax.types import TrainingState
 
 B, K, RATE = 2, 2, 4.0
@@ -170,8 +173,40 @@ def test_what_is_learned_later_counts_by_everybodys_rewards():
     np.testing.assert_allclose(found[1], plain[1])
 
 
+@dataclasses.dataclass
+class Unasked(Tabular):
+    """Learns from its own advantages only."""
+
+    def update(self, rollout, last_observations, state, memory, key):
+        return super().update(rollout, last_observations, state, memory, key)
+
+
+@dataclasses.dataclass
+class Estimating(Tabular):
+    def advantages(self, rollout, last_observations, state, memory):
+        return super().advantages(rollout, last_observations, state, memory)
+
+
+def test_an_agent_of_the_users_own_takes_what_it_is_given():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    told = (
+        r"update of Unasked takes \(rollout, .*\), and {} calls it with advantages besides: let it"
+    )
+    for learner in (COALA, AdvantageAlignment):
+        with pytest.raises(ConfigError, match=told.format(learner.__name__)):
+            learner(Unasked.for_env(env))
+    with pytest.raises(ConfigError, match="calls it with last_value and gae_lambda besides"):
+        COALA(Estimating.for_env(env))
+    AdvantageAlignment(Estimating.for_env(env))
+
+
 def test_coala_wants_an_agent_that_learns_by_ppo():
     env = IteratedMatrixGame(num_inner_steps=2)
+    for learner in (COALA, AdvantageAlignment, LOLADiCE):
+        with pytest.raises(
+            ConfigError, match="the agent of .* is the class Tabular: give an agent"
+        ):
+            learner(Tabular)
     with pytest.raises(ConfigError, match="Reinforced does not learn by PPO"):
         COALA(Reinforced.for_env(env))
     with pytest.raises(ConfigError, match="form"):
@@ -192,6 +227,18 @@ def test_coala_wants_whole_trials():
     # Plain PPO, of several agents side by side, is for any of its agents and trials.
     forgets = PPOMemory.for_env(env, num_minibatches=4, sequence_length=2)
     COALA(forgets, form="batch_unaware").check(5, 1, 2, 4)
+
+
+def test_each_of_several_agents_makes_minibatches_of_its_own_trials():
+    env = IteratedMatrixGame(num_inner_steps=2)
+    agent = Shaper.for_env(env, num_minibatches=2)
+    naive = Role("naive", Reinforced.for_env(env, 1), (1,), learns_in_trial=True)
+    for num_opps, fits in ((3, False), (4, True)):
+        roles = [Role("meta", agent, (0,), learner=COALA(agent, num_agents=2)), naive]
+        counts = Counts(num_envs=3, num_opps=num_opps, num_outer_steps=3)
+        told = pytest.raises(ConfigError, match="does not divide the 9 sequences of 6 steps")
+        with contextlib.nullcontext() if fits else told:
+            check_fit(env, env.default_params, roles, counts)
 
 
 @pytest.mark.parametrize(("discount", "warns"), [(0.95, True), (0.96, False)])
@@ -345,3 +392,13 @@ def test_both_kinds_of_trials_of_a_pool_get_one_size_after_some_updates():
     np.testing.assert_allclose(size[2:], 1.0, rtol=1e-4)
     assert (smaller[:2] < 0.25 * size[:2]).all()
     assert (smaller[2:] > 0.4).all()
+
+
+def test_learners_start_from_ten_states_unless_they_are_copies():
+    for name, number, pool in (
+        ("ipd.py:coala", 10, ""),
+        ("ipd.py:coala,mixed", 10, ""),
+        ("clean_up_lite.py:coala,mixed", 0, "agent1"),
+    ):
+        naive = load_config(f"configs/{name}").agent2
+        assert (naive.num_initial_states, naive.member_of) == (number, pool)

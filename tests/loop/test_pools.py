@@ -195,6 +195,21 @@ def test_where_another_takes_the_place_of_a_pool_copies_are_of_its_deployed_poli
     np.testing.assert_allclose(evaluator.learning_curve(start, 2), curve[[0, 0]], rtol=1e-6)
 
 
+def test_an_evaluation_replaces_nobody_who_only_takes_over_seats():
+    roles = [
+        Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL)),
+        naive(),
+        member(),
+    ]
+    task = compose(ENV.default_params, [mixed_pool(0.5)])
+    other = Role("partner", Numbered.for_env(ENV, 1), (1,))
+    counts = Counts(num_envs=E, num_opps=O, num_outer_steps=2)
+    with pytest.raises(
+        ConfigError, match="'partner', which only takes over .*: replace .* of pool, naive$"
+    ):
+        Evaluator(ENV, roles, task, {"partner": other}, counts)
+
+
 def test_in_an_evaluation_learners_begin_from_the_few_states_of_training():
     pool = Role("pool", Numbered.for_env(ENV, 0), (0,), learner=Watching(POOL))
     # The evaluation leaves the first role out, which has no seat.
@@ -220,6 +235,15 @@ def test_few_initial_states_are_the_same_in_all_trials_and_seeds():
     ("roles", "message"),
     [
         ([member(), naive()], "member_of is 'pool' in role partner, which no other role is called"),
+        ([member("alone", (0, 1), ())], "which no other role is called: there is no other$"),
+        (
+            ["pool", naive(), member(self_play_seats=(5,))],
+            "self_play_seats of role partner names seat 5: this game has seats 0 to 1",
+        ),
+        (
+            ["pool", naive(), member(learns_in_trial=True)],
+            "learns_in_trial is True in role partner, which only takes over seats of others",
+        ),
         (["pool of one", naive(), member()], "plays other members of pool, which has 1"),
         (["pool", naive(), member(learner=Frozen(1))], "give it no learner"),
         (
