@@ -11,9 +11,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from pax.config import base_config, parse_variant, role
+from pax.config import base_config, defaults, parse_variant, role
 from pax.configs import _helper as helper
 from pax.errors import ConfigError
+from pax.tasks import mixed_pool
 
 FORMS = ("mfos", "batch_unaware")
 # What the published runs have in common. Nothing follows the end of a trial, so that nothing is discounted.
@@ -86,7 +87,7 @@ def build(
             "member_of": "agent1",
         }
         config.partner = role(seat=1, **meta, learner="none", **taken_over)
-        config.tasks.mixed_pool = {"naive": 0.75}
+        config.tasks.mixed_pool = defaults(mixed_pool, naive=0.75)
     if "mixed" in given and naive_copies:
         config.agent2.member_of = "agent1"
     else:

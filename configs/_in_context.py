@@ -10,9 +10,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from pax.config import base_config, parse_variant, role
+from pax.config import base_config, defaults, parse_variant, role
 from pax.configs import _helper as helper
 from pax.errors import ConfigError
+from pax.tasks import mixed_pool
 
 IN_CONTEXT: dict[str, Any] = {
     "agent": "PPO_memory",
@@ -87,7 +88,7 @@ def in_context(argument: str, env: ConfigDict) -> ConfigDict:
         }
         config.partner = role(seat=1, **player, learner="none", **taken_over)
         naive = 0.0 if "without_tables" in given else 0.5
-        config.tasks.mixed_pool = {"naive": naive, "told": "told" in given}
+        config.tasks.mixed_pool = defaults(mixed_pool, naive=naive, told="told" in given)
     config.evaluation.as_trained = ConfigDict()
     if "quicktest" in given:
         config.update({"num_inner_steps": 4, "num_envs": 2, "num_opps": 4})

@@ -26,9 +26,18 @@ class Gradient(Learner):
     reads_rollouts = True
 
     def __init__(self, agent: Agent, initial: TrainingState | None = None):
-        """Takes as `initial` the state to start from, instead of fresh parameters."""
+        """Takes as `initial` the state to start from, instead of fresh parameters.
+
+        Raises:
+            ConfigError: if `agent` is none, or `initial` no state that it can go on from.
+        """
+        name = type(self).__name__
         remedy = "an agent, such as Tabular.for_env(env)"
-        check_instance(f"the agent of {type(self).__name__}", agent, Agent, remedy)
+        check_instance(f"the agent of {name}", agent, Agent, remedy)
+        if initial is not None:
+            remedy = "a TrainingState, such as trainer.agent('agent1').state"
+            check_instance(f"initial of {name}", initial, TrainingState, remedy)
+            _check_goes_on(agent, initial, name)
         self.agent = agent
         self.initial = initial
 
@@ -62,6 +71,17 @@ class Gradient(Learner):
 
     def check(self, num_opps: int, num_outer_steps: int, num_steps: int, num_envs: int) -> None:
         self.agent.check_rollout(num_outer_steps * num_steps, num_envs, num_opps, num_outer_steps)
+
+
+def _check_goes_on(agent: Agent, initial: TrainingState, learner: str) -> None:
+    """Raises ConfigError unless an agent can go on from a state."""
+    fresh = jax.eval_shape(agent.init, jax.random.key(0))
+    for part in ("params", "opt_state"):
+        if jax.tree.structure(getattr(initial, part)) != jax.tree.structure(getattr(fresh, part)):
+            raise ConfigError(
+                f"initial of {learner} has {part} that {type(agent).__name__} does not learn with: give "
+                "dataclasses.replace(agent.init(key), params=...), with parameters of the same network"
+            )
 
 
 def check_takes(agent: Agent, method: str, names: Sequence[str], learner: str) -> None:

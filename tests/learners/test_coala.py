@@ -229,6 +229,27 @@ def test_coala_wants_whole_trials():
     COALA(forgets, form="batch_unaware").check(5, 1, 2, 4)
 
 
+def test_what_an_agent_cannot_go_on_from_is_told():
+    agent = Tabular.for_env(IteratedMatrixGame(num_inner_steps=2))
+    start = agent.init(jax.random.key(0))
+    with pytest.raises(
+        ConfigError, match="initial of COALA is {'a': 1}: give a TrainingState, such"
+    ):
+        COALA(agent, initial={"a": 1})
+    # As evolution leaves it.
+    with pytest.raises(ConfigError, match="initial of COALA has opt_state that Tabular does not"):
+        COALA(agent, initial=dataclasses.replace(start, opt_state=()))
+    with pytest.raises(ConfigError, match="initial of COALA has params that Tabular does not"):
+        COALA(agent, initial=dataclasses.replace(start, params={}))
+    COALA(agent, initial=start)
+
+
+def test_all_settings_of_a_pool_are_there_to_be_changed():
+    for name in ("coala,mixed", "in_context"):
+        pool = load_config(f"configs/ipd.py:{name}").tasks.mixed_pool
+        assert set(pool) == {"naive", "told", "after"}, name
+
+
 def test_each_of_several_agents_makes_minibatches_of_its_own_trials():
     env = IteratedMatrixGame(num_inner_steps=2)
     agent = Shaper.for_env(env, num_minibatches=2)
