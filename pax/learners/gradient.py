@@ -77,7 +77,8 @@ def _check_goes_on(agent: Agent, initial: TrainingState, learner: str) -> None:
     """Raises ConfigError unless an agent can go on from a state."""
     fresh = jax.eval_shape(agent.init, jax.random.key(0))
     for part in ("params", "opt_state"):
-        if jax.tree.structure(getattr(initial, part)) != jax.tree.structure(getattr(fresh, part)):
+        given, needed = (str(jax.tree.structure(getattr(each, part))) for each in (initial, fresh))
+        if given != needed:
             raise ConfigError(
                 f"initial of {learner} has {part} that {type(agent).__name__} does not learn with: give "
                 "dataclasses.replace(agent.init(key), params=...), with parameters of the same network"
