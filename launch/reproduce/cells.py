@@ -87,6 +87,7 @@ def trained(
     quick: bool,
     *,
     settings: Mapping[str, Any] | None = None,
+    starts: Mapping[str, str] | None = None,
     metrics: Sequence[str] = REWARDS,
     panel: str = "",
     runs: str = "",
@@ -100,13 +101,17 @@ def trained(
         num_seeds: 0, 1, ...
         quick: whether to train the `quicktest` of the config.
         settings: of the config, by their dotted names.
+        starts: settings that are policies of rows before it, as paths in the folder of all runs.
         metrics: what the columns are, of those in `metrics.jsonl`.
         panel: the plot of the first of them, if any.
         runs: where the run is, of several rows of the same one.
     """
 
     def measure(folder: pathlib.Path) -> np.ndarray:
-        return train(config_of(config, num_seeds, quick, settings), folder, metrics)
+        runs_folder = folder.parent.absolute()
+        policies = {name: str(runs_folder / path) for name, path in (starts or {}).items()}
+        given = {**(settings or {}), **policies}
+        return train(config_of(config, num_seeds, quick, given), folder, metrics)
 
     return Cell(label, published, measure, Curve(panel, metrics[0]) if panel else None, runs)
 

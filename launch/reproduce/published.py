@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch.reproduce.cells import Cell, PublishedTable, as_name, config_of, trained
+from launch.reproduce.in_context import in_context
 from launch.reproduce.learning_aware import coala
 from launch.reproduce.libraries import gymnax, jaxmarl
 from launch.reproduce.schelling import schelling
@@ -224,6 +225,7 @@ TABLES: Mapping[str, Callable[[bool], PublishedTable]] = {
     "shaper": shaper,
     "coin_game": coin_game,
     "coala": coala,
+    "in_context": in_context,
     "gymnax": gymnax,
     "jaxmarl": jaxmarl,
     "schelling": schelling,
