@@ -1,7 +1,8 @@
 """Builds the variants `in_context[,step=...|without_tables|told][,small][,quicktest]` of a matrix game.
 
 In one long episode, agents meet either each other or a random memory-one strategy, and nobody tells them
-which: they find out, and respond (in-context co-player inference, Weis et al. 2026).
+which: they find out, and respond (in-context co-player inference, Weis et al. 2026,
+arxiv.org/abs/2602.16301).
 """
 
 from __future__ import annotations

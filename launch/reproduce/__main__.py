@@ -86,6 +86,8 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     with alone_in(folder, {"table": name, "quick": quick}):
         line, results = ProgressLine("rows"), []
         for index, cell in enumerate(table.cells):
+            if not _kept(cell, folder).exists():
+                print(f"{index + 1}/{len(table.cells)} {cell.label}", flush=True)
             results.append(measure(cell, folder))
             line.count(index + 1, len(table.cells))
         if quick:
@@ -105,7 +107,7 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
 
 def measure(cell: Cell, folder: pathlib.Path) -> dict[str, Any]:
     """Returns the samples `[seeds, players]` of a cell, from the folder if they are there."""
-    path = folder / "cells" / f"{cell.key}.json"
+    path = _kept(cell, folder)
     if path.exists():
         return _read_cell(path)
     path.parent.mkdir(exist_ok=True)
@@ -114,6 +116,11 @@ def measure(cell: Cell, folder: pathlib.Path) -> dict[str, Any]:
     result = {"samples": samples.tolist(), "seconds": time.monotonic() - started}
     write_whole(path, json.dumps(result))
     return result
+
+
+def _kept(cell: Cell, folder: pathlib.Path) -> pathlib.Path:
+    """Returns where what was measured of a cell is."""
+    return folder / "cells" / f"{cell.key}.json"
 
 
 def _read_cell(path: pathlib.Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from ml_collections import ConfigDict
 from pax.callbacks.callback import Callback
 from pax.config.build import build_trainer, check_settings
 from pax.config.files import load_config
+from pax.config.recorded import todays
+from pax.run.directory import open_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 REWARDS = tuple(f"train/reward_per_timestep/player_{player}" for player in (1, 2))
@@ -111,7 +115,7 @@ def trained(
         runs_folder = folder.parent.absolute()
         policies = {name: str(runs_folder / path) for name, path in (starts or {}).items()}
         given = {**(settings or {}), **policies}
-        return train(config_of(config, num_seeds, quick, given), folder, metrics)
+        return train(config_of(config, num_seeds, quick, given), config, folder, metrics)
 
     return Cell(label, published, measure, Curve(panel, metrics[0]) if panel else None, runs)
 
@@ -131,6 +135,11 @@ def config_of(
     config.callbacks.evaluation.enabled = config.callbacks.progress.enabled = False
     config.update_from_flattened_dict(settings or {})
     return config
+
+
+def command() -> str:
+    """Returns the command that this process was started by."""
+    return shlex.join(["python", "-m", "launch.reproduce", *sys.argv[1:]])
 
 
 class LastTenth(Callback):
@@ -168,9 +177,15 @@ class LastTenth(Callback):
 
 
 def train(
-    config: ConfigDict, workdir: pathlib.Path, metrics: Sequence[str] = REWARDS
+    config: ConfigDict, name: str, workdir: pathlib.Path, metrics: Sequence[str] = REWARDS
 ) -> np.ndarray:
     """Trains, or goes on training, and returns the means of metrics over the last tenth of the run.
+
+    Args:
+        config: what is trained.
+        name: the config of the checkout that it was made of, such as `configs/ipd.py:ppo`.
+        workdir: the folder of the run, a run like any other.
+        metrics: of those in `metrics.jsonl`.
 
     Returns:
         `[seeds, metrics]`.
@@ -178,6 +193,7 @@ def train(
     settings = {"num_iters": config.num_iters}
     config.extra_callbacks = ((f"{LastTenth.__module__}.{LastTenth.__name__}", settings),)
     trainer = build_trainer(config, str(workdir))
+    open_run(workdir, config.to_dict(), name, upgrade=todays, command=command())
     trainer.fit()
     last = next(callback for callback in trainer.callbacks if isinstance(callback, LastTenth))
     return np.stack([last.mean(name) for name in metrics], axis=-1)

@@ -100,14 +100,14 @@ def _fixed(agent: str, quick: bool, folder: pathlib.Path) -> np.ndarray:
     config = config_of(SHAPING, 1 if quick else 5, quick)
     config.agent1 = role(agent=agent, seat=0, learner="none")
     config.num_iters = config.chunk
-    return train(config, folder)
+    return train(config, SHAPING, folder)
 
 
 def _meta_policy(quick: bool, folder: pathlib.Path) -> np.ndarray:
     """Trains M-FOS with its meta-policy by PPO across trials, with the settings of the others."""
     config = config_of(SHAPING, 1 if quick else 5, quick)
     config.agent1 = role(agent="MFOS", seat=0, **{name: config.agent1[name] for name in SETTINGS})
-    return train(config, folder)
+    return train(config, SHAPING, folder)
 
 
 class Judged(Frozen):
@@ -159,5 +159,5 @@ def _best_table(quick: bool, folder: pathlib.Path) -> np.ndarray:
         config.agent1 = role(agent="MemoryOne", seat=0, learner="none")
         config.agent1.probabilities = probabilities
         config.seed, config.num_iters = num_seeds + seed, config.chunk
-        samples.append(train(config, folder / f"seed_{seed}")[0])
+        samples.append(train(config, SHAPING, folder / f"seed_{seed}")[0])
     return np.array(samples)

@@ -79,13 +79,14 @@ def _returns(
 ) -> np.ndarray:
     """Returns the mean return of an episode of PPO and of random play, `[seeds, 2]`."""
     num_seeds = 1 if quick else 3
-    trained = config_of(f"{file}:{name}", num_seeds, quick, {} if quick else settings)
-    random = config_of(f"{file}:{name}", num_seeds, quick)
+    variant = f"{file}:{name}"
+    trained = config_of(variant, num_seeds, quick, {} if quick else settings)
+    random = config_of(variant, num_seeds, quick)
     for each in random.roles:
         seats = random[each].seats
         random[each] = role(agent="Random", seat=0, learner="none")
         random[each].seats = seats
     random.num_iters = random.chunk
     runs = {"PPO": trained, "random": random}
-    returns = [train(config, folder / who, metrics)[:, 0] for who, config in runs.items()]
+    returns = [train(config, variant, folder / who, metrics)[:, 0] for who, config in runs.items()]
     return np.stack(returns, axis=-1)

@@ -130,7 +130,9 @@ def load_policy(path: str | Path, *, like: PyTree | None = None) -> Policy:
         data = read_regular(file)
     except FileNotFoundError as e:
         where = path if is_elsewhere(path) else file.absolute()
-        raise CheckpointError(f"no policy file {where}: check the path.") from e
+        # Only there is a path one of several files.
+        hint = "; {seed} is for warm_start, and not for path" if "{seed}" in str(where) else ""
+        raise CheckpointError(f"no policy file {where}: check the path{hint}.") from e
     except OSError as e:
         if file.is_dir():
             inside = file / POLICIES if (file / POLICIES).is_dir() else file

@@ -167,6 +167,7 @@ WRONG_COMMANDS = {
     "--config.callbacks.scalars.type=no_such.Thing": "callbacks.scalars is 'no_such.Thing', .*",
     # Policies.
     "--config.agent1.path=/no/such/file": "agent1.path: no policy file /no/such/file: .*",
+    "--config.agent1.path=/no/a_{seed}": "agent1.path: no policy .*: check the path; {seed} is for .*",
     "--config.agent1.path=/": "agent1.path: / is a folder, and no policy: give a file.",
     # Ranges.
     "--config.agent1.clip_epsilon=-1": "agent1: clip_epsilon is -1.0 in Tabular: give more than 0",

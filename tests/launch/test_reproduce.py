@@ -14,8 +14,10 @@ from launch.reproduce import folder as results
 from launch.reproduce import published as tables
 from launch.reproduce.cells import Cell, PublishedTable
 from pax.errors import ConfigError, OutputError
+from pax.evaluation.players import find_policies
 from pax.metrics.json_writer import read_metrics
 from pax.metrics.seeds import SeedMetrics
+from pax.run.directory import read_run
 from pax.run.files import write_whole
 from pax.run.locks import holding
 
@@ -236,7 +238,7 @@ def test_what_the_folder_is_for_may_be_damaged(table, tmp_path):
 
 def test_a_row_is_the_last_tenth_of_each_seed(tmp_path):
     config = cells.config_of("configs/ipd.py:ppo", 2, True, {"num_iters": 20})
-    samples = cells.train(config, tmp_path)
+    samples = cells.train(config, "configs/ipd.py:ppo", tmp_path)
     assert samples.shape == (2, 2)
     # Metrics are of even iterations, two by two: 19 and 20 are the last tenth.
     rows = read_metrics(tmp_path)
@@ -250,8 +252,13 @@ def test_a_row_is_the_last_tenth_of_each_seed(tmp_path):
     # What is done is not done again, and its numbers are kept.
     written = (tmp_path / "metrics.jsonl").read_bytes()
     again = cells.config_of("configs/ipd.py:ppo", 2, True, {"num_iters": 20})
-    np.testing.assert_array_equal(cells.train(again, tmp_path), samples)
+    np.testing.assert_array_equal(cells.train(again, "configs/ipd.py:ppo", tmp_path), samples)
     assert (tmp_path / "metrics.jsonl").read_bytes() == written
+    # It is a run like any other.
+    files, errors = find_policies([str(tmp_path)])
+    assert not errors
+    assert [file.path.stem for file in files] == ["agent1_seed_0", "agent1_seed_1"]
+    assert read_run(tmp_path)["config_path"] == "configs/ipd.py:ppo"
 
 
 def test_what_is_undefined_in_an_iteration_is_left_out():

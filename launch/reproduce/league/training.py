@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from launch.reproduce.cells import as_name, config_of
+from launch.reproduce.cells import as_name, command, config_of
 from launch.reproduce.league.entrants import Entrant
 from pax.checks import check_name, short
 from pax.config.build import build_trainer
@@ -107,7 +107,7 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
             return Trained(entrant, str(run / POLICIES), seconds, [*imports])
     started = time.monotonic()
     trainer = build_trainer(config, str(run))
-    open_run(run, config.to_dict(), entrant.config, imports, todays)
+    open_run(run, config.to_dict(), entrant.config, imports, todays, command())
     trainer.fit()
     seconds = time.monotonic() - started
     done.parent.mkdir(exist_ok=True)
