@@ -356,7 +356,7 @@ def test_meta_games_that_cannot_work():
         for seat, popsize in ((0, 4), (1, 6))
         for agent in [PPO.for_env(env, seat)]
     )
-    with pytest.raises(ConfigError, match="agent1 4, agent2 6.*same popsize"):
+    with pytest.raises(ConfigError, match="agent1 4, agent2 6.*popsize of evolution"):
         MetaTrainer(env, [first, second], num_outer_steps=2)
 
 
