@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch.reproduce.cells import REWARDS, Cell, PublishedTable, trained
+from launch.reproduce.cells import Cell, PublishedTable, trained
+from launch.reproduce.learning_aware import AGAINST_OTHERS, IN_SELF_PLAY
 from pax.run.directory import POLICIES
 
 CONFIG = "configs/ipd.py:in_context"
 RESPONDS, EXTORTS = "responds", "extorts"
 """Runs whose policies others start from."""
-IN_SELF_PLAY = tuple(f"reward_in_self_play/player_{player}" for player in (1, 2))
-AGAINST_OTHERS = tuple(f"reward_against_others/player_{player}" for player in (1, 2))
 AGENTS = "Agents that meet strategies, or one of them: reward per step"
 POOL = "Agents of a pool among themselves: reward per step"
 
@@ -26,7 +23,13 @@ def in_context(quick: bool) -> PublishedTable:
         """Returns the path of a run's policy, in the folder of all runs."""
         return f"{run}/{POLICIES}/agent1{f'_seed_{seed}' if seeds > 1 else ''}.msgpack"
 
-    row = functools.partial(_row, seeds=seeds, quick=quick)
+    def row(label: str, variant: str, **given: Any) -> Cell:
+        # Enough trials for some of each kind.
+        enough = {"num_opps": 16} if quick else {}
+        settings = {**given.pop("settings", {}), **enough}
+        config = f"{CONFIG},{variant}small"
+        return trained(label, (), config, seeds, quick, settings=settings, **given)
+
     responder = {"agent1.warm_start": policy(RESPONDS)}
     extortioners = {f"{role}.warm_start": policy(EXTORTS) for role in ("agent1", "agent2")}
     alone_at_first = {
@@ -76,31 +79,4 @@ def in_context(quick: bool) -> PublishedTable:
         "pair",
         ("first", "second"),
         cells,
-    )
-
-
-def _row(
-    label: str,
-    variant: str,
-    *,
-    seeds: int,
-    quick: bool,
-    settings: Mapping[str, Any] | None = None,
-    starts: Mapping[str, str] | None = None,
-    metrics: Sequence[str] = REWARDS,
-    panel: str = "",
-    runs: str = "",
-) -> Cell:
-    return trained(
-        label,
-        (),
-        f"{CONFIG},{variant}small",
-        seeds,
-        quick,
-        # Enough trials for some of each kind.
-        settings={**(settings or {}), **({"num_opps": 16} if quick else {})},
-        starts=starts,
-        metrics=metrics,
-        panel=panel,
-        runs=runs,
     )
