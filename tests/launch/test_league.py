@@ -18,7 +18,7 @@ from launch.reproduce.league.entrants import GAMES, Entrant, Sizes
 from launch.reproduce.league.matches import Field
 from launch.reproduce.league.training import Plan, Trained
 from pax.agents import PPO, Altruistic, Defect, Naive, Tabular
-from pax.checkpoints.policies import save_policy
+from pax.checkpoints.policies import load_policy, save_policy
 from pax.config.build import build_env
 from pax.config.files import load_config
 from pax.envs import CoinGame, IteratedMatrixGame
@@ -85,6 +85,11 @@ def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
         ),
         (["ipd"], {"methods": ["loqqa"]}, "'loqqa', which is no method of ipd: did you mean loqa?"),
         (["coin_game"], {"methods": ["pola"], "small": True}, "too slow for --small"),
+        (
+            ["coin_game"],
+            {"methods": ["gs"]},
+            "names gs, which starts from the policies of ppo: name",
+        ),
         (["ipd"], {"enter": ("mine",)}, "write <name>=<config file>:<variant>"),
         (["ipd"], {"enter": ("loqa=exp",)}, "there is a loqa in this league"),
         (["ipd"], {"enter": ("grim=exp",)}, "there is a grim in this league"),
@@ -289,6 +294,21 @@ def test_a_method_that_is_trained_is_not_trained_again(tmp_path, monkeypatch):
         done.write_text(text)
         with pytest.raises(OutputError, match="take it away, and its run goes on"):
             training.train(entrant, Plan(3), tmp_path)
+
+
+def test_a_method_may_start_from_the_policies_of_another_seed_by_seed(tmp_path):
+    starts = [
+        save_table(
+            tmp_path / f"runs/first/policies/agent1_seed_{seed}.msgpack", (0.1 + seed / 10,) * 5
+        )
+        for seed in range(3)
+    ]
+    settings = {"agent1.learning_rate": 0.0, "num_iters": 1, "num_envs": 10, "num_inner_steps": 2}
+    second = Entrant("second", "configs/ipd.py:tabular", settings=settings, starts_from="first")
+    found = training.train(second, Plan(3), tmp_path).policies
+    for start in starts:
+        table = load_policy(f"{found}/{start.name}").params["table"]
+        np.testing.assert_array_equal(table, load_policy(start).params["table"])
 
 
 def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):

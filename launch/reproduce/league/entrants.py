@@ -25,6 +25,8 @@ class Entrant:
     """Further settings at the small size; None: it does not enter there."""
     role: str = "agent1"
     """Whose exported policy enters."""
+    starts_from: str = ""
+    """The entrant before it whose policies those of `role` start from, seed by seed; if empty, none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +148,11 @@ IPD = LeagueGame(
 _OF_COINS = "configs/coin_game.py"
 # Trials that two cores can play: a learner of its own in each of them.
 _COIN_TRIALS = {"num_outer_steps": 30, "num_envs": 32, "num_opps": 16}
-_COIN_GRADIENT = {**_COIN_TRIALS, "num_iters": 100}
-_COIN_EVOLUTION = {**_COIN_TRIALS, "num_opps": 1, **_evolution(32, 100)}
+_COIN_GRADIENT = {**_COIN_TRIALS, "num_iters": 40}
+_COIN_EVOLUTION = {**_COIN_TRIALS, "num_opps": 1, **_evolution(16, 60)}
 _COIN_SHORT = _evolution(16, 40)
+# Evolution of few candidates hardly learns to take coins, so that it starts from what PPO has learned.
+_FINE_TUNING = {"agent1.learner.sigma": 0.12, "agent1.learner.learning_rate": 0.03}
 # How fast those learn whom shapers of two cores meet.
 _FAST = {"agent2.learning_rate": 0.02, "agent2.num_epochs": 4}
 _PPO_OF_COINS = {
@@ -192,8 +196,8 @@ COIN_GAME = LeagueGame(
             "mfos_rl",
             f"{_OF_COINS}:mfos_rl,one_coin",
             LEARNERS,
-            settings={**_COIN_GRADIENT, **_FAST},
             # Its network takes five times as long as that of marl2.
+            settings={**_COIN_GRADIENT, **_FAST, "num_iters": 12},
             small=None,
         ),
         *(
@@ -201,10 +205,15 @@ COIN_GAME = LeagueGame(
                 name,
                 f"{_OF_COINS}:{variant},one_coin",
                 LEARNERS,
-                settings={**_COIN_EVOLUTION, **_FAST},
-                small=_COIN_SHORT,
+                settings={**_COIN_EVOLUTION, **_FAST, **_FINE_TUNING},
+                small=small,
+                starts_from=start,
             )
-            for name, variant in (("shaper", "shaper"), ("gs", "gs"), ("mfos", "mfos_es"))
+            for name, variant, start, small in (
+                ("shaper", "shaper", "marl2", _COIN_SHORT),
+                ("gs", "gs", "ppo", _COIN_SHORT),
+                ("mfos", "mfos_es", "mfos_rl", None),
+            )
         ),
     ),
     strategies="always_cooperate,evil_greedy,own_coins,random",

@@ -129,6 +129,12 @@ def _chosen(
         where = f"is one of {', '.join(others)} only" if others else f"is no method of {game}"
         raise ConfigError(f"--methods names {name!r}, which {where}: {nearest(name, known)}")
     chosen = [each for name, each in known.items() if not methods or name in methods]
+    for each in chosen:
+        if each.starts_from and each.starts_from not in [other.name for other in chosen]:
+            raise ConfigError(
+                f"--methods names {each.name}, which starts from the policies of {each.starts_from}: "
+                f"name {each.starts_from}, too"
+            )
     others = [*league.strategies.split(","), *league.learners]
     for text in enter or ():
         taken = [each.name for each in [*league.entrants, *chosen]] + others

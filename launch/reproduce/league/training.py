@@ -97,6 +97,10 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
     name = as_name(entrant.name)
     run, done = folder / "runs" / name, folder / "trained" / f"{name}.json"
     config = config_for(entrant, plan)
+    if entrant.starts_from:
+        seed = "_seed_{seed}" if plan.num_seeds > 1 else ""
+        policies = folder.absolute() / "runs" / as_name(entrant.starts_from) / POLICIES
+        config[entrant.role].warm_start = str(policies / f"{entrant.role}{seed}.msgpack")
     # What it names is imported to train it.
     imports = folders_to_record(config.to_dict())
     if done.exists():
