@@ -74,7 +74,7 @@ def in_context(quick: bool) -> PublishedTable:
         ),
     )
     return PublishedTable(
-        "In-context co-player inference in the finite IPD, 100 steps; mutual cooperation pays 1",
+        "In-context co-player inference in the finite IPD; mutual cooperation pays 1",
         "reward per step",
         "pair",
         ("first", "second"),

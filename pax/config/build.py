@@ -285,6 +285,8 @@ def build_learner(
     check_section(f"{where}.learner", settings, cls, hidden=FROM_ROLE)
     with errors_at(f"{where}.path"):
         initial = load_agent_state(path, agent) if path else None
+    if path:
+        logging.info("Read the policy of %s.path, %s.", where, path)
     with errors_at(f"{where}.learner"):
         return cls.for_agent(agent, initial, **settings)
 

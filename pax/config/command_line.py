@@ -82,7 +82,8 @@ def run_program(
 
     def say_interrupted(number: signal.Signals) -> int:
         told = f"; {interrupted}" if interrupted else ""
-        return print_error(f"interrupted by {number.name}{told}", 128 + number)
+        print_end(f"Interrupted by {number.name}{told}")
+        return 128 + number
 
     try:
         with leaving(say_interrupted), raised() if interrupted else contextlib.nullcontext():
@@ -227,9 +228,14 @@ def _check_config_flags(argv: list[str]) -> tuple[ConfigDict | None, str]:
 
 def print_error(sentence: str, code: int) -> int:
     """Prints an error as every program does; returns the exit code."""
-    # There may be a line that tells of progress.
-    print(f"{CLEAR if sys.stderr.isatty() else ''}Error: {sentence}", file=sys.stderr)
+    print_end(f"Error: {sentence}")
     return code
+
+
+def print_end(sentence: str) -> None:
+    """Prints on stderr why a program ends."""
+    # There may be a line that tells of progress.
+    print(f"{CLEAR if sys.stderr.isatty() else ''}{sentence}", file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:

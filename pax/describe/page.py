@@ -76,8 +76,13 @@ def _escaped(text: str) -> str:
 
 def _about(role: Role) -> str:
     """Returns who plays where, and how it learns."""
-    seats = ", ".join(f"player {seat + 1}" for seat in role.seats) or "seats of others"
+    seats = ", ".join(f"player {seat + 1}" for seat in role.seats)
+    if role.self_play_seats:
+        others = ", ".join(f"player {seat + 1}" for seat in role.self_play_seats)
+        seats = f"{seats + ', and ' if seats else ''}{others} in trials of self-play"
     learns = []
+    if role.member_of:
+        learns.append(f"across trials with {role.member_of}")
     if role.learner is not None:
         number = role.learner.num_candidates
         candidates = f", {number} candidates" if number > 1 else ""
