@@ -84,7 +84,7 @@ def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
             "'lola_dice', which is one of ipd only: choose one of",
         ),
         (["ipd"], {"methods": ["loqqa"]}, "'loqqa', which is no method of ipd: did you mean loqa?"),
-        (["coin_game"], {"methods": ["pola"], "small": True}, "too slow for --small"),
+        (["coin_game"], {"methods": ["mfos_rl"], "small": True}, "too slow for --small"),
         (
             ["coin_game"],
             {"methods": ["gs"]},

@@ -183,22 +183,24 @@ COIN_GAME = LeagueGame(
         ),
         Entrant("loqa", f"{_OF_COINS}:loqa", small={"num_iters": 200}),
         Entrant(
-            "pola",
-            f"{_OF_COINS}:pola",
-            settings={
-                "num_envs": 128,
-                "num_iters": 40,
-                "agent1.learner.outer_steps": 10,
-                "agent2.learner.outer_steps": 10,
-            },
-            small=None,
-        ),
-        Entrant(
             "marl2",
             f"{_OF_COINS}:marl2,one_coin",
             LEARNERS,
             settings={**_COIN_GRADIENT, **_FAST},
             small={"num_iters": 15},
+        ),
+        Entrant(
+            "coala",
+            f"{_OF_COINS}:marl2,one_coin",
+            LEARNERS,
+            settings={
+                **_COIN_GRADIENT,
+                **_FAST,
+                "agent1.learner.type": "coala",
+                "num_iters": 15,
+            },
+            small={"num_iters": 5},
+            starts_from="marl2",
         ),
         Entrant(
             "mfos_rl",
