@@ -93,7 +93,9 @@ def build(
     else:
         config.agent2.num_initial_states = num_initial_states
     config.agent1 = role(seat=0, **meta, learner=learner)
-    config.evaluation.as_trained = ConfigDict()
+    # Evaluations are of trials against others.
+    name = "against_learners" if "mixed" in given else "as_trained"
+    config.evaluation[name] = ConfigDict()
     if "quicktest" in given:
         config.update(QUICK)
     return config

@@ -90,7 +90,8 @@ def in_context(argument: str, env: ConfigDict) -> ConfigDict:
         config.partner = role(seat=1, **player, learner="none", **taken_over)
         naive = 0.0 if "without_tables" in given else 0.5
         config.tasks.mixed_pool = defaults(mixed_pool, naive=naive, told="told" in given)
-    config.evaluation.as_trained = ConfigDict()
+    # Of a pool, evaluations are of episodes against others.
+    config.evaluation["as_trained" if step else "against_strategies"] = ConfigDict()
     if "quicktest" in given:
         config.update({"num_inner_steps": 4, "num_envs": 2, "num_opps": 4})
         config.update(

@@ -6,7 +6,8 @@ A variant is `<learner>[,opponent=<opponent>][,game=ipd|imp|chicken][,quicktest]
 `<shaper>[,opponent=ppo|naive_exact|...][,game=...][,small]`; `python -m pax.main --list` shows them all.
 Exact learners learn within an episode, one learner per environment, and start afresh in the next. PPO
 takes into account what it does to their later policies by `,discounted`, with `,small` for two cores.
-`lola_exact,look_ahead_steps=1|2|3|10|20[,mixed]` differentiates through that many steps of the other.
+`lola_exact,look_ahead_steps=1|2|3|10|20` differentiates through that many steps of the other, from 3 on also
+with `,mixed`.
 """
 
 from collections.abc import Mapping
@@ -59,14 +60,14 @@ VARIANTS = (
         "naive_exact,opponent=static": "Naive by exact gradients against who never learns: -1.00, and -2.45",
         "lola_exact": "LOLA by exact gradients against itself: -1.09 per step over 100 updates",
         "lola_exact,opponent=naive_exact": "LOLA against Naive, both exact: -1.37, and -1.53",
-        "lola_exact,look_ahead_steps=1": "LOLA 1 step ahead: 0.77 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=2": "LOLA 2 steps ahead: 0.77 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=3": "LOLA 3 steps ahead: 0.66 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=3,mixed": "LOLA 3 steps ahead, mixed: 0.77 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=10": "LOLA 10 steps ahead: 0.44 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=10,mixed": "LOLA 10 steps ahead, mixed: 0.64 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=20": "LOLA 20 steps ahead: 0.21 per step over 5000 updates",
-        "lola_exact,look_ahead_steps=20,mixed": "LOLA 20 steps ahead, mixed: 0.41 per step over 5000 updates",
+        "lola_exact,look_ahead_steps=1": "LOLA 1 step ahead: 0.77 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=2": "LOLA 2 steps ahead: 0.77 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=3": "LOLA 3 steps ahead: 0.66 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=3,mixed": "LOLA 3 steps ahead, mixed: 0.77 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=10": "LOLA 10 steps ahead: 0.44 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=10,mixed": "LOLA 10 steps ahead, mixed: 0.64 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=20": "LOLA 20 steps ahead: 0.21 per step (CC pays 1)",
+        "lola_exact,look_ahead_steps=20,mixed": "LOLA 20 steps ahead, mixed: 0.41 per step (CC pays 1)",
         "ppo,opponent=naive_exact,discounted": "PPO with a discount of .96 against exact naive learners: "
         "needs a GPU, not run (expected: it extorts them)",
         "ppo,opponent=naive_exact,discounted,small": "the same for two cores: extorts them, above -0.5, "
@@ -125,6 +126,11 @@ def look_ahead(given: Mapping[str, str]) -> dict[str, Any]:
             )
         return {}
     steps = given["look_ahead_steps"]
+    if "mixed" in given and LOOK_AHEAD_SHARES[steps] == 1.0:
+        raise ConfigError(
+            f"mixed changes nothing with look_ahead_steps={steps}, where the whole gradient looks ahead: "
+            "leave it out, or add it to look_ahead_steps=3, 10 or 20"
+        )
     # Rates of 10 and 5 for the mean reward: values here are sums, 1 / (1 - gamma) = 20 times as large.
     rate = 0.5 if steps == "1" else 0.25
     share = LOOK_AHEAD_SHARES[steps] if "mixed" in given else 1.0

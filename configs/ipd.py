@@ -1,4 +1,4 @@
-"""The iterated prisoner's dilemma: mutual cooperation pays -1 per step, mutual defection -2.
+"""The iterated prisoner's dilemma: CC pays -1 per step, DD -2; in coala and in_context 1 and 0.
 
     python -m pax.main --config=configs/ipd.py:ppo
 
@@ -103,8 +103,10 @@ VARIANTS = helper.describe(
     "needs a GPU, not run (expected: they cooperate)",
     "in_context,small": "the same for two cores, from the policy of step=best_response,small: "
     ".95 with each other (one of three seeds .02), 1.1 against strategies",
-    "in_context,without_tables,small": "the same, against each other only: .97 per step",
-    "in_context,told,small": "the same, told whom they meet: .95 per step with each other",
+    "in_context,without_tables,small": "the same, from that policy too, against each other only: "
+    ".97 per step",
+    "in_context,told,small": "the same, from that policy too, told whom they meet: .95 with each other "
+    "(one of three seeds .02)",
     "in_context,step=best_response,small": "one agent against random memory-one strategies, nearly "
     "deterministic ones: finds out how to respond, 1.14 per step, they get -.42",
 }

@@ -415,9 +415,9 @@ def mixed_pool(naive: float = 0.75, told: bool = False, after: int = 0) -> Sampl
     iterations.
 
     Args:
-        naive: share of the trials against others.
+        naive: share of the trials against others, such as naive learners or strategies.
         told: whether agents are told which trials are among themselves.
-        after: iterations without any of these.
+        after: iterations before the first trials among themselves.
 
     Raises:
         ConfigError: if the share is not in [0, 1], or `after` is negative.

@@ -16,6 +16,7 @@ and those who learn, and writes its own tables: docs/league.md.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import textwrap
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from absl import flags
+from matplotlib.ticker import MaxNLocator
 
 from launch.reproduce.cells import Cell, PublishedTable
 from launch.reproduce.folder import alone_in
@@ -46,6 +48,8 @@ from pax.run.progress_line import ProgressLine
 
 LEAGUE = "league"
 """Named in place of a table, with a game behind it."""
+QUICK = "a small part of the work, --quick: these numbers are not those of the table"
+"""What is added to the title of a table."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -83,6 +87,8 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
     default = f"exp/reproduce-{name}{'-quick' if quick else ''}"
     folder = checks.folder("--workdir", workdir or default)
     table = TABLES[name](quick)
+    if quick:
+        table = dataclasses.replace(table, title=f"{table.title} ({QUICK})")
     with alone_in(folder, {"table": name, "quick": quick}):
         line, results = ProgressLine("rows"), []
         for index, cell in enumerate(table.cells):
@@ -90,8 +96,6 @@ def reproduce(names: Sequence[str], workdir: str | None, quick: bool) -> pathlib
                 print(f"{index + 1}/{len(table.cells)} {cell.label}", flush=True)
             results.append(measure(cell, folder))
             line.count(index + 1, len(table.cells))
-        if quick:
-            print("A small part of the work (--quick): these numbers are not those of the table.\n")
         print(to_markdown(table, results))
         write_csv(table, results, folder / f"{name}.csv")
         if table.draw is not None:
@@ -242,6 +246,7 @@ def plot_curves(
     for panel, axes in plots.items():
         axes.set_title(panel, fontsize="medium")
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize="small")
     figure.savefig(path, dpi=120)

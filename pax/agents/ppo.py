@@ -143,14 +143,19 @@ class PPO(ActorCritic):
                 f"{episode} steps, and what it keeps between them is learned from sequences that span "
                 f"their ends: use {spans[0]} or more steps that divide {num_steps}, or 0 for the whole trial"
             )
-        reach = self.discount**episode if self.bootstrap_on_time_limit else 0.0
-        if reach < 0.01:
+        reach = self.discount**episode
+        if not self.bootstrap_on_time_limit:
             logging.warning(
-                "discount is %g and bootstrap_on_time_limit %s in %s, and the next episode begins %d steps "
-                "later, so that a reward there counts %.1g of one now: with so little of it, %s does not "
-                "learn to shape others; take a discount nearer 1.",
+                "bootstrap_on_time_limit is False in %s: nothing that follows an episode counts, and %s does "
+                "not learn to shape others; leave it True.",
+                name,
+                name,
+            )
+        elif reach < 0.01:
+            logging.warning(
+                "discount is %g in %s: of a reward in the next episode, which begins %d steps later, %.1g "
+                "counts, and %s does not learn to shape others; take a discount nearer 1.",
                 self.discount,
-                self.bootstrap_on_time_limit,
                 name,
                 episode,
                 reach,

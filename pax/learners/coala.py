@@ -238,7 +238,7 @@ class COALA(Gradient):
         if self.form != "batch_unaware" and not any(other.learns_in_trial for other in others):
             logging.warning(
                 "Nobody learns in the trials of role %s, so that %s estimates what plain PPO does, and adds "
-                "noise.",
+                "noise: set learns_in_trial of a co-player, or take form batch_unaware.",
                 role.name,
                 self.form,
             )

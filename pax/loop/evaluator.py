@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from pax.agents.agent import Agent
 from pax.checkpoints.policies import AVERAGE, averaged, deployed
@@ -225,6 +226,8 @@ class Evaluator:
     def _program(self, name: str) -> Callable[..., Any]:
         """Returns one of `PROGRAMS`, compiled when it is called."""
         if name not in self._programs:
+            if name == "evaluate":
+                logging.info("Compiling an evaluation ...")
             self._programs[name] = jax.jit(
                 getattr(self, f"_{name}"),
                 static_argnums=PROGRAMS[name],

@@ -562,10 +562,10 @@ def test_config_files(config, change, message, no_loop):
 
 def test_an_evaluation_cannot_replace_who_only_takes_over_seats(no_loop):
     config = load_config("configs/ipd.py:coala,mixed,small,quicktest")
-    config.evaluation.as_trained.partner = role("Defect", seat=1)
+    config.evaluation.against_learners.partner = role("Defect", seat=1)
     with pytest.raises(ConfigError) as info:
         build_trainer(config, None)
-    told = "evaluation.as_trained: an evaluation replaces the role 'partner', which only takes over seats"
+    told = "evaluation.against_learners: an evaluation replaces the role 'partner', which only takes over "
     assert str(info.value).startswith(told)
 
 

@@ -479,6 +479,10 @@ def test_what_is_not_described_is_listed_all_the_same():
             "ipd.py:shaper,self_play,self_play_by_seat",
             "self_play and self_play_by_seat are two ways of one thing",
         ),
+        (
+            "infinite.py:lola_exact,look_ahead_steps=2,mixed",
+            "mixed changes nothing with look_ahead_steps=2",
+        ),
         ("rice.py:ppo,regions=6", "regions is '6': choose one of 5, 27"),
         ("sarl.py:cartpol", "there is no variant 'cartpol': did you mean cartpole?"),
         ("sarl.py:cartpole,memroy", "variant cartpole has no option 'memroy': choose from memory"),

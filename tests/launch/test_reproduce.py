@@ -78,6 +78,8 @@ def test_where_nothing_was_published_no_column_says_so(monkeypatch, tmp_path, ca
         ["pair", "column", "mean", "standard_error", "seeds"],
         ["one", "first", "1", "", "1"],
     ]
+    program.reproduce(["fake"], str(tmp_path / "quick"), True)
+    assert "A table (a small part of the work, --quick" in capsys.readouterr().out
 
 
 def test_rows_of_schelling_diagrams_are_counted_in_english():

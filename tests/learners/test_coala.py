@@ -269,7 +269,12 @@ def test_a_next_episode_that_hardly_counts_is_told(discount, warns, caplog):
     agent = Shaper.for_env(env, discount=discount, gae_lambda=1.0)
     with caplog.at_level(logging.WARNING, logger="absl"):
         COALA(agent).check(5, 3, 100, 4)
-    assert ["counts 0.006 of one now" in text for text in caplog.messages] == [True] * warns
+    assert ["steps later, 0.006 counts" in text for text in caplog.messages] == [True] * warns
+    caplog.clear()
+    forgets = Shaper.for_env(env, discount=discount, bootstrap_on_time_limit=False)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        forgets.check_rollout(200, 4, 5, 2)
+    assert ["nothing that follows an episode" in text for text in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(
