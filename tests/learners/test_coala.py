@@ -250,6 +250,18 @@ def test_all_settings_of_a_pool_are_there_to_be_changed():
         assert set(pool) == {"naive", "told", "after"}, name
 
 
+def test_the_published_size_has_the_published_settings():
+    """Those in which shaping in the prisoner's dilemma and in Clean-up differ."""
+    dilemma = load_config("configs/ipd.py:coala")
+    clean_up = load_config("configs/clean_up_lite.py:coala")
+    for config, standardised, scale, naive_scale in (
+        (dilemma, False, 0.05, 0.05),
+        (clean_up, True, 1.0, 0.1),
+    ):
+        assert config.agent1.standardise_advantages is standardised
+        assert (config.agent1.reward_scale, config.agent2.reward_scale) == (scale, naive_scale)
+
+
 def test_each_of_several_agents_makes_minibatches_of_its_own_trials():
     env = IteratedMatrixGame(num_inner_steps=2)
     agent = Shaper.for_env(env, num_minibatches=2)
