@@ -109,6 +109,8 @@ VARIANTS = helper.describe(
     "(one of three seeds .02)",
     "in_context,step=best_response,small": "one agent against random memory-one strategies, nearly "
     "deterministic ones: finds out how to respond, 1.14 per step, they get -.42",
+    "in_context,step=two_extortioners,small": "two agents who learned to extort that one (step=extortion), "
+    "from their policies: .7 per step for a while, then defection in two of three seeds",
 }
 
 # Steps and rates of the published runs, there of one logit and here of two, which move twice as far. One step
