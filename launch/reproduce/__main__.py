@@ -49,7 +49,7 @@ from pax.run.progress_line import ProgressLine
 LEAGUE = "league"
 """Named in place of a table, with a game behind it."""
 QUICK = "a small part of the work, --quick: these numbers are not those of the table"
-"""What is added to the title of a table."""
+"""Follows the titles of a quick run's table and figure."""
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:

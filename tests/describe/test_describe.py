@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from pax.agents import Agent, TitForTat
+from pax.config.build import build_trainer
 from pax.config.files import load_config, load_module
 from pax.config.sections import role
 from pax.describe.meanings import meanings
-from pax.describe.page import _overview, describe
+from pax.describe.page import _about, _overview, describe
 from pax.describe.settings import list_settings
 from pax.envs import IteratedMatrixGame
 from pax.roles import Role
@@ -114,3 +115,12 @@ def test_parameters_of_ones_own_agent_may_be_any_pytree():
         ["|", "1/0", "|", "(2,", "4)", "|", "float32", "|", "8", "|"],
     ]
     assert "no parameters" in _overview(Role("agent1", TitForTat.for_env(env), (0,)))
+
+
+def test_a_member_of_a_pool_learns_with_it():
+    trainer = build_trainer(load_config("configs/ipd.py:coala,mixed,small,quicktest"), None)
+    assert [_about(each) for each in trainer.roles] == [
+        "Shaper as player 1, learns across trials by COALA, 2 candidates",
+        "Tabular as player 2, learns after every episode",
+        "Shaper as player 2 in trials of self-play, learns across trials with agent1",
+    ]
