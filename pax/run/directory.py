@@ -105,8 +105,7 @@ def check_run(
     try:
         _check_kinds(workdir)
         if (workdir / RUN_FILE).exists():
-            old = jsonable(upgrade(read_run(workdir)["config"]))
-            changes = describe_differences(old, recorded)
+            changes = _changes(read_run(workdir)["config"], recorded, upgrade)
             others = [
                 each for each in changes if not _may_change(each.partition(":")[0], may_change)
             ]
@@ -126,6 +125,11 @@ def check_run(
         raise ConfigError(not_writable(workdir, e)) from e
     if workdir.exists() and not os.access(workdir, os.W_OK | os.X_OK):
         raise ConfigError(f"workdir {workdir} is not writable: give a folder that you may write to")
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any], upgrade: Upgrade) -> list[str]:
+    """Returns in which settings recorded configs differ, also of sections that leave out defaults."""
+    return describe_differences(jsonable(upgrade(old)), jsonable(upgrade(new)))
 
 
 def _may_change(setting: str, too: Sequence[str]) -> bool:
@@ -184,7 +188,7 @@ def open_run(
     command = command or shlex.join(["python", "-m", "pax.main", *sys.argv[1:]])
     if (workdir / RUN_FILE).exists():
         run = read_run(workdir)
-        changes = describe_differences(jsonable(upgrade(run["config"])), recorded)
+        changes = _changes(run["config"], recorded, upgrade)
         if not changes:
             return run
         logging.info("The run goes on with other settings: %s.", "; ".join(changes))

@@ -8,7 +8,8 @@ import pytest
 from pax.config.build import build_trainer
 from pax.config.files import load_config
 from pax.config.recorded import config_of_run, todays
-from pax.run.directory import check_run, jsonable
+from pax.errors import ConfigError
+from pax.run.directory import check_run, jsonable, open_run, read_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECORDED = {path.stem: path for path in (ROOT / "tests" / "config" / "recorded").glob("*.json")}
@@ -65,6 +66,23 @@ def test_a_setting_that_a_record_lacks_has_todays_default(tmp_path):
     assert config.agent2.learning_rate_horizon == 0
     assert (config.agent1.learner.popsize, config.agent1.learner.top_k) == (8, 5)
     check_run(workdir, todays_config("shaper").to_dict(), todays)
+
+
+def test_a_run_whose_learner_was_named_without_settings_is_gone_on_with(tmp_path):
+    """As by `--config.agent1.learner.type=coala`: its other settings are the defaults."""
+    config = load_config(f"{ROOT}/configs/ipd.py:marl2,quicktest").to_dict()
+    config["agent1"]["learner"] = {"type": "coala"}
+    open_run(tmp_path, config, "ipd.py:marl2", upgrade=todays)
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n')
+    before = (tmp_path / "run.json").read_bytes()
+    open_run(tmp_path, config, "ipd.py:marl2", upgrade=todays)
+    assert (tmp_path / "run.json").read_bytes() == before
+    assert read_run(tmp_path)["config"]["agent1"]["learner"] == {"type": "coala"}
+    config["agent1"]["learner"] = {"type": "coala", "form": "coala"}
+    check_run(tmp_path, config, todays)
+    config["agent1"]["learner"] = {"type": "coala", "form": "mfos"}
+    with pytest.raises(ConfigError, match="another config .agent1.learner.form: coala -> mfos.: "):
+        check_run(tmp_path, config, todays)
 
 
 def test_what_cannot_be_read_is_left_as_it_is():
