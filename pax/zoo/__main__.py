@@ -16,18 +16,20 @@ does not agree.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from pax.checkpoints import zoo_policies
+from pax.checkpoints.warm_start import SEED
 from pax.checkpoints.zoo_policies import (
     CARD,
     FORMAT,
@@ -117,30 +119,20 @@ def add(
         raise ConfigError(f"--name={name}: give <game>/<method>, as in --name=ipd/loqa")
     if too_long(name.split("/")):
         raise ConfigError(f"--name={brief(name)} is too long: give {LONGEST} letters to a part")
-    files, errors = find_policies([run])
-    own = re.compile(rf"{re.escape(role)}(_seed_(\d+))?")
-    files = [file for file in files if own.fullmatch(file.path.stem)]
-    if errors or not files:
-        raise (
-            errors[0]
-            if errors
-            else CheckpointError(
-                f"run {run} has exported no policy of {role!r}: {nearest(role, config.get('roles', ()))}"
-            )
-        )
+    files = _files_of_role(run, role, config)
+    # By what is in them.
+    known = {
+        read_card(_file(folder, entry))["sha256"]: _name(folder, entry)
+        for entry in zoo_entries(folder)
+    }
+    game_name, method = name.split("/")
     added = []
-    for file in files:
-        player, game = _load(file)
-        match = own.fullmatch(file.path.stem)
-        offset = int(match[2] or 0) if match else 0
+    for offset, file in files:
+        player, game = _load(dataclasses.replace(file, role=role))
         data = read_regular(file.path)
         digest = hashlib.sha256(data).hexdigest()
-        for entry in zoo_entries(folder):
-            if read_card(_file(folder, entry))["sha256"] == digest:
-                raise ConfigError(
-                    f"policy {file.path} is in the zoo already, as {_name(folder, entry)}"
-                )
-        game_name, method = name.split("/")
+        if digest in known:
+            raise ConfigError(f"policy {file.path} is in the zoo already, as {known[digest]}")
         card = {
             "format": FORMAT,
             "game": game_name,
@@ -154,11 +146,43 @@ def add(
             "versions": record.get("versions", {}),
             "sha256": digest,
             "scores": scores_of(game, player, num_envs, seed),
-            "config": config,
+            "config": _with_names(config, offset, known),
         }
         added.append(_write(folder, name, data, card))
         print(f"Added {_name(folder, added[-1])}")
     return added
+
+
+def _files_of_role(run: str, role: str, config: Mapping[str, Any]) -> list[tuple[int, PolicyFile]]:
+    """Returns the policies of a role by seed; of several agents that one learner teaches, the first's."""
+    files, errors = find_policies([run])
+    if errors:
+        raise errors[0]
+    for name in (role, f"{role}_1"):
+        own = re.compile(rf"{re.escape(name)}(?:_seed_(\d+))?")
+        matches = [(own.fullmatch(file.path.stem), file) for file in files]
+        if found := [(int(match[1] or 0), file) for match, file in matches if match]:
+            return found
+    raise CheckpointError(
+        f"run {run} has exported no policy of {role!r}: {nearest(role, config.get('roles', ()))}"
+    )
+
+
+def _with_names(config: Mapping[str, Any], offset: int, known: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a config in which the policies that roles of a seed began with have their names in the zoo.
+
+    Others do not have the files of the machine where it was trained.
+    """
+    named = dict(config)
+    for role in config.get("roles", ()):
+        section = dict(named[role])
+        for key in ("path", "warm_start"):
+            file = pathlib.Path(str(section.get(key, "")).replace(SEED, str(offset)))
+            if file.is_file():
+                digest = hashlib.sha256(read_regular(file)).hexdigest()
+                section[key] = known.get(digest, section[key])
+        named[role] = section
+    return named
 
 
 def _env_steps(run: pathlib.Path) -> dict[str, int]:

@@ -31,9 +31,10 @@ from pax.zoo.scores import differences
 CONFIG = "configs/ipd.py:tabular,opponent=self,quicktest"
 
 
-def make_run(folder, num_seeds=2, state="done"):
+def make_run(folder, num_seeds=2, state="done", names=("agent1", "agent2"), start=0.9, **settings):
     """A run as training leaves it, whose policies cooperate after C and else seldom."""
     config = load_config(CONFIG)
+    config.update_from_flattened_dict(settings)
     open_run(folder, config.to_dict(), CONFIG)
     (folder / STATUS_FILE).write_text(
         json.dumps({"state": state, "iteration": 4, "num_iters": 4, "saved": [4]})
@@ -41,9 +42,9 @@ def make_run(folder, num_seeds=2, state="done"):
     (folder / "metrics.jsonl").write_text(json.dumps({"iteration": 4, "env_steps": 800}) + "\n")
     agent = Tabular.for_env(IteratedMatrixGame())
     for seed in range(num_seeds):
-        p = np.array([0.9, 0.1, 0.9, 0.1, 0.9 - 0.3 * seed])
+        p = np.array([0.9, 0.1, 0.9, 0.1, start - 0.3 * seed])
         table = np.stack([np.log(p), np.log1p(-p), np.zeros(5)], axis=1).astype(np.float32)
-        for name in ("agent1", "agent2"):
+        for name in names:
             path = folder / "policies" / f"{name}_seed_{seed}.msgpack"
             save_policy(path, agent=agent.describe(), params={"table": table})
     return folder
@@ -248,6 +249,32 @@ def test_a_policy_that_is_not_a_number_is_refused(tmp_path):
     save_policy(tmp_path / "a.msgpack", agent=described, params={"table": table})
     with pytest.raises(CheckpointError, match="is of no use, as params.'table'. has NaN"):
         pax.load_agent(tmp_path / "a.msgpack")
+
+
+def test_of_several_agents_the_first_is_added(zoo, tmp_path):
+    run = make_run(tmp_path / "run", names=("agent1_1", "agent1_2"), start=0.7)
+    assert program.add(zoo, str(run), "ipd/several", "", 10, 0) == [
+        "ipd/several/1",
+        "ipd/several/2",
+    ]
+    file = zoo / "ipd" / "several" / "2.msgpack"
+    assert file.read_bytes() == (run / "policies" / "agent1_1_seed_1.msgpack").read_bytes()
+    assert (read_card(file)["role"], read_card(file)["seed"]) == ("agent1", 1)
+    assert program.verify(zoo, ["ipd/several"], 0, 1) == []
+
+
+def test_a_card_names_the_policy_of_the_zoo_that_its_own_began_with(zoo, tmp_path):
+    first = make_run(tmp_path / "first")  # Both policies are in the zoo.
+    settings = {
+        "agent1.warm_start": str(first / "policies" / "agent1_seed_{seed}.msgpack"),
+        "agent2.warm_start": str(first / "policies" / "agent9_seed_{seed}.msgpack"),
+    }
+    run = make_run(tmp_path / "run", start=0.7, **settings)
+    for number, entry in enumerate(program.add(zoo, str(run), "ipd/later", "", 10, 0), 1):
+        config = read_card(zoo / f"{entry}.msgpack")["config"]
+        assert config["agent1"]["warm_start"] == f"zoo:ipd/tabular/{number}"
+        # Of what is not there, nothing is known.
+        assert config["agent2"]["warm_start"] == settings["agent2.warm_start"]
 
 
 def test_runs_that_cannot_be_added(zoo, tmp_path):
