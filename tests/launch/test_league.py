@@ -28,6 +28,7 @@ from pax.evaluation.methods import Method
 from pax.evaluation.players import Game, load_strategies
 from pax.evaluation.round_robin import Contestant, Matches, play_all
 from pax.metrics.bootstrap import MeanInterval
+from pax.metrics.json_writer import read_metrics
 from pax.run.directory import open_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -104,7 +105,7 @@ def test_of_several_agents_that_one_learner_teaches_the_first_enters(tmp_path):
         (["ipd"], {"enter": ("mine=configs/ipd.py:pppo",)}, "pppo"),
         (["ipd"], {"enter": ("a|b=exp",)}, "the method of --enter is called 'a|b': give a name of"),
         (["ipd"], {"enter": (f"{'x' * 300}=exp",)}, "give a name of letters, digits"),
-        (["ipd"], {"enter": ("mine=zoo:ipd",)}, "several methods .ipd/advantage_alignment, ipd/lo"),
+        (["ipd"], {"enter": ("mine=zoo:ipd",)}, "several methods .ipd/advantage_alignment, "),
         (["ipd"], {"noise": ["much"]}, "--noise has 'much': give probabilities, as in .02,.05"),
         (["ipd"], {"noise": ["2"]}, "--noise has 2: give probabilities, from 0 to 1"),
         (["ipd"], {"noise": ["nan"]}, "--noise has nan: give probabilities, from 0 to 1"),
@@ -309,6 +310,30 @@ def test_a_method_may_start_from_the_policies_of_another_seed_by_seed(tmp_path):
     for start in starts:
         table = load_policy(f"{found}/{start.name}").params["table"]
         np.testing.assert_array_equal(table, load_policy(start).params["table"])
+
+
+def test_the_seconds_of_training_are_those_before_an_interruption_too(tmp_path):
+    settings = {"num_iters": 1, "chunk": 1, "num_envs": 10, "num_inner_steps": 2}
+    for num_iters in (1, 2):
+        mine = Entrant(
+            "mine", "configs/ipd.py:tabular", settings={**settings, "num_iters": num_iters}
+        )
+        seconds = training.train(mine, Plan(3), tmp_path).seconds
+        # As if it had been interrupted before it was done.
+        (tmp_path / "trained" / "mine.json").unlink()
+    rows = read_metrics(tmp_path / "runs" / "mine")
+    assert [row["iteration"] for row in rows] == [1, 2]
+    assert seconds > rows[1]["wall_time"] > rows[0]["wall_time"]
+
+
+def test_the_page_tells_with_which_settings_a_method_was_trained():
+    plans = {"small": Plan(3, small=True), "quick": Plan(3, quick=True)}
+    entrant = Entrant("b", "c.py:d", settings={"x": 1, "y": 2}, small={"y": 3}, starts_from="a")
+    trained = [Trained(entrant, "", 60.4)]
+    page = {name: tables.training(trained, {"b": 3}, plan) for name, plan in plans.items()}
+    row = "| b | `c.py:d` | `x=1`, `y=3` | a | self-play | 3 | 60 |"
+    assert page["small"].splitlines()[-1] == row
+    assert page["quick"].splitlines()[-1] == row.replace("`x=1`, `y=3`", "")
 
 
 def test_matches_are_kept_for_those_who_played_them(tmp_path, monkeypatch):

@@ -245,5 +245,5 @@ def _page(
             "## Robustness\n\nRank and score of the same policies.",
             tables.robustness(names, found, folder),
         ]
-    parts += ["## Training", tables.training(trained, seeds)]
+    parts += ["## Training", tables.training(trained, seeds, prepared.plan)]
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from launch.reproduce.league.entrants import SELF_PLAY
-from launch.reproduce.league.training import Trained
+from launch.reproduce.league.training import Plan, Trained, settings_of
 from pax.envs.figures import HeatMap, new_figure, number_form, plot_heat_map
 from pax.evaluation.estimates import matrix_table, plot_matrix
 from pax.evaluation.methods import Standing
@@ -281,19 +281,23 @@ def robustness(names: Sequence[str], found: Mapping[str, Standing], folder: path
     return markdown(("method", *found), list(lines.values()))
 
 
-def training(trained: Sequence[Trained], seeds: Mapping[str, int]) -> str:
+def training(trained: Sequence[Trained], seeds: Mapping[str, int], plan: Plan) -> str:
     """Returns what was trained, as Markdown."""
+    settings = [{} if plan.quick else settings_of(each.entrant, plan) for each in trained]
     lines = [
         [
             each.entrant.name,
             f"`{each.entrant.config}`",
+            ", ".join(f"`{name}={value}`" for name, value in own.items()),
+            each.entrant.starts_from,
             each.entrant.trained,
             str(seeds.get(each.entrant.name, 0)),
             f"{each.seconds:.0f}",
         ]
-        for each in trained
+        for each, own in zip(trained, settings, strict=True)
     ]
-    return markdown(("method", "config", "trained", "seeds", "seconds"), lines)
+    header = ("method", "config", "settings", "starts from", "trained", "seeds", "seconds")
+    return markdown(header, lines)
 
 
 def how_trained(trained: Sequence[Trained]) -> dict[str, str]:

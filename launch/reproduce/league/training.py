@@ -6,8 +6,8 @@ import dataclasses
 import json
 import math
 import pathlib
-import time
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -46,9 +46,14 @@ class Trained:
     policies: str
     """The run, the folder or the file that holds them."""
     seconds: float
-    """What training took the last time that it was started; 0 of policies that were given."""
+    """What training took, without the time between interruptions; 0 of policies that were given."""
     allow_imports: Sequence[str] = ()
     """Modules that are not of Pax and that may be imported for the agents of the policies."""
+
+
+def settings_of(entrant: Entrant, plan: Plan) -> dict[str, Any]:
+    """Returns the settings of an entrant's config that are not the config's own."""
+    return {**entrant.settings, **((entrant.small or {}) if plan.small else {})}
 
 
 def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
@@ -57,7 +62,6 @@ def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
     Raises:
         ConfigError: if there is no such config, or it has no such settings.
     """
-    settings = {**entrant.settings, **((entrant.small or {}) if plan.small else {})}
     try:
         config = config_of(entrant.config, plan.num_seeds, plan.quick)
     except ConfigError as e:
@@ -69,7 +73,7 @@ def config_for(entrant: Entrant, plan: Plan) -> ConfigDict:
                 f"cannot be loaded with it ({e}): leave out --quick, or have its get_config take it"
             ) from e
         raise ConfigError(f"{entrant.name}, {entrant.config}: {e}") from e
-    for name, value in settings.items():
+    for name, value in settings_of(entrant, plan).items():
         try:
             find_setting(config, name)
         except ConfigError as e:
@@ -109,11 +113,10 @@ def train(entrant: Entrant, plan: Plan, folder: pathlib.Path) -> Trained:
         check_run(run, config.to_dict(), todays)
         if _are_exported(run / POLICIES, entrant.role, plan.num_seeds):
             return Trained(entrant, str(run / POLICIES), seconds, [*imports])
-    started = time.monotonic()
     trainer = build_trainer(config, str(run))
     open_run(run, config.to_dict(), entrant.config, imports, todays, command())
     trainer.fit()
-    seconds = time.monotonic() - started
+    seconds = trainer.wall_time
     done.parent.mkdir(exist_ok=True)
     write_whole(done, json.dumps({"config": entrant.config, "seconds": seconds}))
     return Trained(entrant, str(run / POLICIES), seconds, [*imports])
