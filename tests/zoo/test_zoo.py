@@ -9,6 +9,7 @@ import pytest
 from absl import flags
 
 import pax
+from launch.reproduce.league.entrants import GAMES
 from pax.agents import Tabular
 from pax.checkpoints import zoo_policies
 from pax.checkpoints.policies import load_policy, save_policy
@@ -304,7 +305,14 @@ def test_a_number_of_the_zoo_may_be_any_text(zoo):
 
 def test_the_zoo_of_pax_is_whole_and_small():
     entries = zoo_entries()
-    assert len(entries) >= 3
+    # All who enter the leagues of which the full size was run, five seeds each.
+    methods = {
+        f"{game}/{entrant.name}"
+        for game in ("ipd", "coin_game")
+        for entrant in GAMES[game].entrants
+    }
+    expected = [f"{method}/{number}" for method in methods for number in range(1, 6)]
+    assert sorted(entries) == sorted(expected)
     folder = pathlib.Path(pax.__file__).parent / "zoo"
     sizes = [file.stat().st_size for file in folder.rglob("*.*") if file.suffix != ".py"]
     assert sum(sizes) < 10_000_000
@@ -312,6 +320,11 @@ def test_the_zoo_of_pax_is_whole_and_small():
         card = read_card(folder / f"{entry}.msgpack")
         assert entry.startswith(f"{card['game']}/{card['method']}/")
         assert len(card["scores"]["against"]) >= 4
+        # Others do not have the files of the machine where it was trained.
+        for name in card["config"]["roles"]:
+            section = card["config"][name]
+            for path in (section["path"], section["warm_start"]):
+                assert not path or path.removeprefix("zoo:") in entries
 
 
 @pytest.mark.slow
