@@ -92,7 +92,9 @@ def list_entries(folder: pathlib.Path, words: Sequence[str]) -> list[PaxError]:
 def add(
     folder: pathlib.Path, run: str, name: str, role: str, num_envs: int, seed: int
 ) -> list[str]:
-    """Makes entries of the policies of a run, one per seed; returns their names.
+    """Makes entries of the policies of a run, one per seed; returns the names of those that are new.
+
+    After an interruption, the same call adds those that are missing.
 
     Args:
         folder: of the zoo.
@@ -113,26 +115,36 @@ def add(
     config = jsonable(todays(record["config"]))
     role = role or str(next(iter(config.get("roles", ())), ""))
     config_path = str(record.get("config_path", ""))
-    name = name or "/".join(re.findall(r"[\w.-]+", config_path.rpartition("/")[2])[:2])
-    name = name.replace(".py", "", 1)
+    if not name:
+        name = "/".join(re.findall(r"[\w.-]+", config_path.rpartition("/")[2])[:2])
+        name = name.replace(".py", "", 1)
     if not NAME.fullmatch(name) or {".", ".."} & {*name.split("/")}:
         raise ConfigError(f"--name={name}: give <game>/<method>, as in --name=ipd/loqa")
     if too_long(name.split("/")):
         raise ConfigError(f"--name={brief(name)} is too long: give {LONGEST} letters to a part")
     files = _files_of_role(run, role, config)
     # By what is in them.
-    known = {
-        read_card(_file(folder, entry))["sha256"]: _name(folder, entry)
-        for entry in zoo_entries(folder)
-    }
+    entries = {read_card(_file(folder, entry))["sha256"]: entry for entry in zoo_entries(folder)}
+    known = {digest: _name(folder, entry) for digest, entry in entries.items()}
     game_name, method = name.split("/")
-    added = []
+    # All are looked at before one is written.
+    new, there = [], []
     for offset, file in files:
         player, game = _load(dataclasses.replace(file, role=role))
         data = read_regular(file.path)
         digest = hashlib.sha256(data).hexdigest()
         if digest in known:
-            raise ConfigError(f"policy {file.path} is in the zoo already, as {known[digest]}")
+            there.append(f"policy {file.path} is in the zoo already, as {known[digest]}")
+            if not entries[digest].startswith(f"{name}/"):
+                raise ConfigError(there[-1])
+            continue
+        new.append((offset, player, game, data, digest))
+    if not new:
+        raise ConfigError(there[0])
+    for each in there:
+        print(f"{each[0].upper()}{each[1:]}")
+    added = []
+    for offset, player, game, data, digest in new:
         card = {
             "format": FORMAT,
             "game": game_name,
@@ -241,7 +253,7 @@ def verify(folder: pathlib.Path, names: Sequence[str], num_envs: int, seed: int)
         try:
             count = _verify(folder, entry, num_envs, seed)
         except PaxError as e:
-            errors.append(e)
+            errors.append(type(e)(f"{_name(folder, entry)}: {e}"))
             line.clear()
             continue
         line.clear()
@@ -262,7 +274,7 @@ def _verify(folder: pathlib.Path, entry: str, num_envs: int, seed: int) -> int:
     num_envs = num_envs or (before if isinstance(before, int) and before > 1 else 1000)
     scores = scores_of(game, player, num_envs, seed)
     if told := differences(card["scores"], scores):
-        raise CheckpointError(f"{PREFIX}{entry} is not as on its card: {'; '.join(told)}")
+        raise CheckpointError(f"it is not as on its card: {'; '.join(told)}")
     return len(scores["against"])
 
 

@@ -117,6 +117,8 @@ def _numbers(match: Any, key: str) -> tuple[float, float] | None:
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return None
     try:
-        return float(values[0]), float(values[1])  # type: ignore[arg-type]
+        mean, error = float(values[0]), float(values[1])  # type: ignore[arg-type]
     except OverflowError:
         return None
+    # What differs from infinity by no more than a share of it would be everything.
+    return (mean, error) if math.isfinite(mean) else None

@@ -202,7 +202,9 @@ def test_cards_are_verified_by_playing(zoo, capsys):
     content["scores"]["against"]["defect"]["reward"] += 0.2
     card.write_text(json.dumps(content))
     (error,) = program.verify(zoo, ["ipd/tabular/1"], 0, 1)
-    assert "zoo:ipd/tabular/1 is not as on its card: its reward against defect is -1." in str(error)
+    assert "zoo:ipd/tabular/1: it is not as on its card: its reward against defect is -1." in str(
+        error
+    )
     with pytest.raises(ConfigError, match="'ipd/tabular/3' is no policy of the zoo: did you mean"):
         program.verify(zoo, ["ipd/tabular/3"], 0, 1)
 
@@ -225,10 +227,11 @@ def test_what_differs_between_scores():
         "its other against a is no number",
     ]
     assert differences({}, old) == ["it has no scores"]
-    huge = {**match, "other": 10**400}
-    assert differences({"against": {"a": huge}}, {"against": {"a": match}}) == [
-        "its other against a is no number"
-    ]
+    for huge in (10**400, np.inf, -np.inf, np.nan):
+        edited = {**match, "other": huge}
+        assert differences({"against": {"a": edited}}, {"against": {"a": match}}) == [
+            "its other against a is no number"
+        ]
 
 
 @pytest.mark.parametrize("error", (1e9, -1e9, np.inf, np.nan))
@@ -262,6 +265,24 @@ def test_of_several_agents_the_first_is_added(zoo, tmp_path):
     assert file.read_bytes() == (run / "policies" / "agent1_1_seed_1.msgpack").read_bytes()
     assert (read_card(file)["role"], read_card(file)["seed"]) == ("agent1", 1)
     assert program.verify(zoo, ["ipd/several"], 0, 1) == []
+
+
+def test_what_was_interrupted_is_added_by_the_same_call(zoo, tmp_path, capsys):
+    run = make_run(tmp_path / "run", start=0.7)
+    whole = (run / "policies" / "agent1_seed_1.msgpack").read_bytes()
+    (run / "policies" / "agent1_seed_1.msgpack").write_bytes(whole[:50])
+    with pytest.raises(CheckpointError, match="truncated"):
+        program.add(zoo, str(run), "ipd/my.python", "", 10, 0)
+    assert not (zoo / "ipd" / "my.python").exists()
+    (run / "policies" / "agent1_seed_1.msgpack").write_bytes(whole)
+    assert len(program.add(zoo, str(run), "ipd/my.python", "", 10, 0)) == 2
+    for ending in (".msgpack", ".json"):
+        (zoo / "ipd" / "my.python" / f"2{ending}").unlink()
+    capsys.readouterr()
+    assert program.add(zoo, str(run), "ipd/my.python", "", 10, 0) == ["ipd/my.python/2"]
+    assert "in the zoo already, as zoo:ipd/my.python/1" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="already, as zoo:ipd/my.python/1"):
+        program.add(zoo, str(run), "ipd/my.python", "", 10, 0)
 
 
 def test_a_card_names_the_policy_of_the_zoo_that_its_own_began_with(zoo, tmp_path):
