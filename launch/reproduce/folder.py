@@ -10,6 +10,7 @@ from typing import Any
 
 from pax.checks import short
 from pax.errors import ConfigError, OutputError
+from pax.run.directory import describe_differences
 from pax.run.files import contents, read_regular, write_whole
 from pax.run.locks import FileLock, holding
 
@@ -60,7 +61,7 @@ def _check(folder: pathlib.Path, what: Mapping[str, Any]) -> None:
             )
         if path.exists() and (held := json.loads(read_regular(path))) != what:
             raise ConfigError(
-                f"--workdir={folder} holds the results of {short(held)}: name another folder"
+                f"--workdir={folder} holds the results of {_told(held, what)}: name another folder"
             )
     except ConfigError:
         raise
@@ -70,3 +71,11 @@ def _check(folder: pathlib.Path, what: Mapping[str, Any]) -> None:
             f"--workdir={folder} cannot be used, as {path} cannot be read ({short(reason)}): name another "
             "folder"
         ) from e
+
+
+def _told(held: Any, what: Mapping[str, Any]) -> str:
+    """Returns of what a folder holds the results; of the same table, what differs from what is asked for."""
+    if not isinstance(held, Mapping) or held.get("table") != what["table"]:
+        return short(held)
+    differences = "; ".join(describe_differences(held, what))
+    return f"{what['table']} with other settings ({differences})"

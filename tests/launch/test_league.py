@@ -519,7 +519,8 @@ def test_a_whole_league_goes_on_where_it_was(tmp_path, policies, monkeypatch, ca
     assert program.run(["ipd"], given) == 0
     page = (folder / "league.md").read_text()
     assert "| method | as it is | noise 0.05 | 5 steps | payoffs chicken |" in page
-    with pytest.raises(ConfigError, match="holds the results of .*league.*: name another folder"):
+    told = r"of league with other settings .num_seeds: 3 -> 2.: name another folder"
+    with pytest.raises(ConfigError, match=f"holds the results {told}"):
         program.run(["ipd"], flags(quick=True, workdir=str(folder), num_seeds=2, methods=["naive"]))
     with pytest.raises(ConfigError, match="holds the results of .*league.*: name another folder"):
         main.reproduce(["lola"], str(folder), False)

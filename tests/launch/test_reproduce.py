@@ -185,6 +185,17 @@ def test_of_two_that_begin_at_once_the_second_leaves_the_first_its_folder(tmp_pa
     assert json.loads((tmp_path / "out" / "table.json").read_text()) == {"table": "first"}
 
 
+def test_a_folder_of_other_settings_tells_which(tmp_path):
+    with results.alone_in(tmp_path / "out", {"table": "league", "num_seeds": 3, "quick": True}):
+        pass
+    told = "results of league with other settings .num_seeds: 3 -> 2.: name another folder"
+    with (
+        pytest.raises(ConfigError, match=told),
+        results.alone_in(tmp_path / "out", {"table": "league", "num_seeds": 2, "quick": True}),
+    ):
+        pytest.fail("it has three seeds")
+
+
 def test_what_cannot_be_written_is_one_sentence(tmp_path):
     with (
         pytest.raises(OutputError, match="/cells cannot be used .File exists.: make room, or take"),
