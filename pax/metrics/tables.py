@@ -8,10 +8,15 @@ import numpy as np
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a table in Markdown, in which a bar in a cell ends none."""
+    """Returns a table in Markdown, in which bars, line breaks and control characters in a cell end none."""
     lines = [columns, ["---"] * len(columns), *rows]
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    cells = [[_printable(cell).replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _printable(cell: str) -> str:
+    # What others wrote, as on a card of the zoo, is not to steer the terminal.
+    return "".join(each if each.isprintable() else "?" for each in cell)
 
 
 def number(mean: float, half: float, decimals: int = 3) -> str:
