@@ -9,6 +9,7 @@ Several hosts:  the same command on each, with --distributed=HOST:PORT,N,I (see 
 What there is:  python -m pax.main --list [word ...]
 Its settings:   python -m pax.main --config=configs/ipd.py:ppo --describe
 Look:           exp/*/curves.png, tensorboard --logdir=exp
+Other programs: pax new, report, crossplay, tournament, exploit, zoo, sweep; each has --help
 """
 
 from __future__ import annotations

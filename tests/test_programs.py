@@ -61,3 +61,11 @@ def test_every_program_is_there_and_the_command_is_the_one_that_is_installed():
     for module in [*programs.PROGRAMS.values(), "pax.main"]:
         assert callable(importlib.import_module(module).run)
     assert 'pax = "pax.programs:run"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_help_of_training_names_the_other_programs():
+    from pax import main
+
+    (line,) = [line for line in main.__doc__.splitlines() if line.startswith("Other programs: ")]
+    named = line.removeprefix("Other programs: pax ").partition(";")[0].split(", ")
+    assert named == [*programs.PROGRAMS]
