@@ -46,7 +46,7 @@ class Trained:
     policies: str
     """The run, the folder or the file that holds them."""
     seconds: float
-    """What training took, without the time between interruptions; 0 of policies that were given."""
+    """Seconds that training took, without the time between interruptions; 0 if the policies were given."""
     allow_imports: Sequence[str] = ()
     """Modules that are not of Pax and that may be imported for the agents of the policies."""
 
